@@ -1,0 +1,232 @@
+//! The broker's settings: one struct per TOML section.
+//!
+//! [`load`](load::load) reads the file and the environment and validates the whole; every problem is reported
+//! at once, by key. Each setting with its default stands in `config.example.toml`.
+
+pub mod load;
+mod reader;
+pub mod units;
+mod validate;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::ids::TenantId;
+
+/// All settings of a broker, valid as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Plain http to `entra.authority` and `exchange.endpoint` beyond loopback addresses.
+    pub allow_insecure_upstreams: bool,
+    /// The public listener.
+    pub server: ServerConfig,
+    /// The management listener.
+    pub management: ManagementConfig,
+    /// Whose tokens are accepted.
+    pub entra: EntraConfig,
+    /// Where and how tokens are exchanged.
+    pub exchange: ExchangeConfig,
+    /// Limits and trust for every outgoing call.
+    pub upstream: UpstreamConfig,
+    /// Who may have a token.
+    pub assignments: AssignmentsConfig,
+    /// How long exchanged tokens are served again.
+    pub cache: CacheConfig,
+    /// Logs. Traces are set by the standard `OTEL_*` variables.
+    pub telemetry: TelemetryConfig,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerConfig {
+    /// Address of the public listener.
+    pub listen: SocketAddr,
+    /// The whole request's deadline, upstream calls included; slow heads and bodies are cut off by it.
+    pub request_timeout: Duration,
+    /// Requests being worked on at once.
+    pub max_in_flight: usize,
+    /// Open connections.
+    pub max_connections: usize,
+    /// How long serving goes on after the first signal.
+    pub drain_delay: Duration,
+    /// How long requests in flight may then still take.
+    pub drain_timeout: Duration,
+    /// Values of `api-version` accepted on the ACS path.
+    pub api_versions: Vec<String>,
+    /// Whether answers carry `Server-Timing` and `x-cache`.
+    pub diagnostic_headers: bool,
+    /// Certificate and key, if the broker serves TLS itself.
+    pub tls: Option<TlsConfig>,
+    /// Browser origins.
+    pub cors: CorsConfig,
+}
+
+/// `[server.tls]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct TlsConfig {
+    /// PEM file with the certificate chain, leaf first.
+    pub certificate_file: PathBuf,
+    /// PEM file with the private key.
+    pub private_key_file: PathBuf,
+}
+
+/// `[server.cors]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct CorsConfig {
+    /// Exact origins, as browsers send them (`https://app.contoso.com`).
+    pub allowed_origins: Vec<String>,
+}
+
+/// `[management]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManagementConfig {
+    /// Address of the management listener.
+    pub listen: SocketAddr,
+}
+
+/// `[entra]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntraConfig {
+    /// Origin of the Entra authority; tenants and paths are appended.
+    pub authority: Url,
+    /// Accepted `aud` values.
+    pub audiences: Vec<String>,
+    /// Scopes of which a token must have at least one.
+    pub required_scopes: Vec<String>,
+    /// Leeway for `exp`, `nbf` and `iat`.
+    pub clock_skew: Duration,
+    /// How often keys are fetched ahead in the background.
+    pub jwks_refresh_interval: Duration,
+    /// Shortest time between two refreshes that an unknown `kid` causes, per tenant.
+    pub jwks_refresh_cooldown: Duration,
+    /// How long a caller with an unknown `kid` waits for the fetch under way.
+    pub jwks_wait: Duration,
+    /// How long the last good keys serve while Entra is away.
+    pub jwks_max_age: Duration,
+    /// The only tenants that are ever looked up.
+    pub tenants: Vec<TenantConfig>,
+}
+
+/// `[[entra.tenants]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct TenantConfig {
+    /// The tenant's id.
+    pub id: TenantId,
+    /// A name for people.
+    pub name: Option<String>,
+}
+
+/// `[exchange]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExchangeConfig {
+    /// What is sent to ACS.
+    pub mode: ExchangeMode,
+    /// Origin of the ACS resource.
+    pub endpoint: Url,
+    /// `api-version` sent to ACS.
+    pub api_version: String,
+    /// Limit for opening a connection to ACS.
+    pub connect_timeout: Duration,
+    /// Limit for one exchange in all, a retry included.
+    pub timeout: Duration,
+}
+
+/// `exchange.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExchangeMode {
+    /// The caller's Entra token goes to ACS as it is.
+    Passthrough,
+}
+
+/// `[upstream]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamConfig {
+    /// PEM file with trust anchors beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Proxy for calls that do not go to loopback.
+    pub proxy: Option<Url>,
+    /// Proxy of `HTTPS_PROXY` for https calls that neither loopback nor `NO_PROXY` exempts.
+    pub environment_proxy: Option<EnvironmentProxy>,
+    /// Largest response body read from an upstream, in bytes.
+    pub max_response_bytes: u64,
+}
+
+/// What the standard proxy variables say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnvironmentProxy {
+    /// `HTTPS_PROXY`
+    pub url: Url,
+    /// `NO_PROXY`
+    pub exceptions: Option<String>,
+}
+
+/// `[assignments]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct AssignmentsConfig {
+    /// The TOML or JSON file that holds them.
+    pub file: PathBuf,
+    /// How often the file is looked at beside change events.
+    pub refresh_interval: Duration,
+    /// What happens to a caller whose token does not tell his groups.
+    pub unknown_groups: UnknownGroups,
+    /// Age at which a cached token that ACS alone permitted is exchanged anew.
+    pub unknown_groups_max_age: Duration,
+}
+
+/// `assignments.unknown_groups`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownGroups {
+    /// Only assignments that need no groups count.
+    Refuse,
+    /// If an assignment of a group could cover the caller, ACS decides.
+    Acs,
+}
+
+/// `[cache]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheConfig {
+    /// Bound in entries.
+    pub max_entries: u64,
+    /// Bound in bytes.
+    pub max_bytes: u64,
+    /// How the life of an entry is used.
+    pub renewal: RenewalConfig,
+}
+
+/// The part of `[cache]` that decides what a cached token is good for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RenewalConfig {
+    /// Never served from the cache with less than this left.
+    pub expiry_margin: Duration,
+    /// With less left, renewed before answering. Zero turns that off.
+    pub min_remaining: Duration,
+    /// With less left, served at once and renewed in the background. Zero turns that off.
+    pub refresh_ahead: Duration,
+    /// `refresh_ahead` is widened by a random part of this.
+    pub refresh_jitter: Duration,
+    /// What a renewal must add to be worth a call.
+    pub min_gain: Duration,
+    /// After a failed or gainless renewal, none for that key for this long.
+    pub renewal_backoff: Duration,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct TelemetryConfig {
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Filter in tracing-subscriber's syntax.
+    pub log_level: String,
+}
+
+/// `telemetry.log_format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}

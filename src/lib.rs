@@ -1,0 +1,4 @@
+//! A token broker for Azure Communication Services (ACS).
+pub mod clock;
+pub mod ids;
+pub mod secret;

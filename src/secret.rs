@@ -1,0 +1,92 @@
+//! Wrappers for values that must never be written anywhere.
+//!
+//! Neither type implements `Display` or a telling `Debug`, so a token in a log line, a span or an error does
+//! not compile or prints as redacted.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// An Entra access token as a caller presented it. Wiped when dropped.
+#[derive(Clone)]
+pub struct BearerToken(SecretString);
+
+impl BearerToken {
+    /// Takes a token as it stands in a request.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(SecretString::from(text.into()))
+    }
+
+    /// The token itself: for decoding it and for sending it upstream, nothing else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BearerToken([redacted])")
+    }
+}
+
+/// An ACS access token. Wiped when dropped.
+pub struct AcsToken(SecretString);
+
+impl AcsToken {
+    /// Takes a token as ACS returned it.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(SecretString::from(text.into()))
+    }
+
+    /// The token itself: for the answer to its user, nothing else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for AcsToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AcsToken([redacted])")
+    }
+}
+
+/// SHA-256 of a presented token: tells two tokens apart without keeping either.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// The digest of `token`.
+    #[must_use]
+    pub fn of(token: &BearerToken) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.expose().as_bytes());
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let token = BearerToken::new("entra-secret");
+        let shown = format!(
+            "{token:?} {:?} {:?}",
+            AcsToken::new("acs-secret"),
+            TokenDigest::of(&token)
+        );
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+}
