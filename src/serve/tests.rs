@@ -1,0 +1,255 @@
+//! Real sockets on loopback.
+
+mod tls;
+
+use axum::extract::{ConnectInfo, Extension};
+use axum::routing::get;
+use http::Version;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::*;
+
+/// Upper bound of anything awaited here; nothing is expected to take this long.
+const SOON: Duration = Duration::from_secs(10);
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: broker.test\r\n\r\n";
+
+/// A listener being served.
+struct Server {
+    address: SocketAddr,
+    signals: ShutdownSignals,
+    ended: JoinHandle<Drained>,
+}
+
+impl Server {
+    async fn start(router: Router, options: ServeOptions) -> Self {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (address, signals) = (listener.address(), ShutdownSignals::default());
+        let ended = tokio::spawn(run(listener, router, options, signals.clone()));
+        Self {
+            address,
+            signals,
+            ended,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn ended(self) -> Drained {
+        timeout(SOON, self.ended).await.unwrap().unwrap()
+    }
+}
+
+fn options() -> ServeOptions {
+    ServeOptions {
+        max_connections: 16,
+        head_timeout: SOON,
+        drain_timeout: SOON,
+        tls: None,
+    }
+}
+
+fn hello() -> Router {
+    Router::new().route(
+        "/",
+        get(
+            async |ConnectInfo(peer): ConnectInfo<SocketAddr>, Extension(scheme): Extension<Scheme>| {
+                assert!(peer.ip().is_loopback());
+                format!("hello over {}", scheme.as_str())
+            },
+        ),
+    )
+}
+
+/// A handler that reports each arrival and answers when it is let go.
+fn held() -> (Router, mpsc::UnboundedReceiver<()>, Arc<Semaphore>) {
+    let (arrived, arrivals) = mpsc::unbounded_channel();
+    let release = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&release);
+    let router = Router::new().route(
+        "/",
+        get(move || async move {
+            arrived.send(()).unwrap();
+            gate.acquire().await.unwrap().forget();
+            "released"
+        }),
+    );
+    (router, arrivals, release)
+}
+
+/// Reads until `end` stands in what was read.
+async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut read = String::new();
+    while !read.contains(end) {
+        let mut bytes = [0; 1024];
+        let count = timeout(SOON, stream.read(&mut bytes)).await.unwrap().unwrap();
+        assert_ne!(count, 0, "closed after {read:?}");
+        read.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+    read
+}
+
+/// Everything up to the end of the connection, which must come.
+async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    // A reset ends it as well.
+    let _ = timeout(SOON, stream.read_to_end(&mut read)).await.unwrap();
+    String::from_utf8(read).unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a client of the broker, not the broker")]
+fn client(adjust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> reqwest::Client {
+    adjust(reqwest::Client::builder().no_proxy().timeout(SOON))
+        .build()
+        .unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a client of the broker, not the broker")]
+async fn fetch(client: &reqwest::Client, url: &str) -> (Version, String) {
+    let response = client.get(url).send().await.unwrap();
+    (response.version(), response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn excess_connections_wait_until_one_ends() {
+    let (router, mut arrivals, release) = held();
+    release.add_permits(10);
+    let limited = ServeOptions {
+        max_connections: 1,
+        ..options()
+    };
+    let server = Server::start(router, limited).await;
+    let mut first = server.connect().await;
+    first.write_all(REQUEST).await.unwrap();
+    read_until(&mut first, "released").await;
+
+    let mut second = server.connect().await;
+    second.write_all(REQUEST).await.unwrap();
+    first.write_all(REQUEST).await.unwrap();
+    read_until(&mut first, "released").await;
+    arrivals.recv().await.unwrap();
+    arrivals.recv().await.unwrap();
+    assert!(
+        arrivals.try_recv().is_err(),
+        "the second connection was served beside the first"
+    );
+
+    drop(first);
+    read_until(&mut second, "released").await;
+}
+
+#[tokio::test]
+async fn slow_heads_and_silent_clients_are_closed() {
+    let hasty = ServeOptions {
+        head_timeout: Duration::from_millis(100),
+        ..options()
+    };
+    let server = Server::start(hello(), hasty).await;
+    for sent in [&b""[..], b"G", b"GET / HTTP/1.1\r\nHost: ", b"PRI * HTTP/2.0\r\n"] {
+        let mut client = server.connect().await;
+        client.write_all(sent).await.unwrap();
+        let read = read_to_end(&mut client).await;
+        assert!(!read.contains("hello"), "{read}");
+    }
+}
+
+#[tokio::test]
+async fn large_heads_reach_the_router() {
+    let server = Server::start(hello(), options()).await;
+    let mut client = server.connect().await;
+    let padding = "x".repeat(100 * 1024);
+    let request = format!("GET / HTTP/1.1\r\nHost: broker.test\r\nX-Padding: {padding}\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    read_until(&mut client, "hello over http").await;
+}
+
+#[tokio::test]
+async fn a_body_of_two_lengths_ends_the_connection() {
+    // What one side of a proxy takes for a body, the other could take for a request (RFC 9112 section 6.1).
+    let server = Server::start(hello(), options()).await;
+    let mut client = server.connect().await;
+    let request =
+        "GET / HTTP/1.1\r\nHost: broker.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    client.write_all(REQUEST).await.unwrap();
+    let read = read_to_end(&mut client).await;
+    assert_eq!(read.matches("HTTP/1.1").count(), 1, "{read}");
+}
+
+#[tokio::test]
+async fn draining_finishes_what_is_in_flight_and_refuses_the_rest() {
+    let (router, mut arrivals, release) = held();
+    let server = Server::start(router, options()).await;
+    let mut busy = server.connect().await;
+    busy.write_all(REQUEST).await.unwrap();
+    arrivals.recv().await.unwrap();
+    // One that sent nothing yet, and one kept alive after an answer.
+    let mut silent = server.connect().await;
+    let mut idle = server.connect().await;
+    idle.write_all(REQUEST).await.unwrap();
+    arrivals.recv().await.unwrap();
+    release.add_permits(2);
+    read_until(&mut idle, "released").await;
+    read_until(&mut busy, "released").await;
+    busy.write_all(REQUEST).await.unwrap();
+    arrivals.recv().await.unwrap();
+
+    server.signals.draining.cancel();
+    assert_eq!(read_to_end(&mut silent).await, "");
+    assert_eq!(read_to_end(&mut idle).await, "");
+    assert!(
+        TcpStream::connect(server.address).await.is_err(),
+        "the listener is still open"
+    );
+
+    release.add_permits(1);
+    let answer = read_to_end(&mut busy).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert!(answer.ends_with("released"), "{answer}");
+    assert_eq!(server.ended().await, Drained { cut: 0 });
+}
+
+#[tokio::test]
+async fn what_outlives_the_drain_is_cut_and_counted() {
+    let (router, mut arrivals, _release) = held();
+    let brief = ServeOptions {
+        drain_timeout: Duration::from_millis(50),
+        ..options()
+    };
+    let server = Server::start(router, brief).await;
+    let mut busy = server.connect().await;
+    busy.write_all(REQUEST).await.unwrap();
+    arrivals.recv().await.unwrap();
+    server.signals.draining.cancel();
+    assert_eq!(read_to_end(&mut busy).await, "");
+    assert_eq!(server.ended().await, Drained { cut: 1 });
+}
+
+#[tokio::test]
+async fn an_abort_does_not_wait() {
+    let (router, mut arrivals, _release) = held();
+    let patient = ServeOptions {
+        drain_timeout: Duration::from_hours(1),
+        ..options()
+    };
+    let server = Server::start(router, patient).await;
+    let mut busy = server.connect().await;
+    busy.write_all(REQUEST).await.unwrap();
+    arrivals.recv().await.unwrap();
+    server.signals.abort.cancel();
+    assert_eq!(server.ended().await, Drained { cut: 1 });
+}
+
+#[tokio::test]
+async fn http2_needs_no_tls() {
+    let server = Server::start(hello(), options()).await;
+    let client = client(reqwest::ClientBuilder::http2_prior_knowledge);
+    let (version, body) = fetch(&client, &format!("http://{}/", server.address)).await;
+    assert_eq!((version, body.as_str()), (Version::HTTP_2, "hello over http"));
+}
