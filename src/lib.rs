@@ -3,3 +3,4 @@ pub mod clock;
 pub mod ids;
 pub mod secret;
 pub mod serve;
+pub mod telemetry;

@@ -1,0 +1,308 @@
+//! What the standard `OTEL_*` variables say about traces.
+//!
+//! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/> and
+//! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>. An empty value counts as unset there.
+//!
+//! Read here: whether to export, where and how, the sampler, and the resource. Read by opentelemetry-otlp itself
+//! from the process environment: `OTEL_EXPORTER_OTLP[_TRACES]_{HEADERS,TIMEOUT,COMPRESSION,INSECURE}`; by the SDK:
+//! `OTEL_BSP_*` and `OTEL_SPAN_*_LIMIT`. Trust anchors for a collector are the system's (`SSL_CERT_FILE`).
+//! The broker is stricter than the specification, which has unknown values ignored with a warning: a typing error
+//! that silently loses all traces is found when they are needed.
+
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::trace::{Sampler, ShouldSample};
+use url::Url;
+
+use super::TelemetryError;
+use super::sampler::LocalParentBased;
+
+/// Looks up an environment variable.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
+const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
+const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
+const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
+const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+
+/// All of it.
+#[derive(Debug)]
+pub(super) struct TraceSettings {
+    pub(super) exporter: Option<ExporterSettings>,
+    pub(super) sampler: Box<dyn ShouldSample>,
+    pub(super) resource: Vec<KeyValue>,
+}
+
+/// Where spans go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ExporterSettings {
+    pub(super) protocol: Protocol,
+    /// Complete: in HTTP with the signal's path.
+    pub(super) endpoint: String,
+}
+
+/// `OTEL_EXPORTER_OTLP_PROTOCOL`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// `http/protobuf`
+    HttpProtobuf,
+    /// `grpc`
+    Grpc,
+}
+
+impl TraceSettings {
+    pub(super) fn read(environment: Environment<'_>) -> Result<Self, TelemetryError> {
+        // One that is not empty, by its name.
+        let get = |name: &'static str| {
+            let value = environment(name)?;
+            let value = value.trim();
+            (!value.is_empty()).then(|| value.to_owned())
+        };
+        Ok(Self {
+            exporter: exporter(&get)?,
+            sampler: sampler(get(SAMPLER).as_deref(), get(SAMPLER_ARG).as_deref())?,
+            resource: resource(get(SERVICE_NAME), get(RESOURCE_ATTRIBUTES).as_deref())?,
+        })
+    }
+}
+
+fn exporter(get: &dyn Fn(&'static str) -> Option<String>) -> Result<Option<ExporterSettings>, TelemetryError> {
+    // The specification: only a case-insensitive "true" is true.
+    let disabled = get(SDK_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let wanted = match get(EXPORTER).as_deref() {
+        None | Some("otlp") => true,
+        Some("none") => false,
+        Some(_) => return Err(invalid(EXPORTER, "neither otlp nor none")),
+    };
+    let protocol = match first(get, [TRACES_PROTOCOL, PROTOCOL]) {
+        None => Protocol::HttpProtobuf,
+        Some((name, value)) => match value.as_str() {
+            "http/protobuf" => Protocol::HttpProtobuf,
+            "grpc" => Protocol::Grpc,
+            _ => return Err(invalid(name, "neither http/protobuf nor grpc")),
+        },
+    };
+    let Some((name, mut endpoint)) = first(get, [TRACES_ENDPOINT, ENDPOINT]) else {
+        return Ok(None);
+    };
+    // gRPC endpoints may be a mere host and port; `OTEL_EXPORTER_OTLP_INSECURE` then decides about TLS.
+    if protocol == Protocol::HttpProtobuf || endpoint.contains("://") {
+        let http = Url::parse(&endpoint).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !http {
+            return Err(invalid(name, "not an http or https URL"));
+        }
+    }
+    // The general endpoint is a base for all signals, the one for traces is taken as it is.
+    if protocol == Protocol::HttpProtobuf && name == ENDPOINT {
+        if !endpoint.ends_with('/') {
+            endpoint.push('/');
+        }
+        endpoint.push_str("v1/traces");
+    }
+    Ok((wanted && !disabled).then_some(ExporterSettings { protocol, endpoint }))
+}
+
+fn first(get: &dyn Fn(&'static str) -> Option<String>, names: [&'static str; 2]) -> Option<(&'static str, String)> {
+    names.into_iter().find_map(|name| Some((name, get(name)?)))
+}
+
+fn sampler(name: Option<&str>, argument: Option<&str>) -> Result<Box<dyn ShouldSample>, TelemetryError> {
+    let name = name.unwrap_or("parentbased_always_on");
+    let (parent_based, root) = match name.strip_prefix("parentbased_") {
+        Some(root) => (true, root),
+        None => (false, name),
+    };
+    let root = match root {
+        "always_on" => Sampler::AlwaysOn,
+        "always_off" => Sampler::AlwaysOff,
+        "traceidratio" => Sampler::TraceIdRatioBased(match argument {
+            // The specification's default.
+            None => 1.0,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|ratio| (0.0..=1.0).contains(ratio))
+                .ok_or_else(|| invalid(SAMPLER_ARG, "not a number from 0 to 1"))?,
+        }),
+        _ => {
+            return Err(invalid(
+                SAMPLER,
+                "none of always_on, always_off, traceidratio, alone or after parentbased_",
+            ));
+        }
+    };
+    Ok(if parent_based {
+        Box::new(LocalParentBased { root })
+    } else {
+        Box::new(root)
+    })
+}
+
+/// Attributes of this process. The name in `OTEL_SERVICE_NAME` goes before that among the attributes, which go
+/// before the broker's own.
+fn resource(name: Option<String>, attributes: Option<&str>) -> Result<Vec<KeyValue>, TelemetryError> {
+    let mut resource = vec![
+        KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()),
+    ];
+    let mut set = |key: String, value: String| {
+        resource.retain(|own| own.key.as_str() != key);
+        resource.push(KeyValue::new(key, value));
+    };
+    for pair in attributes.unwrap_or_default().split_terminator(',') {
+        let (key, value) = pair
+            .split_once('=')
+            .filter(|(key, _)| !key.trim().is_empty())
+            .ok_or_else(|| invalid(RESOURCE_ATTRIBUTES, "not a list of key=value"))?;
+        set(decode(key.trim())?, decode(value.trim())?);
+    }
+    if let Some(name) = name {
+        set("service.name".to_owned(), name);
+    }
+    Ok(resource)
+}
+
+/// Undoes the percent encoding that the specification asks for in `OTEL_RESOURCE_ATTRIBUTES`.
+fn decode(text: &str) -> Result<String, TelemetryError> {
+    let malformed = || invalid(RESOURCE_ATTRIBUTES, "malformed percent encoding");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2).ok_or_else(malformed)?;
+        // `from_str_radix` alone would take a sign.
+        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(malformed());
+        }
+        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| malformed())?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).map_err(|_| malformed())
+}
+
+fn invalid(name: &'static str, reason: &'static str) -> TelemetryError {
+    TelemetryError::Variable { name, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<TraceSettings, TelemetryError> {
+        let variables: HashMap<String, String> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        TraceSettings::read(&|name| variables.get(name).cloned())
+    }
+
+    fn exporter(variables: &[(&str, &str)]) -> Option<(Protocol, String)> {
+        let settings = read(variables).unwrap();
+        settings.exporter.map(|exporter| (exporter.protocol, exporter.endpoint))
+    }
+
+    #[test]
+    fn endpoint_and_protocol_follow_the_specification() {
+        use Protocol::{Grpc, HttpProtobuf};
+        let found = |protocol, endpoint: &str| Some((protocol, endpoint.to_owned()));
+        assert_eq!(exporter(&[]), None);
+        assert_eq!(exporter(&[(ENDPOINT, " ")]), None);
+        assert_eq!(
+            exporter(&[(ENDPOINT, "http://c:4318")]),
+            found(HttpProtobuf, "http://c:4318/v1/traces")
+        );
+        assert_eq!(
+            exporter(&[(ENDPOINT, "http://c:4318/otlp/")]),
+            found(HttpProtobuf, "http://c:4318/otlp/v1/traces")
+        );
+        assert_eq!(
+            exporter(&[(ENDPOINT, "http://c:4318"), (TRACES_ENDPOINT, "https://t/in")]),
+            found(HttpProtobuf, "https://t/in")
+        );
+        assert_eq!(
+            exporter(&[(ENDPOINT, "http://c:4317"), (PROTOCOL, "grpc")]),
+            found(Grpc, "http://c:4317")
+        );
+        assert_eq!(
+            exporter(&[
+                (ENDPOINT, "http://c:4318"),
+                (PROTOCOL, "grpc"),
+                (TRACES_PROTOCOL, "http/protobuf")
+            ]),
+            found(HttpProtobuf, "http://c:4318/v1/traces")
+        );
+        assert_eq!(
+            exporter(&[(ENDPOINT, "c:4317"), (PROTOCOL, "grpc")]),
+            found(Grpc, "c:4317")
+        );
+        assert_eq!(exporter(&[(ENDPOINT, "http://c"), (EXPORTER, "none")]), None);
+        assert_eq!(exporter(&[(ENDPOINT, "http://c"), (SDK_DISABLED, "True")]), None);
+    }
+
+    #[test]
+    fn unknown_values_are_told_by_name() {
+        for (variables, name) in [
+            (&[(PROTOCOL, "http/json")][..], PROTOCOL),
+            (&[(PROTOCOL, "grpc"), (TRACES_PROTOCOL, "udp")], TRACES_PROTOCOL),
+            (&[(ENDPOINT, "collector:4318")], ENDPOINT),
+            (&[(TRACES_ENDPOINT, "ftp://c"), (PROTOCOL, "grpc")], TRACES_ENDPOINT),
+            (&[(EXPORTER, "zipkin")], EXPORTER),
+            (&[(SAMPLER, "jaeger_remote")], SAMPLER),
+            (&[(SAMPLER, "parentbased_")], SAMPLER),
+            (&[(SAMPLER, "traceidratio"), (SAMPLER_ARG, "1.5")], SAMPLER_ARG),
+            (&[(SAMPLER, "traceidratio"), (SAMPLER_ARG, "NaN")], SAMPLER_ARG),
+            (&[(RESOURCE_ATTRIBUTES, "a=1,b")], RESOURCE_ATTRIBUTES),
+            (&[(RESOURCE_ATTRIBUTES, "a=%+1")], RESOURCE_ATTRIBUTES),
+        ] {
+            match read(variables) {
+                Err(TelemetryError::Variable { name: told, .. }) => assert_eq!(told, name),
+                other => panic!("{variables:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn samplers_by_name() {
+        for (name, argument, shown) in [
+            (None, None, "LocalParentBased { root: AlwaysOn }"),
+            (Some("always_off"), None, "AlwaysOff"),
+            (Some("traceidratio"), Some("0.25"), "TraceIdRatioBased(0.25)"),
+            (
+                Some("parentbased_traceidratio"),
+                None,
+                "LocalParentBased { root: TraceIdRatioBased(1.0) }",
+            ),
+        ] {
+            assert_eq!(format!("{:?}", sampler(name, argument).unwrap()), shown);
+        }
+    }
+
+    #[test]
+    fn the_resource_can_be_renamed() {
+        let value = |variables: &[(&str, &str)], key: &str| {
+            let resource = read(variables).unwrap().resource;
+            let mut found = resource.into_iter().filter(|attribute| attribute.key.as_str() == key);
+            let value = found.next().map(|attribute| attribute.value.to_string());
+            assert!(found.next().is_none(), "{key} once only");
+            value
+        };
+        assert_eq!(value(&[], "service.name").unwrap(), "acs-token-broker");
+        assert!(value(&[], "service.instance.id").is_some());
+        let attributes = (
+            RESOURCE_ATTRIBUTES,
+            "service.name=a, deployment.environment.name=pr%2Fod ,service.instance.id=7",
+        );
+        assert_eq!(value(&[attributes], "service.name").unwrap(), "a");
+        assert_eq!(value(&[attributes], "deployment.environment.name").unwrap(), "pr/od");
+        assert_eq!(value(&[attributes], "service.instance.id").unwrap(), "7");
+        assert_eq!(value(&[attributes, (SERVICE_NAME, "b")], "service.name").unwrap(), "b");
+    }
+}

@@ -1,0 +1,191 @@
+//! Logs to standard output and traces to an OpenTelemetry collector.
+//!
+//! Call [`init`] once, early; keep the [`TelemetryGuard`] to the end and let it flush. What is logged and traced
+//! where is bounded by `filter`, so that no setting can make other crates write tokens.
+
+mod environment;
+mod export;
+pub mod fields;
+mod filter;
+mod json;
+pub mod propagation;
+mod sampler;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::Dispatch;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use self::environment::TraceSettings;
+use self::export::Tracing;
+use self::filter::LogFilter;
+use self::json::{JsonLayer, WholeSubscriber};
+use crate::clock::SharedClock;
+
+pub use self::environment::Environment;
+
+/// How long a guard that is merely dropped may take to flush.
+const DROP_LIMIT: Duration = Duration::from_secs(2);
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct TelemetryOptions {
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Filter in tracing-subscriber's syntax; empty means `info`. Other crates never log below INFO.
+    pub log_level: String,
+    /// Tells the time of log lines.
+    pub clock: SharedClock,
+}
+
+/// Why telemetry cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `log_level` is not a filter.
+    #[error("the log level is not a valid filter")]
+    LogLevel(#[source] tracing_subscriber::filter::ParseError),
+    /// An `OTEL_*` variable has a value that is not supported.
+    #[error("{name}: {reason}")]
+    Variable {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong. The value is left out: an endpoint may hold a password.
+        reason: &'static str,
+    },
+    /// The exporter refused its settings.
+    #[error("the OTLP exporter cannot be set up")]
+    Exporter(#[source] opentelemetry_otlp::ExporterBuildError),
+    /// No thread for the exporter.
+    #[error("the OTLP exporter's runtime cannot be started")]
+    Runtime(#[source] std::io::Error),
+    /// The process has a subscriber already.
+    #[error("telemetry is already set up")]
+    AlreadySet,
+}
+
+/// Checks everything that [`init`] could refuse before it starts anything.
+pub fn check(options: &TelemetryOptions, environment: Environment<'_>) -> Result<(), TelemetryError> {
+    levels(&options.log_level)?;
+    TraceSettings::read(environment)?;
+    Ok(())
+}
+
+/// Sets the process's subscriber: logs to standard output, and traces as the `OTEL_*` variables say.
+///
+/// `environment` looks up a variable. What the OTLP crate reads by itself (headers, timeout, compression) it takes
+/// from the process. Records of the `log` crate are not taken over: rustls and reqwest would write through it.
+pub fn init(options: &TelemetryOptions, environment: Environment<'_>) -> Result<TelemetryGuard, TelemetryError> {
+    let (dispatch, guard) = assemble(options, environment, std::io::stdout)?;
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadySet)?;
+    opentelemetry::global::set_tracer_provider(guard.tracing.provider.clone());
+    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    Ok(guard)
+}
+
+/// Everything but the process's globals.
+fn assemble<W>(
+    options: &TelemetryOptions,
+    environment: Environment<'_>,
+    writer: W,
+) -> Result<(Dispatch, TelemetryGuard), TelemetryError>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let filter = LogFilter::new(levels(&options.log_level)?, Arc::clone(&options.clock));
+    let tracing = Tracing::start(TraceSettings::read(environment)?)?;
+    let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build();
+    let traces = tracing_opentelemetry::layer()
+        .with_tracer(tracing.provider.tracer_with_scope(scope))
+        // Noise on every span, and a new line number with every release.
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        // Nobody asks OpenTelemetry for the current context; spans are asked for theirs.
+        .with_context_activation(false)
+        // Span status is set by who knows what an error is, not by what happens to be recorded.
+        .with_error_records_to_exceptions(false)
+        .with_error_fields_to_exceptions(false)
+        .with_filter(FilterFn::new(filter::is_traced).with_max_level_hint(LevelFilter::INFO));
+
+    let whole = WholeSubscriber::default();
+    let logs = match options.log_format {
+        LogFormat::Json => JsonLayer::new(writer, Arc::clone(&options.clock), Arc::clone(&whole)).boxed(),
+        LogFormat::Pretty => tracing_subscriber::fmt::layer()
+            .with_timer(ClockTime(Arc::clone(&options.clock)))
+            .with_ansi(std::io::stdout().is_terminal())
+            .with_writer(writer)
+            .boxed(),
+    };
+    let dispatch = Dispatch::new(
+        tracing_subscriber::registry()
+            .with(traces)
+            .with(logs.with_filter(filter)),
+    );
+    // `Layer::on_register_dispatch` would be the place, but filtered layers are not told.
+    let _ = whole.set(dispatch.downgrade());
+    Ok((dispatch, TelemetryGuard { tracing }))
+}
+
+fn levels(text: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(text)
+        .map_err(TelemetryError::LogLevel)
+}
+
+/// Flushes traces at the end. Dropping it does so too, within two seconds.
+#[derive(Debug)]
+#[must_use = "dropping it ends tracing"]
+pub struct TelemetryGuard {
+    tracing: Tracing,
+}
+
+impl TelemetryGuard {
+    /// Sends the spans that are still queued; gives up after `timeout`, whatever the collector does.
+    ///
+    /// Blocks its thread: meant for the very end, when nothing else is left to do.
+    pub fn shutdown(mut self, timeout: Duration) {
+        self.tracing.stop(timeout);
+    }
+}
+
+impl Drop for TelemetryGuard {
+    fn drop(&mut self) {
+        self.tracing.stop(DROP_LIMIT);
+    }
+}
+
+/// Times of log lines for people.
+struct ClockTime(SharedClock);
+
+impl FormatTime for ClockTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{:.3}", self.0.now())
+    }
+}

@@ -1,0 +1,307 @@
+//! The whole subscriber, used locally: the process's globals stay untouched.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use http::{HeaderMap, HeaderValue};
+use http_body_util::{BodyExt, Full};
+use opentelemetry::trace::{SpanId, TraceId};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use tokio::sync::mpsc;
+
+use super::propagation::{extract, set_remote_parent};
+use super::*;
+use crate::clock::{Clock, ManualClock, SystemClock};
+use crate::serve::{Listener, ServeOptions, ShutdownSignals, run};
+
+const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// Takes what is logged.
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl Output {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Output {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+fn options(log_level: &str) -> TelemetryOptions {
+    TelemetryOptions {
+        log_format: LogFormat::Json,
+        log_level: log_level.to_owned(),
+        clock: ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap()),
+    }
+}
+
+/// What is written at `log_level` while `work` runs, one parsed object a line.
+fn lines(log_level: &str, work: impl FnOnce()) -> Vec<serde_json::Value> {
+    let output = Output::default();
+    let (dispatch, guard) = assemble(&options(log_level), &|_| None, output.clone()).unwrap();
+    tracing::dispatcher::with_default(&dispatch, work);
+    drop(guard);
+    let output = output.text();
+    output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A span as the API layer makes it, child of a caller's span.
+fn request_span() -> tracing::Span {
+    let mut headers = HeaderMap::new();
+    let parent = format!("00-{TRACE_ID}-00f067aa0ba902b7-00");
+    headers.insert("traceparent", HeaderValue::from_str(&parent).unwrap());
+    let span = tracing::info_span!("request", otel.kind = "server", otel.name = "POST /token");
+    set_remote_parent(&span, extract(&headers));
+    span
+}
+
+#[test]
+fn a_log_line_is_one_object_with_the_callers_trace() {
+    let lines = lines("info", || {
+        request_span().in_scope(|| {
+            tracing::info!(
+                http.response.status_code = 401_i64,
+                text = "two\nlines \u{1b}[0m",
+                level = "forged",
+                "answered\nat last"
+            );
+        });
+    });
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(line["timestamp"], "2026-11-24T12:00:00.000000Z");
+    assert_eq!(line["level"], "INFO");
+    assert_eq!(line["field.level"], "forged");
+    assert_eq!(line["target"], "acs_token_broker::telemetry::tests");
+    assert_eq!(line["message"], "answered\nat last");
+    assert_eq!(line["http.response.status_code"], 401);
+    assert_eq!(line["text"], "two\nlines \u{1b}[0m");
+    assert_eq!(line["trace_id"], TRACE_ID);
+    assert_eq!(line["span_id"].as_str().unwrap().len(), 16);
+    assert_ne!(line["span_id"], "00f067aa0ba902b7");
+}
+
+#[test]
+fn a_quiet_log_keeps_its_trace_ids() {
+    let lines = lines("error", || {
+        request_span().in_scope(|| {
+            tracing::debug_span!("not traced").in_scope(|| {
+                tracing::warn!("not logged");
+                let error: &(dyn std::error::Error + 'static) =
+                    &TelemetryError::Runtime(std::io::Error::other("no thread"));
+                tracing::error!(error, "broken");
+            });
+        });
+        tracing::error!("outside");
+    });
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines[0]["trace_id"], TRACE_ID);
+    assert_eq!(
+        lines[0]["error"],
+        "the OTLP exporter's runtime cannot be started: no thread"
+    );
+    assert!(lines[1].get("trace_id").is_none());
+}
+
+#[test]
+fn other_crates_never_log_what_passes_through_them() {
+    let lines = lines("trace,h2=trace,hyper=trace", || {
+        tracing::trace!(target: "h2::codec", "authorization: Bearer eyJ");
+        tracing::debug!(target: "hyper::proto", "authorization: Bearer eyJ");
+        tracing::info!(target: "opentelemetry_sdk", "authorization: Bearer eyJ");
+        tracing::info!(target: "hyper", "harmless");
+        tracing::trace!("ours");
+    });
+    let messages: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    assert_eq!(messages, ["harmless", "ours"]);
+}
+
+#[test]
+fn the_exporter_is_not_heard_often() {
+    let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+    let output = Output::default();
+    let mut options = options("info");
+    options.clock = Arc::clone(&clock) as SharedClock;
+    let (dispatch, _guard) = assemble(&options, &|_| None, output.clone()).unwrap();
+    tracing::dispatcher::with_default(&dispatch, || {
+        for _ in 0..130 {
+            tracing::error!(target: "opentelemetry_sdk", "export failed");
+            clock.advance(Duration::from_secs(1));
+        }
+    });
+    assert_eq!(output.text().lines().count(), 3);
+}
+
+#[test]
+fn people_get_text() {
+    let output = Output::default();
+    let mut options = options("info");
+    options.log_format = LogFormat::Pretty;
+    let (dispatch, _guard) = assemble(&options, &|_| None, output.clone()).unwrap();
+    tracing::dispatcher::with_default(&dispatch, || tracing::info!("listening"));
+    let output = output.text();
+    assert!(output.contains("2026-11-24T12:00:00.000Z"), "{output}");
+    assert!(output.contains("listening"), "{output}");
+}
+
+#[test]
+fn bad_settings_are_told_before_anything_starts() {
+    let refused = check(&options("info,=="), &|_| None);
+    assert!(matches!(refused, Err(TelemetryError::LogLevel(_))), "{refused:?}");
+    let refused = check(&options("info"), &|name| {
+        (name == "OTEL_TRACES_SAMPLER").then(|| "often".to_owned())
+    });
+    assert!(
+        matches!(
+            refused,
+            Err(TelemetryError::Variable {
+                name: "OTEL_TRACES_SAMPLER",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert!(check(&options(""), &|_| None).is_ok());
+}
+
+// === A collector ===
+
+type Received = mpsc::UnboundedSender<ExportTraceServiceRequest>;
+
+async fn receive_http(State(received): State<Received>, body: Bytes) {
+    received.send(ExportTraceServiceRequest::decode(body).unwrap()).unwrap();
+}
+
+/// One unary gRPC call: each message has a prefix of one byte for compression and four for its length.
+async fn receive_grpc(State(received): State<Received>, body: Bytes) -> Response {
+    received
+        .send(ExportTraceServiceRequest::decode(body.slice(5..)).unwrap())
+        .unwrap();
+    let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
+    let empty = Full::new(Bytes::from_static(&[0; 5])).with_trailers(std::future::ready(Some(Ok(trailers))));
+    Response::builder()
+        .header("content-type", "application/grpc")
+        .body(Body::new(empty))
+        .unwrap()
+}
+
+/// A collector for both protocols.
+async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<ExportTraceServiceRequest>) {
+    let (received, export) = mpsc::unbounded_channel();
+    let router = Router::new()
+        .route("/v1/traces", post(receive_http))
+        .route(
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            post(receive_grpc),
+        )
+        .with_state(received);
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.address();
+    let options = ServeOptions {
+        max_connections: 8,
+        head_timeout: Duration::from_secs(10),
+        drain_timeout: Duration::ZERO,
+        tls: None,
+    };
+    tokio::spawn(run(listener, router, options, ShutdownSignals::default()));
+    (address, export)
+}
+
+async fn spans_arrive(protocol: &str) {
+    let (address, mut export) = collector().await;
+    let variables = HashMap::from([
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}")),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.to_owned()),
+        ("OTEL_SERVICE_NAME", "broker-under-test".to_owned()),
+    ]);
+    let output = Output::default();
+    let (dispatch, guard) = assemble(&options("info"), &|name| variables.get(name).cloned(), output).unwrap();
+    tracing::dispatcher::with_default(&dispatch, || {
+        request_span().in_scope(|| {
+            tracing::info_span!(target: "hyper", "foreign", authorization = "Bearer eyJ").in_scope(|| {
+                tracing::info_span!("call", http.response.status_code = 200_i64).in_scope(|| {
+                    tracing::info!("not a span event");
+                });
+            });
+        });
+    });
+    // Blocks this thread within the runtime, as the end of the process does.
+    guard.shutdown(Duration::from_secs(10));
+
+    let request = export.recv().await.unwrap();
+    let [resource] = &request.resource_spans[..] else {
+        panic!("{request:?}")
+    };
+    let name = &resource.resource.as_ref().unwrap().attributes;
+    assert!(format!("{name:?}").contains("broker-under-test"), "{name:?}");
+    let [scope] = &resource.scope_spans[..] else {
+        panic!("{request:?}")
+    };
+    let [call, server] = &scope.spans[..] else {
+        panic!("{request:?}")
+    };
+    assert_eq!((call.name.as_str(), server.name.as_str()), ("call", "POST /token"));
+    let trace_id = TraceId::from_bytes(server.trace_id[..].try_into().unwrap());
+    let parent_id = SpanId::from_bytes(server.parent_span_id[..].try_into().unwrap());
+    assert_eq!(trace_id.to_string(), TRACE_ID);
+    assert_eq!(parent_id.to_string(), "00f067aa0ba902b7");
+    assert_eq!(call.parent_span_id, server.span_id);
+    assert!(call.events.is_empty() && server.attributes.is_empty(), "{request:?}");
+    let [status] = &call.attributes[..] else {
+        panic!("{call:?}")
+    };
+    assert!(format!("{status:?}").contains("IntValue(200)"), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn spans_arrive_over_http() {
+    spans_arrive("http/protobuf").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn spans_arrive_over_grpc() {
+    spans_arrive("grpc").await;
+}
+
+#[tokio::test]
+async fn a_dead_collector_does_not_hold_up_the_end() {
+    // Accepts, in the kernel's backlog, and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    for protocol in ["http/protobuf", "grpc"] {
+        let environment = |name: &str| match name {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
+            "OTEL_EXPORTER_OTLP_PROTOCOL" => Some(protocol.to_owned()),
+            _ => None,
+        };
+        let (dispatch, guard) = assemble(&options("off"), &environment, std::io::sink).unwrap();
+        tracing::dispatcher::with_default(&dispatch, || drop(request_span()));
+        let clock = SystemClock::new();
+        guard.shutdown(Duration::from_millis(200));
+        drop(dispatch);
+        assert!(clock.monotonic() < Duration::from_secs(3), "{protocol}");
+    }
+}
