@@ -3,11 +3,16 @@
 //! [`load`](load::load) reads the file and the environment and validates the whole; every problem is reported
 //! at once, by key. Each setting with its default stands in `config.example.toml`.
 
+mod environment;
 pub mod load;
 mod reader;
+mod sections;
 pub mod units;
+mod unknown;
 mod validate;
+mod value;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -142,7 +147,7 @@ pub enum ExchangeMode {
 }
 
 /// `[upstream]`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct UpstreamConfig {
     /// PEM file with trust anchors beside the system's.
     pub ca_file: Option<PathBuf>,
@@ -155,12 +160,36 @@ pub struct UpstreamConfig {
 }
 
 /// What the standard proxy variables say.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct EnvironmentProxy {
     /// `HTTPS_PROXY`
     pub url: Url,
     /// `NO_PROXY`
     pub exceptions: Option<String>,
+}
+
+// Proxy URLs may hold a password, so neither is printed beyond its host.
+impl fmt::Debug for UpstreamConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamConfig")
+            .field("ca_file", &self.ca_file)
+            .field(
+                "proxy",
+                &self.proxy.as_ref().map(|url| url.origin().ascii_serialization()),
+            )
+            .field("environment_proxy", &self.environment_proxy)
+            .field("max_response_bytes", &self.max_response_bytes)
+            .finish()
+    }
+}
+
+impl fmt::Debug for EnvironmentProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnvironmentProxy")
+            .field("url", &self.url.origin().ascii_serialization())
+            .field("exceptions", &self.exceptions)
+            .finish()
+    }
 }
 
 /// `[assignments]`

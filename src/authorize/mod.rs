@@ -1,0 +1,4 @@
+//! Who may have a token.
+
+pub mod assignment;
+pub mod source;

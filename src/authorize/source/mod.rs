@@ -1,0 +1,4 @@
+//! Where assignments come from.
+
+mod node;
+pub mod parse;

@@ -1,0 +1,95 @@
+//! Brings the file and the environment together.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use toml::Table;
+use toml::de::DeTable;
+
+use super::reader::{Findings, Reader};
+use super::{Config, sections};
+
+pub use super::environment::Environment;
+pub use super::reader::Problem;
+
+/// A valid configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// What is allowed but probably not meant, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Everything that is wrong with a configuration; displayed as one line a problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Reads the file, if there is one, lays the environment over it and checks the whole.
+///
+/// Relative paths are taken from the file's folder, without a file from the working directory.
+pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Problems> {
+    let table = file.map_or_else(
+        || Ok(Table::new()),
+        |file| {
+            let named = |reason| Problem {
+                key: file.display().to_string(),
+                reason,
+            };
+            let bytes = fs::read(file).map_err(|error| named(format!("cannot be read: {error}")))?;
+            let text = String::from_utf8(bytes).map_err(|_| named("is not UTF-8 text".to_owned()))?;
+            parse(&text).map_err(named)
+        },
+    );
+    let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let (findings, config) = read(table, folder, environment);
+    match config {
+        Some(config) if findings.problems.is_empty() => Ok(Loaded {
+            config,
+            warnings: findings.warnings,
+        }),
+        _ => Err(Problems(findings.problems)),
+    }
+}
+
+fn read(table: Result<Table, Problem>, folder: &Path, environment: &Environment) -> (Findings, Option<Config>) {
+    let mut reader = Reader::new(environment, table.is_ok());
+    let (table, unreadable) = match table {
+        Ok(table) => (table, None),
+        Err(problem) => (Table::new(), Some(problem)),
+    };
+    let config = reader.read(table, |root| sections::config(root, folder, environment));
+    let mut findings = reader.finish();
+    findings.problems.splice(0..0, unreadable);
+    (findings, config)
+}
+
+/// Parses the file. The reason holds no text of the file: the line could be that of a secret.
+fn parse(text: &str) -> Result<Table, String> {
+    // The first pass knows syntax only, so its messages are fixed texts; those of the second can repeat a value.
+    if let Err(error) = DeTable::parse(text) {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        return Err(format!("line {line}: {}", error.message()));
+    }
+    text.parse()
+        .map_err(|_| "holds a number that is out of range".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,377 @@
+//! What is told of configurations that are wrong.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use super::*;
+
+/// A file in which every section has something wrong.
+const ALL_WRONG: &str = r#"
+        alow_insecure_upstreams = true
+        limits = { per_user = "30/1m" }
+        [server]
+        listen = "localhost:8080"
+        request_timeout = 10
+        max_in_flight = 0
+        drain_delay = "soon"
+        [server.cors]
+        allowed_origins = ["https://a.example/", 7, "https://b.example"]
+        [server.tls]
+        certificate_file = "missing.pem"
+        [entra]
+        authority = "http://login.example"
+        audiences = []
+        required_scopes = ["a b"]
+        clock_skew = "11m"
+        jwks_refresh_interval = "24h"
+        jwks_wait = "0s"
+        cloud = "public"
+        [[entra.tenants]]
+        id = "8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11"
+        [[entra.tenants]]
+        id = "8F1C3F2E-6D1B-4F7A-9C55-0D5B7E2A4C11"
+        [[entra.tenants]]
+        id = "fabrikam"
+        app_id_for_keys = "x"
+        [[entra.tenants]]
+        nam = "nobody"
+        [exchange]
+        mode = "identity"
+        timeout = "0s"
+        [exchange.identity]
+        [upstream]
+        max_response_bytes = 0
+        proxy = "socks5://proxy"
+        [assignments]
+        sources = ["file", "acs"]
+        file = "assignments.yaml"
+        unknown_groups = "graph"
+        [cache]
+        max_entries = -1
+        expiry_margin = "20s"
+        min_remaining = "10s"
+        refresh_ahead = "5s"
+        [telemetry]
+        log_format = "text"
+        log_level = "a=b=c"
+        audit = true
+    "#;
+
+/// What is told of it, by how each line begins.
+const ALL_PROBLEMS: [&str; 40] = [
+    "server.listen: is not an IP address and a port",
+    "server.request_timeout: is an integer, not a duration such as",
+    "server.max_in_flight: must be at least 1",
+    "server.drain_delay: is not a duration such as",
+    "server.tls.certificate_file: names a file that cannot be read: No such file",
+    "server.tls.private_key_file: is required",
+    "server.cors.allowed_origins[0]: has a path, a query or a trailing slash",
+    "server.cors.allowed_origins[1]: is an integer, not a string",
+    "entra.audiences: must hold at least one",
+    "entra.required_scopes[0]: must be one scope",
+    "entra.clock_skew: must be at most 10m",
+    "entra.jwks_wait: must be longer than 0s",
+    "entra.tenants[1].id: is the same tenant as entra.tenants[0]",
+    "entra.tenants[2].id: is not a tenant id (a GUID)",
+    "entra.tenants[3].id: is required",
+    "entra.jwks_refresh_interval: must be less than entra.jwks_max_age",
+    "entra.authority: must be https",
+    "exchange.mode: is something that this version does not have yet",
+    "exchange.endpoint: is required",
+    "exchange.timeout: must be longer than 0s",
+    "upstream.proxy: is not an http or https URL",
+    "upstream.max_response_bytes: must be at least 1",
+    "assignments.sources[1]: is something that this version does not have yet",
+    "assignments.file: must end in .toml or .json",
+    "assignments.unknown_groups: is something that this version does not have yet",
+    "cache.max_entries: must not be negative",
+    "cache.min_gain: is not a duration such as",
+    "cache.min_remaining: must be 0s (off) or at least cache.expiry_margin",
+    "cache.refresh_ahead: must be 0s (off) or at least cache.min_remaining",
+    "telemetry.log_format: must be \"json\" or \"pretty\"",
+    "telemetry.log_level: is not a filter such as",
+    "alow_insecure_upstreams: unknown key; did you mean allow_insecure_upstreams?",
+    "limits: is a setting that this version does not have yet",
+    "entra.cloud: is a setting that this version does not have yet",
+    "entra.tenants[2].app_id_for_keys: is a setting that this version does not have yet",
+    "entra.tenants[3].nam: unknown key; did you mean entra.tenants[].name?",
+    "exchange.identity: is a setting that this version does not have yet",
+    "telemetry.audit: is a setting that this version does not have yet",
+    "ACS_TOKEN_BROKER__GRAPH__TIMEOUT: is for a setting that this version does not have yet",
+    "ACS_TOKEN_BROKER__SERVER__LISTN: unknown variable; did you mean ACS_TOKEN_BROKER__SERVER__LISTEN?",
+];
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let problems = load_text(
+        ALL_WRONG,
+        &[
+            ("__SERVER__LISTN", "x"),
+            ("__CACHE__MIN_GAIN", "2"),
+            ("__GRAPH__TIMEOUT", "3s"),
+        ],
+    );
+    let told = lines(&problems.unwrap_err());
+    for line in ALL_PROBLEMS {
+        assert!(
+            told.iter().any(|told| told.starts_with(line)),
+            "{line}\n\nin\n{}",
+            told.join("\n")
+        );
+    }
+    assert_eq!(told.len(), ALL_PROBLEMS.len(), "{}", told.join("\n"));
+}
+
+#[test]
+fn nothing_is_required_twice_over() {
+    for (text, wanted) in [
+        ("", vec!["entra.tenants: is required", "exchange.endpoint: is required"]),
+        (
+            "entra = 5\nexchange = 'x'",
+            vec![
+                "entra: is an integer, not a table",
+                "exchange: is a string, not a table",
+            ],
+        ),
+        (
+            "entra.tenants = []\n[exchange]\nendpoint = ''",
+            vec!["entra.tenants: must list", "exchange.endpoint: must not be empty"],
+        ),
+        (
+            "entra.tenants = {}\nexchange.endpoint = 1",
+            vec![
+                "entra.tenants: is a table, not a list of tables",
+                "exchange.endpoint: is an integer",
+            ],
+        ),
+        (
+            "entra.tenants = [7]\nexchange.endpoint = 'https://a/b'",
+            vec![
+                "entra.tenants[0]: is an integer, not a table",
+                "exchange.endpoint: must not have a path",
+            ],
+        ),
+    ] {
+        let told = lines(&load_text(text, &[]).unwrap_err());
+        assert_eq!(told.len(), wanted.len(), "{told:?}");
+        for (told, wanted) in told.iter().zip(wanted) {
+            assert!(told.starts_with(wanted), "{told}");
+        }
+    }
+}
+
+#[test]
+fn rules_between_settings() {
+    for (text, key) in [
+        ("[cache]\nexpiry_margin = '0s'", "cache.expiry_margin"),
+        ("[cache]\nexpiry_margin = '11m'", "cache.min_remaining"),
+        ("[cache]\nmin_remaining = '29s'", "cache.min_remaining"),
+        ("[cache]\nmin_remaining = '30m'", "cache.refresh_ahead"),
+        ("[cache]\nrefresh_ahead = '9m'", "cache.refresh_ahead"),
+        ("[entra]\njwks_max_age = '1h'", "entra.jwks_refresh_interval"),
+        ("[management]\nlisten = '127.0.0.1:8080'", "management.listen"),
+        ("[management]\nlisten = '0.0.0.0:8080'", "management.listen"),
+        (
+            "[exchange]\nendpoint = 'http://contoso.communication.azure.com'",
+            "exchange.endpoint",
+        ),
+        ("[upstream]\nproxy = 'http://user:hunter2@proxy:3128'", "upstream.proxy"),
+        ("[assignments]\nsources = []", "assignments.sources"),
+        ("[server]\napi_versions = ['']", "server.api_versions[0]"),
+        (
+            "[server]\ntls = {}\nmax_connections = 999999999999",
+            "server.max_connections",
+        ),
+    ] {
+        let told = problems_of(text, &[]);
+        assert!(told[0].starts_with(&format!("{key}: ")), "{text}: {told:?}");
+    }
+    for text in [
+        "[cache]\nmin_remaining = '0s'\nrefresh_ahead = '0s'",
+        "[cache]\nmin_remaining = '0s'\nrefresh_ahead = '1s'",
+        "[cache]\nrefresh_ahead = '0s'",
+        "[cache]\nexpiry_margin = '10m'\nmin_remaining = '10m'\nrefresh_ahead = '10m'",
+        "[server]\nlisten = '127.0.0.1:0'\n[management]\nlisten = '127.0.0.1:0'",
+    ] {
+        load_text(&format!("{MINIMAL}\n{text}"), &[]).unwrap();
+    }
+}
+
+#[test]
+fn a_rule_is_not_judged_by_a_default_that_stands_in_for_a_bad_value() {
+    let told = problems_of("[cache]\nexpiry_margin = 'x'\nmin_remaining = '10s'", &[]);
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
+fn problems_name_the_variable() {
+    let told = problems_of(
+        "",
+        &[
+            ("__CACHE__EXPIRY_MARGIN", "15m"),
+            ("__ENTRA__TENANTS", "[{ id = 'x' }]"),
+            ("__SERVER__TLS", "{ certificate_file = '/missing' }"),
+            ("__SERVER__API_VERSIONS", "a,,b"),
+            ("__SERVER__MAX_IN_FLIGHT", "many"),
+            ("__UPSTREAM", "max_response_bytes = 5"),
+            ("__server__max_in_flight", "1"),
+            ("__SERVER.LISTEN", "127.0.0.1:1"),
+        ],
+    );
+    for (start, end) in [
+        (
+            "cache.min_remaining: ",
+            " (from ACS_TOKEN_BROKER__CACHE__EXPIRY_MARGIN)",
+        ),
+        ("entra.tenants[0].id: ", " (from ACS_TOKEN_BROKER__ENTRA__TENANTS)"),
+        ("server.tls.certificate_file: ", " (from ACS_TOKEN_BROKER__SERVER__TLS)"),
+        (
+            "server.tls.private_key_file: is required",
+            " (from ACS_TOKEN_BROKER__SERVER__TLS)",
+        ),
+        (
+            "server.api_versions[1]: must not be empty",
+            " (from ACS_TOKEN_BROKER__SERVER__API_VERSIONS)",
+        ),
+        (
+            "server.max_in_flight: is not a whole number",
+            " (from ACS_TOKEN_BROKER__SERVER__MAX_IN_FLIGHT)",
+        ),
+        (
+            "upstream: is not an inline TOML table",
+            " (from ACS_TOKEN_BROKER__UPSTREAM)",
+        ),
+        (
+            "ACS_TOKEN_BROKER__server__max_in_flight: sets the same setting as ACS_TOKEN_BROKER__SERVER__MAX_IN_FLIGHT",
+            "",
+        ),
+        ("ACS_TOKEN_BROKER__SERVER.LISTEN: unknown variable", ""),
+    ] {
+        assert!(
+            told.iter().any(|told| told.starts_with(start) && told.ends_with(end)),
+            "{start}: {told:#?}"
+        );
+    }
+    assert_eq!(told.len(), 9, "{told:#?}");
+}
+
+#[test]
+fn a_syntax_error_is_told_by_line_beside_the_problems_of_the_environment() {
+    for (text, line) in [
+        ("[server]\nlisten = \n", 2),
+        ("[server]\n\n\npassword = hunter2\n", 4),
+        ("a = 'hunter2'\na = 'hunter2'", 2),
+        ("password = \"hunter2", 1),
+        ("x = 1\n[hunter2", 2),
+    ] {
+        let told = lines(&load_text(text, &[("__SERVER__LISTEN", "x"), ("__SERVR", "hunter2")]).unwrap_err());
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].starts_with(&format!("FILE: line {line}: ")), "{told:?}");
+        assert!(
+            told[1].starts_with("server.listen: ") && told[2].starts_with("ACS_TOKEN_BROKER__SERVR: "),
+            "{told:?}"
+        );
+        assert!(!told.concat().contains("hunter2"), "{told:?}");
+    }
+    let told = lines(&load_text("x = 99999999999999999999999999", &[]).unwrap_err());
+    assert_eq!(told, ["FILE: holds a number that is out of range"]);
+}
+
+#[test]
+fn an_unreadable_file_is_a_problem_by_its_path() {
+    let folder = TempDir::new().unwrap();
+    let missing = folder.path().join("missing.toml");
+    let told = lines(&load(Some(&missing), &environment(&[("__SERVER__LISTEN", "x")])).unwrap_err());
+    assert!(
+        told[0].starts_with(&format!("{}: cannot be read: ", missing.display())),
+        "{told:?}"
+    );
+    assert!(told[1].starts_with("server.listen: ") && told.len() == 2, "{told:?}");
+
+    let latin = folder.path().join("latin.toml");
+    fs::write(&latin, b"name = '\xe9'").unwrap();
+    let told = lines(&load(Some(&latin), &Environment::default()).unwrap_err());
+    assert_eq!(told, [format!("{}: is not UTF-8 text", latin.display())]);
+}
+
+#[test]
+fn no_problem_repeats_a_value() {
+    let secret = "hunter2";
+    let keys = known_keys();
+    let paths: Vec<&String> = keys.iter().filter(|key| !key.contains('[')).collect();
+    let variables = paths.iter().map(|path| {
+        (
+            format!("ACS_TOKEN_BROKER__{}", path.to_ascii_uppercase().replace('.', "__")),
+            secret.to_owned(),
+        )
+    });
+    let told = load(None, &variables.collect()).unwrap_err().to_string();
+    assert!(!told.contains(secret), "{told}");
+    for value in ["'hunter2'", "['hunter2']", "{ hunter = 'hunter2' }"] {
+        for path in &paths {
+            let told = load_text(&format!("{path} = {value}\ngarbage = {value}"), &[])
+                .unwrap_err()
+                .to_string();
+            assert!(!told.contains(secret), "{told}");
+        }
+    }
+    for url in [
+        "https://user:hunter2@contoso.com",
+        "hunter2://x",
+        "https://contoso.com/hunter2",
+    ] {
+        let told = load_text(
+            "",
+            &[
+                ("__EXCHANGE__ENDPOINT", url),
+                ("HTTPS_PROXY", "https://x:hunter2@p/path"),
+            ],
+        );
+        assert!(!told.unwrap_err().to_string().contains(secret));
+    }
+}
+
+#[test]
+fn texts_that_are_not_utf_8_are_problems() {
+    let garbled = || OsString::from_vec(vec![0xff]);
+    let names = [
+        "ACS_TOKEN_BROKER__SERVER__LISTEN",
+        "ACS_TOKEN_BROKER_CONFIG",
+        "HTTPS_PROXY",
+        "OTHER",
+    ];
+    let told = lines(&load(None, &names.map(|name| (name, garbled())).into_iter().collect()).unwrap_err());
+    for line in [
+        "server.listen: is not UTF-8 text (from ACS_TOKEN_BROKER__SERVER__LISTEN)",
+        "ACS_TOKEN_BROKER_CONFIG: is not UTF-8 text",
+        "HTTPS_PROXY: is not UTF-8 text",
+    ] {
+        assert!(told.iter().any(|told| told == line), "{told:#?}");
+    }
+    assert!(!told.concat().contains("OTHER"));
+}
+
+#[test]
+fn files_that_must_be_there_are_looked_for() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let told = problems_of(
+        "",
+        &[
+            ("__UPSTREAM__CA_FILE", path),
+            ("__SERVER__TLS__CERTIFICATE_FILE", "x.pem"),
+        ],
+    );
+    assert!(
+        told[0].starts_with("server.tls.certificate_file: names a file that cannot be read: "),
+        "{told:?}"
+    );
+    assert_eq!(
+        told[1],
+        "server.tls.private_key_file: is required: TLS takes both a certificate and a key"
+    );
+    assert!(
+        told[2].starts_with("upstream.ca_file: names a directory, not a file"),
+        "{told:?}"
+    );
+}

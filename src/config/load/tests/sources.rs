@@ -1,0 +1,151 @@
+//! Files, variables and what they come to.
+
+use std::time::Duration;
+
+use super::*;
+use crate::config::UnknownGroups;
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let variables = [
+        (
+            "__ENTRA__TENANTS",
+            "[{ id = \"8F1C3F2E-6d1b-4f7a-9c55-0d5b7e2a4c11\", name = \"Fabrikam\" }]",
+        ),
+        ("__EXCHANGE__ENDPOINT", "https://contoso.communication.azure.com"),
+        ("__SERVER__LISTEN", "[::]:80"),
+        ("__SERVER__DIAGNOSTIC_HEADERS", "true"),
+        ("__SERVER__MAX_IN_FLIGHT", "7"),
+        (
+            "__SERVER__CORS__ALLOWED_ORIGINS",
+            "https://a.example, https://b.example",
+        ),
+        ("__ENTRA__REQUIRED_SCOPES", "[\"VoIP\", \"Chat\"]"),
+        ("__CACHE__MAX_BYTES", "1048576"),
+        ("__CACHE__REFRESH_AHEAD", "0s"),
+        ("__ASSIGNMENTS__UNKNOWN_GROUPS", "refuse"),
+    ];
+    let config = load(None, &environment(&variables)).unwrap().config;
+    assert_eq!(config.entra.tenants[0].id, TENANT.parse().unwrap());
+    assert_eq!(config.entra.tenants[0].name.as_deref(), Some("Fabrikam"));
+    assert_eq!(config.server.listen.to_string(), "[::]:80");
+    assert!(config.server.diagnostic_headers);
+    assert_eq!(config.server.max_in_flight, 7);
+    assert_eq!(
+        config.server.cors.allowed_origins,
+        ["https://a.example", "https://b.example"]
+    );
+    assert_eq!(config.entra.required_scopes, ["VoIP", "Chat"]);
+    assert_eq!(config.cache.max_bytes, 1 << 20);
+    assert_eq!(config.cache.renewal.refresh_ahead, Duration::ZERO);
+    assert_eq!(config.assignments.unknown_groups, UnknownGroups::Refuse);
+    assert_eq!(config.assignments.file, PathBuf::from("assignments.toml"));
+}
+
+#[test]
+fn the_environment_overrides_the_file_at_every_depth() {
+    let server = "[server]\nlisten = '127.0.0.1:1'\nrequest_timeout = '1s'";
+    let text = format!("{MINIMAL}\n{server}\ncors.allowed_origins = ['https://a.example']");
+    let config = config_of(
+        &text,
+        &[
+            ("__SERVER__REQUEST_TIMEOUT", "2s"),
+            ("__SERVER__CORS__ALLOWED_ORIGINS", ""),
+        ],
+    );
+    assert_eq!(config.server.listen.port(), 1);
+    assert_eq!(config.server.request_timeout, Duration::from_secs(2));
+    assert!(config.server.cors.allowed_origins.is_empty());
+
+    let whole = [
+        ("__SERVER", "{ listen = '127.0.0.1:2' }"),
+        ("__SERVER__MAX_IN_FLIGHT", "3"),
+    ];
+    let config = config_of(&text, &whole);
+    assert_eq!((config.server.listen.port(), config.server.max_in_flight), (2, 3));
+    assert_eq!(
+        config.server.request_timeout,
+        Duration::from_secs(10),
+        "the variable replaces the table"
+    );
+}
+
+#[test]
+fn an_invalid_value_in_the_file_does_not_matter_once_overridden() {
+    let text = format!("{MINIMAL}\n[server]\nlisten = 5");
+    assert_eq!(
+        config_of(&text, &[("__SERVER__LISTEN", "127.0.0.1:9")])
+            .server
+            .listen
+            .port(),
+        9
+    );
+}
+
+#[test]
+fn relative_paths_start_from_the_files_folder() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("tls")).unwrap();
+    for name in ["config.toml", "tls/c.pem", "tls/k.pem", "ca.pem"] {
+        fs::write(folder.path().join(name), MINIMAL).unwrap();
+    }
+    let tls = [
+        ("__SERVER__TLS__CERTIFICATE_FILE", "tls/c.pem"),
+        ("__SERVER__TLS__PRIVATE_KEY_FILE", "tls/k.pem"),
+    ];
+    let variables = environment(&[&tls[..], &[("__UPSTREAM__CA_FILE", "ca.pem")]].concat());
+    let config = load(Some(&folder.path().join("config.toml")), &variables)
+        .unwrap()
+        .config;
+    let tls = config.server.tls.unwrap();
+    assert_eq!(tls.certificate_file, folder.path().join("tls/c.pem"));
+    assert_eq!(tls.private_key_file, folder.path().join("tls/k.pem"));
+    assert_eq!(config.upstream.ca_file, Some(folder.path().join("ca.pem")));
+    assert_eq!(config.assignments.file, folder.path().join("assignments.toml"));
+}
+
+#[test]
+fn proxies_of_the_environment() {
+    let proxy = |variables| config_of(MINIMAL, variables).upstream;
+    assert_eq!(proxy(&[]).environment_proxy, None);
+    assert_eq!(proxy(&[("HTTPS_PROXY", ""), ("NO_PROXY", "a")]).environment_proxy, None);
+    let found = proxy(&[
+        ("HTTPS_PROXY", "http://u:hunter2@proxy:1"),
+        ("https_proxy", "http://x"),
+        ("no_proxy", "a,b"),
+    ]);
+    let shown = format!("{found:?}");
+    assert!(
+        shown.contains("http://proxy:1") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    let found = found.environment_proxy.unwrap();
+    assert_eq!(
+        (found.url.as_str(), found.exceptions.as_deref()),
+        ("http://u:hunter2@proxy:1/", Some("a,b"))
+    );
+    let own = proxy(&[("__UPSTREAM__PROXY", "http://u:hunter2@proxy:1")]);
+    assert!(own.proxy.is_some() && !format!("{own:?}").contains("hunter2"));
+}
+
+#[test]
+fn warnings() {
+    let warnings = |text: &str| load_text(&format!("{text}\n{MINIMAL}"), &[]).unwrap().warnings;
+    assert_eq!(warnings(""), Vec::<String>::new());
+    for (text, starts) in [
+        (
+            "server.cors.allowed_origins = ['http://localhost:3000']",
+            "server.cors.allowed_origins[0]: http://localhost:3000",
+        ),
+        (
+            "allow_insecure_upstreams = true\nentra.authority = 'http://entra.example'",
+            "entra.authority: is used over plain",
+        ),
+        ("server.drain_timeout = '5s'", "server.drain_timeout: is less than"),
+        ("exchange.timeout = '11s'", "exchange.timeout: is more than"),
+    ] {
+        let told = warnings(text);
+        assert!(told.len() == 1 && told[0].starts_with(starts), "{told:?}");
+    }
+    assert!(warnings("entra.authority = 'http://127.0.0.1:8090'").is_empty());
+}

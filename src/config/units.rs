@@ -1,0 +1,380 @@
+//! Units in which settings are written: durations, byte sizes, browser origins, base URLs.
+//!
+//! Every parser answers with the reason in words and never repeats what it was given: a value in the wrong
+//! place may be a secret.
+
+use std::time::Duration;
+
+use url::{Host, Url};
+
+/// Why a text does not stand for a value, in words for the operator.
+pub type Reason = String;
+
+/// No setting means more than a year; beyond that a unit was mistaken.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
+
+/// Reads a duration: a whole number and one of `ms`, `s`, `m`, `h`.
+pub fn duration(text: &str) -> Result<Duration, Reason> {
+    let (number, unit) = split_number(text);
+    let per_unit = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let (false, Some(per_unit)) = (number.is_empty(), per_unit) else {
+        return Err("is not a duration such as \"500ms\", \"30s\", \"5m\" or \"24h\"".to_owned());
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(per_unit))
+        .map(Duration::from_millis)
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| "is longer than 366 days".to_owned())
+}
+
+/// Reads a byte size: a whole number, alone or with one of `B`, `KiB`, `MiB`, `GiB`, `kB`, `MB`, `GB`.
+pub fn byte_size(text: &str) -> Result<u64, Reason> {
+    let (number, unit) = split_number(text);
+    let per_unit: Option<u64> = match unit {
+        "" | "B" => Some(1),
+        "kB" | "KB" => Some(1_000),
+        "KiB" => Some(1 << 10),
+        "MB" => Some(1_000_000),
+        "MiB" => Some(1 << 20),
+        "GB" => Some(1_000_000_000),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let (false, Some(per_unit)) = (number.is_empty(), per_unit) else {
+        return Err("is not a size such as \"64KiB\", \"256MiB\", \"1GiB\" or a number of bytes".to_owned());
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(per_unit))
+        // TOML's integers end there, so that every size can be written either way.
+        .filter(|size| i64::try_from(*size).is_ok())
+        .ok_or_else(|| "is too large a size".to_owned())
+}
+
+fn split_number(text: &str) -> (&str, &str) {
+    let end = text.bytes().take_while(u8::is_ascii_digit).count();
+    text.split_at(end)
+}
+
+/// Reads a browser origin and returns it as browsers send it in `Origin` (RFC 6454 section 6.2).
+///
+/// A default port is refused rather than dropped: an origin with one never matches, so whoever wrote it
+/// believes something that is not so.
+pub fn browser_origin(text: &str) -> Result<String, Reason> {
+    let wanted = |what: &str| format!("{what}; an origin is scheme://host or scheme://host:port");
+    if text.contains('*') {
+        return Err(wanted("wildcards are not supported"));
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(wanted("is not an origin"));
+    };
+    if rest.contains(['/', '\\', '?', '#']) {
+        return Err(wanted("has a path, a query or a trailing slash"));
+    }
+    if rest.contains('@') || has_blanks(text) {
+        return Err(wanted("is not an origin"));
+    }
+    let url = web_url(text).ok_or_else(|| wanted("is not an http or https origin"))?;
+    match port_text(rest) {
+        Some("") => return Err(wanted("ends in a colon")),
+        Some(_) if url.port().is_none() => {
+            return Err(format!(
+                "names the default port of {}, which browsers never send",
+                scheme.to_ascii_lowercase()
+            ));
+        }
+        Some(_) if url.port() == Some(0) => return Err(wanted("names port 0")),
+        _ => {}
+    }
+    Ok(url.origin().ascii_serialization())
+}
+
+/// Reads the base URL of a service: scheme, host and perhaps a port, nothing behind it.
+pub fn base_url(text: &str) -> Result<Url, Reason> {
+    let url = bare_url(text)?;
+    if text.contains('@') {
+        return Err("must not hold credentials".to_owned());
+    }
+    Ok(url)
+}
+
+/// Reads the URL of a proxy: as [`base_url`], with perhaps a user and a password.
+pub fn proxy_url(text: &str) -> Result<Url, Reason> {
+    bare_url(text)
+}
+
+/// As the standard proxy variables are written: `host:port` stands for http.
+pub(super) fn environment_proxy_url(text: &str) -> Result<Url, Reason> {
+    if text.contains("://") {
+        proxy_url(text)
+    } else {
+        proxy_url(&format!("http://{text}"))
+    }
+}
+
+fn bare_url(text: &str) -> Result<Url, Reason> {
+    let wanted = |what: &str| format!("{what}; it is written as https://host or https://host:port");
+    let Some((_, rest)) = text.split_once("://") else {
+        return Err(wanted("is not a URL"));
+    };
+    // The parser forgives blanks and backslashes; whoever reads the file should not have to know that.
+    if has_blanks(text) || text.contains('\\') {
+        return Err(wanted("is not a URL"));
+    }
+    if text.contains(['?', '#']) {
+        return Err(wanted("must not have a query or a fragment"));
+    }
+    if rest.trim_end_matches('/').len() + 1 < rest.len() || rest.trim_end_matches('/').contains('/') {
+        return Err(wanted("must not have a path"));
+    }
+    let url = web_url(text).ok_or_else(|| wanted("is not an http or https URL"))?;
+    if url.port() == Some(0) {
+        return Err(wanted("names port 0"));
+    }
+    Ok(url)
+}
+
+/// Whether calls to `url` stay on this machine: 127.0.0.0/8, `[::1]` or `localhost`.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Whether tokens sent to `url` could be read on the way.
+pub(super) fn is_insecure(url: &Url) -> bool {
+    url.scheme() == "http" && !is_loopback(url)
+}
+
+fn has_blanks(text: &str) -> bool {
+    text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+fn web_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+}
+
+/// The text behind the host's colon, if there is one; the colons of an IPv6 address stand in brackets.
+fn port_text(authority: &str) -> Option<&str> {
+    let host_end = authority.rfind(']').unwrap_or(0);
+    authority[host_end..].split_once(':').map(|(_, port)| port)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, milliseconds) in [
+            ("0s", 0),
+            ("0ms", 0),
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("24h", 86_400_000),
+            ("8784h", 31_622_400_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in [
+            "", "s", "5", "5 s", " 5s", "5s ", "5S", "5d", "-5s", "+5s", "1.5s", "1e3s", "1h30m", "٥s", "5µs",
+        ] {
+            let reason = duration(text).unwrap_err();
+            assert!(
+                reason.contains("\"500ms\", \"30s\", \"5m\" or \"24h\""),
+                "{text}: {reason}"
+            );
+        }
+        for text in [
+            "8785h",
+            "99999999999999999999s",
+            "18446744073709551615h",
+            "31622400001ms",
+        ] {
+            assert_eq!(duration(text), Err("is longer than 366 days".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn byte_sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1048576", 1 << 20),
+            ("17B", 17),
+            ("64KiB", 64 << 10),
+            ("256MiB", 256 << 20),
+            ("1GiB", 1 << 30),
+            ("1kB", 1_000),
+            ("1MB", 1_000_000),
+            ("2GB", 2_000_000_000),
+        ] {
+            assert_eq!(byte_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "1 MiB", "1mib", "1M", "-1", "1.5MiB", "1MiB ", "0x10"] {
+            assert!(byte_size(text).unwrap_err().contains("is not a size"), "{text}");
+        }
+        for text in ["9223372036854775808", "17179869184GiB", "99999999999999999999"] {
+            assert_eq!(byte_size(text), Err("is too large a size".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn browser_origins() {
+        for (text, sent) in [
+            ("https://app.contoso.com", "https://app.contoso.com"),
+            ("https://App.Contoso.com", "https://app.contoso.com"),
+            ("HTTPS://app.contoso.com", "https://app.contoso.com"),
+            ("https://app.contoso.com:8443", "https://app.contoso.com:8443"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+            ("https://[2001:db8::1]", "https://[2001:db8::1]"),
+            ("http://app.contoso.com:443", "http://app.contoso.com:443"),
+            ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ] {
+            assert_eq!(browser_origin(text).as_deref(), Ok(sent), "{text}");
+        }
+        for (text, part) in [
+            ("*", "wildcards"),
+            ("https://*.contoso.com", "wildcards"),
+            ("https://app.contoso.com/", "trailing slash"),
+            ("https://app.contoso.com/sign-in", "path"),
+            ("https://app.contoso.com?x", "query"),
+            ("https://app.contoso.com:443", "default port of https"),
+            ("http://app.contoso.com:80", "default port of http"),
+            ("https://[::1]:443", "default port of https"),
+            ("https://app.contoso.com:", "colon"),
+            ("https://app.contoso.com:0", "port 0"),
+            ("https://app.contoso.com:99999", "http or https origin"),
+            ("app.contoso.com", "not an origin"),
+            ("null", "not an origin"),
+            ("", "not an origin"),
+            ("https://", "http or https origin"),
+            ("https:app.contoso.com", "not an origin"),
+            ("https://user@app.contoso.com", "not an origin"),
+            (" https://app.contoso.com", "not an origin"),
+            ("https://app.contoso.com\n", "not an origin"),
+            ("ftp://app.contoso.com", "http or https origin"),
+        ] {
+            let reason = browser_origin(text).unwrap_err();
+            assert!(reason.contains(part), "{text}: {reason}");
+        }
+    }
+
+    #[test]
+    fn base_urls() {
+        for (text, url) in [
+            (
+                "https://contoso.communication.azure.com",
+                "https://contoso.communication.azure.com/",
+            ),
+            (
+                "https://contoso.communication.azure.com/",
+                "https://contoso.communication.azure.com/",
+            ),
+            (
+                "https://Contoso.communication.azure.com:443",
+                "https://contoso.communication.azure.com/",
+            ),
+            ("http://127.0.0.1:8090", "http://127.0.0.1:8090/"),
+            ("http://[::1]:8090/", "http://[::1]:8090/"),
+        ] {
+            assert_eq!(base_url(text).map(String::from).as_deref(), Ok(url), "{text}");
+        }
+        for (text, part) in [
+            ("", "not a URL"),
+            ("contoso.communication.azure.com", "not a URL"),
+            ("https:contoso.com", "not a URL"),
+            ("https://contoso.com\\x", "not a URL"),
+            ("https://contoso .com", "not a URL"),
+            ("https://contoso.com\t", "not a URL"),
+            ("https://", "http or https"),
+            ("https:///contoso.com", "path"),
+            ("https://contoso.com//", "path"),
+            ("https://contoso.com/acs", "path"),
+            ("https://contoso.com/acs/", "path"),
+            ("https://contoso.com?a=b", "query"),
+            ("https://contoso.com/#top", "fragment"),
+            ("https://contoso.com:0", "port 0"),
+            ("https://user:hunter2@contoso.com", "credentials"),
+            ("https://@contoso.com", "credentials"),
+            ("ftp://contoso.com", "http or https"),
+        ] {
+            let reason = base_url(text).unwrap_err();
+            assert!(reason.contains(part) && !reason.contains("hunter2"), "{text}: {reason}");
+        }
+    }
+
+    #[test]
+    fn proxies_may_have_credentials_and_in_the_environment_no_scheme() {
+        assert!(proxy_url("http://user:password@proxy.contoso.com:3128").is_ok());
+        assert!(proxy_url("proxy.contoso.com:3128").is_err());
+        assert!(proxy_url("socks5://proxy.contoso.com:1080").is_err());
+        let url = environment_proxy_url("proxy.contoso.com:3128").map(String::from);
+        assert_eq!(url.as_deref(), Ok("http://proxy.contoso.com:3128/"));
+    }
+
+    #[test]
+    fn plain_http_is_insecure_beyond_loopback() {
+        for (text, insecure) in [
+            ("https://contoso.com", false),
+            ("http://localhost:8090", false),
+            ("http://LOCALHOST", false),
+            ("http://127.0.0.1", false),
+            ("http://127.8.8.8:1", false),
+            ("http://[::1]:8090", false),
+            ("http://contoso.com", true),
+            ("http://10.0.0.1", true),
+            ("http://0.0.0.0", true),
+            ("http://[::]", true),
+            ("http://localhost.contoso.com", true),
+            ("http://127.0.0.1.contoso.com", true),
+        ] {
+            assert_eq!(is_insecure(&base_url(text).unwrap()), insecure, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_whole_duration_reads_back(number in 0_u64..=8784, unit in 0..4_usize) {
+            let (unit, per_unit) = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)][unit];
+            prop_assert_eq!(duration(&format!("{number}{unit}")), Ok(Duration::from_millis(number * per_unit)));
+        }
+
+        #[test]
+        fn whatever_reads_as_a_duration_is_digits_and_a_unit_within_bounds(text in "[0-9+. -]{0,22}[a-zµ]{0,3}") {
+            if let Ok(value) = duration(&text) {
+                prop_assert!(value <= LONGEST);
+                prop_assert!(text.trim_end_matches(['m', 's', 'h']).bytes().all(|b| b.is_ascii_digit()));
+            }
+        }
+
+        #[test]
+        fn every_size_reads_back_in_bytes(bytes in 0..=i64::MAX.unsigned_abs()) {
+            prop_assert_eq!(byte_size(&bytes.to_string()), Ok(bytes));
+            prop_assert_eq!(byte_size(&format!("{}KiB", bytes >> 10)), Ok(bytes >> 10 << 10));
+        }
+
+        #[test]
+        fn no_text_makes_a_parser_panic(text in any::<String>()) {
+            let _ = (duration(&text), byte_size(&text), browser_origin(&text));
+            let _ = (base_url(&text), environment_proxy_url(&text));
+        }
+    }
+}

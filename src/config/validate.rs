@@ -1,0 +1,265 @@
+//! What a setting's value must be beyond its type, and the rules between settings.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::reader::Section;
+use super::units::{self, Reason};
+use super::{CacheConfig, CorsConfig, ExchangeConfig, ExchangeMode, LogFormat, ServerConfig, UnknownGroups};
+
+/// Far more than a machine can hold, and well within what semaphores take.
+const LARGEST_COUNT: u64 = 1 << 28;
+
+/// With more leeway than this, an expired token would pass for a valid one.
+const LARGEST_SKEW: Duration = Duration::from_mins(10);
+
+const NOT_YET: &str = "is something that this version does not have yet";
+
+pub(super) fn positive(duration: Duration) -> Result<Duration, Reason> {
+    if duration.is_zero() {
+        Err("must be longer than 0s".to_owned())
+    } else {
+        Ok(duration)
+    }
+}
+
+pub(super) fn clock_skew(duration: Duration) -> Result<Duration, Reason> {
+    if duration > LARGEST_SKEW {
+        Err("must be at most 10m".to_owned())
+    } else {
+        Ok(duration)
+    }
+}
+
+pub(super) fn at_least_one(number: u64) -> Result<u64, Reason> {
+    if number == 0 {
+        Err("must be at least 1".to_owned())
+    } else {
+        Ok(number)
+    }
+}
+
+pub(super) fn count(number: u64) -> Result<usize, Reason> {
+    let number = at_least_one(number)?;
+    usize::try_from(number)
+        .ok()
+        .filter(|_| number <= LARGEST_COUNT)
+        .ok_or_else(|| format!("must be at most {LARGEST_COUNT}"))
+}
+
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Reason> {
+    text.parse().map_err(|_| {
+        "is not an IP address and a port such as \"127.0.0.1:8080\", \"0.0.0.0:8080\" or \"[::]:8080\"".to_owned()
+    })
+}
+
+/// One scope value: in a token, scopes are separated by blanks, so one with a blank could never match.
+pub(super) fn scope(text: &str) -> Result<String, Reason> {
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        Err("must be one scope, without blanks".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+pub(super) fn exchange_mode(text: &str) -> Result<ExchangeMode, Reason> {
+    match text {
+        "passthrough" => Ok(ExchangeMode::Passthrough),
+        "on_behalf_of" | "identity" => Err(format!("{NOT_YET}; there is \"passthrough\"")),
+        _ => Err("is not a mode; there is \"passthrough\"".to_owned()),
+    }
+}
+
+pub(super) fn assignment_source(text: &str) -> Result<(), Reason> {
+    match text {
+        "file" => Ok(()),
+        "acs" => Err(format!("{NOT_YET}; there is \"file\"")),
+        _ => Err("is not a source of assignments; there is \"file\"".to_owned()),
+    }
+}
+
+pub(super) fn unknown_groups(text: &str) -> Result<UnknownGroups, Reason> {
+    match text {
+        "refuse" => Ok(UnknownGroups::Refuse),
+        "acs" => Ok(UnknownGroups::Acs),
+        "graph" => Err(format!("{NOT_YET}; there are \"refuse\" and \"acs\"")),
+        _ => Err("must be \"refuse\" or \"acs\"".to_owned()),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, Reason> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "pretty" => Ok(LogFormat::Pretty),
+        _ => Err("must be \"json\" or \"pretty\"".to_owned()),
+    }
+}
+
+pub(super) fn log_level(text: String) -> Result<String, Reason> {
+    match EnvFilter::try_new(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Err("is not a filter such as \"info\" or \"info,acs_token_broker=debug\"".to_owned()),
+    }
+}
+
+/// The format of the assignment file is told by its name alone.
+pub(super) fn assignment_file(path: PathBuf) -> Result<PathBuf, Reason> {
+    let extension = path.extension().unwrap_or_default();
+    if extension.eq_ignore_ascii_case("toml") || extension.eq_ignore_ascii_case("json") {
+        Ok(path)
+    } else {
+        Err("must end in .toml or .json".to_owned())
+    }
+}
+
+/// A file that must be there when the broker starts. Its path is not repeated: people paste keys into such settings.
+pub(super) fn readable_file(path: PathBuf) -> Result<PathBuf, Reason> {
+    let unreadable = |error: std::io::Error| format!("names a file that cannot be read: {error}");
+    let metadata = fs::metadata(&path).map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err("names a directory, not a file".to_owned());
+    }
+    // Opening a pipe would wait for its writer.
+    if metadata.is_file() {
+        File::open(&path).map_err(unreadable)?;
+    }
+    Ok(path)
+}
+
+/// Rules within `[cache]`.
+pub(super) fn cache(section: &mut Section<'_, '_>, cache: &CacheConfig) {
+    let renewal = &cache.renewal;
+    section.rule(
+        "cache.min_remaining",
+        &["cache.expiry_margin"],
+        renewal.min_remaining.is_zero() || renewal.min_remaining >= renewal.expiry_margin,
+        "must be 0s (off) or at least cache.expiry_margin",
+    );
+    section.rule(
+        "cache.refresh_ahead",
+        &["cache.min_remaining"],
+        renewal.refresh_ahead.is_zero() || renewal.refresh_ahead >= renewal.min_remaining,
+        "must be 0s (off) or at least cache.min_remaining",
+    );
+}
+
+/// Rules between the ages of signing keys.
+pub(super) fn key_ages(section: &mut Section<'_, '_>, refresh_interval: Duration, max_age: Duration) {
+    section.rule(
+        "entra.jwks_refresh_interval",
+        &["entra.jwks_max_age"],
+        refresh_interval < max_age,
+        "must be less than entra.jwks_max_age, or keys grow too old between two fetches",
+    );
+}
+
+/// The plain-http rule for a service that is sent tokens or trusted for keys.
+pub(super) fn secure(section: &mut Section<'_, '_>, path: &str, url: &Url, allow_insecure: bool) {
+    let is_insecure = units::is_insecure(url);
+    section.rule(
+        path,
+        &["allow_insecure_upstreams"],
+        !is_insecure || allow_insecure,
+        "must be https; plain http is for loopback addresses only, unless allow_insecure_upstreams = true",
+    );
+    if is_insecure {
+        section.warn(format!(
+            "{path}: is used over plain http; whoever is on the way can read and change what is sent"
+        ));
+    }
+}
+
+/// Warnings about `[server.cors]`.
+pub(super) fn cors(section: &mut Section<'_, '_>, cors: &CorsConfig) {
+    for (index, origin) in cors.allowed_origins.iter().enumerate() {
+        if origin.starts_with("http:") {
+            section.warn(format!(
+                "server.cors.allowed_origins[{index}]: {origin} is over http; whoever is on the way can act as it"
+            ));
+        }
+    }
+}
+
+/// Rules between the listeners.
+pub(super) fn listeners(section: &mut Section<'_, '_>, server: SocketAddr, management: SocketAddr) {
+    section.rule(
+        "management.listen",
+        &["server.listen"],
+        !overlap(server, management),
+        "must not be the address of server.listen",
+    );
+}
+
+/// Whether both cannot be bound. `0.0.0.0` takes every IPv4 address; `[::]` takes all, as Linux binds it.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |one: SocketAddr, other: SocketAddr| one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
+}
+
+/// Warnings about deadlines that cut each other off.
+pub(super) fn deadlines(section: &mut Section<'_, '_>, server: &ServerConfig, exchange: &ExchangeConfig) {
+    if server.drain_timeout < server.request_timeout {
+        section.warn(
+            "server.drain_timeout: is less than server.request_timeout; a shutdown can cut requests off".to_owned(),
+        );
+    }
+    if exchange.timeout > server.request_timeout {
+        section.warn("exchange.timeout: is more than server.request_timeout, which ends the request before".to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_overlap_when_both_cannot_be_bound() {
+        for (one, other, overlaps) in [
+            ("127.0.0.1:8080", "127.0.0.1:8081", false),
+            ("127.0.0.1:8080", "127.0.0.1:8080", true),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("127.0.0.1:8080", "127.0.0.2:8080", false),
+            ("0.0.0.0:8080", "127.0.0.1:8080", true),
+            ("0.0.0.0:8080", "[::1]:8080", false),
+            ("[::]:8080", "127.0.0.1:8080", true),
+            ("[::]:8080", "[::1]:8080", true),
+        ] {
+            let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(
+                (overlap(one, other), overlap(other, one)),
+                (overlaps, overlaps),
+                "{one} {other}"
+            );
+        }
+    }
+
+    #[test]
+    fn filters() {
+        for text in [
+            "info",
+            "info,acs_token_broker=debug",
+            "off",
+            "acs_token_broker[issue]=trace",
+        ] {
+            assert!(log_level(text.to_owned()).is_ok(), "{text}");
+        }
+        for text in ["info,=,", "a=b=c", "acs_token_broker=loud"] {
+            assert!(log_level(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn counts_have_bounds() {
+        assert_eq!(count(1), Ok(1));
+        assert_eq!(count(1 << 28), Ok(1 << 28));
+        assert!(count(0).is_err());
+        assert!(count((1 << 28) + 1).is_err());
+    }
+}
