@@ -1,8 +1,33 @@
 //! A token broker for Azure Communication Services (ACS).
+//!
+//! A front end signs its user in with Microsoft Entra ID and posts the Entra access token here; it gets an ACS
+//! access token back. The rooms are the stages of that flow, and [`pipeline`] is the flow on one page:
+//!
+//! 1. [`api`] reads the request, in one of three forms;
+//! 2. [`authenticate`] turns the bearer token into a [`Caller`](authenticate::Caller), or refuses it;
+//! 3. [`authorize`] turns the caller into a [`Permit`](authorize::Permit), or denies it;
+//! 4. [`cache`] serves what an earlier exchange brought, as far as that gives nobody more than ACS would;
+//! 5. [`exchange`] asks ACS, through [`upstream`], the one way out;
+//! 6. [`api`] writes the answer.
+//!
+//! [`config`] is what the operator says, [`broker`] puts everything together, [`serve`] owns the sockets,
+//! [`management`] the probes and [`telemetry`] logs and traces. `emulator` is the Azure side for development.
+
+pub mod admission;
+pub mod api;
+pub mod authenticate;
 pub mod authorize;
+pub mod broker;
+pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod exchange;
 pub mod ids;
+pub mod management;
+pub mod pipeline;
 pub mod secret;
 pub mod serve;
+pub mod tasks;
 pub mod telemetry;
+pub mod untrusted;
+pub mod upstream;

@@ -4,18 +4,19 @@
 //! not compile or prints as redacted.
 
 use std::fmt;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// An Entra access token as a caller presented it. Wiped when dropped.
+/// An Entra access token as a caller presented it. Clones share it; it is wiped when the last is dropped.
 #[derive(Clone)]
-pub struct BearerToken(SecretString);
+pub struct BearerToken(Arc<SecretString>);
 
 impl BearerToken {
     /// Takes a token as it stands in a request.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(SecretString::from(text.into()))
+        Self(Arc::new(SecretString::from(text.into())))
     }
 
     /// The token itself: for decoding it and for sending it upstream, nothing else.

@@ -5,7 +5,6 @@
 
 mod environment;
 mod export;
-pub mod fields;
 mod filter;
 mod json;
 pub mod propagation;
@@ -35,20 +34,12 @@ use self::export::Tracing;
 use self::filter::LogFilter;
 use self::json::{JsonLayer, WholeSubscriber};
 use crate::clock::SharedClock;
+use crate::config::LogFormat;
 
 pub use self::environment::Environment;
 
 /// How long a guard that is merely dropped may take to flush.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Pretty,
-}
 
 /// What is logged, and how.
 #[derive(Debug, Clone)]

@@ -49,6 +49,12 @@ pub fn set_remote_parent(span: &tracing::Span, parent: Context) {
     }
 }
 
+/// Puts `span` into the trace of `leader` as its child, without keeping `leader` open: for work that goes on when
+/// the span that caused it has ended.
+pub fn follow(span: &tracing::Span, leader: &tracing::Span) {
+    set_remote_parent(span, leader.context());
+}
+
 /// Writes the context of `span` into the headers of an outgoing request, in place of what may stand there.
 pub fn inject(span: &tracing::Span, headers: &mut HeaderMap) {
     TraceContextPropagator::new().inject_context(&span.context(), &mut Headers(headers));

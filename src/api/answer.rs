@@ -1,0 +1,134 @@
+//! Writing answers: the headers of a token response, and errors in the shape that the request calls for.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{ALLOW, CACHE_CONTROL, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+
+use super::ApiSettings;
+use super::context::RequestContext;
+use super::error::{ApiError, Challenge, Told};
+use crate::pipeline::{Issued, Stages};
+
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// The realm of every challenge.
+const REALM: &str = "acs-token-broker";
+
+/// The request's context, which the outermost layer put there.
+pub(super) fn context(request: &Request) -> Result<RequestContext, ApiError> {
+    request.extensions().get().cloned().ok_or(ApiError::Internal)
+}
+
+/// Adds the headers that every token response has.
+pub(super) fn issued(settings: &ApiSettings, issued: &Issued, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if settings.diagnostic_headers {
+        headers.insert(X_CACHE, HeaderValue::from_static(issued.outcome.name()));
+        if let Ok(timing) = HeaderValue::from_str(&server_timing(issued.stages)) {
+            headers.insert(SERVER_TIMING, timing);
+        }
+    }
+    response
+}
+
+/// Server Timing (W3C): durations in milliseconds.
+fn server_timing(stages: Stages) -> String {
+    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
+    format!(
+        "authenticate;dur={:.3}, authorize;dur={:.3}, exchange;dur={:.3}",
+        milliseconds(stages.authenticate),
+        milliseconds(stages.authorize),
+        milliseconds(stages.exchange),
+    )
+}
+
+/// The error in Azure's shape, or in OAuth's where the request calls for it.
+pub(super) fn error(told: &Told, context: &RequestContext, required_scopes: &str) -> Response {
+    let mut response = if context.oauth {
+        oauth_error(told)
+    } else {
+        azure_error(told)
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(ERROR_CODE, HeaderValue::from_static(told.code));
+    if let Some(wait) = told.retry_after {
+        // Rounded up: who comes back a fraction too early is refused again.
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+    }
+    if told.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    if let Some(challenge) = told.challenge.filter(|_| !context.oauth)
+        && let Ok(challenge) = HeaderValue::from_str(&challenge_text(challenge, told.message, required_scopes))
+    {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// RFC 6750 section 3.
+fn challenge_text(challenge: Challenge, message: &str, required_scopes: &str) -> String {
+    match challenge {
+        Challenge::NoToken => format!("Bearer realm=\"{REALM}\""),
+        Challenge::InvalidToken => {
+            format!("Bearer realm=\"{REALM}\", error=\"invalid_token\", error_description=\"{message}\"")
+        }
+        Challenge::InsufficientScope => {
+            format!("Bearer realm=\"{REALM}\", error=\"insufficient_scope\", scope=\"{required_scopes}\"")
+        }
+    }
+}
+
+/// Azure's error shape (Microsoft REST API guidelines).
+fn azure_error(told: &Told) -> Response {
+    #[derive(Serialize)]
+    struct Body {
+        error: Error,
+    }
+    #[derive(Serialize)]
+    struct Error {
+        code: &'static str,
+        message: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        innererror: Option<Inner>,
+    }
+    #[derive(Serialize)]
+    struct Inner {
+        code: &'static str,
+    }
+    let body = Body {
+        error: Error {
+            code: told.code,
+            message: told.message,
+            target: told.target,
+            innererror: told.inner.map(|code| Inner { code }),
+        },
+    };
+    (told.status, Json(body)).into_response()
+}
+
+/// RFC 6749 section 5.2.
+fn oauth_error(told: &Told) -> Response {
+    #[derive(Serialize)]
+    struct Body {
+        error: &'static str,
+        error_description: &'static str,
+    }
+    let body = Body {
+        error: told.oauth,
+        error_description: told.message,
+    };
+    let mut response = (told.oauth_status(), Json(body)).into_response();
+    response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}

@@ -1,0 +1,156 @@
+//! The requests in ACS's own shape: `POST /token` and `POST /access/entra/:exchangeAccessToken`.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use http::Uri;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::context::RequestContext;
+use super::error::ApiError;
+use super::media::{self, Media};
+use super::{Api, answer, bearer, body, token_exchange};
+use crate::pipeline::{IssueRequest, Issued};
+use crate::untrusted::Untrusted;
+
+/// `POST /token`: the form content type makes it an RFC 8693 request.
+pub(super) async fn token(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
+    match media::of(request.headers())? {
+        Media::Form => token_exchange::exchange(&api, request).await,
+        media => exchange(&api, media, request).await,
+    }
+}
+
+/// `POST /access/entra/:exchangeAccessToken?api-version=…`: what ACS itself serves under its endpoint.
+pub(super) async fn acs_path(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
+    check_api_version(request.uri(), &api.settings.api_versions)?;
+    match media::of(request.headers())? {
+        Media::Form => Err(ApiError::UnsupportedMediaType),
+        media => exchange(&api, media, request).await,
+    }
+}
+
+async fn exchange(api: &Api, media: Media, request: Request) -> Result<Response, ApiError> {
+    let context = answer::context(&request)?;
+    let (head, content) = request.into_parts();
+    let content = body::read(&head.headers, content, context.deadline).await?;
+    check_content(media, &content)?;
+    let token = bearer::of(&head.headers)?;
+    let issued = api.issue(&context, token, None).await?;
+    Ok(answer::issued(&api.settings, &issued, Json(TokenAnswer::of(&issued)).into_response()))
+}
+
+impl Api {
+    pub(super) async fn issue(
+        &self,
+        context: &RequestContext,
+        token: crate::secret::BearerToken,
+        scope: Option<crate::ids::Scopes>,
+    ) -> Result<Issued, ApiError> {
+        let request = IssueRequest { token, scope, deadline: context.deadline };
+        Ok(self.pipeline.issue(request).await?)
+    }
+}
+
+/// Nothing, or JSON `{}`.
+fn check_content(media: Media, content: &[u8]) -> Result<(), ApiError> {
+    match media {
+        _ if content.is_empty() => Ok(()),
+        Media::Json => match serde_json::from_slice::<Map<String, Value>>(content) {
+            Ok(members) if members.is_empty() => Ok(()),
+            _ => Err(ApiError::InvalidRequest("The body must be empty or the JSON object {}.")),
+        },
+        Media::Untold | Media::Form => Err(ApiError::UnsupportedMediaType),
+    }
+}
+
+fn check_api_version(uri: &Uri, accepted: &[String]) -> Result<(), ApiError> {
+    let mut versions = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+        .filter_map(|(name, value)| (name == "api-version").then_some(value));
+    let version = versions
+        .next()
+        .filter(|version| !version.is_empty())
+        .ok_or(ApiError::MissingApiVersion)?;
+    if versions.next().is_some() {
+        return Err(ApiError::InvalidRequest("Send one api-version."));
+    }
+    if accepted.iter().any(|accepted| *accepted == version) {
+        Ok(())
+    } else {
+        Err(ApiError::UnsupportedApiVersion(Untrusted::new(&version)))
+    }
+}
+
+/// `CommunicationIdentityAccessTokenResult` of ACS's data plane.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenAnswer<'t> {
+    identity: Identity<'t>,
+    access_token: AccessToken<'t>,
+}
+
+#[derive(Serialize)]
+struct Identity<'t> {
+    id: &'t str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AccessToken<'t> {
+    token: &'t str,
+    expires_on: &'t str,
+}
+
+impl<'t> TokenAnswer<'t> {
+    fn of(issued: &'t Issued) -> Self {
+        Self {
+            identity: Identity { id: issued.token.identity_id() },
+            access_token: AccessToken {
+                token: issued.token.token().expose(),
+                expires_on: issued.token.expires_on_text(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_empty_body_or_an_empty_object_will_do() {
+        for (media, content, accepted) in [
+            (Media::Untold, "", true),
+            (Media::Json, "", true),
+            (Media::Json, "{}", true),
+            (Media::Json, " {\n} ", true),
+            (Media::Json, "{\"a\":1}", false),
+            (Media::Json, "[]", false),
+            (Media::Json, "null", false),
+            (Media::Json, "{", false),
+            (Media::Json, "{}{}", false),
+            (Media::Untold, "{}", false),
+        ] {
+            assert_eq!(check_content(media, content.as_bytes()).is_ok(), accepted, "{media:?} {content}");
+        }
+    }
+
+    #[test]
+    fn the_api_version_is_checked() {
+        let accepted = ["2025-03-02-preview".to_owned()];
+        for (uri, code) in [
+            ("/x?api-version=2025-03-02-preview", None),
+            ("/x?a=b&api-version=2025-03-02-preview", None),
+            ("/x", Some("MissingApiVersionParameter")),
+            ("/x?", Some("MissingApiVersionParameter")),
+            ("/x?api-version=", Some("MissingApiVersionParameter")),
+            ("/x?api-version", Some("MissingApiVersionParameter")),
+            ("/x?api-version=2024-01-01", Some("UnsupportedApiVersionValue")),
+            ("/x?api-version=2025-03-02-preview&api-version=2025-03-02-preview", Some("InvalidRequest")),
+        ] {
+            let outcome = check_api_version(&uri.parse().unwrap(), &accepted);
+            assert_eq!(outcome.err().map(|error| error.told().code), code, "{uri}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The bearer token in the Authorization header (RFC 6750 section 2.1). The query is never read for one.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::error::ApiError;
+use crate::secret::BearerToken;
+
+/// The presented token.
+pub(super) fn of(headers: &HeaderMap) -> Result<BearerToken, ApiError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(ApiError::AuthenticationRequired)?;
+    if values.next().is_some() {
+        return Err(ApiError::InvalidRequest("Send one Authorization header."));
+    }
+    let text = value
+        .to_str()
+        .map_err(|_| ApiError::InvalidRequest("The Authorization header is not ASCII."))?;
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let token = rest.trim_matches(' ');
+    if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() {
+        return Err(ApiError::AuthenticationRequired);
+    }
+    if token.contains([' ', '\t', ',']) {
+        return Err(ApiError::InvalidRequest("The Authorization header holds more than one token."));
+    }
+    Ok(BearerToken::new(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bearer_token_or_a_reason() {
+        for (values, token) in [
+            (&["Bearer a.b.c"][..], Ok("a.b.c")),
+            (&["bearer a.b.c"][..], Ok("a.b.c")),
+            (&["BEARER  a.b.c "][..], Ok("a.b.c")),
+            (&[][..], Err("AuthenticationRequired")),
+            (&[""][..], Err("AuthenticationRequired")),
+            (&["Bearer"][..], Err("AuthenticationRequired")),
+            (&["Bearer "][..], Err("AuthenticationRequired")),
+            (&["Basic dXNlcjpwYXNz"][..], Err("AuthenticationRequired")),
+            (&["a.b.c"][..], Err("AuthenticationRequired")),
+            (&["DPoP a.b.c"][..], Err("AuthenticationRequired")),
+            (&["Bearer a.b.c d.e.f"][..], Err("InvalidRequest")),
+            (&["Bearer a.b.c, Bearer d.e.f"][..], Err("InvalidRequest")),
+            (&["Bearer a.b.c", "Bearer a.b.c"][..], Err("InvalidRequest")),
+            (&["Basic x", "Bearer a.b.c"][..], Err("InvalidRequest")),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, value.parse().unwrap());
+            }
+            let outcome = of(&headers);
+            let outcome = outcome.as_ref().map(BearerToken::expose).map_err(|error| error.told().code);
+            assert_eq!(outcome, token, "{values:?}");
+        }
+    }
+}

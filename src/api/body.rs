@@ -1,0 +1,30 @@
+//! Reading a body within bounds of size and time.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::Instant;
+
+use super::error::ApiError;
+
+/// The largest body read.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Reads the whole body before `deadline`. One that announces too much is not read at all.
+pub(super) async fn read(headers: &HeaderMap, body: Body, deadline: Instant) -> Result<Bytes, ApiError> {
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Err(ApiError::PayloadTooLarge);
+    }
+    match tokio::time::timeout_at(deadline, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::PayloadTooLarge),
+        Ok(Err(_)) => Err(ApiError::InvalidRequest("The body could not be read.")),
+        Err(_) => Err(ApiError::RequestTimeout),
+    }
+}

@@ -1,0 +1,74 @@
+//! What a request is, apart from its content; known from its head on and until its answer is written.
+
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::media::{self, Media};
+
+/// Longest `x-ms-client-request-id` that is echoed.
+const MAX_CLIENT_REQUEST_ID: usize = 128;
+
+/// A request's context, in its extensions.
+#[derive(Debug, Clone)]
+pub(super) struct RequestContext {
+    /// `x-ms-request-id`, ours.
+    pub(super) request_id: Uuid,
+    /// `x-ms-client-request-id`, if well-formed.
+    pub(super) client_request_id: Option<HeaderValue>,
+    /// When the answer must be there.
+    pub(super) deadline: Instant,
+    /// Whether the answer has OAuth's shape.
+    pub(super) oauth: bool,
+}
+
+impl RequestContext {
+    pub(super) fn new(method: &Method, uri: &Uri, headers: &HeaderMap, deadline: Instant) -> Self {
+        Self {
+            request_id: Uuid::new_v4(),
+            client_request_id: client_request_id(headers),
+            deadline,
+            oauth: method == Method::POST
+                && uri.path() == super::TOKEN_PATH
+                && media::of(headers).is_ok_and(|media| media == Media::Form),
+        }
+    }
+}
+
+fn client_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all("x-ms-client-request-id").iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let well_formed = (1..=MAX_CLIENT_REQUEST_ID).contains(&value.len())
+        && value
+            .as_bytes()
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte));
+    well_formed.then(|| value.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_well_formed_client_request_id_is_echoed() {
+        let long = "a".repeat(129);
+        for (values, echoed) in [
+            (&["9c8b7a"][..], true),
+            (&["9C8B7A6D-0000-4000-8000-000000000000"][..], true),
+            (&[][..], false),
+            (&[""][..], false),
+            (&["a b"][..], false),
+            (&["a\"b"][..], false),
+            (&["<script>"][..], false),
+            (&[long.as_str()][..], false),
+            (&["a", "b"][..], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-ms-client-request-id", value.parse().unwrap());
+            }
+            assert_eq!(client_request_id(&headers).is_some(), echoed, "{values:?}");
+        }
+    }
+}

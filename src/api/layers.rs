@@ -1,0 +1,227 @@
+//! What happens around every request, whatever becomes of it: context, span, limits, headers, the access line.
+
+use std::any::Any;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{CONNECTION, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use tokio::time::Instant;
+use tower_http::cors::CorsLayer;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+
+use super::context::RequestContext;
+use super::error::{ApiError, Told};
+use super::{Api, answer};
+use crate::serve::Scheme;
+use crate::telemetry::propagation;
+
+/// The largest header section served.
+pub const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
+/// What an OPTIONS request that is no preflight is called on its way through the CORS layer.
+const PLAIN_OPTIONS: &str = "OPTIONS-NO-PREFLIGHT";
+
+/// The outermost layer: gives the request its context and span, renders errors, and writes the access line.
+pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let started = api.pipeline.clock.monotonic();
+    let deadline = Instant::now() + api.settings.request_timeout;
+    let context = RequestContext::new(request.method(), request.uri(), request.headers(), deadline);
+    let span = server_span(&request, &context);
+    request.extensions_mut().insert(context.clone());
+    let one_answer = request.version() == Version::HTTP_11 && request.headers().contains_key(TRANSFER_ENCODING);
+    let response = next.run(request).instrument(span.clone()).await;
+
+    let cause = ApiError::cause_of(&response);
+    let told = cause.as_deref().map(ApiError::told);
+    let mut response = match &told {
+        Some(told) => rendered(told, &context, &api.settings.required_scopes, response),
+        None => response,
+    };
+    let headers = response.headers_mut();
+    common_headers(headers, &context);
+    if one_answer {
+        // The parser drops a Content-Length beside it, so the two cannot be told from one: what follows on this
+        // connection is never read as a request (RFC 9112 section 6.1).
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let status = i64::from(response.status().as_u16());
+    span.record("http.response.status_code", status);
+    if let Some(told) = &told {
+        span.record("error.type", told.code);
+        if told.is_ours() {
+            span.record("otel.status_code", "ERROR");
+        }
+    }
+    let duration = api.pipeline.clock.monotonic().saturating_sub(started);
+    span.in_scope(|| access_line(status, duration.as_secs_f64() * 1e3, &context, cause.as_deref().zip(told.as_ref())));
+    response
+}
+
+fn rendered(told: &Told, context: &RequestContext, required_scopes: &str, bare: Response) -> Response {
+    let mut response = answer::error(told, context, required_scopes);
+    // Those of the layers within, CORS above all.
+    for (name, value) in bare.headers() {
+        if !response.headers().contains_key(name) {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    response
+}
+
+fn common_headers(headers: &mut HeaderMap, context: &RequestContext) {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    if let Ok(id) = HeaderValue::from_str(context.request_id.hyphenated().encode_lower(&mut buffer)) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(id) = &context.client_request_id {
+        headers.insert(CLIENT_REQUEST_ID, id.clone());
+    }
+}
+
+/// One line per request; the operator reads here exactly why it failed.
+fn access_line(status: i64, duration_ms: f64, context: &RequestContext, failure: Option<(&ApiError, &Told)>) {
+    let cause = failure.map(|(cause, _)| tracing::field::display(cause));
+    let code = failure.map(|(_, told)| told.code);
+    let inner_code = failure.and_then(|(_, told)| told.inner);
+    // The level is part of a call site, so it takes one for each.
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                http.response.status_code = status,
+                duration_ms,
+                request_id = %context.request_id,
+                error.code = code,
+                error.inner_code = inner_code,
+                error.cause = cause,
+                "request"
+            )
+        };
+    }
+    match failure {
+        None => line!(info),
+        Some((_, told)) if told.is_ours() => line!(error),
+        Some(_) => line!(warn),
+    }
+}
+
+/// Server span after the OpenTelemetry HTTP semantic conventions. The path is told only where it is one of ours:
+/// any other is whatever a caller makes up.
+fn server_span(request: &Request, context: &RequestContext) -> Span {
+    let method = known_method(request.method());
+    let route = super::ROUTES.iter().find(|route| **route == request.uri().path());
+    let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
+    let scheme = request.extensions().get::<Scheme>().map(|scheme| scheme.as_str());
+    let span = tracing::info_span!(
+        "http_server",
+        otel.name = name,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        url.path = route,
+        url.scheme = scheme,
+        network.protocol.version = protocol_version(request.version()),
+        request_id = %context.request_id,
+        error.type = Empty,
+    );
+    propagation::set_remote_parent(&span, propagation::extract(request.headers()));
+    span
+}
+
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::CONNECT => "CONNECT",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::PATCH => "PATCH",
+        _ => "_OTHER",
+    }
+}
+
+fn protocol_version(version: Version) -> Option<&'static str> {
+    match version {
+        Version::HTTP_10 => Some("1.0"),
+        Version::HTTP_11 => Some("1.1"),
+        Version::HTTP_2 => Some("2"),
+        _ => None,
+    }
+}
+
+/// The CORS layer answers every OPTIONS request itself; one without `Access-Control-Request-Method` is no
+/// preflight (Fetch standard, section 3.2.2) and must be told 404 or 405 like any other.
+pub(super) async fn tell_preflights(mut request: Request, next: Next) -> Response {
+    if request.method() == Method::OPTIONS
+        && !request.headers().contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD)
+        && let Ok(method) = Method::from_bytes(PLAIN_OPTIONS.as_bytes())
+    {
+        *request.method_mut() = method;
+    }
+    next.run(request).await
+}
+
+/// CORS for exact origins, never with credentials.
+pub(super) fn cors(allowed_origins: &[String]) -> CorsLayer {
+    let origins: Vec<HeaderValue> = allowed_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::POST])
+        .allow_headers(
+            [
+                "authorization",
+                "content-type",
+                "accept",
+                "x-ms-client-request-id",
+                "x-ms-useragent",
+                "traceparent",
+                "tracestate",
+            ]
+            .map(HeaderName::from_static),
+        )
+        .expose_headers(
+            [
+                "x-ms-request-id",
+                "x-ms-error-code",
+                "retry-after",
+                "www-authenticate",
+                "server-timing",
+                "x-cache",
+            ]
+            .map(HeaderName::from_static),
+        )
+        .vary([http::header::ORIGIN])
+        .max_age(std::time::Duration::from_secs(600))
+}
+
+/// Refuses what is over the limits before anything reads it.
+pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let bytes: usize = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
+        .sum();
+    if bytes + request.uri().path_and_query().map_or(0, |path| path.as_str().len()) > MAX_HEADER_BYTES {
+        return ApiError::HeadersTooLarge.into_response();
+    }
+    if api.stopping.is_cancelled() {
+        return ApiError::ShuttingDown.into_response();
+    }
+    next.run(request).await
+}
+
+/// A panic is a bug of ours; the caller is told nothing of it.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
+pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    ApiError::Internal.into_response()
+}

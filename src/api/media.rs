@@ -1,0 +1,75 @@
+//! Which kind of body a request says it has.
+
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+
+use super::error::ApiError;
+
+/// The kind of a request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Media {
+    /// No content type.
+    Untold,
+    /// `application/json`
+    Json,
+    /// `application/x-www-form-urlencoded`
+    Form,
+}
+
+/// Reads the content headers. Encoded bodies are not taken.
+pub(super) fn of(headers: &HeaderMap) -> Result<Media, ApiError> {
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let Some(value) = values.next() else {
+        return Ok(Media::Untold);
+    };
+    if values.next().is_some() {
+        return Err(ApiError::InvalidRequest("Send one Content-Type header."));
+    }
+    let mime: Option<mime::Mime> = value.to_str().ok().and_then(|value| value.parse().ok());
+    match mime.as_ref().map(mime::Mime::essence_str) {
+        Some("application/json") => Ok(Media::Json),
+        Some("application/x-www-form-urlencoded") => Ok(Media::Form),
+        _ => Err(ApiError::UnsupportedMediaType),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_are_told_apart() {
+        for (value, media) in [
+            ("application/json", Some(Media::Json)),
+            ("Application/JSON; charset=utf-8", Some(Media::Json)),
+            ("application/x-www-form-urlencoded", Some(Media::Form)),
+            ("application/x-www-form-urlencoded;charset=UTF-8", Some(Media::Form)),
+            ("text/plain", None),
+            ("application/jsonp", None),
+            ("multipart/form-data; boundary=x", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, value.parse().unwrap());
+            assert_eq!(of(&headers).ok(), media, "{value:?}");
+        }
+        assert_eq!(of(&HeaderMap::new()).ok(), Some(Media::Untold));
+    }
+
+    #[test]
+    fn two_types_or_an_encoding_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.append(CONTENT_TYPE, "application/json".parse().unwrap());
+        headers.append(CONTENT_TYPE, "application/json".parse().unwrap());
+        assert!(matches!(of(&headers), Err(ApiError::InvalidRequest(_))));
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_ENCODING, "gzip".parse().unwrap());
+        assert!(matches!(of(&headers), Err(ApiError::UnsupportedMediaType)));
+    }
+}

@@ -1,0 +1,85 @@
+//! The public listener: three request forms, one pipeline. Nothing in here decides who gets a token.
+
+mod answer;
+mod azure_form;
+mod bearer;
+pub mod body;
+mod context;
+pub mod error;
+pub mod layers;
+mod media;
+mod token_exchange;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::post;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::error::ApiError;
+pub use self::token_exchange::Target;
+use crate::pipeline::TokenPipeline;
+
+/// The broker's own path.
+pub const TOKEN_PATH: &str = "/token";
+/// The path that ACS itself serves; the official SDKs append it to the `resourceEndpoint` they are given.
+pub const ACS_PATH: &str = "/access/entra/:exchangeAccessToken";
+const ROUTES: [&str; 2] = [TOKEN_PATH, ACS_PATH];
+
+/// How the public listener behaves.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Accepted on the ACS path.
+    pub api_versions: Vec<String>,
+    /// The whole request's deadline.
+    pub request_timeout: Duration,
+    /// Whether answers carry `Server-Timing` and `x-cache`.
+    pub diagnostic_headers: bool,
+    /// Exact browser origins.
+    pub allowed_origins: Vec<String>,
+    /// What an `insufficient_scope` challenge names, space-separated.
+    pub required_scopes: String,
+    /// What the RFC 8693 form may name as `resource` and `audience`.
+    pub target: Target,
+}
+
+#[derive(Clone)]
+struct Api {
+    pipeline: Arc<TokenPipeline>,
+    settings: Arc<ApiSettings>,
+    // Cancelled when no new work is taken.
+    stopping: CancellationToken,
+}
+
+/// The public router.
+pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: CancellationToken) -> Router {
+    let cors = layers::cors(&settings.allowed_origins);
+    let api = Api {
+        pipeline,
+        settings: Arc::new(settings),
+        stopping,
+    };
+    let not_allowed = || async { ApiError::MethodNotAllowed };
+    Router::new()
+        // ACS's path begins a segment with a colon, which axum otherwise takes for its old parameter syntax.
+        .without_v07_checks()
+        .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed))
+        .route(ACS_PATH, post(azure_form::acs_path).fallback(not_allowed))
+        .fallback(|| async { ApiError::NotFound })
+        .layer(
+            ServiceBuilder::new()
+                // Outermost, so that every answer has its request id and span, and every error its shape.
+                .layer(from_fn_with_state(api.clone(), layers::observe))
+                // Outside the limits and the panic barrier, so that their answers can be read by browsers too.
+                .layer(from_fn(layers::tell_preflights))
+                .layer(cors)
+                .layer(CatchPanicLayer::custom(layers::panicked))
+                // Before anything reads a header.
+                .layer(from_fn_with_state(api.clone(), layers::limit)),
+        )
+        .with_state(api)
+}

@@ -1,0 +1,270 @@
+//! `POST /token` as OAuth 2.0 Token Exchange (RFC 8693).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::HeaderValue;
+use http::header::{AUTHORIZATION, PRAGMA};
+use jiff::Timestamp;
+use serde::Serialize;
+use url::Url;
+
+use super::error::ApiError;
+use super::{Api, answer, body};
+use crate::cache::Token as _;
+use crate::ids::Scopes;
+use crate::pipeline::Issued;
+use crate::secret::BearerToken;
+
+const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// Scopes may be given with the App ID URI of ACS Clients before them.
+const SCOPE_PREFIX: &str = "https://communication.azure.com/clients/";
+
+pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, ApiError> {
+    let context = answer::context(&request)?;
+    let (head, content) = request.into_parts();
+    let content = body::read(&head.headers, content, context.deadline).await?;
+    if head.headers.contains_key(AUTHORIZATION) {
+        return Err(ApiError::InvalidRequest(
+            "Send the token as subject_token or in the Authorization header, not both ways.",
+        ));
+    }
+    let asked = ExchangeRequest::read(&content, &api.settings.target)?;
+    drop(content);
+    let issued = api.issue(&context, asked.subject_token, asked.scope).await?;
+    let now = api.pipeline.clock.now();
+    let mut response = Json(ExchangeAnswer::of(&issued, now)).into_response();
+    response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    Ok(answer::issued(&api.settings, &issued, response))
+}
+
+/// The one target that this broker exchanges for.
+#[derive(Debug, Clone)]
+pub struct Target {
+    endpoint: Url,
+}
+
+impl Target {
+    /// The ACS resource at `endpoint`.
+    #[must_use]
+    pub fn new(endpoint: Url) -> Self {
+        Self { endpoint }
+    }
+
+    /// `resource` is the endpoint's URL, with or without a slash at its end.
+    fn is_resource(&self, text: &str) -> bool {
+        Url::parse(text).is_ok_and(|url| url == self.endpoint)
+    }
+
+    /// `audience` is the endpoint or the resource's name: the first label of its host.
+    fn is_audience(&self, text: &str) -> bool {
+        let host = self.endpoint.host_str().unwrap_or_default();
+        let name = match self.endpoint.host() {
+            Some(url::Host::Domain(domain)) => domain.split('.').next().unwrap_or_default(),
+            _ => host,
+        };
+        self.is_resource(text) || text.eq_ignore_ascii_case(host) || text.eq_ignore_ascii_case(name)
+    }
+}
+
+#[derive(Debug)]
+struct ExchangeRequest {
+    subject_token: BearerToken,
+    scope: Option<Scopes>,
+}
+
+impl ExchangeRequest {
+    /// Reads the form (RFC 8693 section 2.1, with RFC 6749 section 3.2's rules for parameters).
+    fn read(content: &[u8], target: &Target) -> Result<Self, ApiError> {
+        let mut parameters = Parameters::read(content)?;
+        match parameters.take("grant_type").as_deref() {
+            Some(GRANT_TYPE) => {}
+            Some(_) => return Err(ApiError::UnsupportedGrantType),
+            None => return Err(ApiError::InvalidRequest("grant_type is missing.")),
+        }
+        let subject_token = parameters
+            .take("subject_token")
+            .ok_or(ApiError::InvalidRequest("subject_token is missing."))?;
+        match parameters.take("subject_token_type").as_deref() {
+            Some(ACCESS_TOKEN_TYPE) => {}
+            Some(_) => return Err(ApiError::InvalidRequest("subject_token_type must be that of an access token.")),
+            None => return Err(ApiError::InvalidRequest("subject_token_type is missing.")),
+        }
+        if parameters
+            .take("requested_token_type")
+            .is_some_and(|requested| requested != ACCESS_TOKEN_TYPE)
+        {
+            return Err(ApiError::InvalidRequest("requested_token_type must be that of an access token."));
+        }
+        if parameters.take("actor_token").is_some() || parameters.take("actor_token_type").is_some() {
+            return Err(ApiError::InvalidRequest("actor_token is not supported."));
+        }
+        // Each may repeat, but all must name the one target.
+        if !parameters.resources.iter().all(|resource| target.is_resource(resource))
+            || !parameters.audiences.iter().all(|audience| target.is_audience(audience))
+        {
+            return Err(ApiError::InvalidTarget);
+        }
+        let scope = parameters.take("scope").map(|scope| {
+            scope
+                .split(' ')
+                .filter(|scope| !scope.is_empty())
+                .map(|scope| scope.strip_prefix(SCOPE_PREFIX).unwrap_or(scope))
+                .collect()
+        });
+        Ok(Self {
+            subject_token: BearerToken::new(subject_token),
+            scope,
+        })
+    }
+}
+
+struct Parameters<'c> {
+    single: HashMap<Cow<'c, str>, Cow<'c, str>>,
+    resources: Vec<Cow<'c, str>>,
+    audiences: Vec<Cow<'c, str>>,
+}
+
+impl<'c> Parameters<'c> {
+    /// Parameters without a value count as absent; unknown ones are ignored, but none may come twice except
+    /// `resource` and `audience`.
+    fn read(content: &'c [u8]) -> Result<Self, ApiError> {
+        let mut parameters = Self {
+            single: HashMap::new(),
+            resources: Vec::new(),
+            audiences: Vec::new(),
+        };
+        for (name, value) in form_urlencoded::parse(content) {
+            match &*name {
+                "resource" if !value.is_empty() => parameters.resources.push(value),
+                "audience" if !value.is_empty() => parameters.audiences.push(value),
+                "resource" | "audience" => {}
+                _ => {
+                    if parameters.single.insert(name, value).is_some() {
+                        return Err(ApiError::InvalidRequest("A parameter is there twice."));
+                    }
+                }
+            }
+        }
+        Ok(parameters)
+    }
+
+    fn take(&mut self, name: &str) -> Option<Cow<'c, str>> {
+        self.single.remove(name).filter(|value| !value.is_empty())
+    }
+}
+
+/// RFC 8693 section 2.2.1.
+#[derive(Serialize)]
+struct ExchangeAnswer<'t> {
+    access_token: &'t str,
+    issued_token_type: &'static str,
+    token_type: &'static str,
+    expires_in: i64,
+    scope: String,
+}
+
+impl<'t> ExchangeAnswer<'t> {
+    fn of(issued: &'t Issued, now: Timestamp) -> Self {
+        Self {
+            access_token: issued.token.token().expose(),
+            issued_token_type: ACCESS_TOKEN_TYPE,
+            token_type: "Bearer",
+            expires_in: issued.token.expires_on().duration_since(now).as_secs().max(0),
+            scope: issued.scopes.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn target() -> Target {
+        Target::new(Url::parse("https://contoso.communication.azure.com").unwrap())
+    }
+
+    fn read(changes: &[(&str, &str)]) -> Result<ExchangeRequest, (&'static str, &'static str)> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        let good = [
+            ("grant_type", GRANT_TYPE),
+            ("subject_token", "a.b.c"),
+            ("subject_token_type", ACCESS_TOKEN_TYPE),
+        ];
+        for (name, value) in good {
+            if !changes.iter().any(|(changed, _)| *changed == name) {
+                form.append_pair(name, value);
+            }
+        }
+        for (name, value) in changes.iter().filter(|(_, value)| *value != "(absent)") {
+            form.append_pair(name, value);
+        }
+        ExchangeRequest::read(form.finish().as_bytes(), &target()).map_err(|error| {
+            let told = error.told();
+            (told.oauth, told.code)
+        })
+    }
+
+    #[test]
+    fn what_is_accepted() {
+        for changes in [
+            &[][..],
+            &[("requested_token_type", ACCESS_TOKEN_TYPE)],
+            &[("resource", "https://contoso.communication.azure.com")],
+            &[("resource", "https://contoso.communication.azure.com/")],
+            &[("resource", "https://contoso.communication.azure.com"), ("resource", "https://contoso.communication.azure.com")],
+            &[("audience", "contoso")],
+            &[("audience", "contoso.communication.azure.com"), ("resource", "https://contoso.communication.azure.com")],
+            &[("audience", "https://contoso.communication.azure.com")],
+            &[("resource", "")],
+            &[("actor_token", "")],
+            &[("client_id", "whatever")],
+        ] {
+            assert!(read(changes).is_ok(), "{changes:?}");
+        }
+        let scoped = read(&[("scope", "https://communication.azure.com/clients/VoIP.Join VoIP")]).unwrap();
+        assert_eq!(scoped.scope, Some(Scopes::parse("VoIP VoIP.Join")));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let invalid = ("invalid_request", "InvalidRequest");
+        for (changes, expected) in [
+            (&[("grant_type", "(absent)")][..], invalid),
+            (&[("grant_type", "")], invalid),
+            (&[("grant_type", "client_credentials")], ("unsupported_grant_type", "InvalidRequest")),
+            (&[("subject_token", "(absent)")], invalid),
+            (&[("subject_token_type", "(absent)")], invalid),
+            (&[("subject_token_type", "urn:ietf:params:oauth:token-type:jwt")], invalid),
+            (&[("requested_token_type", "urn:ietf:params:oauth:token-type:id_token")], invalid),
+            (&[("actor_token", "a.b.c")], invalid),
+            (&[("actor_token_type", ACCESS_TOKEN_TYPE)], invalid),
+            (&[("scope", "VoIP"), ("scope", "VoIP")], invalid),
+            (&[("subject_token", "a"), ("subject_token", "b")], invalid),
+            (&[("x", "1"), ("x", "1")], invalid),
+            (&[("resource", "https://fabrikam.communication.azure.com")], ("invalid_target", "InvalidRequest")),
+            (&[("resource", "http://contoso.communication.azure.com")], ("invalid_target", "InvalidRequest")),
+            (&[("resource", "contoso")], ("invalid_target", "InvalidRequest")),
+            (&[("audience", "fabrikam")], ("invalid_target", "InvalidRequest")),
+            (
+                &[("resource", "https://contoso.communication.azure.com"), ("resource", "https://other.example")],
+                ("invalid_target", "InvalidRequest"),
+            ),
+        ] {
+            assert_eq!(read(changes).map(|_| ()), Err(expected), "{changes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_forms_never_panic(content in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = ExchangeRequest::read(&content, &target());
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Who asks: the proof that a token was verified.
+
+use jiff::Timestamp;
+
+use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
+
+/// A caller whose token passed every check. Made only in this room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub(super) tenant: TenantId,
+    pub(super) object_id: ObjectId,
+    pub(super) client_app: ClientAppId,
+    pub(super) scopes: Scopes,
+    pub(super) groups: Groups,
+    pub(super) token_expires_on: Timestamp,
+}
+
+/// What a token tells of its user's groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groups {
+    /// All of them.
+    Known(Vec<ObjectId>),
+    /// At most some of them: the claim is absent, or stands beside an overage marker.
+    /// Absent groups mean unknown, never "in no group".
+    Unknown {
+        /// Those that the token lists all the same.
+        listed: Vec<ObjectId>,
+    },
+}
+
+impl Groups {
+    /// The groups that the token lists.
+    #[must_use]
+    pub fn listed(&self) -> &[ObjectId] {
+        match self {
+            Self::Known(listed) | Self::Unknown { listed } => listed,
+        }
+    }
+}
+
+impl Caller {
+    /// `tid`
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// `oid`
+    #[must_use]
+    pub fn object_id(&self) -> ObjectId {
+        self.object_id
+    }
+
+    /// `azp` or `appid`
+    #[must_use]
+    pub fn client_app(&self) -> ClientAppId {
+        self.client_app
+    }
+
+    /// `scp`
+    #[must_use]
+    pub fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// `groups`
+    #[must_use]
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// `exp`
+    #[must_use]
+    pub fn token_expires_on(&self) -> Timestamp {
+        self.token_expires_on
+    }
+}
+
+#[cfg(test)]
+impl Caller {
+    /// A caller as a verified token would make it, for the tests of later stages.
+    pub(crate) fn for_test(tenant: TenantId, object_id: ObjectId, client_app: ClientAppId, groups: Groups) -> Self {
+        Self {
+            tenant,
+            object_id,
+            client_app,
+            scopes: Scopes::parse("VoIP"),
+            groups,
+            token_expires_on: Timestamp::MAX,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+use serde_json::json;
+
+use super::*;
+
+const TENANT: &str = "11111111-0000-4000-8000-000000000001";
+const USER: &str = "22222222-0000-4000-8000-000000000002";
+const APP: &str = "33333333-0000-4000-8000-000000000003";
+const GROUP: &str = "44444444-0000-4000-8000-000000000004";
+const NOW: i64 = 1_800_000_000;
+
+fn good() -> Value {
+    json!({
+        "tid": TENANT, "oid": USER, "azp": APP, "ver": "2.0", "scp": "VoIP VoIP.Join",
+        "iss": "https://login.example/1/v2.0", "aud": "2a04943b-b6a7-4f65-8786-2bb6131b59f6",
+        "exp": NOW + 3600, "nbf": NOW - 300, "iat": NOW - 300,
+    })
+}
+
+fn outcome(changes: &Value) -> Result<Caller, Rejection> {
+    let mut payload = good().as_object().unwrap().clone();
+    for (name, value) in changes.as_object().unwrap() {
+        if value == "(absent)" {
+            payload.remove(name);
+        } else {
+            payload.insert(name.clone(), value.clone());
+        }
+    }
+    let policy = Policy::new(
+        &[
+            "2a04943b-b6a7-4f65-8786-2bb6131b59f6".to_owned(),
+            "https://communication.azure.com/clients".to_owned(),
+        ],
+        &["VoIP".to_owned(), "VoIP.Join".to_owned()],
+        Duration::from_secs(60),
+    );
+    let issuers: [Box<str>; 2] = ["https://sts.example/1/".into(), "https://login.example/1/v2.0".into()];
+    let claims = SignedClaims::read(&payload).map_err(Rejection::Malformed)?;
+    check(
+        claims,
+        TENANT.parse().unwrap(),
+        &issuers,
+        &policy,
+        Timestamp::from_second(NOW).unwrap(),
+    )
+}
+
+#[test]
+fn what_is_accepted() {
+    for changes in [
+        json!({}),
+        json!({"ver": "1.0", "iss": "https://sts.example/1/", "azp": "(absent)", "appid": APP,
+               "aud": "https://communication.azure.com/clients"}),
+        json!({"aud": "2A04943B-B6A7-4F65-8786-2BB6131B59F6"}),
+        json!({"aud": ["2a04943b-b6a7-4f65-8786-2bb6131b59f6"]}),
+        json!({"azp": APP.to_uppercase(), "appid": APP}),
+        json!({"idtyp": "user"}),
+        json!({"nbf": "(absent)", "iat": "(absent)"}),
+        // Within the skew, at both ends.
+        json!({"exp": NOW - 59}),
+        json!({"nbf": NOW + 60, "iat": NOW + 60}),
+        json!({"exp": 1_800_000_100.75}),
+        json!({"scp": "VoIP.Join"}),
+    ] {
+        assert!(outcome(&changes).is_ok(), "{changes}: {:?}", outcome(&changes));
+    }
+}
+
+#[test]
+fn what_is_refused_and_why() {
+    let mistyped = |name| Rejection::Malformed(Malformed::Mistyped(name));
+    let missing = Rejection::MissingClaim;
+    let now = Timestamp::from_second(NOW).unwrap();
+    let at = |offset| Timestamp::from_second(NOW + offset).unwrap();
+    let cases: Vec<(Value, Rejection)> = vec![
+        (json!({"iss": "(absent)"}), missing("iss")),
+        (json!({"aud": "(absent)"}), missing("aud")),
+        (json!({"exp": "(absent)"}), missing("exp")),
+        (json!({"oid": "(absent)"}), missing("oid")),
+        (json!({"azp": "(absent)"}), missing("azp")),
+        (json!({"iss": 1}), mistyped("iss")),
+        (json!({"aud": 1}), mistyped("aud")),
+        (json!({"aud": ["a", 1]}), mistyped("aud")),
+        (json!({"exp": "1800003600"}), mistyped("exp")),
+        (json!({"exp": -1}), mistyped("exp")),
+        (json!({"exp": 1e300}), mistyped("exp")),
+        (json!({"exp": u64::MAX}), mistyped("exp")),
+        (json!({"nbf": null}), mistyped("nbf")),
+        (json!({"iat": [1]}), mistyped("iat")),
+        (json!({"oid": "alice"}), mistyped("oid")),
+        (json!({"azp": true}), mistyped("azp")),
+        (json!({"appid": "x"}), mistyped("appid")),
+        (json!({"appid": USER}), Rejection::Malformed(Malformed::AmbiguousClient)),
+        (json!({"scp": ["VoIP"]}), mistyped("scp")),
+        (json!({"idtyp": 1}), mistyped("idtyp")),
+        (json!({"groups": GROUP}), mistyped("groups")),
+        (json!({"groups": [1]}), mistyped("groups")),
+        (json!({"roles": "r"}), mistyped("roles")),
+        (json!({"ver": 2}), mistyped("ver")),
+        (json!({"_claim_names": "groups"}), mistyped("_claim_names")),
+        (json!({"hasgroups": "true"}), mistyped("hasgroups")),
+        (
+            json!({"iss": "https://login.example/2/v2.0", "aud": "x", "exp": 1}),
+            Rejection::InvalidIssuer {
+                tenant: TENANT.parse().unwrap(),
+                issuer: Untrusted::new("https://login.example/2/v2.0"),
+            },
+        ),
+        (json!({"aud": "x", "exp": 1}), Rejection::InvalidAudience(Untrusted::new("x"))),
+        (json!({"aud": []}), Rejection::InvalidAudience(Untrusted::new(""))),
+        (
+            json!({"aud": "https://communication.azure.com/clients/"}),
+            Rejection::InvalidAudience(Untrusted::new("https://communication.azure.com/clients/")),
+        ),
+        (json!({"exp": NOW - 60}), Rejection::Expired { expired_at: at(-60), now }),
+        (
+            json!({"exp": 1_799_999_000, "scp": ""}),
+            Rejection::Expired { expired_at: at(-1000), now },
+        ),
+        (
+            json!({"nbf": NOW + 61}),
+            Rejection::NotYetValid { claim: "nbf", valid_from: at(61), now },
+        ),
+        (
+            json!({"iat": NOW + 61}),
+            Rejection::NotYetValid { claim: "iat", valid_from: at(61), now },
+        ),
+        (json!({"scp": "(absent)", "oid": "(absent)"}), Rejection::NotDelegated(NotDelegated::NoScopes)),
+        (json!({"scp": " "}), Rejection::NotDelegated(NotDelegated::NoScopes)),
+        (
+            json!({"idtyp": "app"}),
+            Rejection::NotDelegated(NotDelegated::IdentityType(Untrusted::new("app"))),
+        ),
+        (json!({"cnf": {"kid": "k"}}), Rejection::NotDelegated(NotDelegated::Bound)),
+        (json!({"scp": "voip"}), Rejection::InsufficientScope(Scopes::parse("voip"))),
+    ];
+    for (changes, expected) in cases {
+        assert_eq!(outcome(&changes), Err(expected), "{changes}");
+    }
+}
+
+#[test]
+fn groups_are_known_only_when_the_token_lists_them_all() {
+    let listed = vec![GROUP.parse().unwrap()];
+    for (changes, groups) in [
+        (json!({}), Groups::Unknown { listed: vec![] }),
+        (json!({"groups": []}), Groups::Known(vec![])),
+        (json!({"groups": [GROUP, "CONTOSO\\Callers"]}), Groups::Known(listed.clone())),
+        (
+            json!({"groups": [GROUP], "_claim_names": {"groups": "src1"}}),
+            Groups::Unknown { listed: listed.clone() },
+        ),
+        (json!({"groups": [GROUP], "hasgroups": true}), Groups::Unknown { listed: listed.clone() }),
+        (json!({"groups": [GROUP], "hasgroups": false}), Groups::Known(listed.clone())),
+        (json!({"_claim_names": {"other": "src1"}}), Groups::Unknown { listed: vec![] }),
+    ] {
+        assert_eq!(outcome(&changes).unwrap().groups, groups, "{changes}");
+    }
+}

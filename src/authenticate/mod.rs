@@ -1,0 +1,175 @@
+//! Stage one: whose token is this? From a bearer token to a [`Caller`], or a [`Rejection`].
+//!
+//! The published order of checks is the order of the code: `token` (well-formed), [`Authenticator::verify`]
+//! (algorithm, tenant, keys, key, signature), `claims` (everything that the signature covers).
+
+mod caller;
+mod claims;
+mod fetch;
+mod json;
+mod keys;
+mod refresh;
+mod rejection;
+mod token;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use url::Url;
+
+pub use self::caller::{Caller, Groups};
+pub use self::claims::Policy;
+use self::fetch::KeyFetcher;
+pub use self::refresh::{KeyStatus, RefreshSettings};
+use self::refresh::{Refreshed, TenantKeyStore};
+pub use self::rejection::{JsonFault, Malformed, NotDelegated, Rejection};
+pub use self::token::MAX_TOKEN_BYTES;
+use self::token::UnverifiedToken;
+use crate::clock::SharedClock;
+use crate::ids::TenantId;
+use crate::secret::BearerToken;
+use crate::tasks::Tasks;
+use crate::untrusted::Untrusted;
+use crate::upstream::Upstream;
+
+/// Verifies Entra access tokens of the listed tenants.
+pub struct Authenticator {
+    // Keyed by value, so that nothing in a token can name a tenant that is not listed.
+    tenants: HashMap<TenantId, Arc<TenantKeyStore>>,
+    policy: Policy,
+    clock: SharedClock,
+}
+
+/// What one look at a token decides.
+pub enum Verdict {
+    /// Accepted.
+    Accepted(Caller),
+    /// Refused; nothing that could be fetched would change that.
+    Refused(Rejection),
+    /// The tenant's keys do not hold the key. [`KeyMiss::settle`] may fetch them anew.
+    KeyMiss(KeyMiss),
+}
+
+/// A token whose key is not among its tenant's, or whose tenant has no keys.
+pub struct KeyMiss {
+    store: Arc<TenantKeyStore>,
+    tenant: TenantId,
+    kid: Untrusted,
+}
+
+impl KeyMiss {
+    /// Waits, within bounds, for the tenant's keys to be fetched if that is due. `Ok` means: look again.
+    pub async fn settle(&self) -> Result<(), Rejection> {
+        match self.store.refresh_for_unknown_key().await {
+            Refreshed::Good => Ok(()),
+            Refreshed::Undecided => Err(Rejection::KeysUnavailable(self.tenant)),
+        }
+    }
+
+    /// What the miss means once the keys are known to be current.
+    #[must_use]
+    pub fn into_rejection(self) -> Rejection {
+        if self.store.current().is_some() {
+            Rejection::UnknownKey {
+                tenant: self.tenant,
+                kid: self.kid,
+            }
+        } else {
+            Rejection::KeysUnavailable(self.tenant)
+        }
+    }
+}
+
+/// What an [`Authenticator`] is made of.
+pub struct AuthenticatorParts {
+    /// Client for fetching keys.
+    pub upstream: Upstream,
+    /// Origin of the Entra authority.
+    pub authority: Url,
+    /// The only tenants that are ever looked up.
+    pub tenants: Vec<TenantId>,
+    /// Which of their tokens are accepted.
+    pub policy: Policy,
+    /// When keys are fetched.
+    pub refresh: RefreshSettings,
+    /// Callers who may wait for keys at once.
+    pub waiting_room: usize,
+    /// The time.
+    pub clock: SharedClock,
+    /// Owner of the background fetches.
+    pub tasks: Tasks,
+}
+
+impl Authenticator {
+    /// An authenticator without keys; [`start`](Self::start) begins to fetch them.
+    #[must_use]
+    pub fn new(parts: AuthenticatorParts) -> Self {
+        let fetcher = KeyFetcher {
+            upstream: parts.upstream,
+            authority: parts.authority,
+        };
+        let waiting_room = Arc::new(Semaphore::new(parts.waiting_room));
+        let tenants = parts.tenants.into_iter().map(|tenant| {
+            let store = TenantKeyStore::new(
+                tenant,
+                fetcher.clone(),
+                parts.refresh,
+                Arc::clone(&parts.clock),
+                parts.tasks.clone(),
+                Arc::clone(&waiting_room),
+            );
+            (tenant, store)
+        });
+        Self {
+            tenants: tenants.collect(),
+            policy: parts.policy,
+            clock: parts.clock,
+        }
+    }
+
+    /// Begins to keep every tenant's keys fresh.
+    pub fn start(&self, tasks: &Tasks) {
+        for store in self.tenants.values() {
+            tasks.spawn(Arc::clone(store).run());
+        }
+    }
+
+    /// The state of every tenant's keys.
+    pub fn key_status(&self) -> impl Iterator<Item = KeyStatus> {
+        self.tenants.values().map(|store| store.status())
+    }
+
+    /// Checks `token` against the keys at hand. Never waits.
+    #[must_use]
+    pub fn verify(&self, token: &BearerToken) -> Verdict {
+        self.look(token).unwrap_or_else(Verdict::Refused)
+    }
+
+    fn look(&self, token: &BearerToken) -> Result<Verdict, Rejection> {
+        let unverified = UnverifiedToken::parse(token)?;
+        match unverified.algorithm() {
+            Some("RS256") => {}
+            other => return Err(Rejection::UnsupportedAlgorithm(Untrusted::new(other.unwrap_or_default()))),
+        }
+        let (tenant, store) = unverified
+            .tid()
+            .parse()
+            .ok()
+            .and_then(|tenant: TenantId| Some((tenant, self.tenants.get(&tenant)?)))
+            .ok_or_else(|| Rejection::UnknownTenant(Untrusted::new(unverified.tid())))?;
+        let kid = Untrusted::new(unverified.kid());
+        let keys = store.current();
+        let Some((keys, key)) = keys.as_deref().and_then(|keys| Some((keys, keys.get(unverified.kid())?))) else {
+            return Ok(Verdict::KeyMiss(KeyMiss {
+                store: Arc::clone(store),
+                tenant,
+                kid,
+            }));
+        };
+        let claims = unverified
+            .verify(key)
+            .ok_or(Rejection::InvalidSignature { tenant, kid })?;
+        claims::check(claims, tenant, keys.issuers(), &self.policy, self.clock.now()).map(Verdict::Accepted)
+    }
+}

@@ -1,0 +1,287 @@
+//! When a tenant's keys are fetched, and what serves meanwhile.
+//!
+//! A good fetch replaces the set, so a withdrawn key is gone; any other leaves the last good set in force and
+//! counts for the cool-down. Callers with known keys read a snapshot and never wait. After the advice of the
+//! Microsoft identity platform's page on signing key rollover.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
+
+use super::fetch::KeyFetcher;
+use super::keys::TenantKeys;
+use crate::clock::SharedClock;
+use crate::ids::TenantId;
+use crate::tasks::Tasks;
+use crate::telemetry::propagation;
+
+/// First pause after a failed fetch while there are no keys at all; doubled up to the cool-down.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// How keys are refreshed: the `jwks_*` settings of `[entra]`.
+#[derive(Debug, Clone, Copy)]
+pub struct RefreshSettings {
+    /// Pause between two background fetches.
+    pub interval: Duration,
+    /// Shortest time between two fetches that an unknown `kid` causes.
+    pub cooldown: Duration,
+    /// How long a caller waits for the fetch under way.
+    pub wait: Duration,
+    /// How long the last good keys serve.
+    pub max_age: Duration,
+}
+
+/// The keys of one tenant and the state of their refresh.
+pub(super) struct TenantKeyStore {
+    tenant: TenantId,
+    fetcher: KeyFetcher,
+    settings: RefreshSettings,
+    clock: SharedClock,
+    tasks: Tasks,
+    snapshot: ArcSwapOption<Snapshot>,
+    attempt: Mutex<Attempt>,
+    // Told at the end of each fetch.
+    outcome: watch::Sender<Outcome>,
+    // Callers with unknown keys who wait; shared by all tenants.
+    waiting_room: Arc<Semaphore>,
+}
+
+struct Snapshot {
+    keys: Arc<TenantKeys>,
+    // Monotonic time.
+    fetched_at: Duration,
+}
+
+#[derive(Default)]
+struct Attempt {
+    under_way: bool,
+    // Monotonic time at which the cool-down last began.
+    cooldown_since: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Outcome {
+    finished: u64,
+    good: bool,
+}
+
+/// What a caller with an unknown key learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refreshed {
+    /// The last fetch was good: what is not among the keys now does not exist.
+    Good,
+    /// It failed, was not over in time, or nobody could wait for it.
+    Undecided,
+}
+
+/// What readiness and operators want to know of a tenant's keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyStatus {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Whether any fetch has ended, well or not.
+    pub tried: bool,
+    /// Age of the last good fetch, if there was one.
+    pub age: Option<Duration>,
+    /// Whether the keys are young enough to serve.
+    pub usable: bool,
+    /// Whether a background fetch is overdue: the keys serve, but grow old.
+    pub overdue: bool,
+}
+
+impl TenantKeyStore {
+    pub(super) fn new(
+        tenant: TenantId,
+        fetcher: KeyFetcher,
+        settings: RefreshSettings,
+        clock: SharedClock,
+        tasks: Tasks,
+        waiting_room: Arc<Semaphore>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            tenant,
+            fetcher,
+            settings,
+            clock,
+            tasks,
+            snapshot: ArcSwapOption::empty(),
+            attempt: Mutex::default(),
+            outcome: watch::Sender::default(),
+            waiting_room,
+        })
+    }
+
+    /// The last good keys, if they are young enough.
+    pub(super) fn current(&self) -> Option<Arc<TenantKeys>> {
+        let snapshot = self.snapshot.load();
+        let snapshot = snapshot.as_ref()?;
+        (self.age(snapshot) <= self.settings.max_age).then(|| Arc::clone(&snapshot.keys))
+    }
+
+    pub(super) fn status(&self) -> KeyStatus {
+        let age = self.snapshot.load().as_ref().map(|snapshot| self.age(snapshot));
+        KeyStatus {
+            tenant: self.tenant,
+            tried: self.outcome.borrow().finished > 0,
+            age,
+            usable: age.is_some_and(|age| age <= self.settings.max_age),
+            overdue: age.is_none_or(|age| age > self.settings.interval + self.settings.cooldown),
+        }
+    }
+
+    fn age(&self, snapshot: &Snapshot) -> Duration {
+        self.clock.monotonic().saturating_sub(snapshot.fetched_at)
+    }
+
+    /// For a caller whose key is unknown: sees to it that a fetch runs unless the cool-down forbids it, and waits
+    /// for the one under way, within the bounds.
+    pub(super) async fn refresh_for_unknown_key(self: &Arc<Self>) -> Refreshed {
+        let mut outcome = self.outcome.subscribe();
+        let before = *outcome.borrow_and_update();
+        if !self.begin(Cause::UnknownKey) {
+            return self.outcome.borrow().told();
+        }
+        let Ok(_seat) = self.waiting_room.try_acquire() else {
+            return Refreshed::Undecided;
+        };
+        let ended = outcome.wait_for(|outcome| outcome.finished > before.finished);
+        match tokio::time::timeout(self.settings.wait, ended).await {
+            Ok(Ok(outcome)) => outcome.told(),
+            Ok(Err(_)) | Err(_) => Refreshed::Undecided,
+        }
+    }
+
+    /// Whether a fetch is under way after this call. At most one is at any time.
+    fn begin(self: &Arc<Self>, cause: Cause) -> bool {
+        let mut attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempt.under_way {
+            return true;
+        }
+        if cause == Cause::UnknownKey {
+            let now = self.clock.monotonic();
+            if attempt
+                .cooldown_since
+                .is_some_and(|since| now.saturating_sub(since) < self.settings.cooldown)
+            {
+                return false;
+            }
+            attempt.cooldown_since = Some(now);
+        }
+        attempt.under_way = true;
+        drop(attempt);
+        // A task of its own: the caller who caused it may go away, others wait for it. It stays in his trace.
+        let span = tracing::info_span!(parent: None, "jwks_fetch", otel.name = "fetch keys", acs_broker.tenant.id = %self.tenant,
+            acs_broker.jwks.cause = cause.name(), otel.status_code = tracing::field::Empty);
+        if cause == Cause::UnknownKey {
+            propagation::follow(&span, &tracing::Span::current());
+        }
+        let ending = Ending { store: Arc::clone(self), good: false };
+        self.tasks.spawn(ending.run().instrument(span));
+        true
+    }
+
+    /// Keeps the keys fresh until the tasks are stopped: at the interval after a good fetch, after the cool-down
+    /// when a fetch failed, and soon while there is nothing to serve.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut failures_without_keys = 0;
+        loop {
+            let mut outcome = self.outcome.subscribe();
+            let before = *outcome.borrow_and_update();
+            self.begin(Cause::Schedule);
+            let Ok(good) = outcome
+                .wait_for(|outcome| outcome.finished > before.finished)
+                .await
+                .map(|outcome| outcome.good)
+            else {
+                return;
+            };
+            let pause = if good {
+                failures_without_keys = 0;
+                self.settings.interval
+            } else if self.current().is_some() {
+                self.settings.cooldown
+            } else {
+                failures_without_keys += 1;
+                let doubled = FIRST_RETRY * 2u32.saturating_pow(failures_without_keys - 1);
+                doubled.min(self.settings.cooldown).max(FIRST_RETRY.min(self.settings.cooldown))
+            };
+            // Replicas that started together do not stay together.
+            let early = if good { fastrand::f64() * 0.1 } else { 0.0 };
+            tokio::time::sleep(pause.mul_f64(1.0 - early)).await;
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Schedule,
+    UnknownKey,
+}
+
+impl Cause {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::UnknownKey => "unknown_kid",
+        }
+    }
+}
+
+impl Outcome {
+    fn told(self) -> Refreshed {
+        if self.good { Refreshed::Good } else { Refreshed::Undecided }
+    }
+}
+
+/// A fetch under way. Its end is told even if the fetch is cancelled or panics.
+struct Ending {
+    store: Arc<TenantKeyStore>,
+    good: bool,
+}
+
+impl Ending {
+    async fn run(mut self) {
+        let store = Arc::clone(&self.store);
+        match store.fetcher.fetch(store.tenant).await {
+            Ok(keys) => {
+                tracing::info!(
+                    acs_broker.tenant.id = %store.tenant,
+                    acs_broker.jwks.keys = keys.len(),
+                    "fetched signing keys"
+                );
+                store.snapshot.store(Some(Arc::new(Snapshot {
+                    keys: Arc::new(keys),
+                    fetched_at: store.clock.monotonic(),
+                })));
+                self.good = true;
+            }
+            Err(error) => {
+                tracing::Span::current().record("otel.status_code", "ERROR");
+                tracing::error!(
+                    acs_broker.tenant.id = %store.tenant,
+                    error = %error,
+                    last_good_keys_serve = store.current().is_some(),
+                    "could not fetch signing keys"
+                );
+            }
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let mut attempt = self.store.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        attempt.under_way = false;
+        if !self.good {
+            attempt.cooldown_since = Some(self.store.clock.monotonic());
+        }
+        drop(attempt);
+        self.store.outcome.send_modify(|outcome| {
+            outcome.finished += 1;
+            outcome.good = self.good;
+        });
+    }
+}

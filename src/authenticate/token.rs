@@ -1,0 +1,202 @@
+//! Bounded reading of a token nobody has verified yet.
+//!
+//! [`UnverifiedToken`] gives away only what is needed to find the key (`alg`, `kid`, `tid`). The claims come out
+//! of [`UnverifiedToken::verify`], after the signature has been checked.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde_json::{Map, Value};
+
+use super::claims::SignedClaims;
+use super::json::parse_object;
+use super::rejection::{Malformed, Rejection};
+use crate::secret::BearerToken;
+
+/// The longest token read. Entra's own stay far below: 200 groups make about 10 KiB.
+pub const MAX_TOKEN_BYTES: usize = 32 * 1024;
+
+/// A well-formed token whose signature has not been checked.
+pub(super) struct UnverifiedToken<'t> {
+    signing_input: &'t str,
+    signature: &'t str,
+    algorithm: Option<String>,
+    kid: String,
+    claims: SignedClaims,
+}
+
+impl<'t> UnverifiedToken<'t> {
+    /// Splits and decodes `token` (RFC 7515 section 3.1, compact form with three parts).
+    ///
+    /// # Errors
+    /// [`Rejection::Malformed`]; [`Rejection::MissingClaim`] without `tid`; [`Rejection::NoKeyId`] without `kid`.
+    pub(super) fn parse(token: &'t BearerToken) -> Result<Self, Rejection> {
+        let token = token.expose();
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Rejection::Malformed(Malformed::TooLong(MAX_TOKEN_BYTES)));
+        }
+        let (signing_input, header, payload, signature) = split(token).map_err(Rejection::Malformed)?;
+        let header = decode("header", header).map_err(Rejection::Malformed)?;
+        let payload = decode("payload", payload).map_err(Rejection::Malformed)?;
+        // An empty signature is well-formed; it goes with `alg: none`, which is refused by name later.
+        URL_SAFE_NO_PAD
+            .decode(signature)
+            .map_err(|_| Rejection::Malformed(Malformed::Base64("signature")))?;
+        if header.contains_key("crit") {
+            return Err(Rejection::Malformed(Malformed::Critical));
+        }
+        let algorithm = header_text(&header, "alg").map_err(Rejection::Malformed)?;
+        let kid = header_text(&header, "kid").map_err(Rejection::Malformed)?;
+        header_text(&header, "typ").map_err(Rejection::Malformed)?;
+        let claims = SignedClaims::read(&payload).map_err(Rejection::Malformed)?;
+        if claims.tid.is_none() {
+            return Err(Rejection::MissingClaim("tid"));
+        }
+        Ok(Self {
+            signing_input,
+            signature,
+            algorithm,
+            kid: kid.ok_or(Rejection::NoKeyId)?,
+            claims,
+        })
+    }
+
+    /// `alg`, if the header has one.
+    pub(super) fn algorithm(&self) -> Option<&str> {
+        self.algorithm.as_deref()
+    }
+
+    /// The key that the token says it was signed with.
+    pub(super) fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The tenant that the token says it is of.
+    pub(super) fn tid(&self) -> &str {
+        self.claims.tid.as_deref().unwrap_or_default()
+    }
+
+    /// The claims, if the signature verifies under `key` with RS256. The token's own `alg` picks nothing.
+    pub(super) fn verify(self, key: &DecodingKey) -> Option<SignedClaims> {
+        jsonwebtoken::crypto::verify(self.signature, self.signing_input.as_bytes(), key, Algorithm::RS256)
+            .is_ok_and(|verified| verified)
+            .then_some(self.claims)
+    }
+}
+
+fn split(token: &str) -> Result<(&str, &str, &str, &str), Malformed> {
+    let (signing_input, signature) = token.rsplit_once('.').ok_or(Malformed::Parts)?;
+    let (header, payload) = signing_input.split_once('.').ok_or(Malformed::Parts)?;
+    // A JWE has five parts.
+    if payload.contains('.') || header.is_empty() || payload.is_empty() {
+        return Err(Malformed::Parts);
+    }
+    Ok((signing_input, header, payload, signature))
+}
+
+fn decode(part: &'static str, text: &str) -> Result<Map<String, Value>, Malformed> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed::Base64(part))?;
+    parse_object(&bytes).map_err(|reason| Malformed::Json { part, reason })
+}
+
+fn header_text(header: &Map<String, Value>, name: &'static str) -> Result<Option<String>, Malformed> {
+    match header.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Malformed::Mistyped(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::authenticate::rejection::JsonFault;
+
+    fn token(header: &str, payload: &str) -> BearerToken {
+        BearerToken::new(format!(
+            "{}.{}.",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(payload)
+        ))
+    }
+
+    fn outcome(token: &BearerToken) -> Result<(), Rejection> {
+        UnverifiedToken::parse(token).map(|_| ())
+    }
+
+    #[test]
+    fn what_is_not_well_formed_is_told_apart() {
+        let malformed = |m| Err(Rejection::Malformed(m));
+        for (text, expected) in [
+            ("", malformed(Malformed::Parts)),
+            ("abc", malformed(Malformed::Parts)),
+            ("a.b", malformed(Malformed::Parts)),
+            ("a.b.c.d.e", malformed(Malformed::Parts)),
+            ("..", malformed(Malformed::Parts)),
+            ("!!.e30.", malformed(Malformed::Base64("header"))),
+            ("e30=.e30.", malformed(Malformed::Base64("header"))),
+            ("e30.e30=.", malformed(Malformed::Base64("payload"))),
+            ("e30.e30.*", malformed(Malformed::Base64("signature"))),
+            ("e31.e30.", malformed(Malformed::Base64("header"))),
+            (
+                "W10.e30.",
+                malformed(Malformed::Json { part: "header", reason: JsonFault::NotAnObject }),
+            ),
+        ] {
+            assert_eq!(outcome(&BearerToken::new(text)), expected, "{text:?}");
+        }
+        let long = BearerToken::new("a".repeat(MAX_TOKEN_BYTES + 1));
+        assert_eq!(outcome(&long), malformed(Malformed::TooLong(MAX_TOKEN_BYTES)));
+    }
+
+    #[test]
+    fn header_rules_come_in_their_order() {
+        let payload = r#"{"tid":"t"}"#;
+        for (header, payload, expected) in [
+            (r#"{"alg":"RS256","kid":"k"}"#, payload, Ok(())),
+            (r#"{"alg":"none","kid":"k"}"#, payload, Ok(())),
+            (r#"{"kid":"k"}"#, payload, Ok(())),
+            (
+                r#"{"alg":"RS256","kid":"k","crit":["exp"]}"#,
+                payload,
+                Err(Rejection::Malformed(Malformed::Critical)),
+            ),
+            (
+                r#"{"alg":1,"kid":"k"}"#,
+                payload,
+                Err(Rejection::Malformed(Malformed::Mistyped("alg"))),
+            ),
+            (
+                r#"{"alg":"RS256","kid":["k"]}"#,
+                payload,
+                Err(Rejection::Malformed(Malformed::Mistyped("kid"))),
+            ),
+            (r#"{"alg":"RS256"}"#, payload, Err(Rejection::NoKeyId)),
+            (r#"{"alg":"RS256"}"#, "{}", Err(Rejection::MissingClaim("tid"))),
+            (
+                r#"{"alg":"RS256","kid":"k"}"#,
+                r#"{"tid":"t","tid":"u"}"#,
+                Err(Rejection::Malformed(Malformed::Json {
+                    part: "payload",
+                    reason: JsonFault::DuplicateMember,
+                })),
+            ),
+        ] {
+            assert_eq!(outcome(&token(header, payload)), expected, "{header} {payload}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in ".{0,200}") {
+            let _ = outcome(&BearerToken::new(text));
+        }
+
+        #[test]
+        fn arbitrary_json_never_panics(header in ".{0,60}", payload in ".{0,60}") {
+            let _ = outcome(&token(&header, &payload));
+        }
+    }
+}

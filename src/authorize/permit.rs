@@ -1,0 +1,56 @@
+//! That a caller may have a token, and why.
+
+use crate::authenticate::Caller;
+use crate::ids::ObjectId;
+
+/// A caller whom an assignment covers. Made only by [`Authorizer::authorize`](super::Authorizer::authorize);
+/// an exchange accepts nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    caller: Caller,
+    basis: Basis,
+}
+
+/// What a permit rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// The user's own assignment.
+    User,
+    /// The assignment of a group that the token lists.
+    Group(ObjectId),
+    /// The assignment of the whole tenant.
+    Tenant,
+    /// A group could cover the caller, the token does not tell his groups, and ACS is to decide.
+    AcsAlone,
+}
+
+impl Basis {
+    /// Its name in logs and spans.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group(_) => "group",
+            Self::Tenant => "tenant",
+            Self::AcsAlone => "acs",
+        }
+    }
+}
+
+impl Permit {
+    pub(super) fn new(caller: Caller, basis: Basis) -> Self {
+        Self { caller, basis }
+    }
+
+    /// Who may have a token.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// What the permit rests on.
+    #[must_use]
+    pub fn basis(&self) -> Basis {
+        self.basis
+    }
+}

@@ -1,0 +1,176 @@
+//! Assignments from a TOML or JSON file, read again when it changes.
+
+use std::collections::HashSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use notify::Watcher as _;
+use tokio::sync::Notify;
+
+use super::AssignmentWatch;
+use super::parse::{self, Format};
+use crate::authorize::AssignmentIndex;
+use crate::ids::TenantId;
+
+/// A file larger than this is not read: 100,000 assignments make about 25 MiB.
+const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Editors write in steps; between them a file can be empty, which would be a valid set.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Keeps an [`AssignmentWatch`] in step with a file. A file that cannot be read, does not parse or breaks a rule
+/// leaves the last good set in force.
+pub struct FileSource {
+    path: PathBuf,
+    listed_tenants: HashSet<TenantId>,
+    watch: AssignmentWatch,
+    // What the last look found, so that each state is told once.
+    seen: Mutex<Option<Seen>>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Seen {
+    Content([u8; 32]),
+    Unreadable(std::io::ErrorKind),
+}
+
+/// What one look at the file came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// As before.
+    Unchanged,
+    /// A new set is in force.
+    Loaded,
+    /// The file could not be used; the last good set stays.
+    Failed,
+}
+
+impl FileSource {
+    /// A source that reads `path` into `watch`. Assignments for tenants not in `listed_tenants` are warned of.
+    #[must_use]
+    pub fn new(path: PathBuf, listed_tenants: HashSet<TenantId>, watch: AssignmentWatch) -> Arc<Self> {
+        Arc::new(Self {
+            path,
+            listed_tenants,
+            watch,
+            seen: Mutex::new(None),
+        })
+    }
+
+    /// Looks at the file now. Blocks on file I/O.
+    pub fn reload(&self) -> Reload {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now_seen, content) = match read(&self.path) {
+            Ok(content) => (Seen::Content(digest(&content)), Ok(content)),
+            Err(error) => (Seen::Unreadable(error.kind()), Err(error)),
+        };
+        if seen.as_ref() == Some(&now_seen) {
+            return Reload::Unchanged;
+        }
+        *seen = Some(now_seen);
+        let outcome = content.map_err(|error| vec![error.to_string()]).and_then(|content| self.parse(&content));
+        match outcome {
+            Ok(index) => {
+                self.warn_about(&index);
+                tracing::info!(file = %self.path.display(), assignments = index.len(), "assignments loaded");
+                self.watch.replace(index);
+                Reload::Loaded
+            }
+            Err(problems) => {
+                self.watch.failed();
+                for problem in &problems {
+                    tracing::error!(
+                        file = %self.path.display(),
+                        problem,
+                        last_good_set_serves = self.watch.current().is_some(),
+                        "the assignment file cannot be used"
+                    );
+                }
+                Reload::Failed
+            }
+        }
+    }
+
+    fn parse(&self, content: &[u8]) -> Result<AssignmentIndex, Vec<String>> {
+        let text = std::str::from_utf8(content).map_err(|error| vec![error.to_string()])?;
+        let format = Format::of(&self.path).map_err(|error| vec![error.to_string()])?;
+        match parse::parse(format, text) {
+            Ok(assignments) => Ok(AssignmentIndex::new(&assignments)),
+            Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    fn warn_about(&self, index: &AssignmentIndex) {
+        if index.is_empty() {
+            tracing::warn!(file = %self.path.display(), "there are no assignments: every caller will be refused");
+        }
+        for tenant in index.tenant_ids().filter(|tenant| !self.listed_tenants.contains(tenant)) {
+            tracing::warn!(
+                file = %self.path.display(),
+                acs_broker.tenant.id = %tenant,
+                "an assignment names a tenant that is not listed under entra.tenants"
+            );
+        }
+    }
+
+    /// Looks at the file whenever it changes and at every `interval`, until dropped.
+    pub async fn run(self: Arc<Self>, interval: Duration) {
+        let changed = Arc::new(Notify::new());
+        let _watcher = self.watch_folder(Arc::clone(&changed));
+        loop {
+            // A missed event costs one interval.
+            if tokio::time::timeout(interval, changed.notified()).await.is_ok() {
+                tokio::time::sleep(SETTLE).await;
+            }
+            let source = Arc::clone(&self);
+            if let Err(error) = tokio::task::spawn_blocking(move || source.reload()).await {
+                tracing::error!(%error, "looking at the assignment file failed");
+            }
+        }
+    }
+
+    /// The folder is watched, not the file: editors and Kubernetes replace files and links.
+    fn watch_folder(&self, changed: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading the file is an event too; reacting to it would never end.
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                changed.notify_one();
+            }
+        })
+        .and_then(|mut watcher| {
+            watcher.watch(folder, notify::RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        });
+        watcher
+            .inspect_err(|error| {
+                tracing::warn!(%error, "no change events for the assignment file; it is looked at on an interval");
+            })
+            .ok()
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    std::fs::File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            format!("larger than {MAX_FILE_BYTES} bytes"),
+        ));
+    }
+    Ok(content)
+}
+
+fn digest(content: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content).as_ref());
+    bytes
+}

@@ -1,0 +1,210 @@
+//! The composition root: from a configuration to a running broker. The only file that knows all rooms.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Admission;
+use crate::api::{self, ApiSettings, Target};
+use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
+use crate::authorize::Authorizer;
+use crate::authorize::source::AssignmentWatch;
+use crate::authorize::source::file::FileSource;
+use crate::cache::TokenCache;
+use crate::clock::SharedClock;
+use crate::config::{Config, ExchangeMode};
+use crate::exchange::Exchanger;
+use crate::management::{self, Readiness};
+use crate::pipeline::TokenPipeline;
+use crate::serve::{self, Listener, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
+use crate::tasks::Tasks;
+use crate::upstream::acs::AcsExchange;
+use crate::upstream::{Upstream, UpstreamSetupError};
+
+/// Connections of the management listener: probes and a scraper need few.
+const MANAGEMENT_CONNECTIONS: usize = 64;
+/// How long background work may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("{key} = {address}: {source}")]
+    Bind {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The certificate or key of `server.tls` cannot be used.
+    #[error("server.tls: {0}")]
+    Tls(#[from] TlsError),
+    /// The client for upstream calls cannot be made.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamSetupError),
+}
+
+/// A broker with its sockets bound, not serving yet.
+pub struct Broker {
+    public: Listener,
+    management: Listener,
+    certificate: Option<Arc<ReloadingCertificate>>,
+    config: Config,
+    pipeline: Arc<TokenPipeline>,
+    assignments: AssignmentWatch,
+    source: Arc<FileSource>,
+    tasks: Tasks,
+}
+
+impl Broker {
+    /// Builds all parts, binds both listeners and reads the assignments once.
+    pub async fn build(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let certificate = match &config.server.tls {
+            Some(tls) => Some(Arc::new(ReloadingCertificate::load(
+                &tls.certificate_file,
+                &tls.private_key_file,
+            )?)),
+            None => None,
+        };
+        let tasks = Tasks::default();
+        let upstream = Upstream::new(&config.upstream, config.exchange.connect_timeout)?;
+        let assignments = AssignmentWatch::new(Arc::clone(&clock));
+        let listed = config.entra.tenants.iter().map(|tenant| tenant.id).collect();
+        let source = FileSource::new(config.assignments.file.clone(), listed, assignments.clone());
+        source.reload();
+        let pipeline = Arc::new(TokenPipeline {
+            authenticator: Arc::new(authenticator(&config, &upstream, &clock, &tasks)),
+            authorizer: Authorizer::new(assignments.clone(), config.assignments.unknown_groups),
+            cache: TokenCache::new(&config.cache, Arc::clone(&clock)),
+            exchanger: Arc::new(exchanger(&config, &upstream, &clock)),
+            admission: Admission::new(config.server.max_in_flight),
+            unknown_groups_max_age: config.assignments.unknown_groups_max_age,
+            clock,
+        });
+        Ok(Self {
+            public: bind("server.listen", config.server.listen).await?,
+            management: bind("management.listen", config.management.listen).await?,
+            certificate,
+            config,
+            pipeline,
+            assignments,
+            source,
+            tasks,
+        })
+    }
+
+    /// The public listener's address, with its real port.
+    #[must_use]
+    pub fn public_address(&self) -> SocketAddr {
+        self.public.address()
+    }
+
+    /// The management listener's address, with its real port.
+    #[must_use]
+    pub fn management_address(&self) -> SocketAddr {
+        self.management.address()
+    }
+
+    /// Serves until the first signal and through the drain. The management listener answers to the end.
+    pub async fn run(self, signals: ShutdownSignals) {
+        let Self {
+            public,
+            management,
+            certificate,
+            config,
+            pipeline,
+            assignments,
+            source,
+            tasks,
+        } = self;
+        pipeline.authenticator.start(&tasks);
+        tasks.spawn(source.run(config.assignments.refresh_interval));
+
+        let probes = management::router(Readiness {
+            authenticator: Arc::clone(&pipeline.authenticator),
+            assignments,
+            draining: signals.draining.clone(),
+        });
+        // The probes outlive the public listener, so that the drain can be watched.
+        let last = ShutdownSignals {
+            draining: CancellationToken::new(),
+            abort: signals.abort.clone(),
+        };
+        let options = ServeOptions {
+            max_connections: MANAGEMENT_CONNECTIONS,
+            head_timeout: config.server.request_timeout,
+            drain_timeout: STOP_LIMIT,
+            tls: None,
+        };
+        let probes = serve::run(management, probes, options, last.clone());
+
+        let stop_accepting = signals.delayed(config.server.drain_delay);
+        let router = api::router(Arc::clone(&pipeline), api_settings(&config), stop_accepting.draining.clone());
+        let options = ServeOptions {
+            max_connections: config.server.max_connections,
+            head_timeout: config.server.request_timeout,
+            drain_timeout: config.server.drain_timeout,
+            tls: certificate,
+        };
+        let public = async {
+            let drained = serve::run(public, router, options, stop_accepting).await;
+            if drained.cut > 0 {
+                tracing::warn!(connections = drained.cut, "connections were cut at the end of the drain");
+            }
+            last.draining.cancel();
+        };
+        tokio::join!(probes, public);
+        tasks.stop(STOP_LIMIT).await;
+    }
+}
+
+fn authenticator(config: &Config, upstream: &Upstream, clock: &SharedClock, tasks: &Tasks) -> Authenticator {
+    let entra = &config.entra;
+    Authenticator::new(AuthenticatorParts {
+        upstream: upstream.clone(),
+        authority: entra.authority.clone(),
+        tenants: entra.tenants.iter().map(|tenant| tenant.id).collect(),
+        policy: Policy::new(&entra.audiences, &entra.required_scopes, entra.clock_skew),
+        refresh: RefreshSettings {
+            interval: entra.jwks_refresh_interval,
+            cooldown: entra.jwks_refresh_cooldown,
+            wait: entra.jwks_wait,
+            max_age: entra.jwks_max_age,
+        },
+        waiting_room: config.server.max_in_flight,
+        clock: Arc::clone(clock),
+        tasks: tasks.clone(),
+    })
+}
+
+fn exchanger(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Exchanger {
+    let exchange = &config.exchange;
+    let acs = AcsExchange::new(upstream.clone(), &exchange.endpoint, &exchange.api_version);
+    match exchange.mode {
+        ExchangeMode::Passthrough => {
+            Exchanger::passthrough(acs, exchange.endpoint.as_str(), exchange.timeout, Arc::clone(clock))
+        }
+    }
+}
+
+fn api_settings(config: &Config) -> ApiSettings {
+    ApiSettings {
+        api_versions: config.server.api_versions.clone(),
+        request_timeout: config.server.request_timeout,
+        diagnostic_headers: config.server.diagnostic_headers,
+        allowed_origins: config.server.cors.allowed_origins.clone(),
+        required_scopes: config.entra.required_scopes.join(" "),
+        target: Target::new(config.exchange.endpoint.clone()),
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<Listener, StartError> {
+    Listener::bind(address)
+        .await
+        .map_err(|source| StartError::Bind { key, address, source })
+}

@@ -1,0 +1,93 @@
+//! Why an exchange brought no token.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::cache::Failure;
+use crate::cache::flight::Lost;
+use crate::upstream::acs::{AcsError, NotAGrant};
+
+/// A failed exchange: one variant per distinct cause.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExchangeError {
+    /// ACS said 401 to the caller's token.
+    #[error("ACS rejected the Entra token{}", said(.0.as_ref()))]
+    Rejected(Option<AcsError>),
+    /// ACS said 403.
+    #[error("ACS refused this caller{}", said(.0.as_ref()))]
+    Forbidden(Option<AcsError>),
+    /// The presented token is over; only the clock skew let it in.
+    #[error("the Entra token ended before ACS's token would begin")]
+    TokenOver,
+    /// ACS said 429, now or a moment ago.
+    #[error("ACS limits this resource for {}s", .retry_after.as_secs())]
+    Limited {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// ACS cannot serve now.
+    #[error("ACS is unavailable: {cause}")]
+    Unavailable {
+        /// What was seen.
+        cause: String,
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// No answer in time, by our clock or by ACS's 504.
+    #[error("no answer from ACS in time")]
+    Timeout,
+    /// A status that the contract does not name.
+    #[error("ACS answered {status}{}", said(.error.as_ref()))]
+    UnexpectedStatus {
+        /// The status.
+        status: StatusCode,
+        /// The error object, if there was one.
+        error: Option<AcsError>,
+    },
+    /// A 200 that is no grant.
+    #[error("ACS broke its contract: {0}")]
+    NotAGrant(NotAGrant),
+    /// A token that has ended already.
+    #[error("ACS's token has ended already")]
+    PastExpiry,
+    /// A body over `upstream.max_response_bytes`.
+    #[error("ACS's response is over {0} bytes")]
+    TooLarge(usize),
+    /// A bug of ours.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+impl ExchangeError {
+    /// Its name in spans: of low cardinality.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rejected(_) => "acs_unauthorized",
+            Self::Forbidden(_) => "acs_forbidden",
+            Self::TokenOver => "token_over",
+            Self::Limited { .. } => "acs_limited",
+            Self::Unavailable { .. } => "acs_unavailable",
+            Self::Timeout => "acs_timeout",
+            Self::UnexpectedStatus { .. } | Self::NotAGrant(_) | Self::PastExpiry | Self::TooLarge(_) => {
+                "acs_invalid_response"
+            }
+            Self::Lost(_) => "internal",
+        }
+    }
+}
+
+fn said(error: Option<&AcsError>) -> String {
+    error.map_or_else(String::new, |error| format!(": {} ({})", error.code, error.message))
+}
+
+impl Failure for ExchangeError {
+    fn is_definite_refusal(&self) -> bool {
+        matches!(self, Self::Rejected(_) | Self::Forbidden(_) | Self::TokenOver)
+    }
+
+    fn forbids(&self) -> bool {
+        matches!(self, Self::Forbidden(_))
+    }
+}

@@ -1,0 +1,254 @@
+//! The flow of a request, whatever form it came in: authenticate → authorize → cache → exchange.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
+
+use crate::admission::{Admission, Overloaded, Place};
+use crate::authenticate::{Authenticator, Caller, Rejection, Verdict};
+use crate::authorize::{Authorizer, Basis, Denied, Permit};
+use crate::cache::{Outcome, Request, TokenCache, Waiting};
+use crate::clock::SharedClock;
+use crate::exchange::{ExchangeError, ExchangeKey, Exchanger, IssuedToken};
+use crate::ids::Scopes;
+use crate::secret::{BearerToken, TokenDigest};
+use crate::telemetry::propagation;
+
+/// Turns a caller's Entra token into an ACS token.
+pub struct TokenPipeline {
+    /// Stage one.
+    pub authenticator: Arc<Authenticator>,
+    /// Stage two.
+    pub authorizer: Authorizer,
+    /// Stage three.
+    pub cache: TokenCache<ExchangeKey, IssuedToken, ExchangeError>,
+    /// Stage four.
+    pub exchanger: Arc<Exchanger>,
+    /// The bound on requests being worked on.
+    pub admission: Admission,
+    /// Age at which a cached token that ACS alone permitted is exchanged anew.
+    pub unknown_groups_max_age: Duration,
+    /// The time.
+    pub clock: SharedClock,
+}
+
+/// What a caller asks for.
+pub struct IssueRequest {
+    /// His Entra token.
+    pub token: BearerToken,
+    /// The scopes he says it has, if the form of his request lets him say so.
+    pub scope: Option<Scopes>,
+    /// When his answer must be there.
+    pub deadline: Instant,
+}
+
+/// What he gets.
+pub struct Issued {
+    /// The ACS token.
+    pub token: Arc<IssuedToken>,
+    /// The scopes of the Entra token it was exchanged for.
+    pub scopes: Scopes,
+    /// Whether it came from the cache.
+    pub outcome: Outcome,
+    /// How long each stage took.
+    pub stages: Stages,
+}
+
+/// How long the stages took.
+#[derive(Debug, Clone, Copy)]
+pub struct Stages {
+    /// Verifying the token.
+    pub authenticate: Duration,
+    /// Looking for an assignment.
+    pub authorize: Duration,
+    /// Cache and exchange together.
+    pub exchange: Duration,
+}
+
+/// Why he gets nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// No room for another request.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    /// Authentication refused him, or could not decide.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// He asked for other scopes than his token has.
+    #[error("requested scopes are not the token's, which are `{0}`")]
+    ScopeMismatch(Scopes),
+    /// Authorization refused him, or could not decide.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The exchange failed.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// His deadline passed while the exchange was under way.
+    #[error("the request's deadline passed during the exchange")]
+    DeadlineExceeded,
+}
+
+impl TokenPipeline {
+    /// Issues a token, or says why not.
+    pub async fn issue(&self, request: IssueRequest) -> Result<Issued, IssueError> {
+        let mut place = self.admission.enter()?;
+        let started = self.clock.monotonic();
+        let caller = self.authenticate(&request, &mut place).await?;
+        let authenticated = self.clock.monotonic();
+        if request.scope.as_ref().is_some_and(|scope| scope != caller.scopes()) {
+            return Err(IssueError::ScopeMismatch(caller.scopes().clone()));
+        }
+        let permit = self.authorize(caller)?;
+        let authorized = self.clock.monotonic();
+        let scopes = permit.caller().scopes().clone();
+        let answer = self.exchange(permit, request).await?;
+        Ok(Issued {
+            token: answer.token,
+            scopes,
+            outcome: answer.outcome,
+            stages: Stages {
+                authenticate: authenticated.saturating_sub(started),
+                authorize: authorized.saturating_sub(authenticated),
+                exchange: self.clock.monotonic().saturating_sub(authorized),
+            },
+        })
+    }
+
+    async fn authenticate(&self, request: &IssueRequest, place: &mut Place) -> Result<Caller, IssueError> {
+        let span = info_span!("authenticate", acs_broker.tenant.id = Empty, acs_broker.client_app.id = Empty,
+            error.type = Empty, otel.status_code = Empty);
+        let outcome = self.verify(request, place).instrument(span.clone()).await;
+        match &outcome {
+            Ok(caller) => {
+                span.record("acs_broker.tenant.id", tracing::field::display(caller.tenant()));
+                span.record("acs_broker.client_app.id", tracing::field::display(caller.client_app()));
+            }
+            Err(error) => fail(&span, error),
+        }
+        outcome
+    }
+
+    async fn verify(&self, request: &IssueRequest, place: &mut Place) -> Result<Caller, IssueError> {
+        let miss = match self.authenticator.verify(&request.token) {
+            Verdict::Accepted(caller) => return Ok(caller),
+            Verdict::Refused(rejection) => return Err(rejection.into()),
+            Verdict::KeyMiss(miss) => miss,
+        };
+        // Anyone can send an unknown `kid`: those who wait for keys must not keep others out.
+        place.leave();
+        let settled = tokio::time::timeout_at(request.deadline, miss.settle()).await;
+        place.return_to()?;
+        settled.map_err(|_| IssueError::DeadlineExceeded)??;
+        match self.authenticator.verify(&request.token) {
+            Verdict::Accepted(caller) => Ok(caller),
+            Verdict::Refused(rejection) => Err(rejection.into()),
+            Verdict::KeyMiss(miss) => Err(miss.into_rejection().into()),
+        }
+    }
+
+    /// Before the cache, on every request: an assignment taken away takes effect at once.
+    fn authorize(&self, caller: Caller) -> Result<Permit, IssueError> {
+        let span = info_span!("authorize", acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
+        span.in_scope(|| self.authorizer.authorize(caller))
+            .inspect(|permit| {
+                span.record("acs_broker.assignment.kind", permit.basis().name());
+            })
+            .map_err(IssueError::from)
+            .inspect_err(|error| fail(&span, error))
+    }
+
+    async fn exchange(
+        &self,
+        permit: Permit,
+        request: IssueRequest,
+    ) -> Result<crate::cache::Answer<IssuedToken>, IssueError> {
+        let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
+        let wish = Request {
+            digest: TokenDigest::of(&request.token),
+            token_expires_on: permit.caller().token_expires_on(),
+            max_age: (permit.basis() == Basis::AcsAlone).then_some(self.unknown_groups_max_age),
+        };
+        let key = self.exchanger.key(&permit);
+        let flight = Flight {
+            exchanger: Arc::clone(&self.exchanger),
+            permit: Arc::new(permit),
+            token: request.token,
+            deadline: request.deadline,
+            parent: span.clone(),
+        };
+        let answer = self
+            .cache
+            .get(key, &wish, move |waiting| flight.clone().run(waiting))
+            .instrument(span.clone());
+        let outcome = match tokio::time::timeout_at(request.deadline, answer).await {
+            Ok(outcome) => outcome.map_err(IssueError::from),
+            Err(_) => Err(IssueError::DeadlineExceeded),
+        };
+        match &outcome {
+            Ok(answer) => {
+                span.record("acs_broker.cache.outcome", answer.outcome.name());
+            }
+            Err(error) => fail(&span, error),
+        }
+        outcome
+    }
+}
+
+/// An exchange as it goes on without its caller.
+#[derive(Clone)]
+struct Flight {
+    exchanger: Arc<Exchanger>,
+    permit: Arc<Permit>,
+    token: BearerToken,
+    deadline: Instant,
+    parent: Span,
+}
+
+impl Flight {
+    async fn run(self, waiting: Waiting) -> Result<IssuedToken, ExchangeError> {
+        // In the caller's trace, but not holding his spans open: they end when he is answered.
+        let span = info_span!(parent: None, "exchange", acs_broker.exchange.ahead = waiting == Waiting::Nobody,
+            error.type = Empty, otel.status_code = Empty);
+        propagation::follow(&span, &self.parent);
+        drop(self.parent);
+        let deadline = match waiting {
+            Waiting::Caller => Some(self.deadline),
+            Waiting::Nobody => None,
+        };
+        let outcome = self
+            .exchanger
+            .exchange(&self.permit, &self.token, deadline)
+            .instrument(span.clone())
+            .await;
+        if let Err(error) = &outcome {
+            span.record("error.type", error.name());
+            span.record("otel.status_code", "ERROR");
+            if waiting == Waiting::Nobody {
+                span.in_scope(|| tracing::warn!(%error, "renewing a token in the background failed"));
+            }
+        }
+        outcome
+    }
+}
+
+fn fail(span: &Span, error: &IssueError) {
+    span.record("error.type", error.name());
+    span.record("otel.status_code", "ERROR");
+}
+
+impl IssueError {
+    /// Its name in spans: of low cardinality.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Overloaded(_) => "overloaded",
+            Self::Rejected(_) => "token_rejected",
+            Self::ScopeMismatch(_) => "scope_mismatch",
+            Self::Denied(_) => "not_assigned",
+            Self::Exchange(error) => error.name(),
+            Self::DeadlineExceeded => "deadline_exceeded",
+        }
+    }
+}

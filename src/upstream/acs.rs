@@ -1,0 +1,226 @@
+//! The wire contract of ACS's token exchange (data-plane Identity, `2025-03-02-preview`).
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::Url;
+
+use super::{Response, SendError, Upstream};
+use crate::secret::{AcsToken, BearerToken};
+use crate::untrusted::Untrusted;
+
+/// `expiresOn` has up to seven fractional digits and an offset; anything much longer is something else.
+const MAX_TIMESTAMP: usize = 64;
+
+/// The exchange operation of one ACS resource.
+pub struct AcsExchange {
+    upstream: Upstream,
+    url: Url,
+}
+
+/// What ACS grants.
+#[derive(Debug)]
+pub struct Granted {
+    /// `identity.id`
+    pub identity_id: Box<str>,
+    /// `accessToken.token`
+    pub token: AcsToken,
+    /// `accessToken.expiresOn`
+    pub expires_on: Timestamp,
+    /// The same, as ACS wrote it.
+    pub expires_on_text: Box<str>,
+}
+
+/// Why a 200 is not a grant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAGrant {
+    /// Another content type.
+    #[error("content type is not application/json")]
+    ContentType,
+    /// Broken JSON, or a field that is missing, empty or of another type.
+    #[error("body is not the JSON that the contract says: {0}")]
+    Body(String),
+    /// `expiresOn` is no RFC 3339 timestamp.
+    #[error("expiresOn is no timestamp")]
+    ExpiresOn,
+}
+
+/// `{"error":{"code","message",…}}`, as far as an operator wants to see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcsError {
+    /// `error.code`
+    pub code: Untrusted,
+    /// `error.message`
+    pub message: Untrusted,
+}
+
+impl AcsExchange {
+    /// The operation at `endpoint`, an origin.
+    #[must_use]
+    pub fn new(upstream: Upstream, endpoint: &Url, api_version: &str) -> Self {
+        let mut url = endpoint.clone();
+        url.set_path("/access/entra/:exchangeAccessToken");
+        url.query_pairs_mut().clear().append_pair("api-version", api_version);
+        Self { upstream, url }
+    }
+
+    /// Sends one exchange request.
+    pub async fn send(&self, token: &BearerToken, deadline: Instant) -> Result<Response, SendError> {
+        let request = self
+            .upstream
+            .request(http::Method::POST, self.url.clone())
+            .bearer_auth(token.expose())
+            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body("{}");
+        self.upstream.send(request, deadline).await
+    }
+}
+
+/// Reads the body of a 200.
+pub fn read_grant(response: &Response) -> Result<Granted, NotAGrant> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        identity: Identity,
+        access_token: AccessToken,
+    }
+    #[derive(Deserialize)]
+    struct Identity {
+        id: Box<str>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct AccessToken {
+        token: String,
+        expires_on: Box<str>,
+    }
+    if !response.is_json() {
+        return Err(NotAGrant::ContentType);
+    }
+    // serde_json quotes values in some messages; only the kind and place of the fault are kept.
+    let body: Body = serde_json::from_slice(&response.body).map_err(|error| {
+        NotAGrant::Body(format!("{:?} fault at line {} column {}", error.classify(), error.line(), error.column()))
+    })?;
+    if body.identity.id.is_empty() || body.access_token.token.is_empty() {
+        return Err(NotAGrant::Body("empty id or token".to_owned()));
+    }
+    let text = body.access_token.expires_on;
+    // RFC 9557 suffixes in brackets are no part of the contract.
+    let expires_on = Some(&text)
+        .filter(|text| text.len() <= MAX_TIMESTAMP && !text.contains('['))
+        .and_then(|text| text.parse().ok())
+        .ok_or(NotAGrant::ExpiresOn)?;
+    Ok(Granted {
+        identity_id: body.identity.id,
+        token: AcsToken::new(body.access_token.token),
+        expires_on,
+        expires_on_text: text,
+    })
+}
+
+/// Reads ACS's error object, if there is one.
+#[must_use]
+pub fn read_error(response: &Response) -> Option<AcsError> {
+    #[derive(Deserialize)]
+    struct Body {
+        error: Error,
+    }
+    #[derive(Deserialize)]
+    struct Error {
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let body: Body = serde_json::from_slice(&response.body).ok()?;
+    Some(AcsError {
+        code: Untrusted::new(&without_tokens(&body.error.code)),
+        message: Untrusted::new(&without_tokens(&body.error.message)),
+    })
+}
+
+/// An upstream might quote the token it was sent; a run as long as no GUID or code is taken for one.
+fn without_tokens(text: &str) -> String {
+    const LONGEST_WORD: usize = 40;
+    text.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || "-_.+/=".contains(c)))
+        .map(|word| if word.len() > LONGEST_WORD { "[redacted] " } else { word })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn response(content_type: &str, body: &str) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, content_type.parse().unwrap());
+        Response {
+            status: StatusCode::OK,
+            headers,
+            body: body.to_owned().into(),
+        }
+    }
+
+    fn grant(expires_on: &str) -> Value {
+        json!({"identity": {"id": "8:acs:1"}, "accessToken": {"token": "t", "expiresOn": expires_on}})
+    }
+
+    #[test]
+    fn a_grant_is_read_with_any_offset() {
+        for text in [
+            "2025-04-10T21:39:39.3244584+00:00",
+            "2025-04-10T21:39:39Z",
+            "2025-04-10T14:39:39.3244584-07:00",
+        ] {
+            let granted = read_grant(&response("application/json; charset=utf-8", &grant(text).to_string())).unwrap();
+            assert_eq!(granted.expires_on.as_second(), 1_744_321_179);
+            assert_eq!(&*granted.expires_on_text, text);
+            assert_eq!(granted.token.expose(), "t");
+        }
+    }
+
+    #[test]
+    fn what_is_no_grant() {
+        let good = grant("2025-04-10T21:39:39Z").to_string();
+        assert_eq!(read_grant(&response("text/html", &good)).unwrap_err(), NotAGrant::ContentType);
+        for text in ["", "tomorrow", "2025-04-10T21:39:39", "2025-04-10", "1744321179", "2025-04-10T21:39:39Z[UTC]"] {
+            let body = grant(text).to_string();
+            assert_eq!(read_grant(&response("application/json", &body)).unwrap_err(), NotAGrant::ExpiresOn, "{text}");
+        }
+        for body in [
+            "",
+            "{",
+            "[]",
+            "null",
+            r#"{"identity":{"id":"x"}}"#,
+            r#"{"identity":{},"accessToken":{"token":"t","expiresOn":"2025-04-10T21:39:39Z"}}"#,
+            r#"{"identity":{"id":""},"accessToken":{"token":"t","expiresOn":"2025-04-10T21:39:39Z"}}"#,
+            r#"{"identity":{"id":"x"},"accessToken":{"token":"","expiresOn":"2025-04-10T21:39:39Z"}}"#,
+            r#"{"identity":{"id":"x"},"accessToken":{"token":5,"expiresOn":"2025-04-10T21:39:39Z"}}"#,
+        ] {
+            assert!(
+                matches!(read_grant(&response("application/json", body)), Err(NotAGrant::Body(_))),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_object_is_read_without_any_token_in_it() {
+        let token = format!("eyJhbGciOiJSUzI1NiJ9.{}.sig", "A".repeat(50));
+        let body = json!({"error": {"code": "Denied", "message": format!("no: Bearer {token}, sorry 0a1b2c3d-0000-4000-8000-00000000abcd")}});
+        let error = read_error(&response("application/json", &body.to_string())).unwrap();
+        assert_eq!(error.code.to_string(), "Denied");
+        assert_eq!(error.message.to_string(), "no: Bearer [redacted]  sorry 0a1b2c3d-0000-4000-8000-00000000abcd");
+        assert_eq!(read_error(&response("text/html", "<html>")), None);
+    }
+
+    #[test]
+    fn a_fault_never_quotes_the_body() {
+        let error = read_grant(&response("application/json", r#"{"identity":"secret-token"}"#)).unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
