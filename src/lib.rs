@@ -22,6 +22,8 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod exchange;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod ids;
 pub mod management;
 pub mod pipeline;

@@ -1,2 +1,113 @@
-//! Placeholder until the wiring lands.
-fn main() {}
+//! The command line: reads arguments, wires, and turns outcomes into exit codes.
+
+mod check_config;
+#[cfg(feature = "emulator")]
+mod dev;
+#[cfg(feature = "emulator")]
+mod dev_certificate;
+mod healthcheck;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use acs_token_broker::config::load::Environment;
+use clap::{Args, Parser, Subcommand};
+
+/// Exchanges Microsoft Entra ID access tokens for Azure Communication Services access tokens.
+#[derive(Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ConfigArgument,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the broker (the default command).
+    Serve(ConfigArgument),
+    /// Run the broker with an embedded emulator of Entra and ACS on loopback; nothing else is needed.
+    #[cfg(feature = "emulator")]
+    Dev(dev::DevArguments),
+    /// Check the configuration and tell every problem, by key.
+    CheckConfig(ConfigArgument),
+    /// Ask a running broker's /readyz.
+    Healthcheck(healthcheck::HealthcheckArguments),
+}
+
+#[derive(Args)]
+struct ConfigArgument {
+    /// The configuration file; also from `ACS_TOKEN_BROKER_CONFIG`. Without one the environment alone must do.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgument {
+    fn file(&self, environment: &Environment) -> Option<PathBuf> {
+        self.config
+            .clone()
+            .or_else(|| environment.get("ACS_TOKEN_BROKER_CONFIG").map(PathBuf::from))
+    }
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// As asked.
+    Done,
+    /// Bad configuration or usage.
+    Configuration,
+    /// Anything else.
+    Failure,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::from(0),
+            Exit::Configuration => Self::from(2),
+            Exit::Failure => Self::from(1),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    // Clap ends the process with 2 on bad usage and 0 on --help and --version.
+    let cli = Cli::parse();
+    // Fails only if another provider was installed, which nothing here does.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    hide_panic_payloads();
+    let environment = Environment::process();
+    let exit = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(argument) => serve::run(argument.file(&environment).as_deref(), &environment),
+        #[cfg(feature = "emulator")]
+        Command::Dev(arguments) => dev::run(&arguments, &environment),
+        Command::CheckConfig(argument) => check_config::run(argument.file(&environment).as_deref(), &environment),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments, &environment),
+    };
+    exit.into()
+}
+
+/// A panic's message can quote what it choked on, a token for one. Only its place is told.
+fn hide_panic_payloads() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        tracing::error!(place, "panic");
+    }));
+}
+
+/// Tells what went wrong on standard error.
+#[expect(clippy::print_stderr, reason = "the command line's own voice")]
+fn complain(message: &dyn std::fmt::Display) {
+    eprintln!("acs-token-broker: {message}");
+}
+
+/// Tells a result on standard output.
+#[expect(clippy::print_stdout, reason = "the command line's own voice")]
+fn say(message: &dyn std::fmt::Display) {
+    println!("{message}");
+}

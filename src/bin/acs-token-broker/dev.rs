@@ -1,0 +1,209 @@
+//! `dev`: the broker with an embedded emulator of Entra and ACS, on loopback, ready to try.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use acs_token_broker::broker::Broker;
+use acs_token_broker::clock::{SharedClock, SystemClock};
+use acs_token_broker::config::Config;
+use acs_token_broker::config::load::{Environment, load};
+use acs_token_broker::emulator::{Emulator, PrincipalType, Scenario};
+use acs_token_broker::serve::{ReloadingCertificate, ShutdownSignals, signals};
+use clap::Args;
+
+use crate::dev_certificate::DevCertificate;
+use crate::{Exit, complain, say, serve};
+
+#[derive(Args)]
+pub(crate) struct DevArguments {
+    /// Address of the broker; port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Address of the management listener.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    management_listen: SocketAddr,
+    /// Address of the emulator; loopback only.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    emulator_listen: SocketAddr,
+    /// Serve https with a throw-away certificate, as the JavaScript SDK wants it.
+    #[arg(long)]
+    tls: bool,
+}
+
+pub(crate) fn run(arguments: &DevArguments, environment: &Environment) -> Exit {
+    for (name, address) in [
+        ("--listen", arguments.listen),
+        ("--management-listen", arguments.management_listen),
+        ("--emulator-listen", arguments.emulator_listen),
+    ] {
+        if !address.ip().is_loopback() {
+            complain(&format_args!("{name} must be a loopback address: the emulator hands tokens to anyone"));
+            return Exit::Configuration;
+        }
+    }
+    let clock = SystemClock::shared();
+    match Stack::prepare(arguments, environment, &clock) {
+        Ok(Prepared::Ready(stack)) => stack.run(environment, &clock),
+        Ok(Prepared::Problems(problems)) => {
+            complain(&problems);
+            Exit::Configuration
+        }
+        Err(error) => {
+            complain(&format_args!("{error:#}"));
+            Exit::Failure
+        }
+    }
+}
+
+enum Prepared {
+    Ready(Box<Stack>),
+    Problems(String),
+}
+
+/// Everything that `dev` runs, but for the broker.
+struct Stack {
+    emulator: Emulator,
+    // The emulator's tasks live on it.
+    emulator_runtime: tokio::runtime::Runtime,
+    folder: tempfile::TempDir,
+    certificate: Option<DevCertificate>,
+    loaded: acs_token_broker::config::load::Loaded,
+}
+
+impl Stack {
+    /// Starts the emulator and writes the configuration that points to it. What the environment says of the
+    /// broker's settings holds here too.
+    fn prepare(arguments: &DevArguments, environment: &Environment, clock: &SharedClock) -> anyhow::Result<Prepared> {
+        let folder = tempfile::Builder::new().prefix("acs-token-broker-dev-").tempdir()?;
+        let certificate = arguments.tls.then(|| DevCertificate::make(folder.path())).transpose()?;
+        let tls = match &certificate {
+            Some(files) => Some(ReloadingCertificate::load(&files.certificate_file, &files.private_key_file)?.server_config()),
+            None => None,
+        };
+        let emulator_runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let start = Emulator::start(Scenario::demo(), arguments.emulator_listen, tls, Arc::clone(clock));
+        let emulator = emulator_runtime.block_on(start)?;
+        std::fs::write(folder.path().join("assignments.toml"), assignments(emulator.scenario()))?;
+        let file = folder.path().join("broker.toml");
+        std::fs::write(&file, configuration(&emulator, certificate.as_ref()))?;
+        let mut loaded = match load(Some(&file), environment) {
+            Ok(loaded) => loaded,
+            Err(problems) => return Ok(Prepared::Problems(problems.to_string())),
+        };
+        loaded.config.server.listen = arguments.listen;
+        loaded.config.management.listen = arguments.management_listen;
+        Ok(Prepared::Ready(Box::new(Self {
+            emulator,
+            emulator_runtime,
+            folder,
+            certificate,
+            loaded,
+        })))
+    }
+
+    fn run(self: Box<Self>, environment: &Environment, clock: &SharedClock) -> Exit {
+        let exit = serve::in_runtime(&self.loaded, environment, clock, async |config: Config, clock| {
+            let broker = Broker::build(config, clock).await?;
+            let signals: ShutdownSignals = signals()?;
+            say(&self.guide(broker.public_address(), broker.management_address()));
+            broker.run(signals.clone()).await;
+            Ok(signals)
+        });
+        self.emulator_runtime.block_on(self.emulator.stop());
+        exit
+    }
+
+    /// What is running, and what to type.
+    fn guide(&self, public: SocketAddr, management: SocketAddr) -> String {
+        let (broker, emulator, trust) = match (&self.certificate, self.emulator.tls_origin()) {
+            (Some(files), Some(emulator)) => (
+                format!("https://localhost:{}", public.port()),
+                emulator,
+                format!(" --cacert {}", files.ca_file.display()),
+            ),
+            _ => (format!("http://{public}"), self.emulator.origin(), String::new()),
+        };
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "broker       {broker}");
+        let _ = writeln!(text, "management   http://{management}");
+        let _ = writeln!(text, "emulator     {emulator}   (Entra and ACS; users: {emulator}/_emulator/users)");
+        let _ = writeln!(text, "assignments  {}   (edit it: it is read again)", self.shown("assignments.toml"));
+        if let Some(files) = &self.certificate {
+            let _ = writeln!(text, "CA file      {}", files.ca_file.display());
+        }
+        let _ = writeln!(text, "\nTry it:");
+        let _ = writeln!(text, "  # adele of Fabrikam, covered by her group, signs in ...");
+        let _ = writeln!(
+            text,
+            "  TOKEN=$(curl -s{trust} -X POST {emulator}/_emulator/users/adele/token | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
+        );
+        let _ = writeln!(text, "  # ... and gets a token for Azure Communication Services");
+        let _ = writeln!(text, "  curl -i{trust} -X POST {broker}/token -H \"Authorization: Bearer $TOKEN\"");
+        let _ = writeln!(text, "  # once more: `x-cache: hit`");
+        let _ = writeln!(text, "  curl -i{trust} -X POST {broker}/token -H \"Authorization: Bearer $TOKEN\"");
+        let _ = writeln!(text, "  # megan of Fabrikam is not assigned: 403");
+        let _ = writeln!(
+            text,
+            "  TOKEN=$(curl -s{trust} -X POST {emulator}/_emulator/users/megan/token | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
+        );
+        let _ = writeln!(text, "  curl -i{trust} -X POST {broker}/token -H \"Authorization: Bearer $TOKEN\"");
+        let _ = writeln!(text, "\nStop with Ctrl-C.");
+        text
+    }
+
+    fn shown(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+}
+
+fn configuration(emulator: &Emulator, certificate: Option<&DevCertificate>) -> String {
+    let origin = emulator.origin();
+    let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
+    let tls = certificate.map_or_else(String::new, |files| {
+        format!(
+            "tls = {{ certificate_file = {}, private_key_file = {} }}\n",
+            quoted(&files.certificate_file),
+            quoted(&files.private_key_file)
+        )
+    });
+    let tenants: String = emulator
+        .scenario()
+        .tenants
+        .iter()
+        .map(|tenant| format!("[[entra.tenants]]\nid = \"{}\"\nname = \"{}\"\n", tenant.id, tenant.name))
+        .collect();
+    format!(
+        "[server]\ndiagnostic_headers = true\n{tls}\
+         [server.cors]\nallowed_origins = [\"http://localhost:3000\", \"http://localhost:5173\"]\n\
+         [entra]\nauthority = \"{origin}\"\n{tenants}\
+         [exchange]\nendpoint = \"{origin}\"\n\
+         [telemetry]\nlog_format = \"pretty\"\n"
+    )
+}
+
+/// The scenario's assignments as the broker's file, those that ACS knows too.
+fn assignments(scenario: &Scenario) -> String {
+    let mut text = String::from("# Whom the broker lets in. The emulated ACS has assignments of its own, the same at the start.\n");
+    for assignment in &scenario.assignments {
+        let principal_type = match assignment.principal_type {
+            PrincipalType::User => "user",
+            PrincipalType::Group => "group",
+            PrincipalType::Tenant => "tenant",
+        };
+        let clients: Vec<String> = assignment.client_ids.iter().map(|id| format!("\"{id}\"")).collect();
+        let _ = write!(
+            text,
+            "\n[[assignments]]\nobjectId = \"{}\"\ntenantId = \"{}\"\nprincipalType = \"{principal_type}\"\nclientIds = [{}]\n",
+            assignment.object_id,
+            assignment.tenant_id,
+            clients.join(", ")
+        );
+    }
+    text
+}

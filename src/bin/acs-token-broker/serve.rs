@@ -1,0 +1,99 @@
+//! `serve`: configuration, telemetry, broker, signals; in that order.
+
+use std::path::Path;
+use std::time::Duration;
+
+use acs_token_broker::broker::{Broker, StartError};
+use acs_token_broker::clock::{SharedClock, SystemClock};
+use acs_token_broker::config::Config;
+use acs_token_broker::config::load::{Environment, Loaded, load};
+use acs_token_broker::serve::{ShutdownSignals, signals};
+use acs_token_broker::telemetry::{self, TelemetryGuard, TelemetryOptions};
+
+use crate::{Exit, complain};
+
+/// How long queued spans may take to be sent at the end.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+
+pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
+    let loaded = match load(file, environment) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            complain(&format_args!("the configuration has problems\n{problems}"));
+            return Exit::Configuration;
+        }
+    };
+    let clock = SystemClock::shared();
+    in_runtime(&loaded, environment, &clock, async |config, clock| {
+        let broker = Broker::build(config, clock).await?;
+        let signals = signals()?;
+        tracing::info!(
+            public = %broker.public_address(),
+            management = %broker.management_address(),
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+        broker.run(signals.clone()).await;
+        Ok(signals)
+    })
+}
+
+/// Runs `work` with telemetry set up around it, and turns its outcome into an exit code.
+pub(crate) fn in_runtime<W>(loaded: &Loaded, environment: &Environment, clock: &SharedClock, work: W) -> Exit
+where
+    W: AsyncFnOnce(Config, SharedClock) -> anyhow::Result<ShutdownSignals>,
+{
+    let guard = match start_telemetry(&loaded.config, environment, clock) {
+        Ok(guard) => guard,
+        Err(error) => {
+            complain(&error);
+            return Exit::Configuration;
+        }
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(work(loaded.config.clone(), clock.clone()));
+            // Nothing that still blocks a thread may hold up the end.
+            runtime.shutdown_background();
+            outcome
+        });
+    let exit = match outcome {
+        Ok(signals) if signals.abort.is_cancelled() => {
+            tracing::warn!("ended at once by a second signal");
+            Exit::Failure
+        }
+        Ok(_) => {
+            tracing::info!("stopped");
+            Exit::Done
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            complain(&format_args!("{error:#}"));
+            match error.downcast_ref::<StartError>() {
+                Some(StartError::Tls(_) | StartError::Upstream(_)) => Exit::Configuration,
+                Some(StartError::Bind { .. }) | None => Exit::Failure,
+            }
+        }
+    };
+    guard.shutdown(if exit == Exit::Done { FLUSH_LIMIT } else { Duration::from_millis(500) });
+    exit
+}
+
+pub(crate) fn telemetry_options(config: &Config, clock: &SharedClock) -> TelemetryOptions {
+    TelemetryOptions {
+        log_format: config.telemetry.log_format,
+        log_level: config.telemetry.log_level.clone(),
+        clock: clock.clone(),
+    }
+}
+
+fn start_telemetry(config: &Config, environment: &Environment, clock: &SharedClock) -> anyhow::Result<TelemetryGuard> {
+    let lookup = |name: &str| environment.get(name).map(str::to_owned);
+    Ok(telemetry::init(&telemetry_options(config, clock), &lookup)?)
+}

@@ -1,0 +1,120 @@
+//! The names of what the emulator serves, for faults and the journal.
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+/// A group of addresses that faults and counts treat as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// Both of Entra's discovery documents.
+    Discovery,
+    /// Both of Entra's key sets.
+    Keys,
+    /// Entra's token endpoint.
+    Token,
+    /// ACS's exchange of Entra tokens.
+    Exchange,
+    /// ACS's Entra assignments.
+    Assignments,
+    /// ACS's identities.
+    Identities,
+}
+
+impl Endpoint {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Discovery,
+        Self::Keys,
+        Self::Token,
+        Self::Exchange,
+        Self::Assignments,
+        Self::Identities,
+    ];
+
+    /// The endpoint's name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discovery => "discovery",
+            Self::Keys => "keys",
+            Self::Token => "token",
+            Self::Exchange => "exchange",
+            Self::Assignments => "assignments",
+            Self::Identities => "identities",
+        }
+    }
+
+    /// The endpoint with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|endpoint| endpoint.name() == name)
+    }
+
+    /// Which endpoint a request is for. A browser's preflight is for none: it is the browser's, not the caller's.
+    pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
+        if method == Method::OPTIONS {
+            return None;
+        }
+        let in_tree = |root: &str| {
+            path.strip_prefix(root)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if path == "/access/entra/:exchangeAccessToken" {
+            Some(Self::Exchange)
+        } else if in_tree("/access/entra/assignments") {
+            Some(Self::Assignments)
+        } else if in_tree("/identities") {
+            Some(Self::Identities)
+        } else if path.ends_with("/.well-known/openid-configuration") {
+            Some(Self::Discovery)
+        } else if path.ends_with("/discovery/keys") || path.ends_with("/discovery/v2.0/keys") {
+            Some(Self::Keys)
+        } else if path.ends_with("/oauth2/v2.0/token") {
+            Some(Self::Token)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the endpoint answers with an ACS token that has an end.
+    pub(crate) fn gives_acs_tokens(self) -> bool {
+        matches!(self, Self::Exchange | Self::Identities)
+    }
+
+    /// Whether the endpoint is Entra's, not ACS's.
+    pub(crate) fn is_entra(self) -> bool {
+        matches!(self, Self::Discovery | Self::Keys | Self::Token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_map_to_endpoints() {
+        let cases = [
+            ("/t/v2.0/.well-known/openid-configuration", Some(Endpoint::Discovery)),
+            ("/t/.well-known/openid-configuration", Some(Endpoint::Discovery)),
+            ("/t/discovery/v2.0/keys", Some(Endpoint::Keys)),
+            ("/t/discovery/keys", Some(Endpoint::Keys)),
+            ("/t/oauth2/v2.0/token", Some(Endpoint::Token)),
+            ("/access/entra/:exchangeAccessToken", Some(Endpoint::Exchange)),
+            ("/access/entra/assignments", Some(Endpoint::Assignments)),
+            ("/access/entra/assignments/x", Some(Endpoint::Assignments)),
+            ("/access/entra/assignmentsx", None),
+            ("/identities", Some(Endpoint::Identities)),
+            ("/identities/8%3Aacs/:issueAccessToken", Some(Endpoint::Identities)),
+            ("/_emulator/faults", None),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(Endpoint::of(&Method::GET, path), expected, "{path}");
+            assert_eq!(Endpoint::of(&Method::OPTIONS, path), None);
+        }
+        for endpoint in Endpoint::ALL {
+            assert_eq!(Endpoint::from_name(endpoint.name()), Some(endpoint));
+            assert_eq!(serde_json::to_value(endpoint).unwrap(), endpoint.name());
+        }
+    }
+}

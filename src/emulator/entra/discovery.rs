@@ -1,0 +1,142 @@
+//! The OpenID Connect discovery documents, v1 and v2, and the key sets they point to.
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse as _, Response};
+use http::Extensions;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::EntraError;
+use crate::emulator::world::SharedWorld;
+
+/// The issuer of a tenant's v2 tokens.
+pub(crate) fn v2_issuer(origin: &str, tenant: Uuid) -> String {
+    format!("{origin}/{tenant}/v2.0")
+}
+
+/// The issuer of a tenant's v1 tokens. Entra uses another host (`https://sts.windows.net/{tid}/`); the emulator
+/// has one address only, so a path of its own stands for that host.
+pub(crate) fn v1_issuer(origin: &str, tenant: Uuid) -> String {
+    format!("{origin}/sts/{tenant}/")
+}
+
+/// `GET /{tenant}/v2.0/.well-known/openid-configuration`.
+pub(super) async fn v2_document(
+    State(world): State<SharedWorld>,
+    Path(tenant): Path<String>,
+    RawQuery(query): RawQuery,
+    extensions: Extensions,
+) -> Response {
+    let Some(tenant) = world.scenario.tenant(&tenant) else {
+        return EntraError::unknown_tenant(&tenant).into_response(&world);
+    };
+    let base = format!("{}/{}", world.origin_asked(&extensions), tenant.id);
+    let keys = format!("{base}/discovery/v2.0/keys{}", app_suffix(query.as_deref()));
+    let mut document = common_fields();
+    extend(
+        &mut document,
+        json!({
+            "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+            "jwks_uri": keys,
+            "issuer": v2_issuer(&world.origin, tenant.id),
+            "userinfo_endpoint": "https://graph.microsoft.com/oidc/userinfo",
+            "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+            "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
+            "end_session_endpoint": format!("{base}/oauth2/v2.0/logout"),
+            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+            "scopes_supported": ["openid", "profile", "email", "offline_access"],
+            "request_uri_parameter_supported": false,
+        }),
+    );
+    Json(document).into_response()
+}
+
+/// `GET /{tenant}/.well-known/openid-configuration`.
+pub(super) async fn v1_document(
+    State(world): State<SharedWorld>,
+    Path(tenant): Path<String>,
+    RawQuery(query): RawQuery,
+    extensions: Extensions,
+) -> Response {
+    let Some(tenant) = world.scenario.tenant(&tenant) else {
+        return EntraError::unknown_tenant(&tenant).into_response(&world);
+    };
+    let base = format!("{}/{}", world.origin_asked(&extensions), tenant.id);
+    let keys = format!("{base}/discovery/keys{}", app_suffix(query.as_deref()));
+    let mut document = common_fields();
+    extend(
+        &mut document,
+        json!({
+            "token_endpoint": format!("{base}/oauth2/token"),
+            "jwks_uri": keys,
+            "issuer": v1_issuer(&world.origin, tenant.id),
+            "microsoft_multi_refresh_token": true,
+            "authorization_endpoint": format!("{base}/oauth2/authorize"),
+            "device_authorization_endpoint": format!("{base}/oauth2/devicecode"),
+            "end_session_endpoint": format!("{base}/oauth2/logout"),
+            "check_session_iframe": format!("{base}/oauth2/checksession"),
+            "userinfo_endpoint": format!("{base}/openid/userinfo"),
+            "response_types_supported": ["code", "id_token", "code id_token", "token id_token", "token"],
+            "scopes_supported": ["openid"],
+        }),
+    );
+    Json(document).into_response()
+}
+
+/// `GET /{tenant}/discovery/v2.0/keys`.
+pub(super) async fn v2_keys(State(world): State<SharedWorld>, Path(tenant): Path<String>) -> Response {
+    match world.scenario.tenant(&tenant) {
+        Some(tenant) => {
+            let issuer = v2_issuer(&world.origin, tenant.id);
+            Json(world.keys.jwks(tenant.id, Some(&issuer))).into_response()
+        }
+        None => EntraError::unknown_tenant(&tenant).into_response(&world),
+    }
+}
+
+/// `GET /{tenant}/discovery/keys`.
+pub(super) async fn v1_keys(State(world): State<SharedWorld>, Path(tenant): Path<String>) -> Response {
+    match world.scenario.tenant(&tenant) {
+        Some(tenant) => Json(world.keys.jwks(tenant.id, None)).into_response(),
+        None => EntraError::unknown_tenant(&tenant).into_response(&world),
+    }
+}
+
+/// `?appid=` asks for the keys of an app that has its own. No app of the scenario has any, so the keys are the
+/// tenant's, but the parameter travels on to `jwks_uri` as it does at Entra.
+fn app_suffix(query: Option<&str>) -> String {
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .find(|(name, _)| name == "appid")
+        .and_then(|(_, value)| Uuid::try_parse(&value).ok())
+        .map(|app| format!("?appid={app}"))
+        .unwrap_or_default()
+}
+
+/// What both documents say alike.
+fn common_fields() -> Value {
+    json!({
+        "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+        "response_modes_supported": ["query", "fragment", "form_post"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "http_logout_supported": true,
+        "frontchannel_logout_supported": true,
+        "claims_supported": [
+            "sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host",
+            "aud", "exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash",
+            "c_hash", "email",
+        ],
+        "tenant_region_scope": "EU",
+        "cloud_instance_name": "microsoftonline.com",
+        "cloud_graph_host_name": "graph.windows.net",
+        "msgraph_host": "graph.microsoft.com",
+        "rbac_url": "https://pas.windows.net",
+    })
+}
+
+fn extend(document: &mut Value, more: Value) {
+    if let (Value::Object(document), Value::Object(more)) = (document, more) {
+        document.extend(more);
+    }
+}

@@ -1,0 +1,184 @@
+//! Compact JSON Web Signatures, RS256 only: what the emulated Entra writes and the emulated ACS reads.
+
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{self, KeyPair as _, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+
+/// The cryptographic library failed; not to be expected.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the cryptographic library failed")]
+pub struct CryptoFailed;
+
+/// An RSA key pair with the id under which it is published.
+#[derive(Debug)]
+pub(crate) struct SigningKey {
+    pub(crate) kid: String,
+    pair: KeyPair,
+}
+
+impl SigningKey {
+    /// A new 2048-bit key. Takes tens of milliseconds.
+    pub(crate) fn generate() -> Result<Self, CryptoFailed> {
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| CryptoFailed)?;
+        let digest = sha256(pair.public_key().as_ref());
+        // Entra's key ids are 20-byte certificate thumbprints; ours have their form.
+        let kid = URL_SAFE_NO_PAD.encode(digest.get(..20).unwrap_or(&digest));
+        Ok(Self { kid, pair })
+    }
+
+    /// Signs any header and payload, whatever they say.
+    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> Result<String, CryptoFailed> {
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
+        let mut signature = vec![0; self.pair.public_modulus_len()];
+        self.pair
+            .sign(
+                &signature::RSA_PKCS1_SHA256,
+                &SystemRandom::new(),
+                signed.as_bytes(),
+                &mut signature,
+            )
+            .map_err(|_| CryptoFailed)?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// Whether this key made the signature.
+    pub(crate) fn verifies(&self, token: &Decoded<'_>) -> bool {
+        UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref())
+            .verify(token.signed.as_bytes(), &token.signature)
+            .is_ok()
+    }
+
+    /// The public modulus and exponent, big-endian without leading zeros, as a JWK wants them.
+    pub(crate) fn modulus_and_exponent(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        parse_rsa_public_key(self.pair.public_key().as_ref())
+    }
+
+    /// The public key as a PEM `PUBLIC KEY`.
+    pub(crate) fn public_pem(&self) -> Result<String, CryptoFailed> {
+        let der: PublicKeyX509Der<'_> = self.pair.public_key().as_der().map_err(|_| CryptoFailed)?;
+        let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
+        let text = STANDARD.encode(der.as_ref());
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (line, next) = rest.split_at(rest.len().min(64));
+            pem.push_str(line);
+            pem.push('\n');
+            rest = next;
+        }
+        pem.push_str("-----END PUBLIC KEY-----\n");
+        Ok(pem)
+    }
+}
+
+/// A token taken apart; nothing in it is verified.
+#[derive(Debug)]
+pub(crate) struct Decoded<'a> {
+    pub(crate) header: Map<String, Value>,
+    pub(crate) claims: Map<String, Value>,
+    signed: &'a str,
+    signature: Vec<u8>,
+}
+
+/// Takes a compact token apart, if it is one.
+pub(crate) fn decode(token: &str) -> Option<Decoded<'_>> {
+    let (signed, signature) = token.rsplit_once('.')?;
+    let (header, payload) = signed.split_once('.')?;
+    let object = |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
+    Some(Decoded {
+        header: object(header)?,
+        claims: object(payload)?,
+        signed,
+        signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
+    })
+}
+
+/// The SHA-256 digest.
+pub(crate) fn sha256(bytes: &[u8]) -> Vec<u8> {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes)
+        .as_ref()
+        .to_vec()
+}
+
+/// Random bytes as base64url text, for ids that nobody interprets.
+pub(crate) fn random_text(bytes: usize) -> String {
+    let text: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(bytes).collect();
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+/// `RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }` (RFC 8017 A.1.1), read by hand: the
+/// library gives the numbers only with its `ring-io` feature.
+fn parse_rsa_public_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (sequence, _) = der_value(der, 0x30)?;
+    let (modulus, rest) = der_value(sequence, 0x02)?;
+    let (exponent, _) = der_value(rest, 0x02)?;
+    let bare = |number: &[u8]| number.iter().copied().skip_while(|byte| *byte == 0).collect();
+    Some((bare(modulus), bare(exponent)))
+}
+
+/// The content of the DER element with this tag at the start, and what follows it.
+fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&[found, first], rest) = der.split_first_chunk::<2>()?;
+    if found != tag {
+        return None;
+    }
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        if bytes.len() > 4 {
+            return None;
+        }
+        (bytes.iter().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)), rest)
+    };
+    rest.split_at_checked(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_signature_verifies_under_its_own_key_only() {
+        let (ours, other) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+        let token = ours.sign(&json!({"alg": "RS256"}), &json!({"a": 1})).unwrap();
+        let decoded = decode(&token).unwrap();
+        assert!(ours.verifies(&decoded));
+        assert!(!other.verifies(&decoded));
+        assert_eq!(decoded.claims["a"], 1);
+    }
+
+    #[test]
+    fn the_published_numbers_are_the_key() {
+        let key = SigningKey::generate().unwrap();
+        let (n, e) = key.modulus_and_exponent().unwrap();
+        assert_eq!(n.len(), 256);
+        assert_eq!(e, [1, 0, 1]);
+        let token = key.sign(&json!({}), &json!({})).unwrap();
+        let (signed, sig) = token.rsplit_once('.').unwrap();
+        signature::RsaPublicKeyComponents { n, e }
+            .verify(
+                &signature::RSA_PKCS1_2048_8192_SHA256,
+                signed.as_bytes(),
+                &URL_SAFE_NO_PAD.decode(sig).unwrap(),
+            )
+            .unwrap();
+        assert!(key.public_pem().unwrap().starts_with("-----BEGIN PUBLIC KEY-----\nMII"));
+    }
+
+    #[test]
+    fn what_is_no_token_is_not_decoded() {
+        for text in ["", "a", "a.b", "a.b.c", "e30.e30", "e30.W10.AA", "e30.e30.AA.AA"] {
+            assert!(decode(text).is_none(), "{text}");
+        }
+        assert!(decode("e30.e30.").is_some());
+    }
+}

@@ -1,0 +1,53 @@
+//! What every handler of the emulator shares.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::acs::AcsState;
+use super::entra::keys::KeyStore;
+use super::faults::Faults;
+use super::journal::Journal;
+use super::scenario::Scenario;
+use crate::clock::SharedClock;
+
+/// The emulated world: scenario, time, and everything that changes.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) clock: SharedClock,
+    /// `http://127.0.0.1:PORT`; issuers begin with it.
+    pub(crate) origin: String,
+    /// `https://localhost:PORT`, if the emulator speaks TLS.
+    pub(crate) tls_origin: Option<String>,
+    pub(crate) keys: KeyStore,
+    pub(crate) acs: AcsState,
+    pub(crate) faults: Faults,
+    pub(crate) journal: Journal,
+}
+
+/// The shared world, as axum's state.
+pub(crate) type SharedWorld = Arc<World>;
+
+/// Marks a request that came over TLS.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OverTls;
+
+impl World {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The origin that this request was sent to: addresses in an answer must be reachable for who asked.
+    pub(crate) fn origin_asked(&self, extensions: &http::Extensions) -> &str {
+        match &self.tls_origin {
+            Some(origin) if extensions.get::<OverTls>().is_some() => origin,
+            _ => &self.origin,
+        }
+    }
+}
+
+/// Locks; a panic elsewhere while it was held does not matter to state this simple.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
