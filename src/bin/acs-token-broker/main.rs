@@ -97,6 +97,8 @@ fn hide_panic_payloads() {
             .location()
             .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         tracing::error!(place, "panic");
+        // Also where no subscriber is set up yet.
+        complain(&format_args!("panic at {place}"));
     }));
 }
 
