@@ -151,7 +151,8 @@ impl TokenPipeline {
 
     /// Before the cache, on every request: an assignment taken away takes effect at once.
     fn authorize(&self, caller: Caller) -> Result<Permit, IssueError> {
-        let span = info_span!("authorize", acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
+        let span =
+            info_span!("authorize", acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
         span.in_scope(|| self.authorizer.authorize(caller))
             .inspect(|permit| {
                 span.record("acs_broker.assignment.kind", permit.basis().name());

@@ -58,7 +58,14 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
         }
     }
     let duration = api.pipeline.clock.monotonic().saturating_sub(started);
-    span.in_scope(|| access_line(status, duration.as_secs_f64() * 1e3, &context, cause.as_deref().zip(told.as_ref())));
+    span.in_scope(|| {
+        access_line(
+            status,
+            duration.as_secs_f64() * 1e3,
+            &context,
+            cause.as_deref().zip(told.as_ref()),
+        )
+    });
     response
 }
 
@@ -163,7 +170,9 @@ fn protocol_version(version: Version) -> Option<&'static str> {
 /// preflight (Fetch standard, section 3.2.2) and must be told 404 or 405 like any other.
 pub(super) async fn tell_preflights(mut request: Request, next: Next) -> Response {
     if request.method() == Method::OPTIONS
-        && !request.headers().contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD)
+        && !request
+            .headers()
+            .contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD)
         && let Ok(method) = Method::from_bytes(PLAIN_OPTIONS.as_bytes())
     {
         *request.method_mut() = method;
@@ -173,7 +182,10 @@ pub(super) async fn tell_preflights(mut request: Request, next: Next) -> Respons
 
 /// CORS for exact origins, never with credentials.
 pub(super) fn cors(allowed_origins: &[String]) -> CorsLayer {
-    let origins: Vec<HeaderValue> = allowed_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let origins: Vec<HeaderValue> = allowed_origins
+        .iter()
+        .filter_map(|origin| origin.parse().ok())
+        .collect();
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::POST])

@@ -29,8 +29,7 @@ enum Audience {
 
 impl Audience {
     fn parse(text: &str) -> Self {
-        text.parse()
-            .map_or_else(|_| Self::Uri(text.to_owned()), Self::AppId)
+        text.parse().map_or_else(|_| Self::Uri(text.to_owned()), Self::AppId)
     }
 }
 
@@ -127,7 +126,9 @@ pub(super) fn check(
         return Err(Rejection::NotDelegated(NotDelegated::NoScopes));
     }
     if let Some(idtyp) = claims.idtyp.filter(|idtyp| idtyp != "user") {
-        return Err(Rejection::NotDelegated(NotDelegated::IdentityType(Untrusted::new(&idtyp))));
+        return Err(Rejection::NotDelegated(NotDelegated::IdentityType(Untrusted::new(
+            &idtyp,
+        ))));
     }
     if claims.bound {
         return Err(Rejection::NotDelegated(NotDelegated::Bound));

@@ -74,7 +74,10 @@ where
             key,
         };
         let work = work();
-        #[expect(clippy::disallowed_methods, reason = "a flight outlives its caller, and is bounded by its own deadline")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a flight outlives its caller, and is bounded by its own deadline"
+        )]
         tokio::spawn(async move {
             let outcome = work.await;
             // Off the table first: who comes after the outcome starts anew.

@@ -76,6 +76,19 @@ where
     }
 }
 
+#[cfg(test)]
+impl<K, T> Store<K, T>
+where
+    K: Weigh + Clone + Eq + Hash + Send + Sync + 'static,
+    T: Token,
+{
+    /// How many entries there are once moka has done what it puts off.
+    pub(super) async fn settled_len(&self) -> u64 {
+        self.entries.run_pending_tasks().await;
+        self.entries.entry_count()
+    }
+}
+
 struct UntilEnd {
     clock: SharedClock,
 }
