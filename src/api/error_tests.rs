@@ -5,8 +5,11 @@ use crate::authenticate::{Malformed, NotDelegated};
 use crate::cache::flight::Lost;
 use crate::untrusted::Untrusted;
 
+type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static str);
+
 /// Every cause with what callers hold on to: status, code, inner code, whether `Retry-After`, OAuth's code.
-fn table() -> Vec<(ApiError, u16, &'static str, Option<&'static str>, bool, &'static str)> {
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn table() -> Vec<Row> {
     let tenant = "11111111-0000-4000-8000-000000000001".parse().unwrap();
     let text = || Untrusted::new("x");
     let now = jiff::Timestamp::UNIX_EPOCH;

@@ -5,7 +5,7 @@ use std::any::Any;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CONNECTION, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tokio::time::Instant;
 use tower_http::cors::CorsLayer;
@@ -39,7 +39,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     let cause = ApiError::cause_of(&response);
     let told = cause.as_deref().map(ApiError::told);
     let mut response = match &told {
-        Some(told) => rendered(told, &context, &api.settings.required_scopes, response),
+        Some(told) => rendered(told, &context, &api.settings.required_scopes, response.headers()),
         None => response,
     };
     let headers = response.headers_mut();
@@ -64,15 +64,15 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
             duration.as_secs_f64() * 1e3,
             &context,
             cause.as_deref().zip(told.as_ref()),
-        )
+        );
     });
     response
 }
 
-fn rendered(told: &Told, context: &RequestContext, required_scopes: &str, bare: Response) -> Response {
+fn rendered(told: &Told, context: &RequestContext, required_scopes: &str, inner: &HeaderMap) -> Response {
     let mut response = answer::error(told, context, required_scopes);
-    // Those of the layers within, CORS above all.
-    for (name, value) in bare.headers() {
+    // Those of the layers within, CORS above all; the length is that of the bare response.
+    for (name, value) in inner.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
         if !response.headers().contains_key(name) {
             response.headers_mut().append(name, value.clone());
         }
@@ -213,7 +213,7 @@ pub(super) fn cors(allowed_origins: &[String]) -> CorsLayer {
             .map(HeaderName::from_static),
         )
         .vary([http::header::ORIGIN])
-        .max_age(std::time::Duration::from_secs(600))
+        .max_age(std::time::Duration::from_mins(10))
 }
 
 /// Refuses what is over the limits before anything reads it.
@@ -233,7 +233,6 @@ pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) 
 }
 
 /// A panic is a bug of ours; the caller is told nothing of it.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::Internal.into_response()
 }
