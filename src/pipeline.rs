@@ -1,5 +1,6 @@
 //! The flow of a request, whatever form it came in: authenticate → authorize → cache → exchange.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::authorize::{Authorizer, Basis, Denied, Permit};
 use crate::cache::{Answer, Outcome, Request, TokenCache, Waiting};
 use crate::clock::SharedClock;
 use crate::exchange::{ExchangeError, ExchangeKey, Exchanger, IssuedToken};
-use crate::ids::Scopes;
+use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use crate::secret::{BearerToken, TokenDigest};
 use crate::telemetry::propagation;
 
@@ -81,14 +82,67 @@ pub enum IssueError {
     #[error("requested scopes are not the token's, which are `{0}`")]
     ScopeMismatch(Scopes),
     /// Authorization refused him, or could not decide.
-    #[error(transparent)]
-    Denied(#[from] Denied),
+    #[error("{denied}: {caller}")]
+    Denied {
+        /// Why.
+        denied: Denied,
+        /// Who.
+        caller: CallerIds,
+    },
     /// The exchange failed.
-    #[error(transparent)]
-    Exchange(#[from] ExchangeError),
+    #[error("{error}: {caller}")]
+    Exchange {
+        /// Why.
+        error: ExchangeError,
+        /// For whom.
+        caller: CallerIds,
+    },
     /// His deadline passed while the exchange was under way.
     #[error("the request's deadline passed during the exchange")]
     DeadlineExceeded,
+}
+
+/// Who a verified caller is, for the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerIds {
+    tenant: TenantId,
+    object_id: ObjectId,
+    client_app: ClientAppId,
+}
+
+impl CallerIds {
+    fn of(caller: &Caller) -> Self {
+        Self {
+            tenant: caller.tenant(),
+            object_id: caller.object_id(),
+            client_app: caller.client_app(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl CallerIds {
+    pub(crate) fn for_test() -> Self {
+        let id = "11111111-0000-4000-8000-000000000001";
+        let (Ok(tenant), Ok(object_id), Ok(client_app)) = (id.parse(), id.parse(), id.parse()) else {
+            unreachable!("a GUID");
+        };
+        Self {
+            tenant,
+            object_id,
+            client_app,
+        }
+    }
+}
+
+impl fmt::Display for CallerIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "user {} of tenant {} with client app {}",
+            self.object_id, self.tenant, self.client_app
+        )
+    }
 }
 
 impl TokenPipeline {
@@ -151,13 +205,14 @@ impl TokenPipeline {
 
     /// Before the cache, on every request: an assignment taken away takes effect at once.
     fn authorize(&self, caller: Caller) -> Result<Permit, IssueError> {
+        let ids = CallerIds::of(&caller);
         let span =
             info_span!("authorize", acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
         span.in_scope(|| self.authorizer.authorize(caller))
             .inspect(|permit| {
                 span.record("acs_broker.assignment.kind", permit.basis().name());
             })
-            .map_err(IssueError::from)
+            .map_err(|denied| IssueError::Denied { denied, caller: ids })
             .inspect_err(|error| fail(&span, error))
     }
 
@@ -173,6 +228,7 @@ impl TokenPipeline {
             token_expires_on: permit.caller().token_expires_on(),
             max_age: (permit.basis() == Basis::AcsAlone).then_some(self.unknown_groups_max_age),
         };
+        let caller = CallerIds::of(permit.caller());
         let key = self.exchanger.key(&permit);
         let flight = Flight {
             exchanger: Arc::clone(&self.exchanger),
@@ -187,7 +243,7 @@ impl TokenPipeline {
             .get(key, &wish, move |waiting| flight.clone().run(waiting))
             .instrument(span.clone());
         let outcome = match tokio::time::timeout_at(request.deadline, answer).await {
-            Ok(outcome) => outcome.map_err(IssueError::from),
+            Ok(outcome) => outcome.map_err(|error| IssueError::Exchange { error, caller }),
             Err(_) => Err(IssueError::DeadlineExceeded),
         };
         match &outcome {
@@ -252,8 +308,8 @@ impl IssueError {
             Self::Overloaded(_) => "overloaded",
             Self::Rejected(_) => "token_rejected",
             Self::ScopeMismatch(_) => "scope_mismatch",
-            Self::Denied(_) => "not_assigned",
-            Self::Exchange(error) => error.name(),
+            Self::Denied { .. } => "not_assigned",
+            Self::Exchange { error, .. } => error.name(),
             Self::DeadlineExceeded => "deadline_exceeded",
         }
     }
