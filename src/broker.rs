@@ -144,7 +144,11 @@ impl Broker {
         let probes = serve::run(management, probes, options, last.clone());
 
         let stop_accepting = signals.delayed(config.server.drain_delay);
-        let router = api::router(Arc::clone(&pipeline), api_settings(&config), stop_accepting.draining.clone());
+        let router = api::router(
+            Arc::clone(&pipeline),
+            api_settings(&config),
+            stop_accepting.draining.clone(),
+        );
         let options = ServeOptions {
             max_connections: config.server.max_connections,
             head_timeout: config.server.request_timeout,
@@ -154,7 +158,10 @@ impl Broker {
         let public = async {
             let drained = serve::run(public, router, options, stop_accepting).await;
             if drained.cut > 0 {
-                tracing::warn!(connections = drained.cut, "connections were cut at the end of the drain");
+                tracing::warn!(
+                    connections = drained.cut,
+                    "connections were cut at the end of the drain"
+                );
             }
             last.draining.cancel();
         };
@@ -194,6 +201,7 @@ fn exchanger(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Excha
 
 fn api_settings(config: &Config) -> ApiSettings {
     ApiSettings {
+        max_bodies: config.server.max_connections,
         api_versions: config.server.api_versions.clone(),
         request_timeout: config.server.request_timeout,
         diagnostic_headers: config.server.diagnostic_headers,

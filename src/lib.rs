@@ -21,9 +21,9 @@ pub mod broker;
 pub mod cache;
 pub mod clock;
 pub mod config;
-pub mod exchange;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+pub mod exchange;
 pub mod ids;
 pub mod management;
 pub mod pipeline;

@@ -34,7 +34,10 @@ struct Report {
 /// The router of the management listener.
 pub fn router(readiness: Readiness) -> Router {
     Router::new()
-        .route("/livez", get(|| async { Json(json!({ "status": "alive" })) }).fallback(method_not_allowed))
+        .route(
+            "/livez",
+            get(|| async { Json(json!({ "status": "alive" })) }).fallback(method_not_allowed),
+        )
         .route("/readyz", get(readyz).fallback(method_not_allowed))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "NotFound", "Use GET /livez or GET /readyz.") })
         .with_state(readiness)
@@ -76,7 +79,9 @@ fn report(draining: bool, keys: &[KeyStatus], assignments: bool, assignments_fai
                 .not_ready
                 .push(format!("signing keys of tenant {} were not fetched yet", status.tenant));
         } else if !status.usable {
-            report.degraded.push(format!("no usable signing keys of tenant {}", status.tenant));
+            report
+                .degraded
+                .push(format!("no usable signing keys of tenant {}", status.tenant));
         } else if let Some(age) = status.age.filter(|_| status.overdue) {
             report.degraded.push(format!(
                 "signing keys of tenant {} were last fetched {} s ago",
@@ -142,7 +147,11 @@ mod tests {
             (true, vec![good.clone()], true, None, false, 0),
         ] {
             let report = report(draining, &keys, loaded, failing);
-            assert_eq!((report.not_ready.is_empty(), report.degraded.len()), (ready, degraded), "{report:?}");
+            assert_eq!(
+                (report.not_ready.is_empty(), report.degraded.len()),
+                (ready, degraded),
+                "{report:?}"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use tracing::{Instrument as _, Span, info_span};
 use crate::admission::{Admission, Overloaded, Place};
 use crate::authenticate::{Authenticator, Caller, Rejection, Verdict};
 use crate::authorize::{Authorizer, Basis, Denied, Permit};
-use crate::cache::{Outcome, Request, TokenCache, Waiting};
+use crate::cache::{Answer, Outcome, Request, TokenCache, Waiting};
 use crate::clock::SharedClock;
 use crate::exchange::{ExchangeError, ExchangeKey, Exchanger, IssuedToken};
 use crate::ids::Scopes;
@@ -104,7 +104,7 @@ impl TokenPipeline {
         let permit = self.authorize(caller)?;
         let authorized = self.clock.monotonic();
         let scopes = permit.caller().scopes().clone();
-        let answer = self.exchange(permit, request).await?;
+        let answer = self.exchange(permit, request, place).await?;
         Ok(Issued {
             token: answer.token,
             scopes,
@@ -151,7 +151,8 @@ impl TokenPipeline {
 
     /// Before the cache, on every request: an assignment taken away takes effect at once.
     fn authorize(&self, caller: Caller) -> Result<Permit, IssueError> {
-        let span = info_span!("authorize", acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
+        let span =
+            info_span!("authorize", acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
         span.in_scope(|| self.authorizer.authorize(caller))
             .inspect(|permit| {
                 span.record("acs_broker.assignment.kind", permit.basis().name());
@@ -164,7 +165,8 @@ impl TokenPipeline {
         &self,
         permit: Permit,
         request: IssueRequest,
-    ) -> Result<crate::cache::Answer<IssuedToken>, IssueError> {
+        place: Place,
+    ) -> Result<Answer<IssuedToken>, IssueError> {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
         let wish = Request {
             digest: TokenDigest::of(&request.token),
@@ -178,6 +180,7 @@ impl TokenPipeline {
             token: request.token,
             deadline: request.deadline,
             parent: span.clone(),
+            place: Arc::new(place),
         };
         let answer = self
             .cache
@@ -205,6 +208,8 @@ struct Flight {
     token: BearerToken,
     deadline: Instant,
     parent: Span,
+    // Work goes on counting when its caller has gone.
+    place: Arc<Place>,
 }
 
 impl Flight {
@@ -214,6 +219,7 @@ impl Flight {
             error.type = Empty, otel.status_code = Empty);
         propagation::follow(&span, &self.parent);
         drop(self.parent);
+        let _place = self.place;
         let deadline = match waiting {
             Waiting::Caller => Some(self.deadline),
             Waiting::Nobody => None,

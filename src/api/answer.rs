@@ -61,7 +61,10 @@ pub(super) fn error(told: &Told, context: &RequestContext, required_scopes: &str
     headers.insert(ERROR_CODE, HeaderValue::from_static(told.code));
     if let Some(wait) = told.retry_after {
         // Rounded up: who comes back a fraction too early is refused again.
-        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+        headers.insert(
+            RETRY_AFTER,
+            HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+        );
     }
     if told.status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
@@ -129,6 +132,8 @@ fn oauth_error(told: &Told) -> Response {
         error_description: told.message,
     };
     let mut response = (told.oauth_status(), Json(body)).into_response();
-    response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .insert(PRAGMA, HeaderValue::from_static("no-cache"));
     response
 }

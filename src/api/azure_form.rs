@@ -33,12 +33,16 @@ pub(super) async fn acs_path(State(api): State<Api>, request: Request) -> Result
 
 async fn exchange(api: &Api, media: Media, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
-    let (head, content) = request.into_parts();
-    let content = body::read(&head.headers, content, context.deadline).await?;
-    check_content(media, &content)?;
+    let (head, body) = request.into_parts();
+    let body = body::read(&head.headers, body, context.deadline, &api.readers).await?;
+    check_content(media, &body)?;
     let token = bearer::of(&head.headers)?;
     let issued = api.issue(&context, token, None).await?;
-    Ok(answer::issued(&api.settings, &issued, Json(TokenAnswer::of(&issued)).into_response()))
+    Ok(answer::issued(
+        &api.settings,
+        &issued,
+        Json(TokenAnswer::of(&issued)).into_response(),
+    ))
 }
 
 impl Api {
@@ -48,7 +52,11 @@ impl Api {
         token: crate::secret::BearerToken,
         scope: Option<crate::ids::Scopes>,
     ) -> Result<Issued, ApiError> {
-        let request = IssueRequest { token, scope, deadline: context.deadline };
+        let request = IssueRequest {
+            token,
+            scope,
+            deadline: context.deadline,
+        };
         Ok(self.pipeline.issue(request).await?)
     }
 }
@@ -59,7 +67,9 @@ fn check_content(media: Media, content: &[u8]) -> Result<(), ApiError> {
         _ if content.is_empty() => Ok(()),
         Media::Json => match serde_json::from_slice::<Map<String, Value>>(content) {
             Ok(members) if members.is_empty() => Ok(()),
-            _ => Err(ApiError::InvalidRequest("The body must be empty or the JSON object {}.")),
+            _ => Err(ApiError::InvalidRequest(
+                "The body must be empty or the JSON object {}.",
+            )),
         },
         Media::Untold | Media::Form => Err(ApiError::UnsupportedMediaType),
     }
@@ -105,7 +115,9 @@ struct AccessToken<'t> {
 impl<'t> TokenAnswer<'t> {
     fn of(issued: &'t Issued) -> Self {
         Self {
-            identity: Identity { id: issued.token.identity_id() },
+            identity: Identity {
+                id: issued.token.identity_id(),
+            },
             access_token: AccessToken {
                 token: issued.token.token().expose(),
                 expires_on: issued.token.expires_on_text(),
@@ -132,7 +144,11 @@ mod tests {
             (Media::Json, "{}{}", false),
             (Media::Untold, "{}", false),
         ] {
-            assert_eq!(check_content(media, content.as_bytes()).is_ok(), accepted, "{media:?} {content}");
+            assert_eq!(
+                check_content(media, content.as_bytes()).is_ok(),
+                accepted,
+                "{media:?} {content}"
+            );
         }
     }
 
@@ -147,7 +163,10 @@ mod tests {
             ("/x?api-version=", Some("MissingApiVersionParameter")),
             ("/x?api-version", Some("MissingApiVersionParameter")),
             ("/x?api-version=2024-01-01", Some("UnsupportedApiVersionValue")),
-            ("/x?api-version=2025-03-02-preview&api-version=2025-03-02-preview", Some("InvalidRequest")),
+            (
+                "/x?api-version=2025-03-02-preview&api-version=2025-03-02-preview",
+                Some("InvalidRequest"),
+            ),
         ] {
             let outcome = check_api_version(&uri.parse().unwrap(), &accepted);
             assert_eq!(outcome.err().map(|error| error.told().code), code, "{uri}");

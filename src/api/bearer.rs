@@ -22,7 +22,9 @@ pub(super) fn of(headers: &HeaderMap) -> Result<BearerToken, ApiError> {
         return Err(ApiError::AuthenticationRequired);
     }
     if token.contains([' ', '\t', ',']) {
-        return Err(ApiError::InvalidRequest("The Authorization header holds more than one token."));
+        return Err(ApiError::InvalidRequest(
+            "The Authorization header holds more than one token.",
+        ));
     }
     Ok(BearerToken::new(token))
 }
@@ -54,7 +56,10 @@ mod tests {
                 headers.append(AUTHORIZATION, value.parse().unwrap());
             }
             let outcome = of(&headers);
-            let outcome = outcome.as_ref().map(BearerToken::expose).map_err(|error| error.told().code);
+            let outcome = outcome
+                .as_ref()
+                .map(BearerToken::expose)
+                .map_err(|error| error.told().code);
             assert_eq!(outcome, token, "{values:?}");
         }
     }

@@ -161,7 +161,10 @@ impl Told {
     }
 
     const fn upstream(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { oauth: "server_error", ..Self::new(status, code, message) }
+        Self {
+            oauth: "server_error",
+            ..Self::new(status, code, message)
+        }
     }
 
     /// Whether the fault is the broker's or an upstream's, not the caller's.
@@ -247,7 +250,11 @@ impl ApiError {
                 "There is nothing here. Use POST /token or POST /access/entra/:exchangeAccessToken.",
             ),
             Self::MethodNotAllowed => Told::new(S::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Use POST."),
-            Self::PayloadTooLarge => Told::new(S::PAYLOAD_TOO_LARGE, "PayloadTooLarge", "The body may have 64 KiB at most."),
+            Self::PayloadTooLarge => Told::new(
+                S::PAYLOAD_TOO_LARGE,
+                "PayloadTooLarge",
+                "The body may have 64 KiB at most.",
+            ),
             Self::UnsupportedMediaType => Told::new(
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "UnsupportedMediaType",
@@ -258,9 +265,17 @@ impl ApiError {
                 "HeadersTooLarge",
                 "The header section may have 32 KiB at most.",
             ),
-            Self::RequestTimeout => Told::new(S::REQUEST_TIMEOUT, "RequestTimeout", "The body did not come in time. Try again."),
+            Self::RequestTimeout => Told::new(
+                S::REQUEST_TIMEOUT,
+                "RequestTimeout",
+                "The body did not come in time. Try again.",
+            ),
             Self::DeadlineExceeded => upstream_timeout(),
-            Self::Overloaded(_) => Told::unavailable("Overloaded", AT_ONCE, "Too many requests at once. Try again after Retry-After."),
+            Self::Overloaded(_) => Told::unavailable(
+                "Overloaded",
+                AT_ONCE,
+                "Too many requests at once. Try again after Retry-After.",
+            ),
             Self::ShuttingDown => Told::unavailable("ShuttingDown", AT_ONCE, "This instance is stopping. Try again."),
             Self::Internal => internal(),
         }
@@ -293,14 +308,22 @@ fn internal() -> Told {
 fn upstream_timeout() -> Told {
     Told {
         oauth: "temporarily_unavailable",
-        ..Told::upstream(StatusCode::GATEWAY_TIMEOUT, "UpstreamTimeout", "Azure did not answer in time. Try again.")
+        ..Told::upstream(
+            StatusCode::GATEWAY_TIMEOUT,
+            "UpstreamTimeout",
+            "Azure did not answer in time. Try again.",
+        )
     }
 }
 
 fn rejected(rejection: &Rejection) -> Told {
     match rejection {
-        Rejection::Malformed(_) => Told::invalid_token("Malformed", "The token is not a well-formed Entra access token."),
-        Rejection::UnsupportedAlgorithm(_) => Told::invalid_token("UnsupportedAlgorithm", "The token must be signed with RS256."),
+        Rejection::Malformed(_) => {
+            Told::invalid_token("Malformed", "The token is not a well-formed Entra access token.")
+        }
+        Rejection::UnsupportedAlgorithm(_) => {
+            Told::invalid_token("UnsupportedAlgorithm", "The token must be signed with RS256.")
+        }
         Rejection::UnknownTenant(_) => Told::invalid_token(
             "UnknownTenant",
             "Users of this tenant are not served here. Ask the operator to list the tenant.",
@@ -314,15 +337,24 @@ fn rejected(rejection: &Rejection) -> Told {
             "UnknownKey",
             "The token was signed with a key that its tenant does not publish. Get a new token.",
         ),
-        Rejection::InvalidSignature { .. } => Told::invalid_token("InvalidSignature", "The token's signature is not valid."),
-        Rejection::MissingClaim(_) => Told::invalid_token("MissingClaim", "The token lacks a claim that every Entra user token has."),
-        Rejection::InvalidIssuer { .. } => Told::invalid_token("InvalidIssuer", "The token's issuer is not its tenant's."),
+        Rejection::InvalidSignature { .. } => {
+            Told::invalid_token("InvalidSignature", "The token's signature is not valid.")
+        }
+        Rejection::MissingClaim(_) => Told::invalid_token(
+            "MissingClaim",
+            "The token lacks a claim that every Entra user token has.",
+        ),
+        Rejection::InvalidIssuer { .. } => {
+            Told::invalid_token("InvalidIssuer", "The token's issuer is not its tenant's.")
+        }
         Rejection::InvalidAudience(_) => Told::invalid_token(
             "InvalidAudience",
             "The token is for another API. Ask Entra for a token with the scopes that this broker requires.",
         ),
         Rejection::Expired { .. } => Told::invalid_token("Expired", "The token has expired. Get a new one."),
-        Rejection::NotYetValid { .. } => Told::invalid_token("NotYetValid", "The token is not valid yet. Check the clocks."),
+        Rejection::NotYetValid { .. } => {
+            Told::invalid_token("NotYetValid", "The token is not valid yet. Check the clocks.")
+        }
         Rejection::NotDelegated(_) => Told::invalid_token(
             "NotDelegated",
             "The token is not a user's. Sign a user in and send the access token, not an ID token or an app-only one.",
@@ -362,7 +394,10 @@ fn denied(denied: Denied) -> Told {
 
 fn exchange(error: &ExchangeError) -> Told {
     match error {
-        ExchangeError::Rejected(_) => Told::invalid_token("RejectedUpstream", "Azure Communication Services rejected the token. Get a new one."),
+        ExchangeError::Rejected(_) => Told::invalid_token(
+            "RejectedUpstream",
+            "Azure Communication Services rejected the token. Get a new one.",
+        ),
         ExchangeError::TokenOver => Told::invalid_token("Expired", "The token has expired. Get a new one."),
         ExchangeError::Forbidden(_) => Told::new(
             StatusCode::FORBIDDEN,

@@ -5,19 +5,36 @@ use crate::authenticate::{Malformed, NotDelegated};
 use crate::cache::flight::Lost;
 use crate::untrusted::Untrusted;
 
+type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static str);
+
 /// Every cause with what callers hold on to: status, code, inner code, whether `Retry-After`, OAuth's code.
-fn table() -> Vec<(ApiError, u16, &'static str, Option<&'static str>, bool, &'static str)> {
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn table() -> Vec<Row> {
     let tenant = "11111111-0000-4000-8000-000000000001".parse().unwrap();
     let text = || Untrusted::new("x");
     let now = jiff::Timestamp::UNIX_EPOCH;
     let second = Duration::from_secs(1);
-    let token = |rejection, inner| (ApiError::Token(rejection), 401, "InvalidToken", Some(inner), false, "invalid_request");
-    let exchange = |error, status, code, inner, retry, oauth| (ApiError::Exchange(error), status, code, inner, retry, oauth);
+    let token = |rejection, inner| {
+        (
+            ApiError::Token(rejection),
+            401,
+            "InvalidToken",
+            Some(inner),
+            false,
+            "invalid_request",
+        )
+    };
+    let exchange =
+        |error, status, code, inner, retry, oauth| (ApiError::Exchange(error), status, code, inner, retry, oauth);
     let plain = |error, status, code| (error, status, code, None, false, "invalid_request");
     vec![
         plain(ApiError::InvalidRequest("m"), 400, "InvalidRequest"),
         plain(ApiError::MissingApiVersion, 400, "MissingApiVersionParameter"),
-        plain(ApiError::UnsupportedApiVersion(text()), 400, "UnsupportedApiVersionValue"),
+        plain(
+            ApiError::UnsupportedApiVersion(text()),
+            400,
+            "UnsupportedApiVersionValue",
+        ),
         plain(ApiError::AuthenticationRequired, 401, "AuthenticationRequired"),
         token(Rejection::Malformed(Malformed::Parts), "Malformed"),
         token(Rejection::UnsupportedAlgorithm(text()), "UnsupportedAlgorithm"),
@@ -29,16 +46,76 @@ fn table() -> Vec<(ApiError, u16, &'static str, Option<&'static str>, bool, &'st
         token(Rejection::InvalidIssuer { tenant, issuer: text() }, "InvalidIssuer"),
         token(Rejection::InvalidAudience(text()), "InvalidAudience"),
         token(Rejection::Expired { expired_at: now, now }, "Expired"),
-        token(Rejection::NotYetValid { claim: "nbf", valid_from: now, now }, "NotYetValid"),
+        token(
+            Rejection::NotYetValid {
+                claim: "nbf",
+                valid_from: now,
+                now,
+            },
+            "NotYetValid",
+        ),
         token(Rejection::NotDelegated(NotDelegated::NoScopes), "NotDelegated"),
-        (ApiError::Token(Rejection::KeysUnavailable(tenant)), 503, "KeysUnavailable", None, true, "temporarily_unavailable"),
-        plain(ApiError::Token(Rejection::InsufficientScope(Scopes::default())), 403, "InsufficientScope"),
-        (ApiError::Denied(Denied::NoAssignment), 403, "NotAssigned", Some("NoAssignment"), false, "invalid_request"),
-        (ApiError::Denied(Denied::GroupsUnknown), 403, "NotAssigned", Some("GroupsUnknown"), false, "invalid_request"),
-        (ApiError::Denied(Denied::NotLoaded), 503, "AssignmentsUnavailable", None, true, "temporarily_unavailable"),
-        exchange(ExchangeError::Rejected(None), 401, "InvalidToken", Some("RejectedUpstream"), false, "invalid_request"),
-        exchange(ExchangeError::TokenOver, 401, "InvalidToken", Some("Expired"), false, "invalid_request"),
-        exchange(ExchangeError::Forbidden(None), 403, "ExchangeForbidden", None, false, "invalid_request"),
+        (
+            ApiError::Token(Rejection::KeysUnavailable(tenant)),
+            503,
+            "KeysUnavailable",
+            None,
+            true,
+            "temporarily_unavailable",
+        ),
+        plain(
+            ApiError::Token(Rejection::InsufficientScope(Scopes::default())),
+            403,
+            "InsufficientScope",
+        ),
+        (
+            ApiError::Denied(Denied::NoAssignment),
+            403,
+            "NotAssigned",
+            Some("NoAssignment"),
+            false,
+            "invalid_request",
+        ),
+        (
+            ApiError::Denied(Denied::GroupsUnknown),
+            403,
+            "NotAssigned",
+            Some("GroupsUnknown"),
+            false,
+            "invalid_request",
+        ),
+        (
+            ApiError::Denied(Denied::NotLoaded),
+            503,
+            "AssignmentsUnavailable",
+            None,
+            true,
+            "temporarily_unavailable",
+        ),
+        exchange(
+            ExchangeError::Rejected(None),
+            401,
+            "InvalidToken",
+            Some("RejectedUpstream"),
+            false,
+            "invalid_request",
+        ),
+        exchange(
+            ExchangeError::TokenOver,
+            401,
+            "InvalidToken",
+            Some("Expired"),
+            false,
+            "invalid_request",
+        ),
+        exchange(
+            ExchangeError::Forbidden(None),
+            403,
+            "ExchangeForbidden",
+            None,
+            false,
+            "invalid_request",
+        ),
         exchange(
             ExchangeError::Limited { retry_after: second },
             429,
@@ -48,29 +125,102 @@ fn table() -> Vec<(ApiError, u16, &'static str, Option<&'static str>, bool, &'st
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::Unavailable { cause: String::new(), retry_after: second },
+            ExchangeError::Unavailable {
+                cause: String::new(),
+                retry_after: second,
+            },
             503,
             "UpstreamUnavailable",
             None,
             true,
             "temporarily_unavailable",
         ),
-        exchange(ExchangeError::Timeout, 504, "UpstreamTimeout", None, false, "temporarily_unavailable"),
-        exchange(ExchangeError::PastExpiry, 502, "UpstreamInvalidResponse", None, false, "server_error"),
-        exchange(ExchangeError::TooLarge(1), 502, "UpstreamInvalidResponse", None, false, "server_error"),
-        exchange(ExchangeError::Lost(Lost), 500, "InternalError", None, false, "server_error"),
-        (ApiError::UnsupportedGrantType, 400, "InvalidRequest", None, false, "unsupported_grant_type"),
-        (ApiError::InvalidTarget, 400, "InvalidRequest", None, false, "invalid_target"),
-        (ApiError::InvalidScope(Scopes::default()), 400, "InvalidRequest", None, false, "invalid_scope"),
+        exchange(
+            ExchangeError::Timeout,
+            504,
+            "UpstreamTimeout",
+            None,
+            false,
+            "temporarily_unavailable",
+        ),
+        exchange(
+            ExchangeError::PastExpiry,
+            502,
+            "UpstreamInvalidResponse",
+            None,
+            false,
+            "server_error",
+        ),
+        exchange(
+            ExchangeError::TooLarge(1),
+            502,
+            "UpstreamInvalidResponse",
+            None,
+            false,
+            "server_error",
+        ),
+        exchange(
+            ExchangeError::Lost(Lost),
+            500,
+            "InternalError",
+            None,
+            false,
+            "server_error",
+        ),
+        (
+            ApiError::UnsupportedGrantType,
+            400,
+            "InvalidRequest",
+            None,
+            false,
+            "unsupported_grant_type",
+        ),
+        (
+            ApiError::InvalidTarget,
+            400,
+            "InvalidRequest",
+            None,
+            false,
+            "invalid_target",
+        ),
+        (
+            ApiError::InvalidScope(Scopes::default()),
+            400,
+            "InvalidRequest",
+            None,
+            false,
+            "invalid_scope",
+        ),
         plain(ApiError::NotFound, 404, "NotFound"),
         plain(ApiError::MethodNotAllowed, 405, "MethodNotAllowed"),
         plain(ApiError::PayloadTooLarge, 413, "PayloadTooLarge"),
         plain(ApiError::UnsupportedMediaType, 415, "UnsupportedMediaType"),
         plain(ApiError::HeadersTooLarge, 431, "HeadersTooLarge"),
         plain(ApiError::RequestTimeout, 408, "RequestTimeout"),
-        (ApiError::DeadlineExceeded, 504, "UpstreamTimeout", None, false, "temporarily_unavailable"),
-        (ApiError::Overloaded(Overloaded), 503, "Overloaded", None, true, "temporarily_unavailable"),
-        (ApiError::ShuttingDown, 503, "ShuttingDown", None, true, "temporarily_unavailable"),
+        (
+            ApiError::DeadlineExceeded,
+            504,
+            "UpstreamTimeout",
+            None,
+            false,
+            "temporarily_unavailable",
+        ),
+        (
+            ApiError::Overloaded(Overloaded),
+            503,
+            "Overloaded",
+            None,
+            true,
+            "temporarily_unavailable",
+        ),
+        (
+            ApiError::ShuttingDown,
+            503,
+            "ShuttingDown",
+            None,
+            true,
+            "temporarily_unavailable",
+        ),
         (ApiError::Internal, 500, "InternalError", None, false, "server_error"),
     ]
 }
@@ -80,12 +230,26 @@ fn every_cause_has_its_status_code_and_headers() {
     for (error, status, code, inner, retry, oauth) in table() {
         let told = error.told();
         assert_eq!(
-            (told.status.as_u16(), told.code, told.inner, told.retry_after.is_some(), told.oauth),
+            (
+                told.status.as_u16(),
+                told.code,
+                told.inner,
+                told.retry_after.is_some(),
+                told.oauth
+            ),
             (status, code, inner, retry, oauth),
             "{error:?}"
         );
-        assert_eq!(told.challenge.is_some(), status == 401 || code == "InsufficientScope", "{error:?}");
-        assert!(!told.message.contains('"') && told.message.is_ascii(), "fit for a header: {}", told.message);
+        assert_eq!(
+            told.challenge.is_some(),
+            status == 401 || code == "InsufficientScope",
+            "{error:?}"
+        );
+        assert!(
+            !told.message.contains('"') && told.message.is_ascii(),
+            "fit for a header: {}",
+            told.message
+        );
     }
 }
 
@@ -101,6 +265,9 @@ fn the_api_description_lists_every_code_and_no_other() {
         .flatten()
         .collect();
     for code in codes {
-        assert!(description.contains(&format!("- {code}\n")), "openapi.yaml does not list {code}");
+        assert!(
+            description.contains(&format!("- {code}\n")),
+            "openapi.yaml does not list {code}"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::any::Any;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CONNECTION, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tokio::time::Instant;
 use tower_http::cors::CorsLayer;
@@ -39,7 +39,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     let cause = ApiError::cause_of(&response);
     let told = cause.as_deref().map(ApiError::told);
     let mut response = match &told {
-        Some(told) => rendered(told, &context, &api.settings.required_scopes, response),
+        Some(told) => rendered(told, &context, &api.settings.required_scopes, response.headers()),
         None => response,
     };
     let headers = response.headers_mut();
@@ -58,14 +58,21 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
         }
     }
     let duration = api.pipeline.clock.monotonic().saturating_sub(started);
-    span.in_scope(|| access_line(status, duration.as_secs_f64() * 1e3, &context, cause.as_deref().zip(told.as_ref())));
+    span.in_scope(|| {
+        access_line(
+            status,
+            duration.as_secs_f64() * 1e3,
+            &context,
+            cause.as_deref().zip(told.as_ref()),
+        );
+    });
     response
 }
 
-fn rendered(told: &Told, context: &RequestContext, required_scopes: &str, bare: Response) -> Response {
+fn rendered(told: &Told, context: &RequestContext, required_scopes: &str, inner: &HeaderMap) -> Response {
     let mut response = answer::error(told, context, required_scopes);
-    // Those of the layers within, CORS above all.
-    for (name, value) in bare.headers() {
+    // Those of the layers within, CORS above all; the length is that of the bare response.
+    for (name, value) in inner.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
         if !response.headers().contains_key(name) {
             response.headers_mut().append(name, value.clone());
         }
@@ -163,7 +170,9 @@ fn protocol_version(version: Version) -> Option<&'static str> {
 /// preflight (Fetch standard, section 3.2.2) and must be told 404 or 405 like any other.
 pub(super) async fn tell_preflights(mut request: Request, next: Next) -> Response {
     if request.method() == Method::OPTIONS
-        && !request.headers().contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD)
+        && !request
+            .headers()
+            .contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD)
         && let Ok(method) = Method::from_bytes(PLAIN_OPTIONS.as_bytes())
     {
         *request.method_mut() = method;
@@ -173,7 +182,10 @@ pub(super) async fn tell_preflights(mut request: Request, next: Next) -> Respons
 
 /// CORS for exact origins, never with credentials.
 pub(super) fn cors(allowed_origins: &[String]) -> CorsLayer {
-    let origins: Vec<HeaderValue> = allowed_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let origins: Vec<HeaderValue> = allowed_origins
+        .iter()
+        .filter_map(|origin| origin.parse().ok())
+        .collect();
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::POST])
@@ -201,7 +213,7 @@ pub(super) fn cors(allowed_origins: &[String]) -> CorsLayer {
             .map(HeaderName::from_static),
         )
         .vary([http::header::ORIGIN])
-        .max_age(std::time::Duration::from_secs(600))
+        .max_age(std::time::Duration::from_mins(10))
 }
 
 /// Refuses what is over the limits before anything reads it.
@@ -221,7 +233,6 @@ pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) 
 }
 
 /// A panic is a bug of ours; the caller is told nothing of it.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::Internal.into_response()
 }

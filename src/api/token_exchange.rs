@@ -26,19 +26,21 @@ const SCOPE_PREFIX: &str = "https://communication.azure.com/clients/";
 
 pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
-    let (head, content) = request.into_parts();
-    let content = body::read(&head.headers, content, context.deadline).await?;
+    let (head, body) = request.into_parts();
+    let body = body::read(&head.headers, body, context.deadline, &api.readers).await?;
     if head.headers.contains_key(AUTHORIZATION) {
         return Err(ApiError::InvalidRequest(
             "Send the token as subject_token or in the Authorization header, not both ways.",
         ));
     }
-    let asked = ExchangeRequest::read(&content, &api.settings.target)?;
-    drop(content);
+    let asked = ExchangeRequest::read(&body, &api.settings.target)?;
+    drop(body);
     let issued = api.issue(&context, asked.subject_token, asked.scope).await?;
     let now = api.pipeline.clock.now();
     let mut response = Json(ExchangeAnswer::of(&issued, now)).into_response();
-    response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .insert(PRAGMA, HeaderValue::from_static("no-cache"));
     Ok(answer::issued(&api.settings, &issued, response))
 }
 
@@ -91,14 +93,20 @@ impl ExchangeRequest {
             .ok_or(ApiError::InvalidRequest("subject_token is missing."))?;
         match parameters.take("subject_token_type").as_deref() {
             Some(ACCESS_TOKEN_TYPE) => {}
-            Some(_) => return Err(ApiError::InvalidRequest("subject_token_type must be that of an access token.")),
+            Some(_) => {
+                return Err(ApiError::InvalidRequest(
+                    "subject_token_type must be that of an access token.",
+                ));
+            }
             None => return Err(ApiError::InvalidRequest("subject_token_type is missing.")),
         }
         if parameters
             .take("requested_token_type")
             .is_some_and(|requested| requested != ACCESS_TOKEN_TYPE)
         {
-            return Err(ApiError::InvalidRequest("requested_token_type must be that of an access token."));
+            return Err(ApiError::InvalidRequest(
+                "requested_token_type must be that of an access token.",
+            ));
         }
         if parameters.take("actor_token").is_some() || parameters.take("actor_token_type").is_some() {
             return Err(ApiError::InvalidRequest("actor_token is not supported."));
@@ -218,9 +226,15 @@ mod tests {
             &[("requested_token_type", ACCESS_TOKEN_TYPE)],
             &[("resource", "https://contoso.communication.azure.com")],
             &[("resource", "https://contoso.communication.azure.com/")],
-            &[("resource", "https://contoso.communication.azure.com"), ("resource", "https://contoso.communication.azure.com")],
+            &[
+                ("resource", "https://contoso.communication.azure.com"),
+                ("resource", "https://contoso.communication.azure.com"),
+            ],
             &[("audience", "contoso")],
-            &[("audience", "contoso.communication.azure.com"), ("resource", "https://contoso.communication.azure.com")],
+            &[
+                ("audience", "contoso.communication.azure.com"),
+                ("resource", "https://contoso.communication.azure.com"),
+            ],
             &[("audience", "https://contoso.communication.azure.com")],
             &[("resource", "")],
             &[("actor_token", "")],
@@ -238,22 +252,40 @@ mod tests {
         for (changes, expected) in [
             (&[("grant_type", "(absent)")][..], invalid),
             (&[("grant_type", "")], invalid),
-            (&[("grant_type", "client_credentials")], ("unsupported_grant_type", "InvalidRequest")),
+            (
+                &[("grant_type", "client_credentials")],
+                ("unsupported_grant_type", "InvalidRequest"),
+            ),
             (&[("subject_token", "(absent)")], invalid),
             (&[("subject_token_type", "(absent)")], invalid),
-            (&[("subject_token_type", "urn:ietf:params:oauth:token-type:jwt")], invalid),
-            (&[("requested_token_type", "urn:ietf:params:oauth:token-type:id_token")], invalid),
+            (
+                &[("subject_token_type", "urn:ietf:params:oauth:token-type:jwt")],
+                invalid,
+            ),
+            (
+                &[("requested_token_type", "urn:ietf:params:oauth:token-type:id_token")],
+                invalid,
+            ),
             (&[("actor_token", "a.b.c")], invalid),
             (&[("actor_token_type", ACCESS_TOKEN_TYPE)], invalid),
             (&[("scope", "VoIP"), ("scope", "VoIP")], invalid),
             (&[("subject_token", "a"), ("subject_token", "b")], invalid),
             (&[("x", "1"), ("x", "1")], invalid),
-            (&[("resource", "https://fabrikam.communication.azure.com")], ("invalid_target", "InvalidRequest")),
-            (&[("resource", "http://contoso.communication.azure.com")], ("invalid_target", "InvalidRequest")),
+            (
+                &[("resource", "https://fabrikam.communication.azure.com")],
+                ("invalid_target", "InvalidRequest"),
+            ),
+            (
+                &[("resource", "http://contoso.communication.azure.com")],
+                ("invalid_target", "InvalidRequest"),
+            ),
             (&[("resource", "contoso")], ("invalid_target", "InvalidRequest")),
             (&[("audience", "fabrikam")], ("invalid_target", "InvalidRequest")),
             (
-                &[("resource", "https://contoso.communication.azure.com"), ("resource", "https://other.example")],
+                &[
+                    ("resource", "https://contoso.communication.azure.com"),
+                    ("resource", "https://other.example"),
+                ],
                 ("invalid_target", "InvalidRequest"),
             ),
         ] {

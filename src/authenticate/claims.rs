@@ -29,8 +29,7 @@ enum Audience {
 
 impl Audience {
     fn parse(text: &str) -> Self {
-        text.parse()
-            .map_or_else(|_| Self::Uri(text.to_owned()), Self::AppId)
+        text.parse().map_or_else(|_| Self::Uri(text.to_owned()), Self::AppId)
     }
 }
 
@@ -112,7 +111,8 @@ pub(super) fn check(
     let issuer = claims.iss.ok_or(Rejection::MissingClaim("iss"))?;
     let audiences = claims.aud.ok_or(Rejection::MissingClaim("aud"))?;
     let expires_on = claims.exp.ok_or(Rejection::MissingClaim("exp"))?;
-    if !issuers.iter().any(|accepted| **accepted == *issuer) {
+    // A tenant's id may be in either letter case; everything else of an issuer is lower-case at Entra.
+    if !issuers.iter().any(|accepted| accepted.eq_ignore_ascii_case(&issuer)) {
         return Err(Rejection::InvalidIssuer {
             tenant,
             issuer: Untrusted::new(&issuer),
@@ -127,7 +127,9 @@ pub(super) fn check(
         return Err(Rejection::NotDelegated(NotDelegated::NoScopes));
     }
     if let Some(idtyp) = claims.idtyp.filter(|idtyp| idtyp != "user") {
-        return Err(Rejection::NotDelegated(NotDelegated::IdentityType(Untrusted::new(&idtyp))));
+        return Err(Rejection::NotDelegated(NotDelegated::IdentityType(Untrusted::new(
+            &idtyp,
+        ))));
     }
     if claims.bound {
         return Err(Rejection::NotDelegated(NotDelegated::Bound));

@@ -53,6 +53,7 @@ fn what_is_accepted() {
         json!({"aud": "2A04943B-B6A7-4F65-8786-2BB6131B59F6"}),
         json!({"aud": ["2a04943b-b6a7-4f65-8786-2bb6131b59f6"]}),
         json!({"azp": APP.to_uppercase(), "appid": APP}),
+        json!({"iss": "https://LOGIN.example/1/V2.0"}),
         json!({"idtyp": "user"}),
         json!({"nbf": "(absent)", "iat": "(absent)"}),
         // Within the skew, at both ends.
@@ -105,33 +106,62 @@ fn what_is_refused_and_why() {
                 issuer: Untrusted::new("https://login.example/2/v2.0"),
             },
         ),
-        (json!({"aud": "x", "exp": 1}), Rejection::InvalidAudience(Untrusted::new("x"))),
+        (
+            json!({"aud": "x", "exp": 1}),
+            Rejection::InvalidAudience(Untrusted::new("x")),
+        ),
         (json!({"aud": []}), Rejection::InvalidAudience(Untrusted::new(""))),
         (
             json!({"aud": "https://communication.azure.com/clients/"}),
             Rejection::InvalidAudience(Untrusted::new("https://communication.azure.com/clients/")),
         ),
-        (json!({"exp": NOW - 60}), Rejection::Expired { expired_at: at(-60), now }),
+        (
+            json!({"exp": NOW - 60}),
+            Rejection::Expired {
+                expired_at: at(-60),
+                now,
+            },
+        ),
         (
             json!({"exp": 1_799_999_000, "scp": ""}),
-            Rejection::Expired { expired_at: at(-1000), now },
+            Rejection::Expired {
+                expired_at: at(-1000),
+                now,
+            },
         ),
         (
             json!({"nbf": NOW + 61}),
-            Rejection::NotYetValid { claim: "nbf", valid_from: at(61), now },
+            Rejection::NotYetValid {
+                claim: "nbf",
+                valid_from: at(61),
+                now,
+            },
         ),
         (
             json!({"iat": NOW + 61}),
-            Rejection::NotYetValid { claim: "iat", valid_from: at(61), now },
+            Rejection::NotYetValid {
+                claim: "iat",
+                valid_from: at(61),
+                now,
+            },
         ),
-        (json!({"scp": "(absent)", "oid": "(absent)"}), Rejection::NotDelegated(NotDelegated::NoScopes)),
+        (
+            json!({"scp": "(absent)", "oid": "(absent)"}),
+            Rejection::NotDelegated(NotDelegated::NoScopes),
+        ),
         (json!({"scp": " "}), Rejection::NotDelegated(NotDelegated::NoScopes)),
         (
             json!({"idtyp": "app"}),
             Rejection::NotDelegated(NotDelegated::IdentityType(Untrusted::new("app"))),
         ),
-        (json!({"cnf": {"kid": "k"}}), Rejection::NotDelegated(NotDelegated::Bound)),
-        (json!({"scp": "voip"}), Rejection::InsufficientScope(Scopes::parse("voip"))),
+        (
+            json!({"cnf": {"kid": "k"}}),
+            Rejection::NotDelegated(NotDelegated::Bound),
+        ),
+        (
+            json!({"scp": "voip"}),
+            Rejection::InsufficientScope(Scopes::parse("voip")),
+        ),
     ];
     for (changes, expected) in cases {
         assert_eq!(outcome(&changes), Err(expected), "{changes}");
@@ -144,14 +174,26 @@ fn groups_are_known_only_when_the_token_lists_them_all() {
     for (changes, groups) in [
         (json!({}), Groups::Unknown { listed: vec![] }),
         (json!({"groups": []}), Groups::Known(vec![])),
-        (json!({"groups": [GROUP, "CONTOSO\\Callers"]}), Groups::Known(listed.clone())),
+        (
+            json!({"groups": [GROUP, "CONTOSO\\Callers"]}),
+            Groups::Known(listed.clone()),
+        ),
         (
             json!({"groups": [GROUP], "_claim_names": {"groups": "src1"}}),
             Groups::Unknown { listed: listed.clone() },
         ),
-        (json!({"groups": [GROUP], "hasgroups": true}), Groups::Unknown { listed: listed.clone() }),
-        (json!({"groups": [GROUP], "hasgroups": false}), Groups::Known(listed.clone())),
-        (json!({"_claim_names": {"other": "src1"}}), Groups::Unknown { listed: vec![] }),
+        (
+            json!({"groups": [GROUP], "hasgroups": true}),
+            Groups::Unknown { listed: listed.clone() },
+        ),
+        (
+            json!({"groups": [GROUP], "hasgroups": false}),
+            Groups::Known(listed.clone()),
+        ),
+        (
+            json!({"_claim_names": {"other": "src1"}}),
+            Groups::Unknown { listed: vec![] },
+        ),
     ] {
         assert_eq!(outcome(&changes).unwrap().groups, groups, "{changes}");
     }

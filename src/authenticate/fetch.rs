@@ -47,12 +47,7 @@ impl KeyFetcher {
         TenantKeys::read(&body, tenant, [v1.1.issuer, v2.issuer]).map_err(|source| FetchError::Keys { url, source })
     }
 
-    async fn discovery(
-        &self,
-        tenant: TenantId,
-        path: &str,
-        deadline: Instant,
-    ) -> Result<(Url, Discovery), FetchError> {
+    async fn discovery(&self, tenant: TenantId, path: &str, deadline: Instant) -> Result<(Url, Discovery), FetchError> {
         let mut url = self.authority.clone();
         url.set_path(&format!("/{tenant}/{path}"));
         let body = self.get(&url, deadline).await?;
@@ -71,11 +66,17 @@ impl KeyFetcher {
             .upstream
             .send(request, deadline)
             .await
-            .map_err(|source| FetchError::Send { url: url.clone(), source })?;
+            .map_err(|source| FetchError::Send {
+                url: url.clone(),
+                source,
+            })?;
         if response.status == StatusCode::OK {
             Ok(response.body)
         } else {
-            Err(FetchError::Status { url: url.clone(), status: response.status })
+            Err(FetchError::Status {
+                url: url.clone(),
+                status: response.status,
+            })
         }
     }
 }

@@ -48,15 +48,16 @@ impl Discovery {
             issuer: String,
             jwks_uri: Option<String>,
         }
-        let document: Document =
-            serde_json::from_slice(body).map_err(|_| KeysError::Json("discovery document"))?;
+        let document: Document = serde_json::from_slice(body).map_err(|_| KeysError::Json("discovery document"))?;
         if !document.issuer.to_ascii_lowercase().contains(&tenant.to_string()) {
             return Err(KeysError::ForeignIssuer(Untrusted::new(&document.issuer)));
         }
         let jwks_uri = document
             .jwks_uri
             .map(|text| match Url::parse(&text) {
-                Ok(url) if url.origin() == authority.origin() && url.username().is_empty() && url.password().is_none() => {
+                Ok(url)
+                    if url.origin() == authority.origin() && url.username().is_empty() && url.password().is_none() =>
+                {
                     Ok(url)
                 }
                 _ => Err(KeysError::ForeignKeySet(Untrusted::new(&text))),
@@ -137,16 +138,13 @@ impl Jwk {
         // A v2 key set names a v2 issuer on keys that sign v1 tokens too: any issuer of this tenant will do.
         let of_this_tenant = self.issuer.as_deref().is_none_or(|issuer| {
             let issuer = issuer.replace("{tenantid}", &tenant.to_string());
-            issuers.iter().any(|own| **own == *issuer)
+            issuers.iter().any(|own| own.eq_ignore_ascii_case(&issuer))
         });
         let modulus = URL_SAFE_NO_PAD.decode(&self.n).ok()?;
         let exponent = URL_SAFE_NO_PAD.decode(&self.e).ok()?;
         let odd_exponent = exponent.last().is_some_and(|last| last % 2 == 1) && exponent != [1];
-        (for_signatures
-            && of_this_tenant
-            && odd_exponent
-            && (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits(&modulus)))
-        .then(|| DecodingKey::from_rsa_components(&self.n, &self.e).ok())?
+        (for_signatures && of_this_tenant && odd_exponent && (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits(&modulus)))
+            .then(|| DecodingKey::from_rsa_components(&self.n, &self.e).ok())?
     }
 }
 
@@ -262,7 +260,10 @@ mod tests {
     #[test]
     fn keys_that_share_a_name_are_all_dropped() {
         let other = key(&json!({"n": modulus(256, 0xFF)}));
-        assert_eq!(read(&[key(&json!({})), other.clone()]).err(), Some(KeysError::NoUsableKey));
+        assert_eq!(
+            read(&[key(&json!({})), other.clone()]).err(),
+            Some(KeysError::NoUsableKey)
+        );
         // One of the two being unusable by itself does not rescue the other.
         let short = key(&json!({"n": "AQAB"}));
         assert_eq!(read(&[key(&json!({})), short]).err(), Some(KeysError::NoUsableKey));

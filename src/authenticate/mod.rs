@@ -150,7 +150,11 @@ impl Authenticator {
         let unverified = UnverifiedToken::parse(token)?;
         match unverified.algorithm() {
             Some("RS256") => {}
-            other => return Err(Rejection::UnsupportedAlgorithm(Untrusted::new(other.unwrap_or_default()))),
+            other => {
+                return Err(Rejection::UnsupportedAlgorithm(Untrusted::new(
+                    other.unwrap_or_default(),
+                )));
+            }
         }
         let (tenant, store) = unverified
             .tid()
@@ -160,7 +164,10 @@ impl Authenticator {
             .ok_or_else(|| Rejection::UnknownTenant(Untrusted::new(unverified.tid())))?;
         let kid = Untrusted::new(unverified.kid());
         let keys = store.current();
-        let Some((keys, key)) = keys.as_deref().and_then(|keys| Some((keys, keys.get(unverified.kid())?))) else {
+        let Some((keys, key)) = keys
+            .as_deref()
+            .and_then(|keys| Some((keys, keys.get(unverified.kid())?)))
+        else {
             return Ok(Verdict::KeyMiss(KeyMiss {
                 store: Arc::clone(store),
                 tenant,

@@ -178,7 +178,10 @@ impl TenantKeyStore {
         if cause == Cause::UnknownKey {
             propagation::follow(&span, &tracing::Span::current());
         }
-        let ending = Ending { store: Arc::clone(self), good: false };
+        let ending = Ending {
+            store: Arc::clone(self),
+            good: false,
+        };
         self.tasks.spawn(ending.run().instrument(span));
         true
     }
@@ -206,7 +209,9 @@ impl TenantKeyStore {
             } else {
                 failures_without_keys += 1;
                 let doubled = FIRST_RETRY * 2u32.saturating_pow(failures_without_keys - 1);
-                doubled.min(self.settings.cooldown).max(FIRST_RETRY.min(self.settings.cooldown))
+                doubled
+                    .min(self.settings.cooldown)
+                    .max(FIRST_RETRY.min(self.settings.cooldown))
             };
             // Replicas that started together do not stay together.
             let early = if good { fastrand::f64() * 0.1 } else { 0.0 };
@@ -232,7 +237,11 @@ impl Cause {
 
 impl Outcome {
     fn told(self) -> Refreshed {
-        if self.good { Refreshed::Good } else { Refreshed::Undecided }
+        if self.good {
+            Refreshed::Good
+        } else {
+            Refreshed::Undecided
+        }
     }
 }
 

@@ -142,7 +142,10 @@ mod tests {
             ("e31.e30.", malformed(Malformed::Base64("header"))),
             (
                 "W10.e30.",
-                malformed(Malformed::Json { part: "header", reason: JsonFault::NotAnObject }),
+                malformed(Malformed::Json {
+                    part: "header",
+                    reason: JsonFault::NotAnObject,
+                }),
             ),
         ] {
             assert_eq!(outcome(&BearerToken::new(text)), expected, "{text:?}");

@@ -58,7 +58,11 @@ fn decide(index: &AssignmentIndex, caller: &Caller, unknown_groups: UnknownGroup
         return Ok(Basis::User);
     }
     let listed = caller.groups().listed().iter();
-    if let Some(&group) = listed.copied().find(|group| index.group(tenant, *group, client)).as_ref() {
+    if let Some(&group) = listed
+        .copied()
+        .find(|group| index.group(tenant, *group, client))
+        .as_ref()
+    {
         return Ok(Basis::Group(group));
     }
     if index.tenant(tenant, client) {

@@ -104,7 +104,7 @@ mod tests {
     const NOW: i64 = 1_800_000_000;
 
     fn config() -> RenewalConfig {
-        let minutes = |minutes| Duration::from_secs(minutes * 60);
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         RenewalConfig {
             expiry_margin: Duration::from_secs(30),
             min_remaining: minutes(10),
@@ -125,7 +125,7 @@ mod tests {
     fn outcome(left: i64, token: i64, age: u64, change: impl FnOnce(&mut Life, &mut Ask)) -> Use {
         let mut life = Life {
             expires_on: at(left),
-            exchanged_at: MONOTONIC - Duration::from_secs(age),
+            exchanged_at: MONOTONIC.saturating_sub(Duration::from_secs(age)),
             refresh_ahead: Duration::from_secs(23 * 60),
             renewal_barred_until: None,
         };
@@ -176,17 +176,34 @@ mod tests {
 
     #[test]
     fn barred_and_disabled_renewals_do_not_happen() {
-        let bar = |until: u64| move |life: &mut Life, _: &mut Ask| {
-            life.renewal_barred_until = Some(Duration::from_secs(until));
+        let bar = |until: u64| {
+            move |life: &mut Life, _: &mut Ask| {
+                life.renewal_barred_until = Some(Duration::from_secs(until));
+            }
         };
         assert_eq!(outcome(300, 3600, 0, bar(100_001)), Use::Serve);
         assert_eq!(outcome(300, 3600, 0, bar(100_000)), Use::RenewFirst);
         assert_eq!(outcome(900, 3600, 0, bar(100_001)), Use::Serve);
         assert_eq!(outcome(900, 3600, 0, bar(99_999)), Use::ServeAndRenew);
-        assert_eq!(outcome(900, 3600, 0, |life, _| life.refresh_ahead = Duration::ZERO), Use::Serve);
-        let off = RenewalConfig { min_remaining: Duration::ZERO, ..config() };
-        let life = Life { expires_on: at(300), exchanged_at: MONOTONIC, refresh_ahead: Duration::ZERO, renewal_barred_until: None };
-        let ask = Ask { token_expires_on: at(3600), max_age: None, same_token: false };
+        assert_eq!(
+            outcome(900, 3600, 0, |life, _| life.refresh_ahead = Duration::ZERO),
+            Use::Serve
+        );
+        let off = RenewalConfig {
+            min_remaining: Duration::ZERO,
+            ..config()
+        };
+        let life = Life {
+            expires_on: at(300),
+            exchanged_at: MONOTONIC,
+            refresh_ahead: Duration::ZERO,
+            renewal_barred_until: None,
+        };
+        let ask = Ask {
+            token_expires_on: at(3600),
+            max_age: None,
+            same_token: false,
+        };
         assert_eq!(decide(&life, &ask, at(0), MONOTONIC, &off), Use::Serve);
     }
 
@@ -207,7 +224,10 @@ mod tests {
 
     #[test]
     fn without_a_least_gain_an_equal_end_is_still_no_gain() {
-        let config = RenewalConfig { min_gain: Duration::ZERO, ..config() };
+        let config = RenewalConfig {
+            min_gain: Duration::ZERO,
+            ..config()
+        };
         assert!(!worth_a_call(at(10), at(10), &config));
         assert!(worth_a_call(at(11), at(10), &config));
         assert!(lives_as_long(at(10), at(10), &config));

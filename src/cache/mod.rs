@@ -221,7 +221,10 @@ where
         match take(self.fly(&key, request, purpose, &exchange)).await {
             Ok((answer, _)) => Ok(answer),
             Err((error, _)) => {
-                let shared = CacheKey { own: None, ..key.clone() };
+                let shared = CacheKey {
+                    own: None,
+                    ..key.clone()
+                };
                 self.inner.heed(&key, purpose, &error).await;
                 self.inner.heed(&shared, purpose, &error).await;
                 Err(error)
@@ -240,7 +243,11 @@ where
         X: Fn(Waiting) -> F + Clone + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let waiting = if purpose == Purpose::Ahead { Waiting::Nobody } else { Waiting::Caller };
+        let waiting = if purpose == Purpose::Ahead {
+            Waiting::Nobody
+        } else {
+            Waiting::Caller
+        };
         self.flights.join(key.clone(), request.digest, || {
             let (inner, key, request, exchange) = (Arc::clone(&self.inner), key.clone(), *request, exchange.clone());
             async move {
@@ -276,7 +283,13 @@ where
             max_age: request.max_age,
             same_token: key.own.is_some(),
         };
-        let used = decide(&entry.life, &ask, self.clock.now(), self.clock.monotonic(), &self.config);
+        let used = decide(
+            &entry.life,
+            &ask,
+            self.clock.now(),
+            self.clock.monotonic(),
+            &self.config,
+        );
         Some((used, entry))
     }
 
@@ -316,13 +329,20 @@ where
         let of_shared_flight = key.own.is_none();
         let mut placed = false;
         if for_others {
-            let shared = CacheKey { own: None, ..key.clone() };
+            let shared = CacheKey {
+                own: None,
+                ..key.clone()
+            };
             placed = self
                 .store
                 .change(shared, |old| match old.filter(|old| old.life.expires_on > now) {
                     Some(old) if old.life.expires_on >= end => {
                         if of_shared_flight {
-                            let bar = if purpose.renews() { barred } else { old.life.renewal_barred_until };
+                            let bar = if purpose.renews() {
+                                barred
+                            } else {
+                                old.life.renewal_barred_until
+                            };
                             Op::Put(Arc::new(Entry {
                                 token: Arc::clone(&old.token),
                                 life: Life {

@@ -145,7 +145,9 @@ fn retry_pause(sent: &Result<Response, SendError>, now: Timestamp) -> Option<Dur
         Err(SendError::Connection(_)) => Some(jittered()),
         Ok(response) if response.status == StatusCode::SERVICE_UNAVAILABLE => {
             let asked = retry_after::read(&response.headers, now);
-            asked.is_none_or(|asked| asked <= LONGEST_RETRY_PAUSE).then(|| asked.unwrap_or_else(jittered))
+            asked
+                .is_none_or(|asked| asked <= LONGEST_RETRY_PAUSE)
+                .then(|| asked.unwrap_or_else(jittered))
         }
         Ok(_) | Err(SendError::Timeout | SendError::TooLarge(_)) => None,
     }
@@ -194,6 +196,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "what `send` gives")]
     fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Result<Response, SendError> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -214,9 +217,9 @@ mod tests {
             Err(ExchangeError::Limited { .. }) => "limited",
             Err(ExchangeError::Unavailable { .. }) => "unavailable",
             Err(ExchangeError::Timeout) => "timeout",
-            Err(
-                ExchangeError::UnexpectedStatus { .. } | ExchangeError::NotAGrant(_) | ExchangeError::TooLarge(_),
-            ) => "invalid",
+            Err(ExchangeError::UnexpectedStatus { .. } | ExchangeError::NotAGrant(_) | ExchangeError::TooLarge(_)) => {
+                "invalid"
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -267,10 +270,16 @@ mod tests {
 
     #[test]
     fn a_limit_always_says_how_long() {
-        for (headers, seconds) in [(&[][..], 1), (&[("retry-after", "20")][..], 20), (&[("retry-after", "9999")][..], 300)] {
+        for (headers, seconds) in [
+            (&[][..], 1),
+            (&[("retry-after", "20")][..], 20),
+            (&[("retry-after", "9999")][..], 300),
+        ] {
             assert_eq!(
                 classify(response(429, headers, ""), Timestamp::UNIX_EPOCH).unwrap_err(),
-                ExchangeError::Limited { retry_after: Duration::from_secs(seconds) }
+                ExchangeError::Limited {
+                    retry_after: Duration::from_secs(seconds)
+                }
             );
         }
     }

@@ -15,7 +15,10 @@ pub(super) struct Pause {
 
 impl Pause {
     pub(super) fn new(clock: SharedClock) -> Self {
-        Self { until: AtomicU64::new(0), clock }
+        Self {
+            until: AtomicU64::new(0),
+            clock,
+        }
     }
 
     /// How much of the pause is left, if any.

@@ -100,7 +100,12 @@ pub fn read_grant(response: &Response) -> Result<Granted, NotAGrant> {
     }
     // serde_json quotes values in some messages; only the kind and place of the fault are kept.
     let body: Body = serde_json::from_slice(&response.body).map_err(|error| {
-        NotAGrant::Body(format!("{:?} fault at line {} column {}", error.classify(), error.line(), error.column()))
+        NotAGrant::Body(format!(
+            "{:?} fault at line {} column {}",
+            error.classify(),
+            error.line(),
+            error.column()
+        ))
     })?;
     if body.identity.id.is_empty() || body.access_token.token.is_empty() {
         return Err(NotAGrant::Body("empty id or token".to_owned()));
@@ -185,10 +190,24 @@ mod tests {
     #[test]
     fn what_is_no_grant() {
         let good = grant("2025-04-10T21:39:39Z").to_string();
-        assert_eq!(read_grant(&response("text/html", &good)).unwrap_err(), NotAGrant::ContentType);
-        for text in ["", "tomorrow", "2025-04-10T21:39:39", "2025-04-10", "1744321179", "2025-04-10T21:39:39Z[UTC]"] {
+        assert_eq!(
+            read_grant(&response("text/html", &good)).unwrap_err(),
+            NotAGrant::ContentType
+        );
+        for text in [
+            "",
+            "tomorrow",
+            "2025-04-10T21:39:39",
+            "2025-04-10",
+            "1744321179",
+            "2025-04-10T21:39:39Z[UTC]",
+        ] {
             let body = grant(text).to_string();
-            assert_eq!(read_grant(&response("application/json", &body)).unwrap_err(), NotAGrant::ExpiresOn, "{text}");
+            assert_eq!(
+                read_grant(&response("application/json", &body)).unwrap_err(),
+                NotAGrant::ExpiresOn,
+                "{text}"
+            );
         }
         for body in [
             "",
@@ -214,7 +233,10 @@ mod tests {
         let body = json!({"error": {"code": "Denied", "message": format!("no: Bearer {token}, sorry 0a1b2c3d-0000-4000-8000-00000000abcd")}});
         let error = read_error(&response("application/json", &body.to_string())).unwrap();
         assert_eq!(error.code.to_string(), "Denied");
-        assert_eq!(error.message.to_string(), "no: Bearer [redacted]  sorry 0a1b2c3d-0000-4000-8000-00000000abcd");
+        assert_eq!(
+            error.message.to_string(),
+            "no: Bearer [redacted]  sorry 0a1b2c3d-0000-4000-8000-00000000abcd"
+        );
         assert_eq!(read_error(&response("text/html", "<html>")), None);
     }
 

@@ -248,6 +248,9 @@ mod tests {
             redacted(&url).as_str(),
             "https://acs.example/access/x?api-version=2025-03-02-preview"
         );
-        assert_eq!(redacted(&Url::parse("https://a.example/x?y=z").unwrap()).as_str(), "https://a.example/x");
+        assert_eq!(
+            redacted(&Url::parse("https://a.example/x?y=z").unwrap()).as_str(),
+            "https://a.example/x"
+        );
     }
 }

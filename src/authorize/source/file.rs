@@ -70,7 +70,9 @@ impl FileSource {
             return Reload::Unchanged;
         }
         *seen = Some(now_seen);
-        let outcome = content.map_err(|error| vec![error.to_string()]).and_then(|content| self.parse(&content));
+        let outcome = content
+            .map_err(|error| vec![error.to_string()])
+            .and_then(|content| self.parse(&content));
         match outcome {
             Ok(index) => {
                 self.warn_about(&index);
@@ -106,7 +108,10 @@ impl FileSource {
         if index.is_empty() {
             tracing::warn!(file = %self.path.display(), "there are no assignments: every caller will be refused");
         }
-        for tenant in index.tenant_ids().filter(|tenant| !self.listed_tenants.contains(tenant)) {
+        for tenant in index
+            .tenant_ids()
+            .filter(|tenant| !self.listed_tenants.contains(tenant))
+        {
             tracing::warn!(
                 file = %self.path.display(),
                 acs_broker.tenant.id = %tenant,

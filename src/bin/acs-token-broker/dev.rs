@@ -39,7 +39,9 @@ pub(crate) fn run(arguments: &DevArguments, environment: &Environment) -> Exit {
         ("--emulator-listen", arguments.emulator_listen),
     ] {
         if !address.ip().is_loopback() {
-            complain(&format_args!("{name} must be a loopback address: the emulator hands tokens to anyone"));
+            complain(&format_args!(
+                "{name} must be a loopback address: the emulator hands tokens to anyone"
+            ));
             return Exit::Configuration;
         }
     }
@@ -79,7 +81,9 @@ impl Stack {
         let folder = tempfile::Builder::new().prefix("acs-token-broker-dev-").tempdir()?;
         let certificate = arguments.tls.then(|| DevCertificate::make(folder.path())).transpose()?;
         let tls = match &certificate {
-            Some(files) => Some(ReloadingCertificate::load(&files.certificate_file, &files.private_key_file)?.server_config()),
+            Some(files) => {
+                Some(ReloadingCertificate::load(&files.certificate_file, &files.private_key_file)?.server_config())
+            }
             None => None,
         };
         let emulator_runtime = tokio::runtime::Builder::new_multi_thread()
@@ -132,8 +136,15 @@ impl Stack {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "broker       {broker}");
         let _ = writeln!(text, "management   http://{management}");
-        let _ = writeln!(text, "emulator     {emulator}   (Entra and ACS; users: {emulator}/_emulator/users)");
-        let _ = writeln!(text, "assignments  {}   (edit it: it is read again)", self.shown("assignments.toml"));
+        let _ = writeln!(
+            text,
+            "emulator     {emulator}   (Entra and ACS; users: {emulator}/_emulator/users)"
+        );
+        let _ = writeln!(
+            text,
+            "assignments  {}   (edit it: it is read again)",
+            self.shown("assignments.toml")
+        );
         if let Some(files) = &self.certificate {
             let _ = writeln!(text, "CA file      {}", files.ca_file.display());
         }
@@ -144,15 +155,24 @@ impl Stack {
             "  TOKEN=$(curl -s{trust} -X POST {emulator}/_emulator/users/adele/token | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
         );
         let _ = writeln!(text, "  # ... and gets a token for Azure Communication Services");
-        let _ = writeln!(text, "  curl -i{trust} -X POST {broker}/token -H \"Authorization: Bearer $TOKEN\"");
+        let _ = writeln!(
+            text,
+            "  curl -i{trust} -X POST {broker}/token -H \"Authorization: Bearer $TOKEN\""
+        );
         let _ = writeln!(text, "  # once more: `x-cache: hit`");
-        let _ = writeln!(text, "  curl -i{trust} -X POST {broker}/token -H \"Authorization: Bearer $TOKEN\"");
+        let _ = writeln!(
+            text,
+            "  curl -i{trust} -X POST {broker}/token -H \"Authorization: Bearer $TOKEN\""
+        );
         let _ = writeln!(text, "  # megan of Fabrikam is not assigned: 403");
         let _ = writeln!(
             text,
             "  TOKEN=$(curl -s{trust} -X POST {emulator}/_emulator/users/megan/token | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
         );
-        let _ = writeln!(text, "  curl -i{trust} -X POST {broker}/token -H \"Authorization: Bearer $TOKEN\"");
+        let _ = writeln!(
+            text,
+            "  curl -i{trust} -X POST {broker}/token -H \"Authorization: Bearer $TOKEN\""
+        );
         let _ = writeln!(text, "\nStop with Ctrl-C.");
         text
     }
@@ -176,7 +196,12 @@ fn configuration(emulator: &Emulator, certificate: Option<&DevCertificate>) -> S
         .scenario()
         .tenants
         .iter()
-        .map(|tenant| format!("[[entra.tenants]]\nid = \"{}\"\nname = \"{}\"\n", tenant.id, tenant.name))
+        .map(|tenant| {
+            format!(
+                "[[entra.tenants]]\nid = \"{}\"\nname = \"{}\"\n",
+                tenant.id, tenant.name
+            )
+        })
         .collect();
     format!(
         "[server]\ndiagnostic_headers = true\n{tls}\
@@ -189,7 +214,9 @@ fn configuration(emulator: &Emulator, certificate: Option<&DevCertificate>) -> S
 
 /// The scenario's assignments as the broker's file, those that ACS knows too.
 fn assignments(scenario: &Scenario) -> String {
-    let mut text = String::from("# Whom the broker lets in. The emulated ACS has assignments of its own, the same at the start.\n");
+    let mut text = String::from(
+        "# Whom the broker lets in. The emulated ACS has assignments of its own, the same at the start.\n",
+    );
     for assignment in &scenario.assignments {
         let principal_type = match assignment.principal_type {
             PrincipalType::User => "user",

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use acs_token_broker::config::load::{Environment, load};
 use acs_token_broker::config::UpstreamConfig;
+use acs_token_broker::config::load::{Environment, load};
 use acs_token_broker::upstream::Upstream;
 use clap::Args;
 use tokio::time::Instant;

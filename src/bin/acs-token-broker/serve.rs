@@ -81,7 +81,11 @@ where
             }
         }
     };
-    guard.shutdown(if exit == Exit::Done { FLUSH_LIMIT } else { Duration::from_millis(500) });
+    guard.shutdown(if exit == Exit::Done {
+        FLUSH_LIMIT
+    } else {
+        Duration::from_millis(500)
+    });
     exit
 }
 

@@ -1,0 +1,424 @@
+//! The cache with a scripted exchange and a clock that moves by hand.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+use super::*;
+use crate::clock::{Clock as _, ManualClock};
+use crate::secret::BearerToken;
+
+const MINUTE: u64 = 60;
+
+#[derive(Debug)]
+struct Granted {
+    expires_on: Timestamp,
+    serial: usize,
+}
+
+impl Token for Granted {
+    fn expires_on(&self) -> Timestamp {
+        self.expires_on
+    }
+
+    fn bytes(&self) -> usize {
+        1000
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Refused,
+    Forbidden,
+    Away,
+    Lost,
+}
+
+impl From<Lost> for Trouble {
+    fn from(_: Lost) -> Self {
+        Self::Lost
+    }
+}
+
+impl Failure for Trouble {
+    fn is_definite_refusal(&self) -> bool {
+        matches!(self, Self::Refused | Self::Forbidden)
+    }
+
+    fn forbids(&self) -> bool {
+        *self == Self::Forbidden
+    }
+}
+
+impl Weigh for &'static str {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+/// A cache in front of an ACS that gives its token the end of the Entra token, as the real one does.
+struct Bench {
+    cache: Arc<TokenCache<&'static str, Granted, Trouble>>,
+    clock: Arc<ManualClock>,
+    acs: Arc<Acs>,
+}
+
+#[derive(Default)]
+struct Acs {
+    calls: AtomicUsize,
+    trouble: Mutex<Option<Trouble>>,
+    // Where set, exchanges wait here.
+    gate: Mutex<Option<Arc<Notify>>>,
+    landed: Notify,
+}
+
+fn config() -> CacheConfig {
+    CacheConfig {
+        max_entries: 1000,
+        max_bytes: 10_000_000,
+        renewal: RenewalConfig {
+            expiry_margin: Duration::from_secs(30),
+            min_remaining: Duration::from_secs(10 * MINUTE),
+            refresh_ahead: Duration::from_secs(20 * MINUTE),
+            refresh_jitter: Duration::ZERO,
+            min_gain: Duration::from_secs(2 * MINUTE),
+            renewal_backoff: Duration::from_secs(30),
+        },
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+        Self {
+            cache: Arc::new(TokenCache::new(&config(), Arc::clone(&clock) as SharedClock)),
+            clock,
+            acs: Arc::default(),
+        }
+    }
+
+    /// An Entra token with so many minutes to live from now.
+    fn token(&self, name: &str, minutes: u64) -> Request {
+        Request {
+            digest: TokenDigest::of(&BearerToken::new(name)),
+            token_expires_on: self.clock.now() + Duration::from_secs(minutes * MINUTE),
+            max_age: None,
+        }
+    }
+
+    fn get(
+        &self,
+        key: &'static str,
+        request: Request,
+    ) -> impl Future<Output = Result<(Outcome, usize), Trouble>> + Send + 'static {
+        let (cache, acs) = (Arc::clone(&self.cache), Arc::clone(&self.acs));
+        async move {
+            let exchange = move |_| {
+                let acs = Arc::clone(&acs);
+                async move {
+                    let serial = acs.calls.fetch_add(1, Ordering::SeqCst) + 1;
+                    let trouble = *acs.trouble.lock().unwrap();
+                    let gate = acs.gate.lock().unwrap().clone();
+                    if let Some(gate) = gate {
+                        gate.notified().await;
+                    }
+                    acs.landed.notify_one();
+                    match trouble {
+                        Some(trouble) => Err(trouble),
+                        None => Ok(Granted {
+                            expires_on: request.token_expires_on,
+                            serial,
+                        }),
+                    }
+                }
+            };
+            cache
+                .get(key, &request, exchange)
+                .await
+                .map(|answer| (answer.outcome, answer.token.serial))
+        }
+    }
+
+    fn advance(&self, minutes: u64) {
+        self.clock.advance(Duration::from_secs(minutes * MINUTE));
+    }
+
+    fn fail(&self, trouble: Option<Trouble>) {
+        *self.acs.trouble.lock().unwrap() = trouble;
+    }
+
+    fn calls(&self) -> usize {
+        self.acs.calls.load(Ordering::SeqCst)
+    }
+}
+
+use Outcome::{Hit, Miss, Shared};
+
+#[tokio::test]
+async fn a_token_is_served_again_and_keys_share_nothing() {
+    let bench = Bench::new();
+    let token = bench.token("a", 60);
+    assert_eq!(bench.get("k", token).await, Ok((Miss, 1)));
+    assert_eq!(bench.get("k", token).await, Ok((Hit, 1)));
+    assert_eq!(bench.get("k", bench.token("b", 61)).await, Ok((Hit, 1)));
+    assert_eq!(bench.get("other", token).await, Ok((Miss, 2)));
+}
+
+#[tokio::test]
+async fn nothing_is_served_near_its_end() {
+    let bench = Bench::new();
+    bench.get("k", bench.token("a", 60)).await.unwrap();
+    bench.clock.advance(Duration::from_secs(60 * MINUTE - 29));
+    assert_eq!(bench.get("k", bench.token("b", 60)).await, Ok((Miss, 2)));
+}
+
+#[tokio::test]
+async fn a_token_shorter_than_the_margin_is_handed_over_and_not_kept() {
+    let bench = Bench::new();
+    let mut token = bench.token("a", 0);
+    token.token_expires_on = bench.clock.now() + Duration::from_secs(20);
+    assert_eq!(bench.get("k", token).await, Ok((Miss, 1)));
+    assert_eq!(bench.get("k", token).await, Ok((Miss, 2)));
+}
+
+#[tokio::test]
+async fn a_shorter_token_gets_an_exchange_of_its_own_that_replaces_nothing() {
+    let bench = Bench::new();
+    assert_eq!(bench.get("k", bench.token("long", 60)).await, Ok((Miss, 1)));
+    let short = bench.token("short", 30);
+    assert_eq!(bench.get("k", short).await, Ok((Miss, 2)));
+    assert_eq!(
+        bench.get("k", short).await,
+        Ok((Hit, 2)),
+        "remembered for that very token"
+    );
+    assert_eq!(bench.get("k", bench.token("short too", 30)).await, Ok((Miss, 3)));
+    assert_eq!(bench.get("k", bench.token("long", 60)).await, Ok((Hit, 1)));
+}
+
+#[tokio::test]
+async fn a_renewal_before_the_answer_is_a_miss_and_a_failed_one_a_hit_with_a_pause() {
+    let bench = Bench::new();
+    bench.get("k", bench.token("a", 60)).await.unwrap();
+    bench.advance(51);
+    let new = bench.token("b", 60);
+    bench.fail(Some(Trouble::Away));
+    assert_eq!(bench.get("k", new).await, Ok((Hit, 1)));
+    assert_eq!(bench.calls(), 2);
+    bench.fail(None);
+    assert_eq!(
+        bench.get("k", new).await,
+        Ok((Hit, 1)),
+        "no renewal within the back-off"
+    );
+    assert_eq!(bench.calls(), 2);
+    bench.clock.advance(Duration::from_secs(30));
+    assert_eq!(bench.get("k", new).await, Ok((Miss, 3)));
+    assert_eq!(bench.get("k", new).await, Ok((Hit, 3)));
+}
+
+#[tokio::test]
+async fn even_a_refused_renewal_leaves_what_is_there() {
+    let bench = Bench::new();
+    bench.get("k", bench.token("a", 60)).await.unwrap();
+    bench.advance(51);
+    bench.fail(Some(Trouble::Forbidden));
+    assert_eq!(bench.get("k", bench.token("b", 60)).await, Ok((Hit, 1)));
+    assert_eq!(bench.get("k", bench.token("b", 60)).await, Ok((Hit, 1)));
+}
+
+#[tokio::test]
+async fn without_gain_nothing_is_renewed() {
+    let bench = Bench::new();
+    let token = bench.token("a", 60);
+    bench.get("k", token).await.unwrap();
+    bench.advance(55);
+    assert_eq!(bench.get("k", token).await, Ok((Hit, 1)));
+    assert_eq!(bench.get("k", bench.token("b", 6)).await, Ok((Hit, 1)));
+    assert_eq!(bench.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_renewal_ahead_happens_behind_the_answer() {
+    let bench = Bench::new();
+    bench.get("k", bench.token("a", 60)).await.unwrap();
+    bench.acs.landed.notified().await;
+    bench.advance(45);
+    let new = bench.token("b", 60);
+    assert_eq!(bench.get("k", new).await, Ok((Hit, 1)));
+    bench.acs.landed.notified().await;
+    // The flight lands once its outcome is stored; joining it is the event to wait for.
+    while bench.get("k", new).await != Ok((Hit, 2)) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.calls(), 2);
+}
+
+#[tokio::test]
+async fn what_acs_alone_permitted_is_confirmed_after_a_while() {
+    let bench = Bench::new();
+    let group_member = Request {
+        max_age: Some(Duration::from_secs(10 * MINUTE)),
+        ..bench.token("a", 60)
+    };
+    assert_eq!(bench.get("k", group_member).await, Ok((Miss, 1)));
+    bench.advance(9);
+    assert_eq!(bench.get("k", group_member).await, Ok((Hit, 1)));
+    bench.advance(1);
+    assert_eq!(bench.get("k", group_member).await.unwrap().0, Miss);
+    assert_eq!(bench.calls(), 2);
+    assert_eq!(
+        bench.get("k", group_member).await.unwrap().0,
+        Hit,
+        "confirmed though it ends no later"
+    );
+    // Somebody whom an assignment of his own permits does not ask ACS again.
+    bench.advance(11);
+    assert_eq!(bench.get("k", bench.token("a", 39)).await.unwrap().0, Hit);
+    // Trouble is told as such, and a refusal ends it for all.
+    bench.fail(Some(Trouble::Away));
+    assert_eq!(bench.get("k", group_member).await, Err(Trouble::Away));
+    assert_eq!(bench.get("k", bench.token("a", 39)).await.unwrap().0, Hit);
+    bench.fail(Some(Trouble::Forbidden));
+    assert_eq!(bench.get("k", group_member).await, Err(Trouble::Forbidden));
+    bench.fail(None);
+    assert_eq!(bench.get("k", group_member).await.unwrap().0, Miss);
+}
+
+#[tokio::test]
+async fn failures_are_not_remembered() {
+    let bench = Bench::new();
+    let token = bench.token("a", 60);
+    for trouble in [Trouble::Away, Trouble::Refused, Trouble::Forbidden] {
+        bench.fail(Some(trouble));
+        assert_eq!(bench.get("k", token).await, Err(trouble));
+    }
+    bench.fail(None);
+    assert_eq!(bench.get("k", token).await, Ok((Miss, 4)));
+}
+
+/// Starts callers one by one, each far enough to wait at the gate or in the flight.
+async fn start(
+    bench: &Bench,
+    requests: Vec<Request>,
+) -> Vec<tokio::task::JoinHandle<Result<(Outcome, usize), Trouble>>> {
+    let mut callers = Vec::new();
+    for request in requests {
+        callers.push(tokio::spawn(bench.get("k", request)));
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+    callers
+}
+
+#[tokio::test]
+async fn callers_share_one_exchange_even_if_its_starter_leaves() {
+    let bench = Bench::new();
+    let gate = Arc::new(Notify::new());
+    *bench.acs.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let token = bench.token("a", 60);
+    let mut callers = start(&bench, vec![token; 20]).await;
+    callers.remove(0).abort();
+    gate.notify_one();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Ok((Shared, 1)));
+    }
+    assert_eq!(bench.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_waiter_with_another_token_tries_once_himself_after_a_definite_refusal() {
+    let bench = Bench::new();
+    let gate = Arc::new(Notify::new());
+    *bench.acs.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    bench.fail(Some(Trouble::Refused));
+    let callers = start(
+        &bench,
+        vec![bench.token("a", 60), bench.token("a", 60), bench.token("b", 60)],
+    )
+    .await;
+    bench.fail(None);
+    *bench.acs.gate.lock().unwrap() = None;
+    gate.notify_one();
+    let mut outcomes = Vec::new();
+    for caller in callers {
+        outcomes.push(caller.await.unwrap());
+    }
+    assert_eq!(outcomes, [Err(Trouble::Refused), Err(Trouble::Refused), Ok((Miss, 2))]);
+    assert_eq!(bench.get("k", bench.token("c", 60)).await, Ok((Hit, 2)));
+}
+
+#[tokio::test]
+async fn a_waiter_with_a_shorter_token_does_not_get_the_longer_ones() {
+    let bench = Bench::new();
+    let gate = Arc::new(Notify::new());
+    *bench.acs.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let callers = start(&bench, vec![bench.token("long", 60), bench.token("short", 30)]).await;
+    *bench.acs.gate.lock().unwrap() = None;
+    gate.notify_one();
+    let mut outcomes = Vec::new();
+    for caller in callers {
+        outcomes.push(caller.await.unwrap().unwrap());
+    }
+    assert_eq!(outcomes, [(Miss, 1), (Miss, 2)]);
+}
+
+#[tokio::test]
+async fn a_waiter_with_a_much_longer_token_is_not_put_off_with_the_end_of_a_short_one() {
+    let bench = Bench::new();
+    let gate = Arc::new(Notify::new());
+    *bench.acs.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let callers = start(&bench, vec![bench.token("short", 5), bench.token("long", 60)]).await;
+    *bench.acs.gate.lock().unwrap() = None;
+    gate.notify_one();
+    let mut outcomes = Vec::new();
+    for caller in callers {
+        outcomes.push(caller.await.unwrap().unwrap());
+    }
+    assert_eq!(outcomes, [(Miss, 1), (Miss, 2)]);
+    assert_eq!(bench.get("k", bench.token("long", 60)).await, Ok((Hit, 2)));
+}
+
+#[tokio::test]
+async fn an_exchange_that_panics_is_told_to_all_and_leaves_nothing() {
+    let bench = Bench::new();
+    let request = bench.token("a", 60);
+    let panics = |_| async { panic!("on purpose") };
+    let outcome = bench.cache.get("k", &request, panics).await;
+    assert!(matches!(outcome, Err(Trouble::Lost)));
+    assert_eq!(bench.get("k", request).await, Ok((Miss, 1)));
+}
+
+#[tokio::test]
+async fn the_bound_in_entries_holds() {
+    let mut config = config();
+    config.max_entries = 10;
+    let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+    let store: Store<String, Granted> = Store::new(&config, Arc::clone(&clock) as SharedClock);
+    for serial in 0..100 {
+        let token = Arc::new(Granted {
+            expires_on: clock.now() + Duration::from_secs(3600),
+            serial,
+        });
+        let life = Life {
+            expires_on: token.expires_on,
+            exchanged_at: Duration::ZERO,
+            refresh_ahead: Duration::ZERO,
+            renewal_barred_until: None,
+        };
+        let key = CacheKey {
+            shared: serial.to_string(),
+            own: None,
+        };
+        store.change(key, |_| Op::Put(Arc::new(Entry { token, life }))).await;
+    }
+    assert!(store.settled_len().await <= 10);
+}
+
+impl Weigh for String {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
