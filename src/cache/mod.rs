@@ -178,9 +178,14 @@ where
                 Some((Use::Revalidate, _)) => (Purpose::Revalidation, None),
                 Some((Use::Gone, _)) | None => (Purpose::Miss, None),
             };
-            match take(self.fly(&key, request, purpose, &exchange)).await {
+            let seat = self.fly(&key, request, purpose, &exchange);
+            let leads = seat.leads;
+            match take(seat).await {
                 Ok((answer, leader)) => {
-                    if leader == request.digest || self.inner.suits(&answer, request) {
+                    // A joined flight that found no call needed had another caller to think of.
+                    let confirmed = purpose != Purpose::Revalidation || answer.outcome != Outcome::Hit;
+                    let suits = leader == request.digest || self.inner.suits(&answer, request);
+                    if (leads || confirmed) && suits {
                         return Ok(later(answer, entry.as_deref()));
                     }
                     // It was for a token that ends otherwise: the next look sees what that means for this one.
