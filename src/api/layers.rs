@@ -13,7 +13,8 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use super::context::RequestContext;
-use super::error::{ApiError, Told};
+use super::error::ApiError;
+use super::told::Told;
 use super::{Api, answer};
 use crate::serve::Scheme;
 use crate::telemetry::propagation;
