@@ -1,0 +1,9 @@
+//! End-to-end tests: the broker against the emulated Azure side, over real sockets; one file per promise.
+//!
+//! Everything listens on loopback and on ports that the system picks, so that all tests can run at once.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod support;
+
+mod forms;
