@@ -201,6 +201,7 @@ fn exchanger(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Excha
 
 fn api_settings(config: &Config) -> ApiSettings {
     ApiSettings {
+        max_bodies: config.server.max_connections,
         api_versions: config.server.api_versions.clone(),
         request_timeout: config.server.request_timeout,
         diagnostic_headers: config.server.diagnostic_headers,

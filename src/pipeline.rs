@@ -1,5 +1,6 @@
 //! The flow of a request, whatever form it came in: authenticate → authorize → cache → exchange.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use tracing::{Instrument as _, Span, info_span};
 use crate::admission::{Admission, Overloaded, Place};
 use crate::authenticate::{Authenticator, Caller, Rejection, Verdict};
 use crate::authorize::{Authorizer, Basis, Denied, Permit};
-use crate::cache::{Outcome, Request, TokenCache, Waiting};
+use crate::cache::{Answer, Outcome, Request, TokenCache, Waiting};
 use crate::clock::SharedClock;
 use crate::exchange::{ExchangeError, ExchangeKey, Exchanger, IssuedToken};
-use crate::ids::Scopes;
+use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use crate::secret::{BearerToken, TokenDigest};
 use crate::telemetry::propagation;
 
@@ -81,14 +82,67 @@ pub enum IssueError {
     #[error("requested scopes are not the token's, which are `{0}`")]
     ScopeMismatch(Scopes),
     /// Authorization refused him, or could not decide.
-    #[error(transparent)]
-    Denied(#[from] Denied),
+    #[error("{denied}: {caller}")]
+    Denied {
+        /// Why.
+        denied: Denied,
+        /// Who.
+        caller: CallerIds,
+    },
     /// The exchange failed.
-    #[error(transparent)]
-    Exchange(#[from] ExchangeError),
+    #[error("{error}: {caller}")]
+    Exchange {
+        /// Why.
+        error: ExchangeError,
+        /// For whom.
+        caller: CallerIds,
+    },
     /// His deadline passed while the exchange was under way.
     #[error("the request's deadline passed during the exchange")]
     DeadlineExceeded,
+}
+
+/// Who a verified caller is, for the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerIds {
+    tenant: TenantId,
+    object_id: ObjectId,
+    client_app: ClientAppId,
+}
+
+impl CallerIds {
+    fn of(caller: &Caller) -> Self {
+        Self {
+            tenant: caller.tenant(),
+            object_id: caller.object_id(),
+            client_app: caller.client_app(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl CallerIds {
+    pub(crate) fn for_test() -> Self {
+        let id = "11111111-0000-4000-8000-000000000001";
+        let (Ok(tenant), Ok(object_id), Ok(client_app)) = (id.parse(), id.parse(), id.parse()) else {
+            unreachable!("a GUID");
+        };
+        Self {
+            tenant,
+            object_id,
+            client_app,
+        }
+    }
+}
+
+impl fmt::Display for CallerIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "user {} of tenant {} with client app {}",
+            self.object_id, self.tenant, self.client_app
+        )
+    }
 }
 
 impl TokenPipeline {
@@ -104,7 +158,7 @@ impl TokenPipeline {
         let permit = self.authorize(caller)?;
         let authorized = self.clock.monotonic();
         let scopes = permit.caller().scopes().clone();
-        let answer = self.exchange(permit, request).await?;
+        let answer = self.exchange(permit, request, place).await?;
         Ok(Issued {
             token: answer.token,
             scopes,
@@ -151,13 +205,14 @@ impl TokenPipeline {
 
     /// Before the cache, on every request: an assignment taken away takes effect at once.
     fn authorize(&self, caller: Caller) -> Result<Permit, IssueError> {
+        let ids = CallerIds::of(&caller);
         let span =
             info_span!("authorize", acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
         span.in_scope(|| self.authorizer.authorize(caller))
             .inspect(|permit| {
                 span.record("acs_broker.assignment.kind", permit.basis().name());
             })
-            .map_err(IssueError::from)
+            .map_err(|denied| IssueError::Denied { denied, caller: ids })
             .inspect_err(|error| fail(&span, error))
     }
 
@@ -165,13 +220,15 @@ impl TokenPipeline {
         &self,
         permit: Permit,
         request: IssueRequest,
-    ) -> Result<crate::cache::Answer<IssuedToken>, IssueError> {
+        place: Place,
+    ) -> Result<Answer<IssuedToken>, IssueError> {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
         let wish = Request {
             digest: TokenDigest::of(&request.token),
             token_expires_on: permit.caller().token_expires_on(),
             max_age: (permit.basis() == Basis::AcsAlone).then_some(self.unknown_groups_max_age),
         };
+        let caller = CallerIds::of(permit.caller());
         let key = self.exchanger.key(&permit);
         let flight = Flight {
             exchanger: Arc::clone(&self.exchanger),
@@ -179,13 +236,14 @@ impl TokenPipeline {
             token: request.token,
             deadline: request.deadline,
             parent: span.clone(),
+            place: Arc::new(place),
         };
         let answer = self
             .cache
             .get(key, &wish, move |waiting| flight.clone().run(waiting))
             .instrument(span.clone());
         let outcome = match tokio::time::timeout_at(request.deadline, answer).await {
-            Ok(outcome) => outcome.map_err(IssueError::from),
+            Ok(outcome) => outcome.map_err(|error| IssueError::Exchange { error, caller }),
             Err(_) => Err(IssueError::DeadlineExceeded),
         };
         match &outcome {
@@ -206,6 +264,8 @@ struct Flight {
     token: BearerToken,
     deadline: Instant,
     parent: Span,
+    // Work goes on counting when its caller has gone.
+    place: Arc<Place>,
 }
 
 impl Flight {
@@ -215,6 +275,7 @@ impl Flight {
             error.type = Empty, otel.status_code = Empty);
         propagation::follow(&span, &self.parent);
         drop(self.parent);
+        let _place = self.place;
         let deadline = match waiting {
             Waiting::Caller => Some(self.deadline),
             Waiting::Nobody => None,
@@ -247,8 +308,8 @@ impl IssueError {
             Self::Overloaded(_) => "overloaded",
             Self::Rejected(_) => "token_rejected",
             Self::ScopeMismatch(_) => "scope_mismatch",
-            Self::Denied(_) => "not_assigned",
-            Self::Exchange(error) => error.name(),
+            Self::Denied { .. } => "not_assigned",
+            Self::Exchange { error, .. } => error.name(),
             Self::DeadlineExceeded => "deadline_exceeded",
         }
     }

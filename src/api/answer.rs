@@ -63,7 +63,7 @@ pub(super) fn error(told: &Told, context: &RequestContext, required_scopes: &str
         // Rounded up: who comes back a fraction too early is refused again.
         headers.insert(
             RETRY_AFTER,
-            HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64),
+            HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
         );
     }
     if told.status == StatusCode::METHOD_NOT_ALLOWED {

@@ -33,9 +33,9 @@ pub(super) async fn acs_path(State(api): State<Api>, request: Request) -> Result
 
 async fn exchange(api: &Api, media: Media, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
-    let (head, content) = request.into_parts();
-    let content = body::read(&head.headers, content, context.deadline).await?;
-    check_content(media, &content)?;
+    let (head, body) = request.into_parts();
+    let body = body::read(&head.headers, body, context.deadline, &api.readers).await?;
+    check_content(media, &body)?;
     let token = bearer::of(&head.headers)?;
     let issued = api.issue(&context, token, None).await?;
     Ok(answer::issued(

@@ -14,7 +14,7 @@ use crate::authenticate::Rejection;
 use crate::authorize::Denied;
 use crate::exchange::ExchangeError;
 use crate::ids::Scopes;
-use crate::pipeline::IssueError;
+use crate::pipeline::{CallerIds, IssueError};
 
 /// Everything that can become of a request instead of a token.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,11 +35,21 @@ pub enum ApiError {
     #[error(transparent)]
     Token(Rejection),
     /// No assignment, or none loaded.
-    #[error(transparent)]
-    Denied(Denied),
+    #[error("{denied}: {caller}")]
+    Denied {
+        /// Why.
+        denied: Denied,
+        /// Who.
+        caller: CallerIds,
+    },
     /// The exchange failed.
-    #[error(transparent)]
-    Exchange(ExchangeError),
+    #[error("{error}: {caller}")]
+    Exchange {
+        /// Why.
+        error: ExchangeError,
+        /// For whom.
+        caller: CallerIds,
+    },
     /// RFC 6749 section 5.2: `unsupported_grant_type`.
     #[error("grant_type is not token-exchange")]
     UnsupportedGrantType,
@@ -87,8 +97,8 @@ impl From<IssueError> for ApiError {
             IssueError::Overloaded(overloaded) => Self::Overloaded(overloaded),
             IssueError::Rejected(rejection) => Self::Token(rejection),
             IssueError::ScopeMismatch(scopes) => Self::InvalidScope(scopes),
-            IssueError::Denied(denied) => Self::Denied(denied),
-            IssueError::Exchange(error) => Self::Exchange(error),
+            IssueError::Denied { denied, caller } => Self::Denied { denied, caller },
+            IssueError::Exchange { error, caller } => Self::Exchange { error, caller },
             IssueError::DeadlineExceeded => Self::DeadlineExceeded,
         }
     }
@@ -216,8 +226,8 @@ impl ApiError {
                 )
             },
             Self::Token(rejection) => rejected(rejection),
-            Self::Denied(denied) => self::denied(*denied),
-            Self::Exchange(error) => exchange(error),
+            Self::Denied { denied, .. } => self::denied(*denied),
+            Self::Exchange { error, .. } => exchange(error),
             Self::UnsupportedGrantType => Told {
                 oauth: "unsupported_grant_type",
                 target: Some("grant_type"),

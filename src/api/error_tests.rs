@@ -5,10 +5,14 @@ use crate::authenticate::{Malformed, NotDelegated};
 use crate::cache::flight::Lost;
 use crate::untrusted::Untrusted;
 
+type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static str);
+
 /// Every cause with what callers hold on to: status, code, inner code, whether `Retry-After`, OAuth's code.
-fn table() -> Vec<(ApiError, u16, &'static str, Option<&'static str>, bool, &'static str)> {
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn table() -> Vec<Row> {
     let tenant = "11111111-0000-4000-8000-000000000001".parse().unwrap();
     let text = || Untrusted::new("x");
+    let caller = CallerIds::for_test();
     let now = jiff::Timestamp::UNIX_EPOCH;
     let second = Duration::from_secs(1);
     let token = |rejection, inner| {
@@ -21,8 +25,9 @@ fn table() -> Vec<(ApiError, u16, &'static str, Option<&'static str>, bool, &'st
             "invalid_request",
         )
     };
-    let exchange =
-        |error, status, code, inner, retry, oauth| (ApiError::Exchange(error), status, code, inner, retry, oauth);
+    let exchange = |error, status, code, inner, retry, oauth| {
+        (ApiError::Exchange { error, caller }, status, code, inner, retry, oauth)
+    };
     let plain = |error, status, code| (error, status, code, None, false, "invalid_request");
     vec![
         plain(ApiError::InvalidRequest("m"), 400, "InvalidRequest"),
@@ -66,7 +71,10 @@ fn table() -> Vec<(ApiError, u16, &'static str, Option<&'static str>, bool, &'st
             "InsufficientScope",
         ),
         (
-            ApiError::Denied(Denied::NoAssignment),
+            ApiError::Denied {
+                denied: Denied::NoAssignment,
+                caller,
+            },
             403,
             "NotAssigned",
             Some("NoAssignment"),
@@ -74,7 +82,10 @@ fn table() -> Vec<(ApiError, u16, &'static str, Option<&'static str>, bool, &'st
             "invalid_request",
         ),
         (
-            ApiError::Denied(Denied::GroupsUnknown),
+            ApiError::Denied {
+                denied: Denied::GroupsUnknown,
+                caller,
+            },
             403,
             "NotAssigned",
             Some("GroupsUnknown"),
@@ -82,7 +93,10 @@ fn table() -> Vec<(ApiError, u16, &'static str, Option<&'static str>, bool, &'st
             "invalid_request",
         ),
         (
-            ApiError::Denied(Denied::NotLoaded),
+            ApiError::Denied {
+                denied: Denied::NotLoaded,
+                caller,
+            },
             503,
             "AssignmentsUnavailable",
             None,

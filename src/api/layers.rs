@@ -5,7 +5,7 @@ use std::any::Any;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CONNECTION, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tokio::time::Instant;
 use tower_http::cors::CorsLayer;
@@ -31,7 +31,8 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     let started = api.pipeline.clock.monotonic();
     let deadline = Instant::now() + api.settings.request_timeout;
     let context = RequestContext::new(request.method(), request.uri(), request.headers(), deadline);
-    let span = server_span(&request, &context);
+    let head = Head::of(&request);
+    let span = server_span(&request, &head, &context);
     request.extensions_mut().insert(context.clone());
     let one_answer = request.version() == Version::HTTP_11 && request.headers().contains_key(TRANSFER_ENCODING);
     let response = next.run(request).instrument(span.clone()).await;
@@ -39,7 +40,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     let cause = ApiError::cause_of(&response);
     let told = cause.as_deref().map(ApiError::told);
     let mut response = match &told {
-        Some(told) => rendered(told, &context, &api.settings.required_scopes, response),
+        Some(told) => rendered(told, &context, &api.settings.required_scopes, response.headers()),
         None => response,
     };
     let headers = response.headers_mut();
@@ -62,17 +63,18 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
         access_line(
             status,
             duration.as_secs_f64() * 1e3,
+            &head,
             &context,
             cause.as_deref().zip(told.as_ref()),
-        )
+        );
     });
     response
 }
 
-fn rendered(told: &Told, context: &RequestContext, required_scopes: &str, bare: Response) -> Response {
+fn rendered(told: &Told, context: &RequestContext, required_scopes: &str, inner: &HeaderMap) -> Response {
     let mut response = answer::error(told, context, required_scopes);
-    // Those of the layers within, CORS above all.
-    for (name, value) in bare.headers() {
+    // Those of the layers within, CORS above all; the length is that of the bare response.
+    for (name, value) in inner.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
         if !response.headers().contains_key(name) {
             response.headers_mut().append(name, value.clone());
         }
@@ -92,7 +94,13 @@ fn common_headers(headers: &mut HeaderMap, context: &RequestContext) {
 }
 
 /// One line per request; the operator reads here exactly why it failed.
-fn access_line(status: i64, duration_ms: f64, context: &RequestContext, failure: Option<(&ApiError, &Told)>) {
+fn access_line(
+    status: i64,
+    duration_ms: f64,
+    head: &Head,
+    context: &RequestContext,
+    failure: Option<(&ApiError, &Told)>,
+) {
     let cause = failure.map(|(cause, _)| tracing::field::display(cause));
     let code = failure.map(|(_, told)| told.code);
     let inner_code = failure.and_then(|(_, told)| told.inner);
@@ -100,6 +108,8 @@ fn access_line(status: i64, duration_ms: f64, context: &RequestContext, failure:
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
+                http.request.method = head.method,
+                http.route = head.route,
                 http.response.status_code = status,
                 duration_ms,
                 request_id = %context.request_id,
@@ -119,9 +129,8 @@ fn access_line(status: i64, duration_ms: f64, context: &RequestContext, failure:
 
 /// Server span after the OpenTelemetry HTTP semantic conventions. The path is told only where it is one of ours:
 /// any other is whatever a caller makes up.
-fn server_span(request: &Request, context: &RequestContext) -> Span {
-    let method = known_method(request.method());
-    let route = super::ROUTES.iter().find(|route| **route == request.uri().path());
+fn server_span(request: &Request, head: &Head, context: &RequestContext) -> Span {
+    let Head { method, route } = *head;
     let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
     let scheme = request.extensions().get::<Scheme>().map(|scheme| scheme.as_str());
     let span = tracing::info_span!(
@@ -140,6 +149,22 @@ fn server_span(request: &Request, context: &RequestContext) -> Span {
     );
     propagation::set_remote_parent(&span, propagation::extract(request.headers()));
     span
+}
+
+/// What of a request's first line may be told.
+struct Head {
+    method: &'static str,
+    route: Option<&'static str>,
+}
+
+impl Head {
+    fn of(request: &Request) -> Self {
+        let path = request.uri().path();
+        Self {
+            method: known_method(request.method()),
+            route: super::ROUTES.into_iter().find(|route| *route == path),
+        }
+    }
 }
 
 fn known_method(method: &Method) -> &'static str {
@@ -213,7 +238,7 @@ pub(super) fn cors(allowed_origins: &[String]) -> CorsLayer {
             .map(HeaderName::from_static),
         )
         .vary([http::header::ORIGIN])
-        .max_age(std::time::Duration::from_secs(600))
+        .max_age(std::time::Duration::from_mins(10))
 }
 
 /// Refuses what is over the limits before anything reads it.
@@ -233,7 +258,6 @@ pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) 
 }
 
 /// A panic is a bug of ours; the caller is told nothing of it.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::Internal.into_response()
 }

@@ -22,6 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use self::error::ApiError;
 pub use self::token_exchange::Target;
+use crate::admission::Admission;
 use crate::pipeline::TokenPipeline;
 
 /// The broker's own path.
@@ -33,6 +34,8 @@ const ROUTES: [&str; 2] = [TOKEN_PATH, ACS_PATH];
 /// How the public listener behaves.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
+    /// Bodies being read at once; each may have 64 KiB.
+    pub max_bodies: usize,
     /// Accepted on the ACS path.
     pub api_versions: Vec<String>,
     /// The whole request's deadline.
@@ -51,6 +54,8 @@ pub struct ApiSettings {
 struct Api {
     pipeline: Arc<TokenPipeline>,
     settings: Arc<ApiSettings>,
+    // Bodies being read at once.
+    readers: Admission,
     // Cancelled when no new work is taken.
     stopping: CancellationToken,
 }
@@ -60,6 +65,7 @@ pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: Can
     let cors = layers::cors(&settings.allowed_origins);
     let api = Api {
         pipeline,
+        readers: Admission::new(settings.max_bodies),
         settings: Arc::new(settings),
         stopping,
     };

@@ -26,15 +26,15 @@ const SCOPE_PREFIX: &str = "https://communication.azure.com/clients/";
 
 pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
-    let (head, content) = request.into_parts();
-    let content = body::read(&head.headers, content, context.deadline).await?;
+    let (head, body) = request.into_parts();
+    let body = body::read(&head.headers, body, context.deadline, &api.readers).await?;
     if head.headers.contains_key(AUTHORIZATION) {
         return Err(ApiError::InvalidRequest(
             "Send the token as subject_token or in the Authorization header, not both ways.",
         ));
     }
-    let asked = ExchangeRequest::read(&content, &api.settings.target)?;
-    drop(content);
+    let asked = ExchangeRequest::read(&body, &api.settings.target)?;
+    drop(body);
     let issued = api.issue(&context, asked.subject_token, asked.scope).await?;
     let now = api.pipeline.clock.now();
     let mut response = Json(ExchangeAnswer::of(&issued, now)).into_response();

@@ -111,7 +111,8 @@ pub(super) fn check(
     let issuer = claims.iss.ok_or(Rejection::MissingClaim("iss"))?;
     let audiences = claims.aud.ok_or(Rejection::MissingClaim("aud"))?;
     let expires_on = claims.exp.ok_or(Rejection::MissingClaim("exp"))?;
-    if !issuers.iter().any(|accepted| **accepted == *issuer) {
+    // A tenant's id may be in either letter case; everything else of an issuer is lower-case at Entra.
+    if !issuers.iter().any(|accepted| accepted.eq_ignore_ascii_case(&issuer)) {
         return Err(Rejection::InvalidIssuer {
             tenant,
             issuer: Untrusted::new(&issuer),

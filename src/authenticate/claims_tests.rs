@@ -53,6 +53,7 @@ fn what_is_accepted() {
         json!({"aud": "2A04943B-B6A7-4F65-8786-2BB6131B59F6"}),
         json!({"aud": ["2a04943b-b6a7-4f65-8786-2bb6131b59f6"]}),
         json!({"azp": APP.to_uppercase(), "appid": APP}),
+        json!({"iss": "https://LOGIN.example/1/V2.0"}),
         json!({"idtyp": "user"}),
         json!({"nbf": "(absent)", "iat": "(absent)"}),
         // Within the skew, at both ends.

@@ -138,7 +138,7 @@ impl Jwk {
         // A v2 key set names a v2 issuer on keys that sign v1 tokens too: any issuer of this tenant will do.
         let of_this_tenant = self.issuer.as_deref().is_none_or(|issuer| {
             let issuer = issuer.replace("{tenantid}", &tenant.to_string());
-            issuers.iter().any(|own| **own == *issuer)
+            issuers.iter().any(|own| own.eq_ignore_ascii_case(&issuer))
         });
         let modulus = URL_SAFE_NO_PAD.decode(&self.n).ok()?;
         let exponent = URL_SAFE_NO_PAD.decode(&self.e).ok()?;

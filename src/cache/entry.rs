@@ -125,7 +125,7 @@ mod tests {
     fn outcome(left: i64, token: i64, age: u64, change: impl FnOnce(&mut Life, &mut Ask)) -> Use {
         let mut life = Life {
             expires_on: at(left),
-            exchanged_at: MONOTONIC - Duration::from_secs(age),
+            exchanged_at: MONOTONIC.saturating_sub(Duration::from_secs(age)),
             refresh_ahead: Duration::from_secs(23 * 60),
             renewal_barred_until: None,
         };

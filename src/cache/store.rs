@@ -94,15 +94,15 @@ struct UntilEnd {
 }
 
 impl UntilEnd {
-    fn left<T>(&self, entry: &Entry<T>) -> Option<Duration> {
+    fn left<T>(&self, entry: &Entry<T>) -> Duration {
         let left = entry.life.expires_on.duration_since(self.clock.now());
-        Some(Duration::try_from(left).unwrap_or_default())
+        Duration::try_from(left).unwrap_or_default()
     }
 }
 
 impl<K, T> moka::Expiry<CacheKey<K>, Arc<Entry<T>>> for UntilEnd {
     fn expire_after_create(&self, _: &CacheKey<K>, entry: &Arc<Entry<T>>, _: Instant) -> Option<Duration> {
-        self.left(entry)
+        Some(self.left(entry))
     }
 
     fn expire_after_update(
@@ -112,6 +112,6 @@ impl<K, T> moka::Expiry<CacheKey<K>, Arc<Entry<T>>> for UntilEnd {
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        self.left(entry)
+        Some(self.left(entry))
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn is_for_pages(path: &str) -> bool {
 /// The controls' routes.
 pub(super) fn routes() -> Router<SharedWorld> {
     Router::new()
+        .without_v07_checks()
         .route("/_emulator/users", get(users))
         .route("/_emulator/users/{name}/token", post(token))
         .route("/_emulator/keys/rotate", post(rotate))
@@ -281,7 +282,10 @@ async fn optional_json<T: serde::de::DeserializeOwned + Default>(request: Reques
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(&body).map_err(|error| bad_request(error.to_string()))
+    // By way of a map: serde would take a list for a struct too.
+    serde_json::from_slice::<Map<String, Value>>(&body)
+        .and_then(|members| T::deserialize(Value::Object(members)))
+        .map_err(|error| bad_request(error.to_string()))
 }
 
 #[cfg(test)]

@@ -22,6 +22,10 @@ const MOST_OVERSIZE_BYTES: usize = 64 * 1024 * 1024;
 /// then not worked out at all. The members after them spoil a good answer, and may be combined.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that stand beside each other on the wire too"
+)]
 pub struct Fault {
     /// Only the next so many calls; then the fault clears itself. Without it, until cleared.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,8 +127,8 @@ impl Fault {
 
     /// The same fault with a `Retry-After`.
     #[must_use]
-    pub fn retry_after(mut self, value: impl ToString) -> Self {
-        self.retry_after = Some(value.to_string());
+    pub fn retry_after(mut self, value: impl Into<String>) -> Self {
+        self.retry_after = Some(value.into());
         self
     }
 

@@ -196,6 +196,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "what `send` gives")]
     fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Result<Response, SendError> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {

@@ -7,12 +7,12 @@ mod environment;
 mod export;
 mod filter;
 mod json;
+mod pretty;
 pub mod propagation;
 mod sampler;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,6 @@ use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
@@ -33,6 +31,7 @@ use self::environment::TraceSettings;
 use self::export::Tracing;
 use self::filter::LogFilter;
 use self::json::{JsonLayer, WholeSubscriber};
+use self::pretty::PrettyLine;
 use crate::clock::SharedClock;
 use crate::config::LogFormat;
 
@@ -128,7 +127,9 @@ where
     let logs = match options.log_format {
         LogFormat::Json => JsonLayer::new(writer, Arc::clone(&options.clock), Arc::clone(&whole)).boxed(),
         LogFormat::Pretty => tracing_subscriber::fmt::layer()
-            .with_timer(ClockTime(Arc::clone(&options.clock)))
+            .event_format(PrettyLine {
+                clock: Arc::clone(&options.clock),
+            })
             .with_ansi(std::io::stdout().is_terminal())
             .with_writer(writer)
             .boxed(),
@@ -169,14 +170,5 @@ impl TelemetryGuard {
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
         self.tracing.stop(DROP_LIMIT);
-    }
-}
-
-/// Times of log lines for people.
-struct ClockTime(SharedClock);
-
-impl FormatTime for ClockTime {
-    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        write!(writer, "{:.3}", self.0.now())
     }
 }

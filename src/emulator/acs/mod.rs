@@ -23,6 +23,9 @@ use jiff::tz::Offset;
 use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
+#[cfg(test)]
+pub(super) use self::signing::sign as sign_for_test;
+
 use self::assignments::Assignment;
 use super::journal::query_parameter;
 use super::jwt::{CryptoFailed, SigningKey};

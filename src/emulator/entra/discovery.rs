@@ -1,4 +1,4 @@
-//! The OpenID Connect discovery documents, v1 and v2, and the key sets they point to.
+//! The `OpenID` Connect discovery documents, v1 and v2, and the key sets they point to.
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};

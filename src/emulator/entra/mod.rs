@@ -18,6 +18,7 @@ use super::world::{SharedWorld, World};
 /// Entra's routes. The tenant is a GUID in any letter case or a domain.
 pub(super) fn routes() -> Router<SharedWorld> {
     Router::new()
+        .without_v07_checks()
         .route(
             "/{tenant}/v2.0/.well-known/openid-configuration",
             get(discovery::v2_document),

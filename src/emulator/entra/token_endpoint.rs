@@ -17,7 +17,7 @@ use crate::emulator::world::{SharedWorld, World};
 
 /// The scopes that admins have consented to for the client app. In the preview, Chat is not among them.
 const CONSENTED: [&str; 2] = ["VoIP", "VoIP.Join"];
-/// OpenID Connect's own scopes, which name no API.
+/// `OpenID` Connect's own scopes, which name no API.
 const OPENID_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
 /// The handler.
