@@ -6,4 +6,7 @@
 
 mod support;
 
+mod attacks;
+mod authenticate;
+mod authorize;
 mod forms;
