@@ -10,3 +10,4 @@ mod attacks;
 mod authenticate;
 mod authorize;
 mod forms;
+mod keys;

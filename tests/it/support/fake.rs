@@ -87,6 +87,11 @@ impl Reply {
         self
     }
 
+    /// The same answer with another status.
+    pub(crate) fn but_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
     /// The same answer, held back by a gate.
     pub(crate) fn behind(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.0.subscribe());
