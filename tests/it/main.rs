@@ -9,5 +9,7 @@ mod support;
 mod attacks;
 mod authenticate;
 mod authorize;
+mod cache;
+mod exchange;
 mod forms;
 mod keys;

@@ -1,10 +1,25 @@
 //! Requests and answers, in as few words as tables of cases need.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+/// Making one reads the system's certificates, which takes a while; it keeps no connection, as runtimes come and go.
+static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| client(|builder| builder));
+
+/// A client of one's own.
+#[expect(clippy::disallowed_methods, reason = "a test's own client; the one place")]
+pub(crate) fn client(change: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> reqwest::Client {
+    let builder = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(0);
+    change(builder).build().unwrap()
+}
 
 /// A complete answer.
 #[derive(Debug, Clone)]
@@ -114,12 +129,12 @@ impl Call {
         self.try_send().await.unwrap()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test's own client; the one place")]
     pub(crate) async fn try_send(self) -> Result<Answer, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+        self.send_with(&CLIENT).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test's own client; the one place")]
+    pub(crate) async fn send_with(self, client: &reqwest::Client) -> Result<Answer, reqwest::Error> {
         let request = client.request(self.method, self.url).headers(self.headers).body(self.body);
         let mut response = request.send().await?;
         Ok(Answer {
