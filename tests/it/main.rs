@@ -13,3 +13,5 @@ mod cache;
 mod exchange;
 mod forms;
 mod keys;
+mod limits;
+mod reload;
