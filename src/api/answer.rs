@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::ApiSettings;
 use super::context::RequestContext;
-use super::error::{ApiError, Challenge, Told};
+use super::error::ApiError;
+use super::told::{Challenge, Told};
 use crate::pipeline::{Issued, Stages};
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");

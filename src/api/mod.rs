@@ -9,6 +9,7 @@ pub mod error;
 pub mod layers;
 mod media;
 mod token_exchange;
+pub mod told;
 
 use std::sync::Arc;
 use std::time::Duration;

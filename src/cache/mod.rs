@@ -1,8 +1,9 @@
 //! Exchanged tokens, served again as long as that gives nobody more than an exchange would.
 //!
-//! `entry` is the rule, `store` keeps the entries, `flight` makes one upstream call per key however many wait;
-//! [`TokenCache::get`] puts them together. Nothing here knows Azure.
+//! `entry` is the rule, `contents` applies it to the entries that `store` keeps, `flight` makes one upstream call per
+//! key however many wait; [`TokenCache::get`] puts them together. Nothing here knows Azure.
 
+mod contents;
 pub mod entry;
 pub mod flight;
 mod store;
@@ -13,14 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use moka::ops::compute::Op;
 
-use self::entry::{Ask, Life, Use, decide, lives_as_long, worth_a_call};
+use self::contents::{Contents, Purpose};
+use self::entry::Use;
 use self::flight::{Flights, Lost, Seat};
+use self::store::Entry;
 pub use self::store::Weigh;
-use self::store::{Entry, Store};
 use crate::clock::SharedClock;
-use crate::config::{CacheConfig, RenewalConfig};
+use crate::config::CacheConfig;
 use crate::secret::TokenDigest;
 
 /// How often a caller looks again after an outcome that was not for him; then he makes his own exchange.
@@ -92,16 +93,6 @@ pub struct Answer<T> {
     pub outcome: Outcome,
 }
 
-/// Why a flight was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Miss,
-    Renewal,
-    // A renewal in the background.
-    Ahead,
-    Revalidation,
-}
-
 /// Whether anybody waits for an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
@@ -109,12 +100,6 @@ pub enum Waiting {
     Caller,
     /// Nobody: it renews ahead.
     Nobody,
-}
-
-impl Purpose {
-    fn renews(self) -> bool {
-        matches!(self, Self::Renewal | Self::Ahead)
-    }
 }
 
 type Flown<T, E> = Result<(Arc<T>, Fresh), E>;
@@ -129,14 +114,8 @@ enum Fresh {
 
 /// A cache of exchanged tokens with one flight per key.
 pub struct TokenCache<K, T, E> {
-    inner: Arc<Inner<K, T>>,
+    contents: Arc<Contents<K, T>>,
     flights: Flights<CacheKey<K>, TokenDigest, Flown<T, E>>,
-}
-
-struct Inner<K, T> {
-    store: Store<K, T>,
-    config: RenewalConfig,
-    clock: SharedClock,
 }
 
 impl<K, T, E> TokenCache<K, T, E>
@@ -149,11 +128,7 @@ where
     #[must_use]
     pub fn new(config: &CacheConfig, clock: SharedClock) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                store: Store::new(config, Arc::clone(&clock)),
-                config: config.renewal,
-                clock,
-            }),
+            contents: Arc::new(Contents::new(config, clock)),
             flights: Flights::default(),
         }
     }
@@ -167,7 +142,7 @@ where
         let key = CacheKey { shared: key, own: None };
         for _ in 0..ROUNDS {
             // An entry stands beside a purpose only if it may be served should the exchange fail.
-            let (purpose, entry) = match self.inner.look(&key, request).await {
+            let (purpose, entry) = match self.contents.look(&key, request).await {
                 Some((Use::Serve, entry)) => return Ok(hit(&entry)),
                 Some((Use::ServeAndRenew, entry)) => {
                     self.fly(&key, request, Purpose::Ahead, &exchange);
@@ -178,21 +153,26 @@ where
                 Some((Use::Revalidate, _)) => (Purpose::Revalidation, None),
                 Some((Use::Gone, _)) | None => (Purpose::Miss, None),
             };
-            match take(self.fly(&key, request, purpose, &exchange)).await {
+            let seat = self.fly(&key, request, purpose, &exchange);
+            let leads = seat.leads;
+            match take(seat).await {
                 Ok((answer, leader)) => {
-                    if leader == request.digest || self.inner.suits(&answer, request) {
+                    // A joined flight that found no call needed had another caller to think of.
+                    let confirmed = purpose != Purpose::Revalidation || answer.outcome != Outcome::Hit;
+                    let suits = leader == request.digest || self.contents.suits(&answer, request);
+                    if (leads || confirmed) && suits {
                         return Ok(later(answer, entry.as_deref()));
                     }
                     // It was for a token that ends otherwise: the next look sees what that means for this one.
                 }
                 Err((error, leader)) => {
-                    if let Some(entry) = entry.filter(|entry| self.inner.is_alive(entry)) {
+                    if let Some(entry) = entry.filter(|entry| self.contents.is_alive(entry)) {
                         return Ok(hit(&entry));
                     }
                     if error.is_definite_refusal() && leader != request.digest {
                         return self.own(key.shared, request, purpose, exchange).await;
                     }
-                    self.inner.heed(&key, purpose, &error).await;
+                    self.contents.heed(&key, purpose, &error).await;
                     return Err(error);
                 }
             }
@@ -211,7 +191,7 @@ where
             shared,
             own: Some(request.digest),
         };
-        let purpose = match self.inner.look(&key, request).await {
+        let purpose = match self.contents.look(&key, request).await {
             Some((Use::Serve | Use::ServeAndRenew | Use::RenewFirst, entry)) if purpose == Purpose::Miss => {
                 return Ok(hit(&entry));
             }
@@ -225,8 +205,8 @@ where
                     own: None,
                     ..key.clone()
                 };
-                self.inner.heed(&key, purpose, &error).await;
-                self.inner.heed(&shared, purpose, &error).await;
+                self.contents.heed(&key, purpose, &error).await;
+                self.contents.heed(&shared, purpose, &error).await;
                 Err(error)
             }
         }
@@ -249,160 +229,26 @@ where
             Waiting::Caller
         };
         self.flights.join(key.clone(), request.digest, || {
-            let (inner, key, request, exchange) = (Arc::clone(&self.inner), key.clone(), *request, exchange.clone());
+            let (contents, key, request, exchange) =
+                (Arc::clone(&self.contents), key.clone(), *request, exchange.clone());
             async move {
                 // A flight may have landed between this caller's look and his take-off.
-                if let Some((Use::Serve, entry)) = inner.look(&key, &request).await {
+                if let Some((Use::Serve, entry)) = contents.look(&key, &request).await {
                     return Ok((Arc::clone(&entry.token), Fresh::No));
                 }
                 match exchange(waiting).await {
                     Ok(token) => {
                         let token = Arc::new(token);
-                        inner.absorb(key, &request, purpose, &token).await;
+                        contents.absorb(key, &request, purpose, &token).await;
                         Ok((token, Fresh::Yes))
                     }
                     Err(error) => {
-                        inner.heed(&key, purpose, &error).await;
+                        contents.heed(&key, purpose, &error).await;
                         Err(error)
                     }
                 }
             }
         })
-    }
-}
-
-impl<K, T> Inner<K, T>
-where
-    K: Weigh + Clone + Eq + Hash + Send + Sync + 'static,
-    T: Token,
-{
-    async fn look(&self, key: &CacheKey<K>, request: &Request) -> Option<(Use, Arc<Entry<T>>)> {
-        let entry = self.store.get(key).await?;
-        let ask = Ask {
-            token_expires_on: request.token_expires_on,
-            max_age: request.max_age,
-            same_token: key.own.is_some(),
-        };
-        let used = decide(
-            &entry.life,
-            &ask,
-            self.clock.now(),
-            self.clock.monotonic(),
-            &self.config,
-        );
-        Some((used, entry))
-    }
-
-    fn is_alive(&self, entry: &Entry<T>) -> bool {
-        let left = entry.life.expires_on.duration_since(self.clock.now());
-        Duration::try_from(left).is_ok_and(|left| left >= self.config.expiry_margin)
-    }
-
-    /// Whether what another token brought may and should be served to this one.
-    fn suits(&self, answer: &Answer<T>, request: &Request) -> bool {
-        let end = answer.token.expires_on();
-        let left = Duration::try_from(end.duration_since(self.clock.now())).unwrap_or_default();
-        lives_as_long(request.token_expires_on, end, &self.config)
-            && (left >= self.config.min_remaining || !worth_a_call(request.token_expires_on, end, &self.config))
-    }
-
-    /// Takes in what an exchange brought. An entry is replaced only by one that ends later; one for which ACS
-    /// gave a token again has not grown old, though it ends no later.
-    async fn absorb(&self, key: CacheKey<K>, request: &Request, purpose: Purpose, token: &Arc<T>) {
-        let end = token.expires_on();
-        let now = self.clock.now();
-        let monotonic = self.clock.monotonic();
-        let left = Duration::try_from(end.duration_since(now)).unwrap_or_default();
-        let fresh = |barred| {
-            Arc::new(Entry {
-                token: Arc::clone(token),
-                life: Life {
-                    expires_on: end,
-                    exchanged_at: monotonic,
-                    refresh_ahead: self.draw_refresh_ahead(),
-                    renewal_barred_until: barred,
-                },
-            })
-        };
-        let barred = Some(monotonic + self.config.renewal_backoff);
-        let for_others = lives_as_long(request.token_expires_on, end, &self.config);
-        let of_shared_flight = key.own.is_none();
-        let mut placed = false;
-        if for_others {
-            let shared = CacheKey {
-                own: None,
-                ..key.clone()
-            };
-            placed = self
-                .store
-                .change(shared, |old| match old.filter(|old| old.life.expires_on > now) {
-                    Some(old) if old.life.expires_on >= end => {
-                        if of_shared_flight {
-                            let bar = if purpose.renews() {
-                                barred
-                            } else {
-                                old.life.renewal_barred_until
-                            };
-                            Op::Put(Arc::new(Entry {
-                                token: Arc::clone(&old.token),
-                                life: Life {
-                                    exchanged_at: monotonic,
-                                    renewal_barred_until: bar,
-                                    ..old.life
-                                },
-                            }))
-                        } else {
-                            Op::Nop
-                        }
-                    }
-                    _ if left < self.config.expiry_margin => Op::Nop,
-                    Some(old) => {
-                        let gainless = purpose.renews() && !worth_a_call(end, old.life.expires_on, &self.config);
-                        Op::Put(fresh(barred.filter(|_| gainless)))
-                    }
-                    None => Op::Put(fresh(None)),
-                })
-                .await;
-        }
-        if !placed && left >= self.config.expiry_margin {
-            let own = CacheKey {
-                own: Some(request.digest),
-                ..key
-            };
-            self.store.change(own, |_| Op::Put(fresh(None))).await;
-        }
-    }
-
-    /// What a failed exchange means for the entry that it was to renew or to confirm.
-    async fn heed(&self, key: &CacheKey<K>, purpose: Purpose, error: &impl Failure) {
-        match purpose {
-            Purpose::Renewal | Purpose::Ahead => {
-                let until = self.clock.monotonic() + self.config.renewal_backoff;
-                self.store
-                    .change(key.clone(), |old| match old {
-                        Some(old) => Op::Put(Arc::new(Entry {
-                            token: Arc::clone(&old.token),
-                            life: Life {
-                                renewal_barred_until: Some(until),
-                                ..old.life
-                            },
-                        })),
-                        None => Op::Nop,
-                    })
-                    .await;
-            }
-            Purpose::Revalidation if error.forbids() => {
-                self.store.change(key.clone(), |_| Op::Remove).await;
-            }
-            Purpose::Revalidation | Purpose::Miss => {}
-        }
-    }
-
-    fn draw_refresh_ahead(&self) -> Duration {
-        if self.config.refresh_ahead.is_zero() {
-            return Duration::ZERO;
-        }
-        self.config.refresh_ahead + self.config.refresh_jitter.mul_f64(fastrand::f64())
     }
 }
 

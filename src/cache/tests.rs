@@ -5,8 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+use moka::ops::compute::Op;
+
+use super::entry::Life;
+use super::store::Store;
 use super::*;
 use crate::clock::{Clock as _, ManualClock};
+use crate::config::RenewalConfig;
 use crate::secret::BearerToken;
 
 const MINUTE: u64 = 60;

@@ -81,9 +81,7 @@ impl Stack {
         let folder = tempfile::Builder::new().prefix("acs-token-broker-dev-").tempdir()?;
         let certificate = arguments.tls.then(|| DevCertificate::make(folder.path())).transpose()?;
         let tls = match &certificate {
-            Some(files) => {
-                Some(ReloadingCertificate::load(&files.certificate_file, &files.private_key_file)?.server_config())
-            }
+            Some(files) => Some(ReloadingCertificate::load(&files.certificate, &files.private_key)?.server_config()),
             None => None,
         };
         let emulator_runtime = tokio::runtime::Builder::new_multi_thread()
@@ -128,7 +126,7 @@ impl Stack {
             (Some(files), Some(emulator)) => (
                 format!("https://localhost:{}", public.port()),
                 emulator,
-                format!(" --cacert {}", files.ca_file.display()),
+                format!(" --cacert {}", files.ca.display()),
             ),
             _ => (format!("http://{public}"), self.emulator.origin(), String::new()),
         };
@@ -146,7 +144,7 @@ impl Stack {
             self.shown("assignments.toml")
         );
         if let Some(files) = &self.certificate {
-            let _ = writeln!(text, "CA file      {}", files.ca_file.display());
+            let _ = writeln!(text, "CA file      {}", files.ca.display());
         }
         let _ = writeln!(text, "\nTry it:");
         let _ = writeln!(text, "  # adele of Fabrikam, covered by her group, signs in ...");
@@ -188,21 +186,18 @@ fn configuration(emulator: &Emulator, certificate: Option<&DevCertificate>) -> S
     let tls = certificate.map_or_else(String::new, |files| {
         format!(
             "tls = {{ certificate_file = {}, private_key_file = {} }}\n",
-            quoted(&files.certificate_file),
-            quoted(&files.private_key_file)
+            quoted(&files.certificate),
+            quoted(&files.private_key)
         )
     });
-    let tenants: String = emulator
-        .scenario()
-        .tenants
-        .iter()
-        .map(|tenant| {
-            format!(
-                "[[entra.tenants]]\nid = \"{}\"\nname = \"{}\"\n",
-                tenant.id, tenant.name
-            )
-        })
-        .collect();
+    let mut tenants = String::new();
+    for tenant in &emulator.scenario().tenants {
+        let _ = write!(
+            tenants,
+            "[[entra.tenants]]\nid = \"{}\"\nname = \"{}\"\n",
+            tenant.id, tenant.name
+        );
+    }
     format!(
         "[server]\ndiagnostic_headers = true\n{tls}\
          [server.cors]\nallowed_origins = [\"http://localhost:3000\", \"http://localhost:5173\"]\n\

@@ -1,0 +1,234 @@
+//! What callers are told: status, code, words and headers of every refusal of the stages.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::authenticate::Rejection;
+use crate::authorize::Denied;
+use crate::exchange::ExchangeError;
+
+/// What the caller is told of an [`ApiError`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// HTTP status of the Azure form.
+    pub status: StatusCode,
+    /// `error.code` and `x-ms-error-code`.
+    pub code: &'static str,
+    /// `error.innererror.code`
+    pub inner: Option<&'static str>,
+    /// `error.message`: what to do next.
+    pub message: &'static str,
+    /// `error.target`
+    pub target: Option<&'static str>,
+    /// `Retry-After`
+    pub retry_after: Option<Duration>,
+    /// What `WWW-Authenticate` says (RFC 6750 section 3).
+    pub challenge: Option<Challenge>,
+    /// `error` of the RFC 6749 form.
+    pub oauth: &'static str,
+}
+
+/// `WWW-Authenticate: Bearer …`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// No credentials came, so no error is told (RFC 6750 section 3.1).
+    NoToken,
+    /// `error="invalid_token"`
+    InvalidToken,
+    /// `error="insufficient_scope"`
+    InsufficientScope,
+}
+
+/// What is waited for is refreshed within seconds.
+const SOON: Duration = Duration::from_secs(5);
+pub(super) const AT_ONCE: Duration = Duration::from_secs(1);
+
+impl Told {
+    pub(super) const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
+        Self {
+            status,
+            code,
+            inner: None,
+            message,
+            target: None,
+            retry_after: None,
+            challenge: None,
+            oauth: "invalid_request",
+        }
+    }
+
+    pub(super) const fn invalid_token(inner: &'static str, message: &'static str) -> Self {
+        Self {
+            inner: Some(inner),
+            challenge: Some(Challenge::InvalidToken),
+            ..Self::new(StatusCode::UNAUTHORIZED, "InvalidToken", message)
+        }
+    }
+
+    pub(super) const fn unavailable(code: &'static str, retry_after: Duration, message: &'static str) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            oauth: "temporarily_unavailable",
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+        }
+    }
+
+    pub(super) const fn upstream(status: StatusCode, code: &'static str, message: &'static str) -> Self {
+        Self {
+            oauth: "server_error",
+            ..Self::new(status, code, message)
+        }
+    }
+
+    /// Whether the fault is the broker's or an upstream's, not the caller's.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.status.is_server_error()
+    }
+
+    /// The status of the RFC 6749 form: refusals are 400 (RFC 6749 section 5.2, RFC 8693 section 2.2.2), the rest
+    /// keeps its own.
+    #[must_use]
+    pub fn oauth_status(&self) -> StatusCode {
+        match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => StatusCode::BAD_REQUEST,
+            status => status,
+        }
+    }
+}
+
+pub(super) fn internal() -> Told {
+    Told::upstream(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "InternalError",
+        "Something failed here. Try again, and report the x-ms-request-id if it stays.",
+    )
+}
+
+pub(super) fn upstream_timeout() -> Told {
+    Told {
+        oauth: "temporarily_unavailable",
+        ..Told::upstream(
+            StatusCode::GATEWAY_TIMEOUT,
+            "UpstreamTimeout",
+            "Azure did not answer in time. Try again.",
+        )
+    }
+}
+
+pub(super) fn rejected(rejection: &Rejection) -> Told {
+    match rejection {
+        Rejection::Malformed(_) => {
+            Told::invalid_token("Malformed", "The token is not a well-formed Entra access token.")
+        }
+        Rejection::UnsupportedAlgorithm(_) => {
+            Told::invalid_token("UnsupportedAlgorithm", "The token must be signed with RS256.")
+        }
+        Rejection::UnknownTenant(_) => Told::invalid_token(
+            "UnknownTenant",
+            "Users of this tenant are not served here. Ask the operator to list the tenant.",
+        ),
+        Rejection::KeysUnavailable(_) => Told::unavailable(
+            "KeysUnavailable",
+            SOON,
+            "The tenant's signing keys cannot be had right now. Try again after Retry-After.",
+        ),
+        Rejection::NoKeyId | Rejection::UnknownKey { .. } => Told::invalid_token(
+            "UnknownKey",
+            "The token was signed with a key that its tenant does not publish. Get a new token.",
+        ),
+        Rejection::InvalidSignature { .. } => {
+            Told::invalid_token("InvalidSignature", "The token's signature is not valid.")
+        }
+        Rejection::MissingClaim(_) => Told::invalid_token(
+            "MissingClaim",
+            "The token lacks a claim that every Entra user token has.",
+        ),
+        Rejection::InvalidIssuer { .. } => {
+            Told::invalid_token("InvalidIssuer", "The token's issuer is not its tenant's.")
+        }
+        Rejection::InvalidAudience(_) => Told::invalid_token(
+            "InvalidAudience",
+            "The token is for another API. Ask Entra for a token with the scopes that this broker requires.",
+        ),
+        Rejection::Expired { .. } => Told::invalid_token("Expired", "The token has expired. Get a new one."),
+        Rejection::NotYetValid { .. } => {
+            Told::invalid_token("NotYetValid", "The token is not valid yet. Check the clocks.")
+        }
+        Rejection::NotDelegated(_) => Told::invalid_token(
+            "NotDelegated",
+            "The token is not a user's. Sign a user in and send the access token, not an ID token or an app-only one.",
+        ),
+        Rejection::InsufficientScope(_) => Told {
+            challenge: Some(Challenge::InsufficientScope),
+            ..Told::new(
+                StatusCode::FORBIDDEN,
+                "InsufficientScope",
+                "The token has none of the required scopes. Ask Entra for one of those in WWW-Authenticate.",
+            )
+        },
+    }
+}
+
+pub(super) fn denied(denied: Denied) -> Told {
+    let not_assigned = |inner, message| Told {
+        inner: Some(inner),
+        ..Told::new(StatusCode::FORBIDDEN, "NotAssigned", message)
+    };
+    match denied {
+        Denied::NotLoaded => Told::unavailable(
+            "AssignmentsUnavailable",
+            SOON,
+            "The assignments are not loaded yet. Try again after Retry-After.",
+        ),
+        Denied::NoAssignment => not_assigned(
+            "NoAssignment",
+            "No assignment covers this user with this client app. Ask the operator for one.",
+        ),
+        Denied::GroupsUnknown => not_assigned(
+            "GroupsUnknown",
+            "Only a group's assignment could cover this user, and the token does not tell groups. Ask the operator.",
+        ),
+    }
+}
+
+pub(super) fn exchange(error: &ExchangeError) -> Told {
+    match error {
+        ExchangeError::Rejected(_) => Told::invalid_token(
+            "RejectedUpstream",
+            "Azure Communication Services rejected the token. Get a new one.",
+        ),
+        ExchangeError::TokenOver => Told::invalid_token("Expired", "The token has expired. Get a new one."),
+        ExchangeError::Forbidden(_) => Told::new(
+            StatusCode::FORBIDDEN,
+            "ExchangeForbidden",
+            "Azure Communication Services refused this user with this client app. Ask the operator to assign him there.",
+        ),
+        ExchangeError::Limited { retry_after } => Told {
+            inner: Some("UpstreamLimit"),
+            retry_after: Some(*retry_after),
+            oauth: "temporarily_unavailable",
+            ..Told::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "TooManyRequests",
+                "Azure Communication Services limits this resource. Try again after Retry-After.",
+            )
+        },
+        ExchangeError::Unavailable { retry_after, .. } => Told::unavailable(
+            "UpstreamUnavailable",
+            *retry_after,
+            "Azure Communication Services is not available. Try again after Retry-After.",
+        ),
+        ExchangeError::Timeout => upstream_timeout(),
+        ExchangeError::UnexpectedStatus { .. }
+        | ExchangeError::NotAGrant(_)
+        | ExchangeError::PastExpiry
+        | ExchangeError::TooLarge(_) => Told::upstream(
+            StatusCode::BAD_GATEWAY,
+            "UpstreamInvalidResponse",
+            "Azure Communication Services gave an answer that makes no sense. Report the x-ms-request-id.",
+        ),
+        ExchangeError::Lost(_) => internal(),
+    }
+}
