@@ -35,7 +35,10 @@ async fn what_is_in_flight_is_finished() {
         assert_eq!(new.told(), "401 AuthenticationRequired", "{signal}");
         // Then nobody new is accepted, while the probes go on.
         eventually("no new connections", async || {
-            Call::new("POST", format!("{}/token", served.public)).try_send().await.is_err()
+            Call::new("POST", format!("{}/token", served.public))
+                .try_send()
+                .await
+                .is_err()
         })
         .await;
         assert_eq!(served.readiness().await, Some(503), "{signal}");

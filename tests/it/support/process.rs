@@ -139,7 +139,9 @@ impl Served {
     /// Starts a broker that exchanges at `endpoint`, by default the emulator's, and awaits that it is ready.
     pub(crate) async fn start(endpoint: Option<&str>, environment: &[(&str, &str)]) -> Self {
         let clock: SharedClock = SystemClock::shared();
-        let emulator = Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock).await.unwrap();
+        let emulator = Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock)
+            .await
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = write_configuration(folder.path(), &emulator, endpoint);
         let process = Process::start(&["serve", "--config", &file], environment);

@@ -107,7 +107,9 @@ impl Stack {
 
     /// `GET` on the management listener.
     pub(crate) async fn probe(&self, path: &str) -> Answer {
-        Call::new("GET", format!("http://{}{path}", self.management)).send().await
+        Call::new("GET", format!("http://{}{path}", self.management))
+            .send()
+            .await
     }
 
     /// How many exchanges ACS has been asked for.
@@ -162,7 +164,8 @@ impl Builder {
     /// Sets one setting, as an environment variable would.
     pub(crate) fn set(mut self, key: &str, value: impl ToString) -> Self {
         let name = key.to_uppercase().replace('.', "__");
-        self.overrides.push((format!("ACS_TOKEN_BROKER__{name}"), value.to_string()));
+        self.overrides
+            .push((format!("ACS_TOKEN_BROKER__{name}"), value.to_string()));
         self
     }
 
@@ -304,7 +307,9 @@ impl User<'_> {
 
 /// A form body.
 pub(crate) fn form(parameters: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(parameters)
+        .finish()
 }
 
 /// An assignments file in TOML.
