@@ -24,6 +24,8 @@ pub const MAX_HEADER_BYTES: usize = 32 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
+/// What a method that is none of RFC 9110's or RFC 5789's is called in telemetry.
+const OTHER_METHOD: &str = "_OTHER";
 /// What an OPTIONS request that is no preflight is called on its way through the CORS layer.
 const PLAIN_OPTIONS: &str = "OPTIONS-NO-PREFLIGHT";
 
@@ -132,7 +134,9 @@ fn access_line(
 /// any other is whatever a caller makes up.
 fn server_span(request: &Request, head: &Head, context: &RequestContext) -> Span {
     let Head { method, route } = *head;
-    let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
+    // An unknown method is called HTTP in a span's name (semantic conventions for HTTP spans).
+    let verb = if method == OTHER_METHOD { "HTTP" } else { method };
+    let name = route.map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}"));
     let scheme = request.extensions().get::<Scheme>().map(|scheme| scheme.as_str());
     let span = tracing::info_span!(
         "http_server",
@@ -179,7 +183,7 @@ fn known_method(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         Method::TRACE => "TRACE",
         Method::PATCH => "PATCH",
-        _ => "_OTHER",
+        _ => OTHER_METHOD,
     }
 }
 

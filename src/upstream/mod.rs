@@ -77,16 +77,7 @@ impl Response {
 impl Upstream {
     /// A client for `config`; `connect_timeout` bounds DNS, TCP and TLS together.
     pub fn new(config: &UpstreamConfig, connect_timeout: Duration) -> Result<Self, UpstreamSetupError> {
-        // Redirects are answers here, never instructions; nothing is retried behind our back.
-        #[expect(clippy::disallowed_methods, reason = "this is the permitted place")]
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(connect_timeout)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .user_agent(concat!("acs-token-broker/", env!("CARGO_PKG_VERSION")));
+        let mut builder = builder(connect_timeout);
         if let Some(file) = &config.ca_file {
             let pem = std::fs::read(file).map_err(UpstreamSetupError::CaFile)?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(UpstreamSetupError::Client)?;
@@ -95,9 +86,18 @@ impl Upstream {
         for proxy in proxies(config) {
             builder = builder.proxy(proxy);
         }
+        Self::build(builder, config.max_response_bytes)
+    }
+
+    /// A client for plain http alone, which needs no trust anchors: an image FROM scratch has none.
+    pub fn plain(timeout: Duration, max_response_bytes: u64) -> Result<Self, UpstreamSetupError> {
+        Self::build(builder(timeout).tls_certs_only([]), max_response_bytes)
+    }
+
+    fn build(builder: reqwest::ClientBuilder, max_response_bytes: u64) -> Result<Self, UpstreamSetupError> {
         Ok(Self {
             http: builder.build().map_err(UpstreamSetupError::Client)?,
-            max_response_bytes: usize::try_from(config.max_response_bytes).unwrap_or(usize::MAX),
+            max_response_bytes: usize::try_from(max_response_bytes).unwrap_or(usize::MAX),
         })
     }
 
@@ -153,6 +153,19 @@ impl Upstream {
             body: body.freeze(),
         })
     }
+}
+
+/// What holds for every call. Redirects are answers here, never instructions; nothing is retried behind our back.
+#[expect(clippy::disallowed_methods, reason = "this is the permitted place")]
+fn builder(connect_timeout: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(connect_timeout)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .user_agent(concat!("acs-token-broker/", env!("CARGO_PKG_VERSION")))
 }
 
 /// Client span after the OpenTelemetry HTTP semantic conventions. Our own URLs carry no query but `api-version`,

@@ -15,6 +15,7 @@ use crate::{ConfigArgument, Exit, complain, say};
 
 /// A probe that takes longer is a failed one.
 const TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_RESPONSE_BYTES: u64 = 64 * 1024;
 
 #[derive(Args)]
 pub(crate) struct HealthcheckArguments {
@@ -63,16 +64,23 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-fn ask(url: &Url) -> anyhow::Result<()> {
-    let config = UpstreamConfig {
+/// Through no proxy: a replica is asked where it is.
+fn direct() -> UpstreamConfig {
+    UpstreamConfig {
         ca_file: None,
         proxy: None,
         environment_proxy: None,
-        max_response_bytes: 64 * 1024,
-    };
+        max_response_bytes: MAX_RESPONSE_BYTES,
+    }
+}
+
+fn ask(url: &Url) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let response = runtime.block_on(async {
-        let upstream = Upstream::new(&config, TIMEOUT)?;
+        let upstream = match url.scheme() {
+            "http" => Upstream::plain(TIMEOUT, MAX_RESPONSE_BYTES)?,
+            _ => Upstream::new(&direct(), TIMEOUT)?,
+        };
         let request = upstream.request(http::Method::GET, url.clone());
         anyhow::Ok(upstream.send(request, Instant::now() + TIMEOUT).await?)
     })?;

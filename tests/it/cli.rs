@@ -1,0 +1,210 @@
+//! The command line: exit codes, what is said, and `dev` as a newcomer meets it.
+
+use acs_token_broker::clock::{SharedClock, SystemClock};
+use acs_token_broker::emulator::{Emulator, Scenario};
+use serde_json::Value;
+
+use crate::support::eventually;
+use crate::support::http::{Call, client};
+use crate::support::process::{Process, Served, write_configuration};
+
+async fn emulator() -> Emulator {
+    let clock: SharedClock = SystemClock::shared();
+    Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock).await.unwrap()
+}
+
+#[tokio::test]
+async fn usage() {
+    for (arguments, code) in [
+        (&["--help"][..], 0),
+        (&["--version"], 0),
+        (&["help"], 0),
+        (&["check-config", "--help"], 0),
+        (&["no-such-command"], 2),
+        (&["--no-such-option"], 2),
+        (&["serve", "--config"], 2),
+        (&["healthcheck", "--url", "not a url"], 2),
+        (&["dev", "--listen", "nowhere"], 2),
+        (&["dev", "--emulator-listen", "0.0.0.0:0"], 2),
+        (&["serve", "--config", "/no/such/file.toml"], 2),
+        (&["check-config", "--config", "/no/such/file.toml"], 2),
+        // No file, and an environment that does not do.
+        (&[], 2),
+        (&["serve"], 2),
+        (&["check-config"], 2),
+    ] {
+        let ended = Process::run(arguments, &[]).await;
+        assert_eq!(ended.code, Some(code), "{arguments:?} {ended:?}");
+        let said = if code == 0 { &ended.stdout } else { &ended.stderr };
+        assert!(!said.is_empty(), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn check_config_tells_every_problem_by_key() {
+    let emulator = emulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_configuration(folder.path(), &emulator, None);
+    let good = Process::run(&["check-config", "--config", &file], &[]).await;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    // The variable names the file as well as the argument does.
+    let named = Process::run(&["check-config"], &[("ACS_TOKEN_BROKER_CONFIG", &file)]).await;
+    assert_eq!(named.code, Some(0), "{named:?}");
+    let bad = std::fs::read_to_string(&file).unwrap()
+        + "unknown_groups = \"maybe\"\nfiel = \"x\"\n[cache]\nexpiry_margin = \"0s\"\nmin_remaining = \"soon\"\n\
+           [telemtry]\nlog_level = \"info\"\n";
+    std::fs::write(&file, bad).unwrap();
+    let environment = [
+        ("ACS_TOKEN_BROKER__SERVER__MAX_IN_FLIHGT", "5"),
+        ("ACS_TOKEN_BROKER__EXCHANGE__ENDPOINT", "http://contoso.communication.azure.com"),
+    ];
+    for command in ["check-config", "serve"] {
+        let ended = Process::run(&[command, "--config", &file], &environment).await;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        for key in [
+            "assignments.unknown_groups",
+            "assignments.fiel",
+            "cache.expiry_margin",
+            "cache.min_remaining",
+            "telemtry",
+            "ACS_TOKEN_BROKER__SERVER__MAX_IN_FLIHGT",
+            "exchange.endpoint",
+        ] {
+            assert!(ended.stderr.contains(key), "{command} {key}: {}", ended.stderr);
+        }
+    }
+    let insecure = [environment[1], ("ACS_TOKEN_BROKER__ALLOW_INSECURE_UPSTREAMS", "true")];
+    let file = write_configuration(folder.path(), &emulator, None);
+    let allowed = Process::run(&["check-config", "--config", &file], &insecure).await;
+    assert_eq!(allowed.code, Some(0), "{allowed:?}");
+}
+
+#[tokio::test]
+async fn check_config_warns() {
+    let emulator = emulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_configuration(folder.path(), &emulator, None);
+    std::fs::write(folder.path().join("assignments.toml"), "assignments = []\n").unwrap();
+    let environment = [("ACS_TOKEN_BROKER__SERVER__CORS__ALLOWED_ORIGINS", "http://app.contoso.com")];
+    let ended = Process::run(&["check-config", "--config", &file], &environment).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("there are no assignments"), "{ended:?}");
+    assert!(ended.stderr.contains("http://app.contoso.com"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_environment_alone_will_do() {
+    let emulator = emulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    write_configuration(folder.path(), &emulator, None);
+    let assignments = folder.path().join("assignments.toml");
+    let origin = emulator.origin();
+    let tenants: Vec<String> = emulator.scenario().tenants.iter().map(|tenant| format!("{{id = \"{}\"}}", tenant.id)).collect();
+    let tenants = format!("[{}]", tenants.join(", "));
+    let process = Process::start(
+        &[],
+        &[
+            ("ACS_TOKEN_BROKER__SERVER__LISTEN", "127.0.0.1:0"),
+            ("ACS_TOKEN_BROKER__MANAGEMENT__LISTEN", "127.0.0.1:0"),
+            ("ACS_TOKEN_BROKER__ENTRA__AUTHORITY", &origin),
+            ("ACS_TOKEN_BROKER__ENTRA__TENANTS", &tenants),
+            ("ACS_TOKEN_BROKER__EXCHANGE__ENDPOINT", &origin),
+            ("ACS_TOKEN_BROKER__ASSIGNMENTS__FILE", assignments.to_str().unwrap()),
+        ],
+    );
+    let public = process
+        .line("the address is told", |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            line["public"].as_str().map(|address| format!("http://{address}/token"))
+        })
+        .await;
+    let token = emulator.issue_token("alex", &acs_token_broker::emulator::TokenRequest::default()).unwrap();
+    eventually("it serves", async || Call::new("POST", public.clone()).bearer(&token).send().await.status == 200).await;
+    let answer = Call::new("POST", public.clone()).bearer(&token).send().await;
+    assert_eq!(answer.header("x-cache"), None, "diagnostic headers are off by default");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_a_failure() {
+    let emulator = emulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_configuration(folder.path(), &emulator, None);
+    let taken = emulator.address().to_string();
+    for key in ["SERVER", "MANAGEMENT"] {
+        let environment = [(format!("ACS_TOKEN_BROKER__{key}__LISTEN"), taken.clone())];
+        let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let ended = Process::run(&["serve", "--config", &file], &environment).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("{}.listen", key.to_lowercase())), "{ended:?}");
+        assert!(ended.stderr.contains(&taken), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn healthcheck_asks_readyz() {
+    let served = Served::start(None, &[]).await;
+    let ready = format!("{}/readyz", served.management);
+    let ended = Process::run(&["healthcheck", "--url", &ready], &[]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    // By the configuration: there management.listen has the real port.
+    let file = served.folder.path().join("broker.toml");
+    let file = file.to_str().unwrap();
+    let listen = served.management.trim_start_matches("http://");
+    let environment = [("ACS_TOKEN_BROKER__MANAGEMENT__LISTEN", listen)];
+    let ended = Process::run(&["healthcheck", "--config", file], &environment).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let elsewhere = format!("{}/nowhere", served.management);
+    let ended = Process::run(&["healthcheck", "--url", &elsewhere], &[]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    served.process.signal("TERM");
+    served.process.end().await;
+    let ended = Process::run(&["healthcheck", "--url", &ready], &[]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+}
+
+#[tokio::test]
+async fn dev_prints_where_it_is_and_works() {
+    for tls in [false, true] {
+        let any = "127.0.0.1:0";
+        let mut arguments = vec!["dev", "--listen", any, "--management-listen", any, "--emulator-listen", any];
+        if tls {
+            arguments.push("--tls");
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        let process = Process::start(&arguments, &[("TMPDIR", temporary.path().to_str().unwrap())]);
+        let told = async |name: &'static str| {
+            process
+                .line(name, |line| line.strip_prefix(name)?.split_whitespace().next().map(str::to_owned))
+                .await
+        };
+        let (broker, management, emulator) = (told("broker ").await, told("management ").await, told("emulator ").await);
+        let client = if tls {
+            let pem = std::fs::read(told("CA file ").await).unwrap();
+            client(|builder| builder.tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()]))
+        } else {
+            client(|builder| builder)
+        };
+        assert_eq!((broker.starts_with("https:"), emulator.starts_with("https:")), (tls, tls));
+        let ready = async || {
+            let call = Call::new("GET", format!("{management}/readyz"));
+            call.send_with(&client).await.is_ok_and(|answer| answer.status == 200)
+        };
+        eventually("dev is ready", ready).await;
+        for (user, told) in [("adele", "200"), ("diego", "200"), ("megan", "403 ExchangeForbidden")] {
+            let url = format!("{emulator}/_emulator/users/{user}/token");
+            let token = Call::new("POST", url).send_with(&client).await.unwrap().json()["access_token"].clone();
+            let call = Call::new("POST", format!("{broker}/token")).bearer(token.as_str().unwrap());
+            let answer = call.clone().send_with(&client).await.unwrap();
+            assert_eq!(answer.told(), told, "{user} tls={tls}");
+            if told == "200" {
+                assert_eq!(answer.cache(), "miss", "diagnostic headers are on");
+                assert_eq!(call.send_with(&client).await.unwrap().cache(), "hit");
+            }
+        }
+        process.signal("TERM");
+        let ended = process.end().await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let left = std::fs::read_dir(temporary.path()).unwrap().count();
+        assert_eq!(left, 0, "nothing is left behind");
+    }
+}

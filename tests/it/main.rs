@@ -1,0 +1,19 @@
+//! End-to-end tests: the broker against the emulated Azure side, over real sockets; one file per promise.
+//!
+//! Everything listens on loopback and on ports that the system picks, so that all tests can run at once.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod support;
+
+mod attacks;
+mod authenticate;
+mod authorize;
+mod cache;
+mod cli;
+mod exchange;
+mod forms;
+mod keys;
+mod limits;
+mod reload;
+mod shutdown;

@@ -1,0 +1,88 @@
+//! Signals: told to the load balancer first, requests in flight finished, and a second one ends at once.
+
+use crate::support::eventually;
+use crate::support::fake::{Fake, Gate, Reply, grant};
+use crate::support::http::Call;
+use crate::support::process::Served;
+use crate::support::stack::ACS_PATH;
+
+/// A broker with a request under way that ACS does not answer until the gate is open.
+async fn held(environment: &[(&str, &str)]) -> (Served, Fake, Gate, tokio::task::JoinHandle<String>) {
+    let acs = Fake::start().await;
+    let served = Served::start(Some(&acs.origin()), environment).await;
+    let gate = Gate::closed();
+    let end = jiff::Timestamp::from_second(4_000_000_000).unwrap();
+    acs.on(ACS_PATH, Reply::json(&grant("in-flight", end)).behind(&gate));
+    let call = served.call("/token").bearer(&served.token("alex"));
+    let request = tokio::spawn(async move {
+        match call.try_send().await {
+            Ok(answer) => answer.told(),
+            Err(_) => "cut".to_owned(),
+        }
+    });
+    eventually("the request is under way", async || acs.count(ACS_PATH) == 1).await;
+    (served, acs, gate, request)
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_finished() {
+    for signal in ["TERM", "INT"] {
+        let (mut served, _acs, gate, request) = held(&[("ACS_TOKEN_BROKER__SERVER__DRAIN_DELAY", "1s")]).await;
+        served.process.signal(signal);
+        eventually("not ready any more", async || served.readiness().await == Some(503)).await;
+        // During the delay everybody is still served: load balancers have not noticed yet.
+        let new = Call::new("POST", format!("{}/token", served.public)).send().await;
+        assert_eq!(new.told(), "401 AuthenticationRequired", "{signal}");
+        // Then nobody new is accepted, while the probes go on.
+        eventually("no new connections", async || {
+            Call::new("POST", format!("{}/token", served.public)).try_send().await.is_err()
+        })
+        .await;
+        assert_eq!(served.readiness().await, Some(503), "{signal}");
+        assert!(!served.process.has_ended());
+        gate.open();
+        assert_eq!(request.await.unwrap(), "200", "{signal}");
+        let ended = served.process.end().await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let (served, _acs, _gate, request) = held(&[
+        ("ACS_TOKEN_BROKER__SERVER__DRAIN_TIMEOUT", "10m"),
+        ("ACS_TOKEN_BROKER__SERVER__REQUEST_TIMEOUT", "10m"),
+        ("ACS_TOKEN_BROKER__EXCHANGE__TIMEOUT", "10m"),
+    ])
+    .await;
+    served.process.signal("TERM");
+    eventually("not ready any more", async || served.readiness().await == Some(503)).await;
+    served.process.signal("INT");
+    let ended = served.process.end().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(request.await.unwrap(), "cut");
+}
+
+#[tokio::test]
+async fn a_drain_has_an_end() {
+    let (served, _acs, _gate, request) = held(&[
+        ("ACS_TOKEN_BROKER__SERVER__DRAIN_TIMEOUT", "300ms"),
+        ("ACS_TOKEN_BROKER__SERVER__REQUEST_TIMEOUT", "10m"),
+        ("ACS_TOKEN_BROKER__EXCHANGE__TIMEOUT", "10m"),
+    ])
+    .await;
+    served.process.signal("TERM");
+    let ended = served.process.end().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(request.await.unwrap(), "cut");
+}
+
+#[tokio::test]
+async fn an_idle_broker_ends_promptly() {
+    let served = Served::start(None, &[]).await;
+    let token = served.token("alex");
+    assert_eq!(served.post_token(&token).await.told(), "200");
+    served.process.signal("TERM");
+    let ended = served.process.end().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}

@@ -1,0 +1,193 @@
+//! The built binary as a process: what only a process has are output, signals and an exit code.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use acs_token_broker::clock::{SharedClock, SystemClock};
+use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
+use acs_token_broker::emulator::{Emulator, Scenario, TokenRequest};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::eventually;
+use super::http::{Answer, Call};
+use super::stack::{assignments_toml, configuration};
+
+/// A running process; dropping it kills it.
+pub(crate) struct Process {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+}
+
+type Output = Arc<Mutex<Vec<u8>>>;
+
+/// A process that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Process {
+    /// Starts the binary with these arguments and no other environment variables than these.
+    pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_acs-token-broker"))
+            .args(arguments)
+            .env_clear()
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = collect(child.stdout.take().unwrap());
+        let stderr = collect(child.stderr.take().unwrap());
+        Self { child, stdout, stderr }
+    }
+
+    /// Runs the binary to its end.
+    pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+        Self::start(arguments, environment).end().await
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        text(&self.stdout)
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        text(&self.stderr)
+    }
+
+    /// The first complete line of standard output that `read` makes something of.
+    pub(crate) async fn line<T>(&self, what: &str, read: impl Fn(&str) -> Option<T>) -> T {
+        let mut found = None;
+        eventually(what, async || {
+            let text = self.stdout();
+            let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+            found = complete.lines().find_map(&read);
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+
+    /// Sends a signal: `TERM`, `INT`.
+    pub(crate) fn signal(&self, signal: &str) {
+        // The shell's own `kill`: small images have no program of that name.
+        let command = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Awaits the end.
+    pub(crate) async fn end(mut self) -> Ended {
+        eventually("the process has ended", async || self.has_ended()).await;
+        let code = self.child.wait().unwrap().code();
+        // The readers end with the pipes; theirs are the last references but ours.
+        eventually("all output is read", async || {
+            Arc::strong_count(&self.stdout) == 1 && Arc::strong_count(&self.stderr) == 1
+        })
+        .await;
+        Ended {
+            code,
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> Output {
+    let output = Output::default();
+    let sink = Arc::clone(&output);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+            sink.lock().unwrap().extend(&buffer[..read]);
+        }
+    });
+    output
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.lock().unwrap()).into_owned()
+}
+
+/// The broker as a process, with an emulator in the test and the system's clock for both.
+pub(crate) struct Served {
+    pub(crate) process: Process,
+    pub(crate) emulator: Emulator,
+    pub(crate) folder: TempDir,
+    pub(crate) public: String,
+    pub(crate) management: String,
+}
+
+impl Served {
+    /// Starts a broker that exchanges at `endpoint`, by default the emulator's, and awaits that it is ready.
+    pub(crate) async fn start(endpoint: Option<&str>, environment: &[(&str, &str)]) -> Self {
+        let clock: SharedClock = SystemClock::shared();
+        let emulator = Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = write_configuration(folder.path(), &emulator, endpoint);
+        let process = Process::start(&["serve", "--config", &file], environment);
+        let (public, management) = process
+            .line("the addresses are told", |line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                let address = |name: &str| Some(format!("http://{}", line[name].as_str()?));
+                Some((address("public")?, address("management")?))
+            })
+            .await;
+        let served = Self {
+            process,
+            emulator,
+            folder,
+            public,
+            management,
+        };
+        eventually("ready", async || served.readiness().await == Some(200)).await;
+        served
+    }
+
+    /// The status of /readyz; none if nobody listens.
+    pub(crate) async fn readiness(&self) -> Option<u16> {
+        let answer = Call::new("GET", format!("{}/readyz", self.management)).try_send().await;
+        answer.ok().map(|answer| answer.status)
+    }
+
+    pub(crate) fn token(&self, user: &str) -> String {
+        self.emulator.issue_token(user, &TokenRequest::default()).unwrap()
+    }
+
+    pub(crate) fn call(&self, path: &str) -> Call {
+        Call::new("POST", format!("{}{path}", self.public))
+    }
+
+    pub(crate) async fn post_token(&self, token: &str) -> Answer {
+        self.call("/token").bearer(token).send().await
+    }
+}
+
+/// Writes configuration and assignments to `folder`; gives the configuration file's path.
+pub(crate) fn write_configuration(folder: &Path, emulator: &Emulator, endpoint: Option<&str>) -> String {
+    let origin = emulator.origin();
+    let assignments = assignments_toml(&emulator.scenario().assignments);
+    std::fs::write(folder.join("assignments.toml"), assignments).unwrap();
+    let file = folder.join("broker.toml");
+    let endpoint = endpoint.unwrap_or(&origin);
+    let text = configuration(&origin, endpoint, &[CONTOSO, FABRIKAM], "assignments.toml");
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
