@@ -17,3 +17,4 @@ mod keys;
 mod limits;
 mod reload;
 mod shutdown;
+mod traces;
