@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::media::{self, Media};
+use super::media;
 
 /// Longest `x-ms-client-request-id` that is echoed.
 const MAX_CLIENT_REQUEST_ID: usize = 128;
@@ -28,9 +28,7 @@ impl RequestContext {
             request_id: Uuid::new_v4(),
             client_request_id: client_request_id(headers),
             deadline,
-            oauth: method == Method::POST
-                && uri.path() == super::TOKEN_PATH
-                && media::of(headers).is_ok_and(|media| media == Media::Form),
+            oauth: method == Method::POST && uri.path() == super::TOKEN_PATH && media::is_form(headers),
         }
     }
 }

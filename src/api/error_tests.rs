@@ -59,7 +59,10 @@ fn table() -> Vec<Row> {
         ),
         token(Rejection::NotDelegated(NotDelegated::NoScopes), "NotDelegated"),
         (
-            ApiError::Token(Rejection::KeysUnavailable(tenant)),
+            ApiError::Token(Rejection::KeysUnavailable {
+                tenant,
+                retry_after: second,
+            }),
             503,
             "KeysUnavailable",
             None,

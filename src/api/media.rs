@@ -1,7 +1,7 @@
 //! Which kind of body a request says it has.
 
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 
 use super::error::ApiError;
 
@@ -31,11 +31,20 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Media, ApiError> {
     if values.next().is_some() {
         return Err(ApiError::InvalidRequest("Send one Content-Type header."));
     }
-    let mime: Option<mime::Mime> = value.to_str().ok().and_then(|value| value.parse().ok());
-    match mime.as_ref().map(mime::Mime::essence_str) {
-        Some("application/json") => Ok(Media::Json),
-        Some("application/x-www-form-urlencoded") => Ok(Media::Form),
-        _ => Err(ApiError::UnsupportedMediaType),
+    named(value).ok_or(ApiError::UnsupportedMediaType)
+}
+
+/// Whether the request calls itself a form, acceptable or not: that alone decides the shape of its answer.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).and_then(named) == Some(Media::Form)
+}
+
+fn named(value: &HeaderValue) -> Option<Media> {
+    let mime: mime::Mime = value.to_str().ok()?.parse().ok()?;
+    match mime.essence_str() {
+        "application/json" => Some(Media::Json),
+        "application/x-www-form-urlencoded" => Some(Media::Form),
+        _ => None,
     }
 }
 
@@ -71,5 +80,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_ENCODING, "gzip".parse().unwrap());
         assert!(matches!(of(&headers), Err(ApiError::UnsupportedMediaType)));
+        headers.insert(CONTENT_TYPE, "application/x-www-form-urlencoded".parse().unwrap());
+        assert!(matches!(of(&headers), Err(ApiError::UnsupportedMediaType)));
+        assert!(is_form(&headers), "answered in OAuth's shape all the same");
     }
 }

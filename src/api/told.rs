@@ -129,9 +129,9 @@ pub(super) fn rejected(rejection: &Rejection) -> Told {
             "UnknownTenant",
             "Users of this tenant are not served here. Ask the operator to list the tenant.",
         ),
-        Rejection::KeysUnavailable(_) => Told::unavailable(
+        Rejection::KeysUnavailable { retry_after, .. } => Told::unavailable(
             "KeysUnavailable",
-            SOON,
+            *retry_after,
             "The tenant's signing keys cannot be had right now. Try again after Retry-After.",
         ),
         Rejection::NoKeyId | Rejection::UnknownKey { .. } => Told::invalid_token(

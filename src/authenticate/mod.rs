@@ -63,7 +63,7 @@ impl KeyMiss {
     pub async fn settle(&self) -> Result<(), Rejection> {
         match self.store.refresh_for_unknown_key().await {
             Refreshed::Good => Ok(()),
-            Refreshed::Undecided => Err(Rejection::KeysUnavailable(self.tenant)),
+            Refreshed::Undecided => Err(self.unavailable()),
         }
     }
 
@@ -76,7 +76,14 @@ impl KeyMiss {
                 kid: self.kid,
             }
         } else {
-            Rejection::KeysUnavailable(self.tenant)
+            self.unavailable()
+        }
+    }
+
+    fn unavailable(&self) -> Rejection {
+        Rejection::KeysUnavailable {
+            tenant: self.tenant,
+            retry_after: self.store.retry_after(),
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::telemetry::propagation;
 /// First pause after a failed fetch while there are no keys at all; doubled up to the cool-down.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// What callers are told to wait while a fetch is tried every few seconds.
+const SOON: Duration = Duration::from_secs(5);
+
 /// How keys are refreshed: the `jwks_*` settings of `[entra]`.
 #[derive(Debug, Clone, Copy)]
 pub struct RefreshSettings {
@@ -134,6 +137,17 @@ impl TenantKeyStore {
 
     fn age(&self, snapshot: &Snapshot) -> Duration {
         self.clock.monotonic().saturating_sub(snapshot.fetched_at)
+    }
+
+    /// How long until the next fetch can have ended: what is left of the cool-down, or soon if there is none, or if
+    /// nothing serves and fetches are tried again all the time.
+    pub(super) fn retry_after(&self) -> Duration {
+        let attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = attempt
+            .cooldown_since
+            .and_then(|since| (since + self.settings.cooldown).checked_sub(self.clock.monotonic()))
+            .filter(|_| self.snapshot.load().is_some());
+        left.unwrap_or(SOON).max(FIRST_RETRY)
     }
 
     /// For a caller whose key is unknown: sees to it that a fetch runs unless the cool-down forbids it, and waits

@@ -1,5 +1,7 @@
 //! Why a token was not accepted: one variant per distinct cause, with the values an operator needs.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::ids::{Scopes, TenantId};
@@ -18,8 +20,13 @@ pub enum Rejection {
     #[error("tenant `{0}` is not listed under entra.tenants")]
     UnknownTenant(Untrusted),
     /// A listed tenant without keys young enough to decide.
-    #[error("no usable signing keys of tenant {0}")]
-    KeysUnavailable(TenantId),
+    #[error("no usable signing keys of tenant {tenant}")]
+    KeysUnavailable {
+        /// The tenant.
+        tenant: TenantId,
+        /// How long until asking again can help.
+        retry_after: Duration,
+    },
     /// The header names no key.
     #[error("the token's header has no `kid`")]
     NoKeyId,

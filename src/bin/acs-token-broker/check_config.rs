@@ -1,9 +1,11 @@
 //! `check-config`: every problem at once.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use acs_token_broker::authorize::source::parse::{self, Format};
 use acs_token_broker::clock::SystemClock;
+use acs_token_broker::config::Config;
 use acs_token_broker::config::load::{Environment, load};
 use acs_token_broker::telemetry;
 
@@ -26,24 +28,52 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
     for warning in &loaded.warnings {
         complain(&format_args!("warning: {warning}"));
     }
-    // Not a problem of the configuration: the broker starts without it and is not ready.
-    for warning in assignment_warnings(&loaded.config.assignments.file) {
-        complain(&format_args!("warning: {warning}"));
+    match check_assignments(&loaded.config) {
+        Ok(warnings) => {
+            for warning in warnings {
+                complain(&format_args!("warning: {warning}"));
+            }
+        }
+        Err(problems) => {
+            let problems = problems.join("\n");
+            complain(&format_args!("the assignment file has problems\n{problems}"));
+            return Exit::Configuration;
+        }
     }
     say(&"the configuration is valid");
     Exit::Done
 }
 
-fn assignment_warnings(file: &Path) -> Vec<String> {
-    let place = file.display();
+/// What is wrong with the assignment file, or else what is odd about it. One that is not there yet is odd: the
+/// broker starts without it and is not ready.
+fn check_assignments(config: &Config) -> Result<Vec<String>, Vec<String>> {
+    let file = &config.assignments.file;
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) => return vec![format!("assignments.file {place}: {error}")],
+        Err(error) => return Ok(vec![format!("assignments.file: {}: {error}", file.display())]),
     };
-    match Format::of(file).map(|format| parse::parse(format, &text)) {
-        Ok(Ok(assignments)) if assignments.is_empty() => vec![format!("{place}: there are no assignments")],
-        Ok(Ok(_)) => Vec::new(),
-        Ok(Err(problems)) => problems.iter().map(|problem| format!("{place}: {problem}")).collect(),
-        Err(error) => vec![format!("assignments.file {place}: {error}")],
+    let format = Format::of(file).map_err(|error| vec![format!("assignments.file: {error}")])?;
+    let assignments = parse::parse(format, &text).map_err(|problems| {
+        problems
+            .iter()
+            .map(|problem| format!("{}: {problem}", file.display()))
+            .collect::<Vec<_>>()
+    })?;
+    let mut warnings = Vec::new();
+    if assignments.is_empty() {
+        warnings.push(format!("{}: there are no assignments", file.display()));
     }
+    let listed = |id| config.entra.tenants.iter().any(|tenant| tenant.id == id);
+    let unlisted: BTreeSet<_> = assignments
+        .iter()
+        .map(|assignment| assignment.tenant_id)
+        .filter(|id| !listed(*id))
+        .collect();
+    for tenant in unlisted {
+        warnings.push(format!(
+            "{}: tenant {tenant} is not listed under entra.tenants",
+            file.display()
+        ));
+    }
+    Ok(warnings)
 }
