@@ -2,11 +2,10 @@
 
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::emulator::{Emulator, Scenario};
-use serde_json::Value;
 
 use crate::support::eventually;
 use crate::support::http::{Call, client};
-use crate::support::process::{Process, Served, write_configuration};
+use crate::support::process::{Process, Served, address, write_configuration};
 
 async fn emulator() -> Emulator {
     let clock: SharedClock = SystemClock::shared();
@@ -112,12 +111,7 @@ async fn the_environment_alone_will_do() {
             ("ACS_TOKEN_BROKER__ASSIGNMENTS__FILE", assignments.to_str().unwrap()),
         ],
     );
-    let public = process
-        .line("the address is told", |line| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            line["public"].as_str().map(|address| format!("http://{address}/token"))
-        })
-        .await;
+    let public = process.line("the address is told", |line| address(line, "public")).await + "/token";
     let token = emulator.issue_token("alex", &acs_token_broker::emulator::TokenRequest::default()).unwrap();
     eventually("it serves", async || Call::new("POST", public.clone()).bearer(&token).send().await.status == 200).await;
     let answer = Call::new("POST", public.clone()).bearer(&token).send().await;
