@@ -32,14 +32,22 @@ async fn the_same_caller_shares_and_others_do_not() {
     assert_eq!((again.cache(), again.token()), ("hit", first.token()));
     for (name, user) in [
         ("another user", stack.user("diego")),
-        ("another scope set", stack.user("alex").with(|request| request.scopes = Some(vec!["VoIP".to_owned()]))),
+        (
+            "another scope set",
+            stack
+                .user("alex")
+                .with(|request| request.scopes = Some(vec!["VoIP".to_owned()])),
+        ),
     ] {
         let answer = user.lifetime(60 * MINUTE).post().await;
         assert_eq!(answer.cache(), "miss", "{name}");
         assert_ne!(answer.token(), first.token());
     }
     let scopes = ["VoIP.Join".to_owned(), "VoIP".to_owned()];
-    let order = stack.user("alex").lifetime(60 * MINUTE).with(|request| request.scopes = Some(scopes.to_vec()));
+    let order = stack
+        .user("alex")
+        .lifetime(60 * MINUTE)
+        .with(|request| request.scopes = Some(scopes.to_vec()));
     assert_eq!(order.post().await.cache(), "hit", "scopes are a set");
     assert_eq!(stack.exchanges(), 3);
 }
@@ -48,14 +56,24 @@ async fn the_same_caller_shares_and_others_do_not() {
 async fn another_client_app_does_not_share() {
     let other = "0ca11e60-0000-4000-8000-000000000001";
     let stack = Stack::start().await;
-    let both = stack.demo_assignments_without(&[]).replace("clientIds = [", &format!("clientIds = [\"{other}\", "));
+    let both = stack
+        .demo_assignments_without(&[])
+        .replace("clientIds = [", &format!("clientIds = [\"{other}\", "));
     let mut at_acs = stack.emulator.assignments();
-    at_acs.iter_mut().for_each(|assignment| assignment.client_ids.push(other.parse().unwrap()));
+    for assignment in &mut at_acs {
+        assignment.client_ids.push(other.parse().unwrap());
+    }
     stack.emulator.set_assignments(at_acs);
     stack.write_assignments(&both);
     let first = stack.user("alex").lifetime(60 * MINUTE).post().await;
-    let with_other = stack.user("alex").lifetime(60 * MINUTE).with(|request| request.client_id = Some(other.to_owned()));
-    eventually("the other app is assigned", async || with_other.post().await.status == 200).await;
+    let with_other = stack
+        .user("alex")
+        .lifetime(60 * MINUTE)
+        .with(|request| request.client_id = Some(other.to_owned()));
+    eventually("the other app is assigned", async || {
+        with_other.post().await.status == 200
+    })
+    .await;
     assert_eq!(stack.exchanges(), 2);
     assert_ne!(with_other.post().await.token(), first.token());
 }
@@ -64,15 +82,24 @@ async fn another_client_app_does_not_share() {
 async fn many_callers_cause_one_exchange() {
     const CALLERS: usize = 8;
     let acs = Fake::start().await;
-    let stack = Stack::builder().endpoint(&acs.origin()).set("server.max_in_flight", CALLERS).start().await;
+    let stack = Stack::builder()
+        .endpoint(&acs.origin())
+        .set("server.max_in_flight", CALLERS.to_string())
+        .start()
+        .await;
     let gate = Gate::closed();
     let end = jiff::Timestamp::from_second(stack.now() + 60 * MINUTE).unwrap();
     acs.on(ACS_PATH, Reply::json(&grant("shared", end)).behind(&gate));
-    let tokens: Vec<String> = (0..CALLERS).map(|_| stack.user("alex").lifetime(60 * MINUTE).token()).collect();
+    let tokens: Vec<String> = (0..CALLERS)
+        .map(|_| stack.user("alex").lifetime(60 * MINUTE).token())
+        .collect();
     let callers = futures_util::future::join_all(tokens.iter().map(|token| stack.post_token(token)));
     let (answers, ()) = tokio::join!(callers, async {
         // All are in once there is no place left for another.
-        eventually("all wait", async || stack.post_token("a.b.c").await.told() == "503 Overloaded").await;
+        eventually("all wait", async || {
+            stack.post_token("a.b.c").await.told() == "503 Overloaded"
+        })
+        .await;
         gate.open();
     });
     let mut outcomes: Vec<&str> = answers.iter().map(Answer::cache).collect();
@@ -87,18 +114,26 @@ async fn many_callers_cause_one_exchange() {
 #[tokio::test]
 async fn the_leader_may_go_away() {
     let acs = Fake::start().await;
-    let stack = Stack::builder().endpoint(&acs.origin()).set("server.max_in_flight", 2).start().await;
+    let stack = Stack::builder()
+        .endpoint(&acs.origin())
+        .set("server.max_in_flight", "2")
+        .start()
+        .await;
     let gate = Gate::closed();
     let end = jiff::Timestamp::from_second(stack.now() + 60 * MINUTE).unwrap();
     acs.on(ACS_PATH, Reply::json(&grant("shared", end)).behind(&gate));
     let token = stack.user("alex").lifetime(60 * MINUTE).token();
     let mut leader = TcpStream::connect(stack.public).await.unwrap();
-    let request = format!("POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let request =
+        format!("POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: Bearer {token}\r\n\r\n");
     leader.write_all(request.as_bytes()).await.unwrap();
     eventually("ACS is asked", async || acs.count(ACS_PATH) == 1).await;
     let waiter = stack.user("alex").lifetime(60 * MINUTE).token();
     let (answer, ()) = tokio::join!(stack.post_token(&waiter), async {
-        eventually("both wait", async || stack.post_token("a.b.c").await.told() == "503 Overloaded").await;
+        eventually("both wait", async || {
+            stack.post_token("a.b.c").await.told() == "503 Overloaded"
+        })
+        .await;
         drop(leader);
         // A round trip later the broker knows; the flight keeps the leader's place in flight.
         assert_eq!(stack.post_token("a.b.c").await.told(), "503 Overloaded");
@@ -111,7 +146,11 @@ async fn the_leader_may_go_away() {
 
 #[tokio::test]
 async fn nobody_is_served_within_the_expiry_margin() {
-    let stack = exact().set("cache.min_remaining", "0s").set("cache.refresh_ahead", "0s").start().await;
+    let stack = exact()
+        .set("cache.min_remaining", "0s")
+        .set("cache.refresh_ahead", "0s")
+        .start()
+        .await;
     let first = stack.user("alex").lifetime(10 * MINUTE).post().await;
     stack.advance(570);
     let late = stack.user("alex").lifetime(60 * MINUTE).post().await;
@@ -187,7 +226,13 @@ async fn a_failed_background_renewal_is_not_told_and_backs_off() {
     assert_eq!(longer.post().await.cache(), "hit");
     eventually("a renewal was tried", async || stack.exchanges() == 2).await;
     eventually("it has failed", async || {
-        stack.emulator.journal().iter().filter(|call| call.status == Some(500)).count() == 1
+        stack
+            .emulator
+            .journal()
+            .iter()
+            .filter(|call| call.status == Some(500))
+            .count()
+            == 1
     })
     .await;
     // The back-off is noted once the answer was read, a moment after it was sent.
@@ -253,7 +298,10 @@ async fn acs_refusal_drops_the_entry_and_other_failures_are_answered() {
     stack.emulator.set_assignments([]);
     assert_eq!(stack.post_token(&token).await.told(), "403 ExchangeForbidden");
     // The same caller, once his token tells his group: had the entry stayed, it would be served to him.
-    let listed = stack.user("adele").lifetime(70 * MINUTE).with(|request| request.groups = Some(GroupsClaim::Listed));
+    let listed = stack
+        .user("adele")
+        .lifetime(70 * MINUTE)
+        .with(|request| request.groups = Some(GroupsClaim::Listed));
     assert_eq!(listed.post().await.told(), "403 ExchangeForbidden");
     assert_eq!(stack.exchanges(), 4);
 }
@@ -278,13 +326,20 @@ async fn errors_are_not_cached() {
 #[tokio::test]
 async fn a_waiter_with_another_token_tries_once_himself_after_a_refusal() {
     let acs = Fake::start().await;
-    let stack = Stack::builder().endpoint(&acs.origin()).set("server.max_in_flight", 2).start().await;
+    let stack = Stack::builder()
+        .endpoint(&acs.origin())
+        .set("server.max_in_flight", "2")
+        .start()
+        .await;
     let gate = Gate::closed();
     acs.on(ACS_PATH, Reply::status(401).behind(&gate));
     let tokens = [0, 1].map(|_| stack.user("alex").lifetime(60 * MINUTE).token());
     let both = futures_util::future::join_all(tokens.iter().map(|token| stack.post_token(token)));
     let (answers, ()) = tokio::join!(both, async {
-        eventually("both wait", async || stack.post_token("a.b.c").await.told() == "503 Overloaded").await;
+        eventually("both wait", async || {
+            stack.post_token("a.b.c").await.told() == "503 Overloaded"
+        })
+        .await;
         eventually("ACS is asked", async || acs.count(ACS_PATH) == 1).await;
         let end = jiff::Timestamp::from_second(stack.now() + 60 * MINUTE).unwrap();
         acs.on(ACS_PATH, Reply::json(&grant("own", end)));
@@ -301,7 +356,10 @@ async fn a_waiter_with_another_token_tries_once_himself_after_a_refusal() {
     let token = stack.user("diego").token();
     let both = futures_util::future::join_all([&token, &token].map(|token| stack.post_token(token)));
     let (answers, ()) = tokio::join!(both, async {
-        eventually("both wait", async || stack.post_token("a.b.c").await.told() == "503 Overloaded").await;
+        eventually("both wait", async || {
+            stack.post_token("a.b.c").await.told() == "503 Overloaded"
+        })
+        .await;
         gate.open();
     });
     assert!(answers.iter().all(|answer| answer.told() == "403 ExchangeForbidden"));
@@ -310,9 +368,14 @@ async fn a_waiter_with_another_token_tries_once_himself_after_a_refusal() {
 
 #[tokio::test]
 async fn the_cache_is_bounded() {
-    let stack = Stack::builder().set("cache.max_entries", 2).start().await;
+    let stack = Stack::builder().set("cache.max_entries", "2").start().await;
     let users: Vec<String> = (0..100)
-        .map(|n| stack.user("diego").lifetime(60 * MINUTE).claim("oid", json!(format!("{n:08}-0000-4000-8000-000000000000"))))
+        .map(|n| {
+            stack
+                .user("diego")
+                .lifetime(60 * MINUTE)
+                .claim("oid", json!(format!("{n:08}-0000-4000-8000-000000000000")))
+        })
         .map(|user| user.token())
         .collect();
     for token in users.iter().chain(&users) {

@@ -25,7 +25,10 @@ impl Collector {
     /// Every byte received, as text.
     pub(crate) fn bytes(&self) -> String {
         let calls = self.0.calls();
-        calls.iter().map(|call| String::from_utf8_lossy(&call.body).into_owned()).collect()
+        calls
+            .iter()
+            .map(|call| String::from_utf8_lossy(&call.body).into_owned())
+            .collect()
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
@@ -61,5 +64,9 @@ pub(crate) fn attribute(span: &Span, name: &str) -> Option<String> {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .concat()
 }

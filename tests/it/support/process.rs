@@ -138,7 +138,9 @@ impl Served {
     /// Starts a broker that exchanges at `endpoint`, by default the emulator's, and awaits that it is ready.
     pub(crate) async fn start(endpoint: Option<&str>, environment: &[(&str, &str)]) -> Self {
         let clock: SharedClock = SystemClock::shared();
-        let emulator = Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock).await.unwrap();
+        let emulator = Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock)
+            .await
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = write_configuration(folder.path(), &emulator, endpoint);
         let process = Process::start(&["serve", "--config", &file], environment);
@@ -182,7 +184,9 @@ impl Served {
 pub(crate) fn address(line: &str, name: &str) -> Option<String> {
     let (_, rest) = line.split_once(name)?;
     let rest = rest.trim_start_matches(['"', ':', '=']);
-    let end = rest.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     Some(format!("http://{}", &rest[..end]))
 }
 
