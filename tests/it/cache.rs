@@ -384,3 +384,81 @@ async fn the_cache_is_bounded() {
     // Eviction lags behind a little, and nobody says which entries stay.
     assert!(stack.exchanges() > 150, "{}", stack.exchanges());
 }
+
+#[tokio::test]
+async fn a_renewal_that_gains_nothing_is_not_repeated() {
+    let acs = Fake::start().await;
+    let stack = exact()
+        .endpoint(&acs.origin())
+        .set("cache.refresh_ahead", "0s")
+        .start()
+        .await;
+    // This ACS gives every token the same end.
+    let end = jiff::Timestamp::from_second(stack.now() + 5 * MINUTE).unwrap();
+    acs.on(ACS_PATH, Reply::json(&grant("same-end", end)));
+    assert_eq!(stack.user("alex").lifetime(5 * MINUTE).post().await.cache(), "miss");
+    let longer = stack.user("alex").lifetime(60 * MINUTE);
+    assert_eq!(longer.post().await.cache(), "miss");
+    for _ in 0..3 {
+        assert_eq!(longer.post().await.cache(), "hit");
+    }
+    assert_eq!(acs.count(ACS_PATH), 2);
+    stack.advance(30);
+    longer.post().await;
+    assert_eq!(acs.count(ACS_PATH), 3, "after the back-off it is tried again");
+}
+
+#[tokio::test]
+async fn what_outlives_its_entra_token_is_its_own() {
+    let stack = Stack::start().await;
+    // An ACS that gives more than the Entra token has: the next token of the user could not have had that.
+    let lifetime = Fault {
+        lifetime: Some(120 * MINUTE),
+        ..Fault::default()
+    };
+    stack.fault(Endpoint::Exchange, lifetime);
+    let generous_token = stack.user("alex").lifetime(60 * MINUTE).token();
+    let generous = stack.post_token(&generous_token).await;
+    assert_eq!(left(&stack, &generous), 120 * MINUTE);
+    stack.emulator.clear_faults();
+    let next = stack.user("alex").lifetime(60 * MINUTE).post().await;
+    assert_eq!((next.cache(), left(&stack, &next)), ("miss", 60 * MINUTE));
+    assert_ne!(next.token(), generous.token());
+    assert_eq!(stack.exchanges(), 2);
+}
+
+#[tokio::test]
+async fn an_own_exchange_grows_old_too() {
+    let stack = exact().start().await;
+    let own = stack.user("adele").lifetime(40 * MINUTE).token();
+    stack.user("adele").lifetime(80 * MINUTE).post().await;
+    assert_eq!(stack.post_token(&own).await.cache(), "miss");
+    assert_eq!(stack.post_token(&own).await.cache(), "hit");
+    stack.emulator.set_assignments([]);
+    stack.advance(599);
+    assert_eq!(stack.post_token(&own).await.cache(), "hit");
+    stack.advance(1);
+    for _ in 0..2 {
+        assert_eq!(stack.post_token(&own).await.told(), "403 ExchangeForbidden");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_ever_served_anothers_token() {
+    let stack = Stack::start().await;
+    let users: Vec<(String, String)> = (0..12)
+        .map(|n| {
+            let id = format!("{n:08}-0000-4000-8000-000000000000");
+            let user = stack.user("diego").lifetime(60 * MINUTE).claim("oid", json!(id));
+            (user.token(), id)
+        })
+        .collect();
+    let calls = (0..10).flat_map(|_| &users).map(async |(token, id)| {
+        let answer = stack.post_token(token).await;
+        assert_eq!(answer.told(), "200");
+        let identity = answer.json()["identity"]["id"].as_str().unwrap().to_owned();
+        assert!(identity.ends_with(&format!("_{id}")), "{identity} for {id}");
+    });
+    futures_util::future::join_all(calls).await;
+    assert_eq!(stack.exchanges(), users.len());
+}

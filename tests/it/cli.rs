@@ -246,3 +246,38 @@ async fn dev_prints_where_it_is_and_works() {
         assert_eq!(left, 0, "nothing is left behind");
     }
 }
+
+#[tokio::test]
+async fn serve_warns_of_what_is_probably_not_meant() {
+    let emulator = emulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_configuration(folder.path(), &emulator, None);
+    let environment = [
+        (
+            "ACS_TOKEN_BROKER__ENTRA__TENANTS",
+            "[{id = \"c0a50000-0000-4000-8000-000000000001\"}]",
+        ),
+        (
+            "ACS_TOKEN_BROKER__SERVER__CORS__ALLOWED_ORIGINS",
+            "http://app.contoso.com",
+        ),
+    ];
+    let process = Process::start(&["serve", "--config", &file], &environment);
+    process
+        .line("a tenant that is not listed", |line| {
+            (line.contains("WARN") && line.contains("fab00000")).then_some(())
+        })
+        .await;
+    process
+        .line("an origin over http", |line| {
+            (line.contains("WARN") && line.contains("http://app.contoso.com")).then_some(())
+        })
+        .await;
+    std::fs::write(folder.path().join("assignments.toml"), "assignments = []\n").unwrap();
+    let process = Process::start(&["serve", "--config", &file], &environment);
+    process
+        .line("no assignments", |line| {
+            (line.contains("WARN") && line.contains("assignments")).then_some(())
+        })
+        .await;
+}
