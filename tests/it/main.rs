@@ -16,5 +16,7 @@ mod forms;
 mod keys;
 mod limits;
 mod reload;
+mod renewal;
 mod shutdown;
+mod tls;
 mod traces;
