@@ -14,9 +14,6 @@ use super::{Api, answer, bearer, token_exchange};
 use crate::pipeline::{IssueRequest, Issued};
 use crate::untrusted::Untrusted;
 
-/// Characters of an unknown `api-version` that are logged.
-const MAX_SHOWN_VERSION: usize = 24;
-
 /// `POST /token`: the form content type makes it an RFC 8693 request.
 pub(super) async fn token(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
     match media::of(request.headers())? {
@@ -91,10 +88,18 @@ fn check_api_version(uri: &Uri, accepted: &[String]) -> Result<(), ApiError> {
     if accepted.iter().any(|accepted| *accepted == version) {
         Ok(())
     } else {
-        // As much as a version could be: whatever else was put there by mistake is nobody's to read.
-        let shown: String = version.chars().take(MAX_SHOWN_VERSION).collect();
-        Err(ApiError::UnsupportedApiVersion(Untrusted::new(&shown)))
+        Err(ApiError::UnsupportedApiVersion(Untrusted::new(tellable(&version))))
     }
+}
+
+/// A version that is not accepted, for the log, if it has a version's form. Anything else could be a token that was
+/// put in the wrong place.
+fn tellable(version: &str) -> &str {
+    const LONGEST: usize = 32;
+    let dated = version.len() <= LONGEST
+        && version.bytes().take(4).all(|byte| byte.is_ascii_digit())
+        && version.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if dated { version } else { "(of another form)" }
 }
 
 /// `CommunicationIdentityAccessTokenResult` of ACS's data plane.
@@ -154,6 +159,21 @@ mod tests {
                 accepted,
                 "{media:?} {content}"
             );
+        }
+    }
+
+    #[test]
+    fn only_what_looks_like_a_version_is_told() {
+        for (version, told) in [
+            ("2024-01-01", true),
+            ("2025-03-02-preview", true),
+            ("1", true),
+            ("eyJhbGciOiJSUzI1NiJ9", false),
+            ("eyJ0.e30.c2ln", false),
+            ("2025-03-02-preview-and-much-more-of-it", false),
+            ("2025 03", false),
+        ] {
+            assert_eq!(tellable(version) == version, told, "{version}");
         }
     }
 

@@ -187,7 +187,7 @@ async fn keys_that_the_token_brings_itself() {
             header
                 .as_object_mut()
                 .unwrap()
-                .extend(member.as_object().unwrap().clone())
+                .extend(member.as_object().unwrap().clone());
         });
         assert_eq!(stack.post_token(&good).await.told(), "200", "{member}");
     }
@@ -341,7 +341,37 @@ async fn sizes() {
     assert_eq!(stack.post_token(&padded(30 * 1024)).await.told(), "431 HeadersTooLarge");
     let answer = form(padded(30 * 1024)).await;
     assert_eq!(answer, "400 invalid_request InvalidToken");
-    let many = (0..3000).map(|n| format!("\"m{n}\":1,")).collect::<String>();
+    let many = (0..3000).map(|n| format!("\"m{n}\":1,")).collect::<Vec<_>>().concat();
     let wide = assemble(format!("{{{many}\"alg\":\"RS256\",\"kid\":\"k\"}}"), "{}", "");
     assert_eq!(form(wide).await, "400 invalid_request InvalidToken");
+}
+
+/// Mutations of a good token, the same ones in every run: refused, never a fault of the broker.
+#[tokio::test]
+async fn mutations_never_cause_a_fault() {
+    let stack = Stack::start().await;
+    let good = with_claims(&stack, |_| {});
+    let mut random = fastrand::Rng::with_seed(20_261_124);
+    let alphabet: Vec<char> = "ABCxyz019-_.=+/~%{}".chars().collect();
+    for _ in 0..300 {
+        let mut token: Vec<char> = good.chars().collect();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..token.len());
+            match random.u8(..4) {
+                0 => token[at] = *random.choice(&alphabet).unwrap(),
+                1 => token.truncate(at.max(1)),
+                2 => token.insert(at, *random.choice(&alphabet).unwrap()),
+                _ => {
+                    token.remove(at);
+                }
+            }
+        }
+        let token: String = token.into_iter().collect();
+        if token == good {
+            continue;
+        }
+        let answer = stack.post_token(&token).await;
+        assert!([400, 401].contains(&answer.status), "{token}: {}", answer.told());
+    }
+    assert_eq!(stack.exchanges(), 0);
 }

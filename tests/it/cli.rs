@@ -2,11 +2,10 @@
 
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::emulator::{Emulator, Scenario};
-use serde_json::Value;
 
 use crate::support::eventually;
 use crate::support::http::{Call, client};
-use crate::support::process::{Process, Served, write_configuration};
+use crate::support::process::{Process, Served, address, write_configuration};
 
 async fn emulator() -> Emulator {
     let clock: SharedClock = SystemClock::shared();
@@ -126,11 +125,9 @@ async fn the_environment_alone_will_do() {
         ],
     );
     let public = process
-        .line("the address is told", |line| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            line["public"].as_str().map(|address| format!("http://{address}/token"))
-        })
-        .await;
+        .line("the address is told", |line| address(line, "public"))
+        .await
+        + "/token";
     let token = emulator
         .issue_token("alex", &acs_token_broker::emulator::TokenRequest::default())
         .unwrap();
@@ -248,4 +245,39 @@ async fn dev_prints_where_it_is_and_works() {
         let left = std::fs::read_dir(temporary.path()).unwrap().count();
         assert_eq!(left, 0, "nothing is left behind");
     }
+}
+
+#[tokio::test]
+async fn serve_warns_of_what_is_probably_not_meant() {
+    let emulator = emulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_configuration(folder.path(), &emulator, None);
+    let environment = [
+        (
+            "ACS_TOKEN_BROKER__ENTRA__TENANTS",
+            "[{id = \"c0a50000-0000-4000-8000-000000000001\"}]",
+        ),
+        (
+            "ACS_TOKEN_BROKER__SERVER__CORS__ALLOWED_ORIGINS",
+            "http://app.contoso.com",
+        ),
+    ];
+    let process = Process::start(&["serve", "--config", &file], &environment);
+    process
+        .line("a tenant that is not listed", |line| {
+            (line.contains("WARN") && line.contains("fab00000")).then_some(())
+        })
+        .await;
+    process
+        .line("an origin over http", |line| {
+            (line.contains("WARN") && line.contains("http://app.contoso.com")).then_some(())
+        })
+        .await;
+    std::fs::write(folder.path().join("assignments.toml"), "assignments = []\n").unwrap();
+    let process = Process::start(&["serve", "--config", &file], &environment);
+    process
+        .line("no assignments", |line| {
+            (line.contains("WARN") && line.contains("assignments")).then_some(())
+        })
+        .await;
 }

@@ -300,3 +300,13 @@ async fn upstream_trouble_in_oauths_shape() {
         assert_eq!(stack.post_form(&form).await.told(), told);
     }
 }
+
+#[tokio::test]
+async fn a_wait_that_acs_asks_for_is_passed_on() {
+    let stack = Stack::start().await;
+    for (status, wait) in [(503, "30"), (500, "7"), (429, "12")] {
+        stack.fault(Endpoint::Exchange, Fault::status(status).retry_after(wait));
+        let answer = stack.user("alex").post().await;
+        assert_eq!(answer.header("retry-after"), Some(wait), "{status}");
+    }
+}

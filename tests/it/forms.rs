@@ -330,3 +330,52 @@ async fn tokens_refused_in_the_form_are_invalid_requests() {
         "400 invalid_request InvalidToken"
     );
 }
+
+#[tokio::test]
+async fn the_request_is_checked_before_the_token() {
+    let stack = Stack::start().await;
+    for (path, content_type, body, told) in [
+        ("/token", "application/json", "{", "400 InvalidRequest"),
+        ("/token", "text/plain", "x", "415 UnsupportedMediaType"),
+        (ACS_PATH, "application/json", "{}", "400 MissingApiVersionParameter"),
+        ("/token", "application/json", "{}", "401 AuthenticationRequired"),
+    ] {
+        for token in [None, Some("a.b.c")] {
+            let call = Call::new("POST", stack.url(path)).body(content_type, body);
+            let answer = match token {
+                Some(token) => call.bearer(token).send().await,
+                None => call.send().await,
+            };
+            let told = if token.is_some() && told.starts_with("401") {
+                "401 InvalidToken/Malformed"
+            } else {
+                told
+            };
+            assert_eq!(answer.told(), told, "{path} {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_form_is_told_in_its_shape() {
+    let stack = Stack::start().await;
+    let token = stack.user("alex").token();
+    let form = crate::support::stack::form(&good_form(&token));
+    let call = |body: String| Call::new("POST", stack.url("/token")).body(FORM, body);
+    let charset = Call::new("POST", stack.url("/token")).body(&format!("{FORM};charset=UTF-8"), form.clone());
+    assert_eq!(charset.send().await.told(), "200");
+    for (call, told) in [
+        (call(" ".repeat(65537)), "413 invalid_request PayloadTooLarge"),
+        (
+            call(form.clone()).header("content-encoding", "gzip"),
+            "415 invalid_request UnsupportedMediaType",
+        ),
+        (
+            call(form.clone()).header("x-long", &"x".repeat(33 * 1024)),
+            "431 invalid_request HeadersTooLarge",
+        ),
+        (call("%ff=%ff&=&&".to_owned()), "400 invalid_request InvalidRequest"),
+    ] {
+        assert_eq!(call.send().await.told(), told);
+    }
+}

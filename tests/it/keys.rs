@@ -389,3 +389,16 @@ async fn keys_are_fetched_ahead() {
     eventually("another round", async || stack.key_fetches() >= before + 4).await;
     assert_eq!(stack.user("alex").post().await.told(), "200");
 }
+
+#[tokio::test]
+async fn keys_that_grow_old_are_told_and_unready_nobody() {
+    let stack = Stack::start().await;
+    // The background fetches go by the real time: to the broker's clock they are overdue.
+    stack.advance(2 * 3600);
+    let answer = stack.probe("/readyz").await;
+    assert_eq!(answer.status, 200);
+    let degraded = answer.json()["degraded"].to_string();
+    for tenant in [CONTOSO, FABRIKAM] {
+        assert!(degraded.contains(&tenant.to_string()), "{degraded}");
+    }
+}

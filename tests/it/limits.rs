@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::eventually;
 use crate::support::fake::{Fake, Gate, Reply, grant};
-use crate::support::http::{Answer, Call, raw, read_to_end};
+use crate::support::http::{Answer, Call, client, raw, read_to_end};
 use crate::support::stack::{ACS_PATH, Builder, Stack};
 
 const PAGE: &str = "https://app.contoso.com";
@@ -252,7 +252,7 @@ async fn beyond_max_in_flight_is_overloaded() {
     let acs = Fake::start().await;
     let stack = with_page()
         .endpoint(&acs.origin())
-        .set("server.max_in_flight", 1)
+        .set("server.max_in_flight", "1")
         .start()
         .await;
     let gate = Gate::closed();
@@ -277,7 +277,7 @@ async fn beyond_max_in_flight_is_overloaded() {
 
 #[tokio::test]
 async fn beyond_max_connections_nobody_is_accepted() {
-    let stack = Stack::builder().set("server.max_connections", 2).start().await;
+    let stack = Stack::builder().set("server.max_connections", "2").start().await;
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut stream = TcpStream::connect(stack.public).await.unwrap();
@@ -327,7 +327,7 @@ async fn heads_far_beyond_the_limit() {
     let _ = stream.write_all(request.as_bytes()).await;
     let text = read_to_end(&mut stream).await;
     assert!(heads(&text).iter().all(|(status, _)| *status == 431), "{text}");
-    let many: String = (0..600).map(|n| format!("x-{n}: y\r\n")).collect();
+    let many = (0..600).map(|n| format!("x-{n}: y\r\n")).collect::<Vec<_>>().concat();
     let text = raw(
         stack.public,
         format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes(),
@@ -350,4 +350,45 @@ async fn the_management_listener_serves_probes_only() {
     assert_eq!(tokens.status, 404);
     let posted = Call::new("POST", format!("{management}/readyz")).send().await;
     assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")));
+}
+
+#[tokio::test]
+async fn http_2_is_served_by_the_same_rules() {
+    let stack = with_page().start().await;
+    let token = stack.user("alex").token();
+    let client = client(|builder| builder.http2_prior_knowledge().pool_max_idle_per_host(1));
+    let call = || Call::new("POST", stack.url("/token")).header("origin", PAGE);
+    for (told, call) in [
+        ("200", call().bearer(&token)),
+        ("200", call().bearer(&token).body("application/json", "{}")),
+        ("400 InvalidRequest", call().bearer(&token).bearer(&token)),
+        (
+            "413 PayloadTooLarge",
+            call().bearer(&token).body("application/json", " ".repeat(65537)),
+        ),
+        (
+            "431 HeadersTooLarge",
+            call().bearer(&token).header("x-long", &"x".repeat(33 * 1024)),
+        ),
+        ("401 AuthenticationRequired", call()),
+    ] {
+        let answer = call.send_with(&client).await.unwrap();
+        assert_eq!(answer.told(), told);
+        assert_readable(&answer);
+    }
+}
+
+#[tokio::test]
+async fn headers_that_are_no_text() {
+    let stack = Stack::start().await;
+    let token = stack.user("alex").token();
+    let mut request =
+        b"POST /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer \xff\xfe\r\n\r\n".to_vec();
+    assert_eq!(heads(&raw(stack.public, &request).await)[0].0, 400);
+    request = format!(
+        "POST /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-ms-client-request-id: \u{e9}\r\n\
+         traceparent: \u{e9}\r\nOrigin: \u{e9}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    .into_bytes();
+    assert_eq!(heads(&raw(stack.public, &request).await)[0].0, 200);
 }

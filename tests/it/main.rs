@@ -2,7 +2,7 @@
 //!
 //! Everything listens on loopback and on ports that the system picks, so that all tests can run at once.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
 
 mod support;
 
@@ -17,4 +17,7 @@ mod forms;
 mod keys;
 mod limits;
 mod reload;
+mod renewal;
 mod shutdown;
+mod tls;
+mod traces;
