@@ -187,7 +187,7 @@ async fn keys_that_the_token_brings_itself() {
             header
                 .as_object_mut()
                 .unwrap()
-                .extend(member.as_object().unwrap().clone())
+                .extend(member.as_object().unwrap().clone());
         });
         assert_eq!(stack.post_token(&good).await.told(), "200", "{member}");
     }
