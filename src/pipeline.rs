@@ -17,6 +17,7 @@ use crate::exchange::{ExchangeError, ExchangeKey, Exchanger, IssuedToken};
 use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use crate::secret::{BearerToken, TokenDigest};
 use crate::telemetry::propagation;
+use crate::untrusted::Untrusted;
 
 /// Turns a caller's Entra token into an ACS token.
 pub struct TokenPipeline {
@@ -80,7 +81,7 @@ pub enum IssueError {
     Rejected(#[from] Rejection),
     /// He asked for other scopes than his token has.
     #[error("requested scopes are not the token's, which are `{0}`")]
-    ScopeMismatch(Scopes),
+    ScopeMismatch(Untrusted),
     /// Authorization refused him, or could not decide.
     #[error("{denied}: {caller}")]
     Denied {
@@ -153,7 +154,7 @@ impl TokenPipeline {
         let caller = self.authenticate(&request, &mut place).await?;
         let authenticated = self.clock.monotonic();
         if request.scope.as_ref().is_some_and(|scope| scope != caller.scopes()) {
-            return Err(IssueError::ScopeMismatch(caller.scopes().clone()));
+            return Err(IssueError::ScopeMismatch(Untrusted::new(&caller.scopes().to_string())));
         }
         let permit = self.authorize(caller)?;
         let authorized = self.clock.monotonic();

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::context::RequestContext;
 use super::error::ApiError;
 use super::media::{self, Media};
-use super::{Api, answer, bearer, body, token_exchange};
+use super::{Api, answer, bearer, token_exchange};
 use crate::pipeline::{IssueRequest, Issued};
 use crate::untrusted::Untrusted;
 
@@ -34,7 +34,7 @@ pub(super) async fn acs_path(State(api): State<Api>, request: Request) -> Result
 async fn exchange(api: &Api, media: Media, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
-    let body = body::read(&head.headers, body, context.deadline, &api.readers).await?;
+    let body = api.bodies.read(&head.headers, body, context.deadline).await?;
     check_content(media, &body)?;
     let token = bearer::of(&head.headers)?;
     let issued = api.issue(&context, token, None).await?;

@@ -5,7 +5,7 @@ use std::any::Any;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tokio::time::Instant;
 use tower_http::cors::CorsLayer;
@@ -255,6 +255,10 @@ pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) 
         .sum();
     if bytes + request.uri().path_and_query().map_or(0, |path| path.as_str().len()) > MAX_HEADER_BYTES {
         return ApiError::HeadersTooLarge.into_response();
+    }
+    // RFC 9112 section 3.2. Which of two the one in front of us went by, nobody knows.
+    if request.headers().get_all(HOST).iter().count() > 1 {
+        return ApiError::InvalidRequest("Send one Host header.").into_response();
     }
     if api.stopping.is_cancelled() {
         return ApiError::ShuttingDown.into_response();

@@ -13,7 +13,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::error::ApiError;
-use super::{Api, answer, body};
+use super::{Api, answer};
 use crate::cache::Token as _;
 use crate::ids::Scopes;
 use crate::pipeline::Issued;
@@ -27,7 +27,7 @@ const SCOPE_PREFIX: &str = "https://communication.azure.com/clients/";
 pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
-    let body = body::read(&head.headers, body, context.deadline, &api.readers).await?;
+    let body = api.bodies.read(&head.headers, body, context.deadline).await?;
     if head.headers.contains_key(AUTHORIZATION) {
         return Err(ApiError::InvalidRequest(
             "Send the token as subject_token or in the Authorization header, not both ways.",

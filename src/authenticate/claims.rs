@@ -137,7 +137,7 @@ pub(super) fn check(
     let object_id = claims.oid.ok_or(Rejection::MissingClaim("oid"))?;
     let client_app = claims.client_app.ok_or(Rejection::MissingClaim("azp"))?;
     if !policy.required_scopes.iter().any(|scope| scopes.contains(scope)) {
-        return Err(Rejection::InsufficientScope(scopes));
+        return Err(Rejection::InsufficientScope(Untrusted::new(&scopes.to_string())));
     }
     let groups = match claims.groups {
         Some(groups) if !claims.groups_overage => Groups::Known(groups),

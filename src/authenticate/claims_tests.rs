@@ -160,7 +160,7 @@ fn what_is_refused_and_why() {
         ),
         (
             json!({"scp": "voip"}),
-            Rejection::InsufficientScope(Scopes::parse("voip")),
+            Rejection::InsufficientScope(Untrusted::new("voip")),
         ),
     ];
     for (changes, expected) in cases {

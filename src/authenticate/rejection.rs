@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::ids::{Scopes, TenantId};
+use crate::ids::TenantId;
 use crate::untrusted::Untrusted;
 
 /// A presented token that was refused, or could not be decided.
@@ -83,7 +83,7 @@ pub enum Rejection {
     NotDelegated(NotDelegated),
     /// None of the required scopes.
     #[error("scopes `{0}` hold none of the required ones")]
-    InsufficientScope(Scopes),
+    InsufficientScope(Untrusted),
 }
 
 /// What made a token malformed.

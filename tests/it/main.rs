@@ -6,6 +6,7 @@
 
 mod support;
 
+mod architecture;
 mod attacks;
 mod authenticate;
 mod authorize;

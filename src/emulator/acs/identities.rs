@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{AcsError, IDENTITY_VERSIONS, JSON, api_version, json_object, token};
+use super::{AcsError, IDENTITY_VERSIONS, JSON, api_version, json_object, optional_json_object, token};
 use crate::emulator::world::{SharedWorld, World, lock};
 
 /// The scopes that may be asked for.
@@ -22,7 +22,7 @@ const MOST_CUSTOM_ID_CHARACTERS: usize = 256;
 pub(super) async fn create(State(world): State<SharedWorld>, request: Request) -> Response {
     respond(async {
         let version = api_version(request.uri(), IDENTITY_VERSIONS)?;
-        let body = json_object(request, JSON).await?;
+        let body = optional_json_object(request, JSON).await?;
         let custom_id = custom_id(&body, version)?;
         let asked = match body.get("createTokenWithScopes") {
             None | Some(Value::Null) => None,

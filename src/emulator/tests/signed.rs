@@ -123,6 +123,8 @@ async fn identities_live_and_end() {
     let plain = signed(&stage, "POST", create, "{}").await;
     assert_eq!(plain.status, 201);
     assert!(plain.json().get("accessToken").is_none());
+    // What the SDK's `createUser()` sends.
+    assert_eq!(signed(&stage, "POST", create, "").await.status, 201);
 
     let body = json!({"createTokenWithScopes": ["chat", "voip"], "expiresInMinutes": 60}).to_string();
     let created = signed(&stage, "POST", create, &body).await.json();

@@ -1,0 +1,53 @@
+//! The official JavaScript SDKs as clients of the built binary, over https, as an application uses them; and what the
+//! API description says, held against the answers of the running service.
+//!
+//! Needs Node.js and npm, and the npm registry when the packages are not installed yet.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod description;
+mod dev;
+mod http;
+mod node;
+mod openapi;
+
+/// Only ACS knows that a group covers her: her token does not tell groups.
+#[test]
+fn a_user_covered_by_a_group_gets_a_token() {
+    node::run("credential.js", &["adele"]);
+}
+
+#[test]
+fn a_user_with_an_assignment_of_his_own_gets_a_token() {
+    node::run("credential.js", &["alex"]);
+}
+
+#[test]
+fn a_user_of_an_assigned_tenant_gets_a_token() {
+    node::run("credential.js", &["diego"]);
+}
+
+#[test]
+fn an_unassigned_user_is_told_why_he_gets_none() {
+    node::run("refused.js", &["megan"]);
+}
+
+#[test]
+fn the_scopes_asked_for_are_those_of_the_token() {
+    node::run("scopes.js", &[]);
+}
+
+#[test]
+fn a_second_credential_is_served_from_the_cache() {
+    node::run("cached.js", &[]);
+}
+
+#[test]
+fn the_identity_client_works_with_the_emulated_resource() {
+    node::run("identity.js", &[]);
+}
+
+#[test]
+fn the_identity_client_is_refused_with_another_key() {
+    node::run("wrong-key.js", &[]);
+}

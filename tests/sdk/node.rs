@@ -1,0 +1,85 @@
+//! Node and the SDKs' packages.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use crate::dev::Dev;
+
+/// Runs a script of `js/` against a stack of its own, and shows what it said if it fails.
+pub(crate) fn run(script: &str, arguments: &[&str]) {
+    install();
+    let dev = Dev::start(&["--tls"], &[]);
+    let output = Command::new("node")
+        .arg(folder().join(script))
+        .args(arguments)
+        .env("BROKER", &dev.broker)
+        .env("EMULATOR", &dev.emulator)
+        .env("CONNECTION_STRING", dev.connection_string())
+        .env("NODE_EXTRA_CA_CERTS", dev.ca_file.as_ref().expect("--tls"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("these tests need Node.js 20 or newer, as `node`");
+    assert!(
+        output.status.success(),
+        "{script} failed, {}:\n{}",
+        output.status,
+        said(&output)
+    );
+}
+
+/// Installs exactly what the lock file names, once, where it is not there yet.
+fn install() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        if installed() {
+            return;
+        }
+        let output = Command::new("npm")
+            // The SDK asks for Node 22, and works with 20, which is still around.
+            .args([
+                "ci",
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+                "--engine-strict=false",
+            ])
+            .current_dir(folder())
+            .stdin(Stdio::null())
+            .output()
+            .expect("these tests need npm, as `npm`");
+        assert!(
+            output.status.success(),
+            "npm ci failed, {}:\n{}",
+            output.status,
+            said(&output)
+        );
+        assert!(installed(), "npm ci left no packages behind");
+    });
+}
+
+/// Whether the packages are there and no older than the lock file. npm writes its own note of them last.
+fn installed() -> bool {
+    let written = |file: &str| {
+        fs::metadata(folder().join(file))
+            .and_then(|found| found.modified())
+            .ok()
+    };
+    match (written("node_modules/.package-lock.json"), written("package-lock.json")) {
+        (Some(packages), Some(lock)) => packages >= lock,
+        _ => false,
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk/js")
+}
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
