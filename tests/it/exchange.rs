@@ -15,24 +15,15 @@ fn set(change: impl FnOnce(&mut Fault)) -> Fault {
     fault
 }
 
-#[tokio::test]
-async fn answers_of_the_emulated_acs() {
-    let stack = Stack::builder()
-        .set("upstream.max_response_bytes", "16KiB")
-        .start()
-        .await;
-    let token = stack.user("alex").token();
-    let elsewhere = Fake::start().await;
+/// The answer, what is told, how often ACS is asked.
+fn faults(elsewhere: &str) -> Vec<(&'static str, Fault, &'static str, usize)> {
     let redirect = |status: u16| {
         set(|fault| {
             fault.status = Some(status);
-            fault
-                .headers
-                .insert("location".to_owned(), format!("{}/x", elsewhere.origin()));
+            fault.headers.insert("location".to_owned(), format!("{elsewhere}/x"));
         })
     };
-    // The answer, what is told, how often ACS is asked.
-    for (name, fault, told, calls) in [
+    vec![
         ("401", Fault::status(401), "401 InvalidToken/RejectedUpstream", 1),
         ("403", Fault::status(403), "403 ExchangeForbidden", 1),
         ("500", Fault::status(500), UNAVAILABLE, 1),
@@ -65,7 +56,7 @@ async fn answers_of_the_emulated_acs() {
         ("308", redirect(308), INVALID, 1),
         (
             "302",
-            set(|fault| fault.redirect = Some(elsewhere.origin())),
+            set(|fault| fault.redirect = Some(elsewhere.to_owned())),
             INVALID,
             1,
         ),
@@ -109,8 +100,19 @@ async fn answers_of_the_emulated_acs() {
             "200",
             1,
         ),
-    ] {
-        // A scope set of its own for each good answer, so that none is served from the cache.
+    ]
+}
+
+#[tokio::test]
+async fn answers_of_the_emulated_acs() {
+    let stack = Stack::builder()
+        .set("upstream.max_response_bytes", "16KiB")
+        .start()
+        .await;
+    let token = stack.user("alex").token();
+    let elsewhere = Fake::start().await;
+    for (name, fault, told, calls) in faults(&elsewhere.origin()) {
+        // A good answer is to a token too short-lived to be cached, so that each is a call of its own.
         let good = told == "200";
         let own = stack.user("alex").lifetime(20).token();
         stack.emulator.clear_journal();

@@ -14,6 +14,7 @@ mod cache;
 mod cli;
 mod exchange;
 mod forms;
+mod key_sets;
 mod keys;
 mod limits;
 mod reload;
