@@ -87,6 +87,12 @@ impl Told {
         self.status.is_server_error()
     }
 
+    /// Whether the rest of the body is still on its way, so that the connection cannot go on.
+    #[must_use]
+    pub fn leaves_body_unread(&self) -> bool {
+        matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
+    }
+
     /// The status of the RFC 6749 form: refusals are 400 (RFC 6749 section 5.2, RFC 8693 section 2.2.2), the rest
     /// keeps its own.
     #[must_use]
