@@ -8,7 +8,7 @@ use crate::authenticate::Rejection;
 use crate::authorize::Denied;
 use crate::exchange::ExchangeError;
 
-/// What the caller is told of an [`ApiError`].
+/// What the caller is told of an [`ApiError`](super::error::ApiError).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// HTTP status of the Azure form.
