@@ -64,12 +64,11 @@ impl Target {
 
     /// `audience` is the endpoint or the resource's name: the first label of its host.
     fn is_audience(&self, text: &str) -> bool {
-        let host = self.endpoint.host_str().unwrap_or_default();
         let name = match self.endpoint.host() {
-            Some(url::Host::Domain(domain)) => domain.split('.').next().unwrap_or_default(),
-            _ => host,
+            Some(url::Host::Domain(domain)) => domain.split('.').next(),
+            _ => None,
         };
-        self.is_resource(text) || text.eq_ignore_ascii_case(host) || text.eq_ignore_ascii_case(name)
+        self.is_resource(text) || name.is_some_and(|name| name.eq_ignore_ascii_case(text))
     }
 }
 
@@ -232,7 +231,7 @@ mod tests {
             ],
             &[("audience", "contoso")],
             &[
-                ("audience", "contoso.communication.azure.com"),
+                ("audience", "Contoso"),
                 ("resource", "https://contoso.communication.azure.com"),
             ],
             &[("audience", "https://contoso.communication.azure.com")],
@@ -280,6 +279,10 @@ mod tests {
                 ("invalid_target", "InvalidRequest"),
             ),
             (&[("resource", "contoso")], ("invalid_target", "InvalidRequest")),
+            (
+                &[("audience", "contoso.communication.azure.com")],
+                ("invalid_target", "InvalidRequest"),
+            ),
             (&[("audience", "fabrikam")], ("invalid_target", "InvalidRequest")),
             (
                 &[

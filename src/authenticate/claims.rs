@@ -224,7 +224,6 @@ fn instant(payload: &Map<String, Value>, name: &'static str) -> Result<Option<Ti
         _ => None,
     };
     parsed
-        .filter(|seconds| *seconds >= 0)
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
         .map(Some)
         .ok_or(Malformed::Mistyped(name))

@@ -82,7 +82,13 @@ fn what_is_refused_and_why() {
         (json!({"aud": 1}), mistyped("aud")),
         (json!({"aud": ["a", 1]}), mistyped("aud")),
         (json!({"exp": "1800003600"}), mistyped("exp")),
-        (json!({"exp": -1}), mistyped("exp")),
+        (
+            json!({"exp": -1}),
+            Rejection::Expired {
+                expired_at: Timestamp::from_second(-1).unwrap(),
+                now,
+            },
+        ),
         (json!({"exp": 1e300}), mistyped("exp")),
         (json!({"exp": u64::MAX}), mistyped("exp")),
         (json!({"nbf": null}), mistyped("nbf")),

@@ -155,13 +155,8 @@ impl Authenticator {
 
     fn look(&self, token: &BearerToken) -> Result<Verdict, Rejection> {
         let unverified = UnverifiedToken::parse(token)?;
-        match unverified.algorithm() {
-            Some("RS256") => {}
-            other => {
-                return Err(Rejection::UnsupportedAlgorithm(Untrusted::new(
-                    other.unwrap_or_default(),
-                )));
-            }
+        if unverified.algorithm() != "RS256" {
+            return Err(Rejection::UnsupportedAlgorithm(Untrusted::new(unverified.algorithm())));
         }
         let (tenant, store) = unverified
             .tid()

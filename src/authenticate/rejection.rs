@@ -106,6 +106,9 @@ pub enum Malformed {
         /// What the parser says.
         reason: JsonFault,
     },
+    /// No `alg`.
+    #[error("the header has no `alg`")]
+    NoAlgorithm,
     /// `crit` lists extensions; this broker implements none (RFC 7515 section 4.1.11).
     #[error("critical header extensions are not supported")]
     Critical,

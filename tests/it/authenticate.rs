@@ -71,7 +71,7 @@ async fn claims_one_by_one() {
         ("aud", json!(7), malformed),
         ("aud", json!([7]), malformed),
         ("exp", json!((now + 3600).to_string()), malformed),
-        ("exp", json!(-1), malformed),
+        ("exp", json!(-1), "401 InvalidToken/Expired"),
         ("exp", json!(1e300), malformed),
         ("exp", json!(true), malformed),
         ("nbf", json!("soon"), malformed),
@@ -218,7 +218,7 @@ async fn headers_that_lack_something() {
     for (name, value, told) in [
         ("kid", Value::Null, "401 InvalidToken/UnknownKey"),
         ("kid", json!(""), "401 InvalidToken/UnknownKey"),
-        ("alg", Value::Null, "401 InvalidToken/UnsupportedAlgorithm"),
+        ("alg", Value::Null, "401 InvalidToken/Malformed"),
         ("alg", json!(""), "401 InvalidToken/UnsupportedAlgorithm"),
         ("alg", json!("rs256"), "401 InvalidToken/UnsupportedAlgorithm"),
         ("alg", json!(["RS256"]), "401 InvalidToken/Malformed"),
