@@ -36,7 +36,7 @@ fn outcome(changes: &Value) -> Result<Caller, Rejection> {
     let issuers: [Box<str>; 2] = ["https://sts.example/1/".into(), "https://login.example/1/v2.0".into()];
     let claims = SignedClaims::read(&payload).map_err(Rejection::Malformed)?;
     check(
-        claims,
+        &claims,
         TENANT.parse().unwrap(),
         &issuers,
         &policy,

@@ -289,3 +289,18 @@ async fn audiences_and_scopes_are_the_configured_ones() {
             .ends_with("scope=\"Tokens.Get Other\"")
     );
 }
+
+#[tokio::test]
+async fn a_token_seen_before_is_still_checked() {
+    let stack = Stack::start().await;
+    let token = stack.user("alex").lifetime(3600).token();
+    assert_eq!(stack.post_token(&token).await.told(), "200");
+    assert_eq!(stack.post_token(&token).await.told(), "200");
+    // Not a byte of it may change ...
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
+    assert!(stack.post_token(&forged).await.told().starts_with("401 InvalidToken/"));
+    // ... and it ends when it ends.
+    stack.advance(3600 + 60);
+    assert_eq!(stack.post_token(&token).await.told(), "401 InvalidToken/Expired");
+}
