@@ -66,6 +66,18 @@ where
         Some((used, entry))
     }
 
+    /// What is remembered for this very token, if it may be served. Exchanging the same token again gains nothing.
+    pub(super) async fn remembered(&self, key: &CacheKey<K>, request: &Request) -> Option<Arc<Entry<T>>> {
+        let own = CacheKey {
+            own: Some(request.digest),
+            ..key.clone()
+        };
+        match self.look(&own, request).await? {
+            (Use::Serve | Use::ServeAndRenew | Use::RenewFirst, entry) => Some(entry),
+            (Use::Revalidate | Use::OwnExchange | Use::Gone, _) => None,
+        }
+    }
+
     /// Whether the entry is still far enough from its end.
     pub(super) fn is_alive(&self, entry: &Entry<T>) -> bool {
         let left = entry.life.expires_on.duration_since(self.clock.now());
@@ -80,8 +92,8 @@ where
             && (left >= self.config.min_remaining || !worth_a_call(request.token_expires_on, end, &self.config))
     }
 
-    /// Takes in what an exchange brought. An entry is replaced only by one that ends later; one for which ACS
-    /// gave a token again has not grown old, though it ends no later.
+    /// Takes in what an exchange brought. An entry is replaced only by one that ends later; one that ACS confirmed
+    /// is as fresh as what it gave, though that ends no later.
     pub(super) async fn absorb(&self, key: CacheKey<K>, request: &Request, purpose: Purpose, token: &Arc<T>) {
         let end = token.expires_on();
         let now = self.clock.now();
@@ -101,6 +113,7 @@ where
         let barred = Some(monotonic + self.config.renewal_backoff);
         let for_others = lives_as_long(request.token_expires_on, end, &self.config);
         let of_shared_flight = key.own.is_none();
+        let confirms = purpose == Purpose::Revalidation;
         let mut placed = false;
         if for_others {
             let shared = CacheKey {
@@ -110,7 +123,7 @@ where
             placed = self
                 .store
                 .change(shared, |old| match old.filter(|old| old.life.expires_on > now) {
-                    Some(old) if old.life.expires_on >= end => {
+                    Some(old) if old.life.expires_on >= end && !(confirms && old.life.expires_on == end) => {
                         if of_shared_flight {
                             let bar = if purpose.renews() {
                                 barred

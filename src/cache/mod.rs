@@ -151,7 +151,13 @@ where
                 Some((Use::OwnExchange, _)) => return self.own(key.shared, request, Purpose::Miss, exchange).await,
                 Some((Use::RenewFirst, entry)) => (Purpose::Renewal, Some(entry)),
                 Some((Use::Revalidate, _)) => (Purpose::Revalidation, None),
-                Some((Use::Gone, _)) | None => (Purpose::Miss, None),
+                Some((Use::Gone, _)) | None => {
+                    // What outlives the token it was exchanged for is remembered for that token alone.
+                    if let Some(entry) = self.contents.remembered(&key, request).await {
+                        return Ok(hit(&entry));
+                    }
+                    (Purpose::Miss, None)
+                }
             };
             let seat = self.fly(&key, request, purpose, &exchange);
             let leads = seat.leads;
@@ -192,13 +198,11 @@ where
             shared,
             own: Some(request.digest),
         };
-        let purpose = match self.contents.look(&key, request).await {
-            Some((Use::Serve | Use::ServeAndRenew | Use::RenewFirst, entry)) if purpose == Purpose::Miss => {
-                return Ok(hit(&entry));
-            }
-            Some((Use::Revalidate, _)) => Purpose::Revalidation,
-            _ => purpose,
-        };
+        if purpose == Purpose::Miss
+            && let Some(entry) = self.contents.remembered(&key, request).await
+        {
+            return Ok(hit(&entry));
+        }
         match take(self.fly(&key, request, purpose, &exchange)).await {
             Ok((answer, _)) => Ok(answer),
             Err((error, _)) => {

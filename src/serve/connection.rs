@@ -25,10 +25,12 @@ use super::{ServeOptions, Shared};
 /// More than any head that the API layer answers with its own 431, which a head beyond its bound still gets.
 const MAX_HEAD_BYTES: u32 = 128 * 1024;
 
-/// Header fields in one HTTP/1.1 head; hyper's own default is 100.
-const MAX_HEADER_FIELDS: usize = 512;
+/// Header fields in one HTTP/1.1 head; hyper's own default is 100. The shortest fields that fit into 32 KiB would be
+/// more, but nobody sends those, and room for them is set aside for each head.
+const MAX_HEADER_FIELDS: usize = 2048;
 
-/// Concurrent streams of one HTTP/2 connection: the recommended minimum of RFC 9113 section 6.5.2.
+/// Concurrent streams of one HTTP/2 connection. RFC 9113 section 6.5.2 recommends 100, so that parallelism is not
+/// limited; each costs memory from its head on, and a client that needs more opens another connection.
 const MAX_STREAMS: u32 = 32;
 
 /// Streams that a client opened and reset again before they were looked at ("rapid reset", CVE-2023-44487).
