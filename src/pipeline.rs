@@ -17,6 +17,7 @@ use crate::exchange::{ExchangeError, ExchangeKey, Exchanger, IssuedToken};
 use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use crate::secret::{BearerToken, TokenDigest};
 use crate::telemetry::propagation;
+use crate::untrusted::Untrusted;
 
 /// Turns a caller's Entra token into an ACS token.
 pub struct TokenPipeline {
@@ -80,7 +81,7 @@ pub enum IssueError {
     Rejected(#[from] Rejection),
     /// He asked for other scopes than his token has.
     #[error("requested scopes are not the token's, which are `{0}`")]
-    ScopeMismatch(Scopes),
+    ScopeMismatch(Untrusted),
     /// Authorization refused him, or could not decide.
     #[error("{denied}: {caller}")]
     Denied {
@@ -149,16 +150,17 @@ impl TokenPipeline {
     /// Issues a token, or says why not.
     pub async fn issue(&self, request: IssueRequest) -> Result<Issued, IssueError> {
         let mut place = self.admission.enter()?;
+        let digest = TokenDigest::of(&request.token);
         let started = self.clock.monotonic();
-        let caller = self.authenticate(&request, &mut place).await?;
+        let caller = self.authenticate(&request, digest, &mut place).await?;
         let authenticated = self.clock.monotonic();
         if request.scope.as_ref().is_some_and(|scope| scope != caller.scopes()) {
-            return Err(IssueError::ScopeMismatch(caller.scopes().clone()));
+            return Err(IssueError::ScopeMismatch(Untrusted::new(&caller.scopes().to_string())));
         }
         let permit = self.authorize(caller)?;
         let authorized = self.clock.monotonic();
         let scopes = permit.caller().scopes().clone();
-        let answer = self.exchange(permit, request, place).await?;
+        let answer = self.exchange(permit, request, digest, place).await?;
         Ok(Issued {
             token: answer.token,
             scopes,
@@ -171,10 +173,15 @@ impl TokenPipeline {
         })
     }
 
-    async fn authenticate(&self, request: &IssueRequest, place: &mut Place) -> Result<Caller, IssueError> {
+    async fn authenticate(
+        &self,
+        request: &IssueRequest,
+        digest: TokenDigest,
+        place: &mut Place,
+    ) -> Result<Caller, IssueError> {
         let span = info_span!("authenticate", acs_broker.tenant.id = Empty, acs_broker.client_app.id = Empty,
             error.type = Empty, otel.status_code = Empty);
-        let outcome = self.verify(request, place).instrument(span.clone()).await;
+        let outcome = self.verify(request, digest, place).instrument(span.clone()).await;
         match &outcome {
             Ok(caller) => {
                 span.record("acs_broker.tenant.id", tracing::field::display(caller.tenant()));
@@ -185,8 +192,13 @@ impl TokenPipeline {
         outcome
     }
 
-    async fn verify(&self, request: &IssueRequest, place: &mut Place) -> Result<Caller, IssueError> {
-        let miss = match self.authenticator.verify(&request.token) {
+    async fn verify(
+        &self,
+        request: &IssueRequest,
+        digest: TokenDigest,
+        place: &mut Place,
+    ) -> Result<Caller, IssueError> {
+        let miss = match self.authenticator.verify(&request.token, digest) {
             Verdict::Accepted(caller) => return Ok(caller),
             Verdict::Refused(rejection) => return Err(rejection.into()),
             Verdict::KeyMiss(miss) => miss,
@@ -196,7 +208,7 @@ impl TokenPipeline {
         let settled = tokio::time::timeout_at(request.deadline, miss.settle()).await;
         place.return_to()?;
         settled.map_err(|_| IssueError::DeadlineExceeded)??;
-        match self.authenticator.verify(&request.token) {
+        match self.authenticator.verify(&request.token, digest) {
             Verdict::Accepted(caller) => Ok(caller),
             Verdict::Refused(rejection) => Err(rejection.into()),
             Verdict::KeyMiss(miss) => Err(miss.into_rejection().into()),
@@ -220,11 +232,12 @@ impl TokenPipeline {
         &self,
         permit: Permit,
         request: IssueRequest,
+        digest: TokenDigest,
         place: Place,
     ) -> Result<Answer<IssuedToken>, IssueError> {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
         let wish = Request {
-            digest: TokenDigest::of(&request.token),
+            digest,
             token_expires_on: permit.caller().token_expires_on(),
             max_age: (permit.basis() == Basis::AcsAlone).then_some(self.unknown_groups_max_age),
         };

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::context::RequestContext;
 use super::error::ApiError;
 use super::media::{self, Media};
-use super::{Api, answer, bearer, body, token_exchange};
+use super::{Api, answer, bearer, token_exchange};
 use crate::pipeline::{IssueRequest, Issued};
 use crate::untrusted::Untrusted;
 
@@ -34,7 +34,7 @@ pub(super) async fn acs_path(State(api): State<Api>, request: Request) -> Result
 async fn exchange(api: &Api, media: Media, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
-    let body = body::read(&head.headers, body, context.deadline, &api.readers).await?;
+    let body = api.bodies.read(&head.headers, body, context.deadline).await?;
     check_content(media, &body)?;
     let token = bearer::of(&head.headers)?;
     let issued = api.issue(&context, token, None).await?;
@@ -88,8 +88,18 @@ fn check_api_version(uri: &Uri, accepted: &[String]) -> Result<(), ApiError> {
     if accepted.iter().any(|accepted| *accepted == version) {
         Ok(())
     } else {
-        Err(ApiError::UnsupportedApiVersion(Untrusted::new(&version)))
+        Err(ApiError::UnsupportedApiVersion(Untrusted::new(tellable(&version))))
     }
+}
+
+/// A version that is not accepted, for the log, if it has a version's form. Anything else could be a token that was
+/// put in the wrong place.
+fn tellable(version: &str) -> &str {
+    const LONGEST: usize = 32;
+    let dated = version.len() <= LONGEST
+        && version.bytes().take(4).all(|byte| byte.is_ascii_digit())
+        && version.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if dated { version } else { "(of another form)" }
 }
 
 /// `CommunicationIdentityAccessTokenResult` of ACS's data plane.
@@ -149,6 +159,21 @@ mod tests {
                 accepted,
                 "{media:?} {content}"
             );
+        }
+    }
+
+    #[test]
+    fn only_what_looks_like_a_version_is_told() {
+        for (version, told) in [
+            ("2024-01-01", true),
+            ("2025-03-02-preview", true),
+            ("1", true),
+            ("eyJhbGciOiJSUzI1NiJ9", false),
+            ("eyJ0.e30.c2ln", false),
+            ("2025-03-02-preview-and-much-more-of-it", false),
+            ("2025 03", false),
+        ] {
+            assert_eq!(tellable(version) == version, told, "{version}");
         }
     }
 

@@ -14,8 +14,8 @@ use crate::admission::Overloaded;
 use crate::authenticate::Rejection;
 use crate::authorize::Denied;
 use crate::exchange::ExchangeError;
-use crate::ids::Scopes;
 use crate::pipeline::{CallerIds, IssueError};
+use crate::untrusted::Untrusted;
 
 /// Everything that can become of a request instead of a token.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum ApiError {
     MissingApiVersion,
     /// An `api-version` that is not among `server.api_versions`.
     #[error("api-version `{0}` is not among server.api_versions")]
-    UnsupportedApiVersion(crate::untrusted::Untrusted),
+    UnsupportedApiVersion(Untrusted),
     /// No bearer token.
     #[error("no bearer token")]
     AuthenticationRequired,
@@ -59,7 +59,7 @@ pub enum ApiError {
     InvalidTarget,
     /// RFC 6749 section 5.2: `invalid_scope`.
     #[error("requested scope is not the token's, which is `{0}`")]
-    InvalidScope(Scopes),
+    InvalidScope(Untrusted),
     /// No such path.
     #[error("no such path")]
     NotFound,

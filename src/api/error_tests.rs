@@ -4,7 +4,6 @@ use std::time::Duration;
 use super::*;
 use crate::authenticate::{Malformed, NotDelegated};
 use crate::cache::flight::Lost;
-use crate::untrusted::Untrusted;
 
 type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static str);
 
@@ -70,7 +69,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         plain(
-            ApiError::Token(Rejection::InsufficientScope(Scopes::default())),
+            ApiError::Token(Rejection::InsufficientScope(text())),
             403,
             "InsufficientScope",
         ),
@@ -199,7 +198,7 @@ fn table() -> Vec<Row> {
             "invalid_target",
         ),
         (
-            ApiError::InvalidScope(Scopes::default()),
+            ApiError::InvalidScope(text()),
             400,
             "InvalidRequest",
             None,

@@ -5,7 +5,7 @@ use std::any::Any;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tokio::time::Instant;
 use tower_http::cors::CorsLayer;
@@ -37,7 +37,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     let head = Head::of(&request);
     let span = server_span(&request, &head, &context);
     request.extensions_mut().insert(context.clone());
-    let one_answer = request.version() == Version::HTTP_11 && request.headers().contains_key(TRANSFER_ENCODING);
+    let version = request.version();
     let response = next.run(request).instrument(span.clone()).await;
 
     let cause = ApiError::cause_of(&response);
@@ -48,9 +48,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     };
     let headers = response.headers_mut();
     common_headers(headers, &context);
-    if one_answer {
-        // The parser drops a Content-Length beside it, so the two cannot be told from one: what follows on this
-        // connection is never read as a request (RFC 9112 section 6.1).
+    if version < Version::HTTP_2 && told.as_ref().is_some_and(Told::leaves_body_unread) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let status = i64::from(response.status().as_u16());
@@ -255,6 +253,10 @@ pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) 
         .sum();
     if bytes + request.uri().path_and_query().map_or(0, |path| path.as_str().len()) > MAX_HEADER_BYTES {
         return ApiError::HeadersTooLarge.into_response();
+    }
+    // RFC 9112 section 3.2. Which of two the one in front of us went by, nobody knows.
+    if request.headers().get_all(HOST).iter().count() > 1 {
+        return ApiError::InvalidRequest("Send one Host header.").into_response();
     }
     if api.stopping.is_cancelled() {
         return ApiError::ShuttingDown.into_response();

@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::body::BodyReader;
 use self::error::ApiError;
 pub use self::token_exchange::Target;
-use crate::admission::Admission;
 use crate::pipeline::TokenPipeline;
 
 /// The broker's own path.
@@ -35,7 +35,7 @@ const ROUTES: [&str; 2] = [TOKEN_PATH, ACS_PATH];
 /// How the public listener behaves.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
-    /// Bodies being read at once; each may have 64 KiB.
+    /// How many bodies of 64 KiB may be in memory at once.
     pub max_bodies: usize,
     /// Accepted on the ACS path.
     pub api_versions: Vec<String>,
@@ -55,8 +55,7 @@ pub struct ApiSettings {
 struct Api {
     pipeline: Arc<TokenPipeline>,
     settings: Arc<ApiSettings>,
-    // Bodies being read at once.
-    readers: Admission,
+    bodies: BodyReader,
     // Cancelled when no new work is taken.
     stopping: CancellationToken,
 }
@@ -66,7 +65,7 @@ pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: Can
     let cors = layers::cors(&settings.allowed_origins);
     let api = Api {
         pipeline,
-        readers: Admission::new(settings.max_bodies),
+        bodies: BodyReader::new(settings.max_bodies),
         settings: Arc::new(settings),
         stopping,
     };

@@ -13,7 +13,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::error::ApiError;
-use super::{Api, answer, body};
+use super::{Api, answer};
 use crate::cache::Token as _;
 use crate::ids::Scopes;
 use crate::pipeline::Issued;
@@ -27,7 +27,7 @@ const SCOPE_PREFIX: &str = "https://communication.azure.com/clients/";
 pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
-    let body = body::read(&head.headers, body, context.deadline, &api.readers).await?;
+    let body = api.bodies.read(&head.headers, body, context.deadline).await?;
     if head.headers.contains_key(AUTHORIZATION) {
         return Err(ApiError::InvalidRequest(
             "Send the token as subject_token or in the Authorization header, not both ways.",
@@ -64,12 +64,11 @@ impl Target {
 
     /// `audience` is the endpoint or the resource's name: the first label of its host.
     fn is_audience(&self, text: &str) -> bool {
-        let host = self.endpoint.host_str().unwrap_or_default();
         let name = match self.endpoint.host() {
-            Some(url::Host::Domain(domain)) => domain.split('.').next().unwrap_or_default(),
-            _ => host,
+            Some(url::Host::Domain(domain)) => domain.split('.').next(),
+            _ => None,
         };
-        self.is_resource(text) || text.eq_ignore_ascii_case(host) || text.eq_ignore_ascii_case(name)
+        self.is_resource(text) || name.is_some_and(|name| name.eq_ignore_ascii_case(text))
     }
 }
 
@@ -232,7 +231,7 @@ mod tests {
             ],
             &[("audience", "contoso")],
             &[
-                ("audience", "contoso.communication.azure.com"),
+                ("audience", "Contoso"),
                 ("resource", "https://contoso.communication.azure.com"),
             ],
             &[("audience", "https://contoso.communication.azure.com")],
@@ -280,6 +279,10 @@ mod tests {
                 ("invalid_target", "InvalidRequest"),
             ),
             (&[("resource", "contoso")], ("invalid_target", "InvalidRequest")),
+            (
+                &[("audience", "contoso.communication.azure.com")],
+                ("invalid_target", "InvalidRequest"),
+            ),
             (&[("audience", "fabrikam")], ("invalid_target", "InvalidRequest")),
             (
                 &[

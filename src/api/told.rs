@@ -8,7 +8,7 @@ use crate::authenticate::Rejection;
 use crate::authorize::Denied;
 use crate::exchange::ExchangeError;
 
-/// What the caller is told of an [`ApiError`].
+/// What the caller is told of an [`ApiError`](super::error::ApiError).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// HTTP status of the Azure form.
@@ -85,6 +85,12 @@ impl Told {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.status.is_server_error()
+    }
+
+    /// Whether the rest of the body is still on its way, so that the connection cannot go on.
+    #[must_use]
+    pub fn leaves_body_unread(&self) -> bool {
+        matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
     }
 
     /// The status of the RFC 6749 form: refusals are 400 (RFC 6749 section 5.2, RFC 8693 section 2.2.2), the rest

@@ -68,6 +68,20 @@ pub(super) struct SignedClaims {
 }
 
 impl SignedClaims {
+    /// Bytes held, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let audiences: usize = self.aud.iter().flatten().map(String::len).sum();
+        let groups = self.groups.as_ref().map_or(0, |groups| size_of_val(groups.as_slice()));
+        size_of::<Self>()
+            + audiences
+            + groups
+            + [&self.tid, &self.iss, &self.scp, &self.idtyp]
+                .map(text)
+                .iter()
+                .sum::<usize>()
+    }
+
     /// Reads the payload's members by type; which of them must be there is [`check`]'s business.
     pub(super) fn read(payload: &Map<String, Value>) -> Result<Self, Malformed> {
         let azp = guid::<ClientAppId>(payload, "azp")?;
@@ -102,20 +116,20 @@ impl SignedClaims {
 
 /// Checks signed claims in the published order; the first failure is told.
 pub(super) fn check(
-    claims: SignedClaims,
+    claims: &SignedClaims,
     tenant: TenantId,
     issuers: &[Box<str>],
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Caller, Rejection> {
-    let issuer = claims.iss.ok_or(Rejection::MissingClaim("iss"))?;
-    let audiences = claims.aud.ok_or(Rejection::MissingClaim("aud"))?;
+    let issuer = claims.iss.as_deref().ok_or(Rejection::MissingClaim("iss"))?;
+    let audiences = claims.aud.as_ref().ok_or(Rejection::MissingClaim("aud"))?;
     let expires_on = claims.exp.ok_or(Rejection::MissingClaim("exp"))?;
     // A tenant's id may be in either letter case; everything else of an issuer is lower-case at Entra.
-    if !issuers.iter().any(|accepted| accepted.eq_ignore_ascii_case(&issuer)) {
+    if !issuers.iter().any(|accepted| accepted.eq_ignore_ascii_case(issuer)) {
         return Err(Rejection::InvalidIssuer {
             tenant,
-            issuer: Untrusted::new(&issuer),
+            issuer: Untrusted::new(issuer),
         });
     }
     if !audiences.iter().any(|audience| policy.accepts_audience(audience)) {
@@ -126,9 +140,9 @@ pub(super) fn check(
     if scopes.is_empty() {
         return Err(Rejection::NotDelegated(NotDelegated::NoScopes));
     }
-    if let Some(idtyp) = claims.idtyp.filter(|idtyp| idtyp != "user") {
+    if let Some(idtyp) = claims.idtyp.as_deref().filter(|idtyp| *idtyp != "user") {
         return Err(Rejection::NotDelegated(NotDelegated::IdentityType(Untrusted::new(
-            &idtyp,
+            idtyp,
         ))));
     }
     if claims.bound {
@@ -137,9 +151,10 @@ pub(super) fn check(
     let object_id = claims.oid.ok_or(Rejection::MissingClaim("oid"))?;
     let client_app = claims.client_app.ok_or(Rejection::MissingClaim("azp"))?;
     if !policy.required_scopes.iter().any(|scope| scopes.contains(scope)) {
-        return Err(Rejection::InsufficientScope(scopes));
+        return Err(Rejection::InsufficientScope(Untrusted::new(&scopes.to_string())));
     }
-    let groups = match claims.groups {
+    let listed = claims.groups.clone();
+    let groups = match listed {
         Some(groups) if !claims.groups_overage => Groups::Known(groups),
         listed => Groups::Unknown {
             listed: listed.unwrap_or_default(),
@@ -224,7 +239,6 @@ fn instant(payload: &Map<String, Value>, name: &'static str) -> Result<Option<Ti
         _ => None,
     };
     parsed
-        .filter(|seconds| *seconds >= 0)
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
         .map(Some)
         .ok_or(Malformed::Mistyped(name))

@@ -11,6 +11,7 @@ mod keys;
 mod refresh;
 mod rejection;
 mod token;
+mod verified;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,14 +22,16 @@ use url::Url;
 pub use self::caller::{Caller, Groups};
 pub use self::claims::Policy;
 use self::fetch::KeyFetcher;
+use self::keys::TenantKeys;
 pub use self::refresh::{KeyStatus, RefreshSettings};
 use self::refresh::{Refreshed, TenantKeyStore};
 pub use self::rejection::{JsonFault, Malformed, NotDelegated, Rejection};
 pub use self::token::MAX_TOKEN_BYTES;
 use self::token::UnverifiedToken;
+use self::verified::{Verified, VerifiedTokens};
 use crate::clock::SharedClock;
 use crate::ids::TenantId;
-use crate::secret::BearerToken;
+use crate::secret::{BearerToken, TokenDigest};
 use crate::tasks::Tasks;
 use crate::untrusted::Untrusted;
 use crate::upstream::Upstream;
@@ -38,6 +41,7 @@ pub struct Authenticator {
     // Keyed by value, so that nothing in a token can name a tenant that is not listed.
     tenants: HashMap<TenantId, Arc<TenantKeyStore>>,
     policy: Policy,
+    verified: VerifiedTokens,
     clock: SharedClock,
 }
 
@@ -131,6 +135,7 @@ impl Authenticator {
         Self {
             tenants: tenants.collect(),
             policy: parts.policy,
+            verified: VerifiedTokens::new(),
             clock: parts.clock,
         }
     }
@@ -147,21 +152,22 @@ impl Authenticator {
         self.tenants.values().map(|store| store.status())
     }
 
-    /// Checks `token` against the keys at hand. Never waits.
+    /// Checks `token`, whose digest is `digest`, against the keys at hand. Never waits.
     #[must_use]
-    pub fn verify(&self, token: &BearerToken) -> Verdict {
-        self.look(token).unwrap_or_else(Verdict::Refused)
+    pub fn verify(&self, token: &BearerToken, digest: TokenDigest) -> Verdict {
+        self.look(token, digest).unwrap_or_else(Verdict::Refused)
     }
 
-    fn look(&self, token: &BearerToken) -> Result<Verdict, Rejection> {
+    fn look(&self, token: &BearerToken, digest: TokenDigest) -> Result<Verdict, Rejection> {
+        if let Some(verified) = self.verified.get(&digest)
+            && let Some(keys) = self.tenants.get(&verified.tenant).and_then(|store| store.current())
+            && verified.is_by(&keys)
+        {
+            return self.check(&verified, &keys);
+        }
         let unverified = UnverifiedToken::parse(token)?;
-        match unverified.algorithm() {
-            Some("RS256") => {}
-            other => {
-                return Err(Rejection::UnsupportedAlgorithm(Untrusted::new(
-                    other.unwrap_or_default(),
-                )));
-            }
+        if unverified.algorithm() != "RS256" {
+            return Err(Rejection::UnsupportedAlgorithm(Untrusted::new(unverified.algorithm())));
         }
         let (tenant, store) = unverified
             .tid()
@@ -171,10 +177,7 @@ impl Authenticator {
             .ok_or_else(|| Rejection::UnknownTenant(Untrusted::new(unverified.tid())))?;
         let kid = Untrusted::new(unverified.kid());
         let keys = store.current();
-        let Some((keys, key)) = keys
-            .as_deref()
-            .and_then(|keys| Some((keys, keys.get(unverified.kid())?)))
-        else {
+        let Some((keys, key)) = keys.as_ref().and_then(|keys| Some((keys, keys.get(unverified.kid())?))) else {
             return Ok(Verdict::KeyMiss(KeyMiss {
                 store: Arc::clone(store),
                 tenant,
@@ -184,6 +187,13 @@ impl Authenticator {
         let claims = unverified
             .verify(key)
             .ok_or(Rejection::InvalidSignature { tenant, kid })?;
-        claims::check(claims, tenant, keys.issuers(), &self.policy, self.clock.now()).map(Verdict::Accepted)
+        let verified = Arc::new(Verified::new(tenant, claims, keys));
+        self.verified.remember(digest, Arc::clone(&verified));
+        self.check(&verified, keys)
+    }
+
+    fn check(&self, verified: &Verified, keys: &TenantKeys) -> Result<Verdict, Rejection> {
+        let now = self.clock.now();
+        claims::check(&verified.claims, verified.tenant, keys.issuers(), &self.policy, now).map(Verdict::Accepted)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::ids::{Scopes, TenantId};
+use crate::ids::TenantId;
 use crate::untrusted::Untrusted;
 
 /// A presented token that was refused, or could not be decided.
@@ -83,7 +83,7 @@ pub enum Rejection {
     NotDelegated(NotDelegated),
     /// None of the required scopes.
     #[error("scopes `{0}` hold none of the required ones")]
-    InsufficientScope(Scopes),
+    InsufficientScope(Untrusted),
 }
 
 /// What made a token malformed.
@@ -106,6 +106,9 @@ pub enum Malformed {
         /// What the parser says.
         reason: JsonFault,
     },
+    /// No `alg`.
+    #[error("the header has no `alg`")]
+    NoAlgorithm,
     /// `crit` lists extensions; this broker implements none (RFC 7515 section 4.1.11).
     #[error("critical header extensions are not supported")]
     Critical,

@@ -20,7 +20,7 @@ pub const MAX_TOKEN_BYTES: usize = 32 * 1024;
 pub(super) struct UnverifiedToken<'t> {
     signing_input: &'t str,
     signature: &'t str,
-    algorithm: Option<String>,
+    algorithm: String,
     kid: String,
     claims: SignedClaims,
 }
@@ -45,7 +45,10 @@ impl<'t> UnverifiedToken<'t> {
         if header.contains_key("crit") {
             return Err(Rejection::Malformed(Malformed::Critical));
         }
-        let algorithm = header_text(&header, "alg").map_err(Rejection::Malformed)?;
+        // Required of every JWS (RFC 7515 section 4.1.1).
+        let algorithm = header_text(&header, "alg")
+            .and_then(|algorithm| algorithm.ok_or(Malformed::NoAlgorithm))
+            .map_err(Rejection::Malformed)?;
         let kid = header_text(&header, "kid").map_err(Rejection::Malformed)?;
         header_text(&header, "typ").map_err(Rejection::Malformed)?;
         let claims = SignedClaims::read(&payload).map_err(Rejection::Malformed)?;
@@ -61,9 +64,9 @@ impl<'t> UnverifiedToken<'t> {
         })
     }
 
-    /// `alg`, if the header has one.
-    pub(super) fn algorithm(&self) -> Option<&str> {
-        self.algorithm.as_deref()
+    /// `alg`
+    pub(super) fn algorithm(&self) -> &str {
+        &self.algorithm
     }
 
     /// The key that the token says it was signed with.
@@ -160,7 +163,11 @@ mod tests {
         for (header, payload, expected) in [
             (r#"{"alg":"RS256","kid":"k"}"#, payload, Ok(())),
             (r#"{"alg":"none","kid":"k"}"#, payload, Ok(())),
-            (r#"{"kid":"k"}"#, payload, Ok(())),
+            (
+                r#"{"kid":"k"}"#,
+                payload,
+                Err(Rejection::Malformed(Malformed::NoAlgorithm)),
+            ),
             (
                 r#"{"alg":"RS256","kid":"k","crit":["exp"]}"#,
                 payload,

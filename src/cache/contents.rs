@@ -148,7 +148,20 @@ where
     }
 
     /// What a failed exchange means for the entry that it was to renew or to confirm.
-    pub(super) async fn heed(&self, key: &CacheKey<K>, purpose: Purpose, error: &impl Failure) {
+    ///
+    /// For a caller whom ACS alone permits, a refusal of ACS's ends what an earlier exchange brought, whatever this one
+    /// was for.
+    pub(super) async fn heed(&self, key: &CacheKey<K>, request: &Request, purpose: Purpose, error: &impl Failure) {
+        if error.forbids() && request.max_age.is_some() {
+            let shared = CacheKey {
+                own: None,
+                ..key.clone()
+            };
+            for key in [shared, key.clone()] {
+                self.store.change(key, |_| Op::Remove).await;
+            }
+            return;
+        }
         match purpose {
             Purpose::Renewal | Purpose::Ahead => {
                 let until = self.clock.monotonic() + self.config.renewal_backoff;
@@ -164,9 +177,6 @@ where
                         None => Op::Nop,
                     })
                     .await;
-            }
-            Purpose::Revalidation if error.forbids() => {
-                self.store.change(key.clone(), |_| Op::Remove).await;
             }
             Purpose::Revalidation | Purpose::Miss => {}
         }

@@ -166,13 +166,14 @@ where
                     // It was for a token that ends otherwise: the next look sees what that means for this one.
                 }
                 Err((error, leader)) => {
-                    if let Some(entry) = entry.filter(|entry| self.contents.is_alive(entry)) {
+                    let ended = error.forbids() && request.max_age.is_some();
+                    if let Some(entry) = entry.filter(|entry| !ended && self.contents.is_alive(entry)) {
                         return Ok(hit(&entry));
                     }
                     if error.is_definite_refusal() && leader != request.digest {
                         return self.own(key.shared, request, purpose, exchange).await;
                     }
-                    self.contents.heed(&key, purpose, &error).await;
+                    self.contents.heed(&key, request, purpose, &error).await;
                     return Err(error);
                 }
             }
@@ -205,8 +206,8 @@ where
                     own: None,
                     ..key.clone()
                 };
-                self.contents.heed(&key, purpose, &error).await;
-                self.contents.heed(&shared, purpose, &error).await;
+                self.contents.heed(&key, request, purpose, &error).await;
+                self.contents.heed(&shared, request, purpose, &error).await;
                 Err(error)
             }
         }
@@ -243,7 +244,7 @@ where
                         Ok((token, Fresh::Yes))
                     }
                     Err(error) => {
-                        contents.heed(&key, purpose, &error).await;
+                        contents.heed(&key, &request, purpose, &error).await;
                         Err(error)
                     }
                 }

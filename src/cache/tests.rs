@@ -234,6 +234,38 @@ async fn even_a_refused_renewal_leaves_what_is_there() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_acss_ends_it_for_a_caller_whom_acs_alone_permits() {
+    let alone = |request| Request {
+        max_age: Some(Duration::from_secs(3600)),
+        ..request
+    };
+    // In a renewal before the answer ...
+    let bench = Bench::new();
+    bench.get("k", alone(bench.token("a", 60))).await.unwrap();
+    bench.advance(51);
+    bench.fail(Some(Trouble::Forbidden));
+    let renewing = alone(bench.token("b", 60));
+    assert_eq!(bench.get("k", renewing).await, Err(Trouble::Forbidden));
+    bench.fail(None);
+    assert_eq!(bench.get("k", renewing).await, Ok((Miss, 3)));
+    // ... and in an exchange of a shorter token's own.
+    bench.fail(Some(Trouble::Forbidden));
+    assert_eq!(
+        bench.get("k", alone(bench.token("short", 30))).await,
+        Err(Trouble::Forbidden)
+    );
+    bench.fail(None);
+    assert_eq!(bench.get("k", renewing).await, Ok((Miss, 5)));
+    // Trouble that is no refusal ends nothing.
+    bench.fail(Some(Trouble::Away));
+    assert_eq!(
+        bench.get("k", alone(bench.token("short", 30))).await,
+        Err(Trouble::Away)
+    );
+    assert_eq!(bench.get("k", renewing).await, Ok((Hit, 5)));
+}
+
+#[tokio::test]
 async fn without_gain_nothing_is_renewed() {
     let bench = Bench::new();
     let token = bench.token("a", 60);

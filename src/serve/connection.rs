@@ -29,7 +29,7 @@ const MAX_HEAD_BYTES: u32 = 128 * 1024;
 const MAX_HEADER_FIELDS: usize = 512;
 
 /// Concurrent streams of one HTTP/2 connection: the recommended minimum of RFC 9113 section 6.5.2.
-const MAX_STREAMS: u32 = 100;
+const MAX_STREAMS: u32 = 32;
 
 /// Streams that a client opened and reset again before they were looked at ("rapid reset", CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 20;

@@ -53,8 +53,8 @@ pub fn signals() -> io::Result<ShutdownSignals> {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            tracing::info!(signal = name, "signal received");
             token.cancel();
+            tracing::info!(signal = name, "signal received");
         }
     });
     Ok(signals)

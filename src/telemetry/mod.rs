@@ -22,6 +22,7 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -36,6 +37,10 @@ use crate::clock::SharedClock;
 use crate::config::LogFormat;
 
 pub use self::environment::Environment;
+
+/// Lines that wait for whoever reads standard output. Beyond, lines are lost rather than requests held up: a reader
+/// that stalls must not stall the service.
+const MAX_BUFFERED_LINES: usize = 16_384;
 
 /// How long a guard that is merely dropped may take to flush.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
@@ -88,7 +93,12 @@ pub fn check(options: &TelemetryOptions, environment: Environment<'_>) -> Result
 /// `environment` looks up a variable. What the OTLP crate reads by itself (headers, timeout, compression) it takes
 /// from the process. Records of the `log` crate are not taken over: rustls and reqwest would write through it.
 pub fn init(options: &TelemetryOptions, environment: Environment<'_>) -> Result<TelemetryGuard, TelemetryError> {
-    let (dispatch, guard) = assemble(options, environment, std::io::stdout)?;
+    let (writer, worker) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(MAX_BUFFERED_LINES)
+        .finish(std::io::stdout());
+    let (dispatch, mut guard) = assemble(options, environment, writer)?;
+    guard.logs = Some(worker);
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadySet)?;
     opentelemetry::global::set_tracer_provider(guard.tracing.provider.clone());
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
@@ -141,7 +151,7 @@ where
     );
     // `Layer::on_register_dispatch` would be the place, but filtered layers are not told.
     let _ = whole.set(dispatch.downgrade());
-    Ok((dispatch, TelemetryGuard { tracing }))
+    Ok((dispatch, TelemetryGuard { tracing, logs: None }))
 }
 
 fn levels(text: &str) -> Result<EnvFilter, TelemetryError> {
@@ -151,11 +161,13 @@ fn levels(text: &str) -> Result<EnvFilter, TelemetryError> {
         .map_err(TelemetryError::LogLevel)
 }
 
-/// Flushes traces at the end. Dropping it does so too, within two seconds.
+/// Flushes traces and logs at the end. Dropping it does so too, within two seconds.
 #[derive(Debug)]
 #[must_use = "dropping it ends tracing"]
 pub struct TelemetryGuard {
     tracing: Tracing,
+    // Writes what is still buffered when it is dropped, within a second.
+    logs: Option<WorkerGuard>,
 }
 
 impl TelemetryGuard {

@@ -5,21 +5,65 @@ use std::path::{Path, PathBuf};
 
 /// Every room with the rooms it may name.
 const ROOMS: [(&str, &[&str]); 20] = [
-    ("broker", &[
-        "admission", "api", "authenticate", "authorize", "cache", "clock", "config", "exchange", "management",
-        "pipeline", "serve", "tasks", "upstream",
-    ]),
-    ("api", &[
-        "admission", "authenticate", "authorize", "cache", "exchange", "ids", "pipeline", "secret", "serve",
-        "telemetry", "untrusted",
-    ]),
+    (
+        "broker",
+        &[
+            "admission",
+            "api",
+            "authenticate",
+            "authorize",
+            "cache",
+            "clock",
+            "config",
+            "exchange",
+            "management",
+            "pipeline",
+            "serve",
+            "tasks",
+            "upstream",
+        ],
+    ),
+    (
+        "api",
+        &[
+            "admission",
+            "authenticate",
+            "authorize",
+            "cache",
+            "exchange",
+            "ids",
+            "pipeline",
+            "secret",
+            "serve",
+            "telemetry",
+            "untrusted",
+        ],
+    ),
     ("management", &["authenticate", "authorize"]),
-    ("pipeline", &[
-        "admission", "authenticate", "authorize", "cache", "clock", "exchange", "ids", "secret", "telemetry",
-    ]),
-    ("exchange", &["authorize", "cache", "clock", "ids", "secret", "upstream"]),
+    (
+        "pipeline",
+        &[
+            "admission",
+            "authenticate",
+            "authorize",
+            "cache",
+            "clock",
+            "exchange",
+            "ids",
+            "secret",
+            "telemetry",
+            "untrusted",
+        ],
+    ),
+    (
+        "exchange",
+        &["authorize", "cache", "clock", "ids", "secret", "upstream"],
+    ),
     ("authorize", &["authenticate", "clock", "config", "ids"]),
-    ("authenticate", &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"]),
+    (
+        "authenticate",
+        &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],
+    ),
     ("cache", &["clock", "config", "secret"]),
     ("upstream", &["config", "secret", "telemetry", "untrusted"]),
     ("telemetry", &["clock", "config"]),
@@ -64,7 +108,11 @@ fn named(text: &str) -> BTreeSet<String> {
     code.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| line.split("crate::").skip(1))
-        .map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())
+        .map(|rest| {
+            rest.chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect()
+        })
         .collect()
 }
 
@@ -75,7 +123,9 @@ fn rooms_know_only_the_rooms_below_them() {
     let mut wrong = Vec::new();
     for file in files {
         let room = room(&file);
-        let is_test = file.components().any(|part| part.as_os_str().to_string_lossy().contains("tests"));
+        let is_test = file
+            .components()
+            .any(|part| part.as_os_str().to_string_lossy().contains("tests"));
         if room == "bin" || is_test {
             continue;
         }

@@ -13,7 +13,10 @@ const OTHER_APP: &str = "0ca11e60-0000-4000-8000-000000000001";
 #[tokio::test]
 async fn each_kind_of_assignment_covers_its_own() {
     for unknown_groups in ["acs", "refuse"] {
-        let stack = Stack::builder().set("assignments.unknown_groups", unknown_groups).start().await;
+        let stack = Stack::builder()
+            .set("assignments.unknown_groups", unknown_groups)
+            .start()
+            .await;
         let acs = unknown_groups == "acs";
         for (user, groups, told) in [
             // By the user himself and by the tenant: groups do not matter.
@@ -25,12 +28,40 @@ async fn each_kind_of_assignment_covers_its_own() {
             ("lidia", GroupsClaim::Listed, "200"),
             ("grady", GroupsClaim::Listed, "403 NotAssigned/NoAssignment"),
             // By a group that the token does not list: ACS knows the directory.
-            ("adele", GroupsClaim::None, if acs { "200" } else { "403 NotAssigned/GroupsUnknown" }),
-            ("lidia", GroupsClaim::Overage, if acs { "200" } else { "403 NotAssigned/GroupsUnknown" }),
-            ("megan", GroupsClaim::None, if acs { "403 ExchangeForbidden" } else { "403 NotAssigned/GroupsUnknown" }),
-            ("grady", GroupsClaim::Overage, if acs { "403 ExchangeForbidden" } else { "403 NotAssigned/GroupsUnknown" }),
+            (
+                "adele",
+                GroupsClaim::None,
+                if acs { "200" } else { "403 NotAssigned/GroupsUnknown" },
+            ),
+            (
+                "lidia",
+                GroupsClaim::Overage,
+                if acs { "200" } else { "403 NotAssigned/GroupsUnknown" },
+            ),
+            (
+                "megan",
+                GroupsClaim::None,
+                if acs {
+                    "403 ExchangeForbidden"
+                } else {
+                    "403 NotAssigned/GroupsUnknown"
+                },
+            ),
+            (
+                "grady",
+                GroupsClaim::Overage,
+                if acs {
+                    "403 ExchangeForbidden"
+                } else {
+                    "403 NotAssigned/GroupsUnknown"
+                },
+            ),
         ] {
-            let answer = stack.user(user).with(|request| request.groups = Some(groups)).post().await;
+            let answer = stack
+                .user(user)
+                .with(|request| request.groups = Some(groups))
+                .post()
+                .await;
             assert_eq!(answer.told(), told, "{user} {groups:?} {unknown_groups}");
         }
     }
@@ -38,7 +69,10 @@ async fn each_kind_of_assignment_covers_its_own() {
 
 #[tokio::test]
 async fn what_a_token_tells_of_groups() {
-    let stack = Stack::builder().set("assignments.unknown_groups", "refuse").start().await;
+    let stack = Stack::builder()
+        .set("assignments.unknown_groups", "refuse")
+        .start()
+        .await;
     let callers = FABRIKAM_CALLERS.to_string();
     let marketing = FABRIKAM_MARKETING.to_string();
     let overage = json!({"groups": "src1"});
@@ -47,17 +81,41 @@ async fn what_a_token_tells_of_groups() {
         (vec![("groups", json!([callers.to_uppercase()]))], "200"),
         (vec![("groups", json!([marketing, callers]))], "200"),
         // A listed group counts even beside an overage marker; the rest is unknown.
-        (vec![("groups", json!([callers])), ("_claim_names", overage.clone())], "200"),
-        (vec![("groups", json!([marketing])), ("_claim_names", overage.clone())], "403 NotAssigned/GroupsUnknown"),
-        (vec![("groups", json!([marketing])), ("hasgroups", json!(true))], "403 NotAssigned/GroupsUnknown"),
+        (
+            vec![("groups", json!([callers])), ("_claim_names", overage.clone())],
+            "200",
+        ),
+        (
+            vec![("groups", json!([marketing])), ("_claim_names", overage.clone())],
+            "403 NotAssigned/GroupsUnknown",
+        ),
+        (
+            vec![("groups", json!([marketing])), ("hasgroups", json!(true))],
+            "403 NotAssigned/GroupsUnknown",
+        ),
         (vec![("hasgroups", json!(true))], "403 NotAssigned/GroupsUnknown"),
-        (vec![("hasgroups", json!(false)), ("groups", json!([marketing]))], "403 NotAssigned/NoAssignment"),
-        (vec![("_claim_names", json!({"other": "src1"})), ("groups", json!([marketing]))], "403 NotAssigned/NoAssignment"),
+        (
+            vec![("hasgroups", json!(false)), ("groups", json!([marketing]))],
+            "403 NotAssigned/NoAssignment",
+        ),
+        (
+            vec![
+                ("_claim_names", json!({"other": "src1"})),
+                ("groups", json!([marketing])),
+            ],
+            "403 NotAssigned/NoAssignment",
+        ),
         (vec![("groups", json!([marketing]))], "403 NotAssigned/NoAssignment"),
         (vec![("groups", json!([]))], "403 NotAssigned/NoAssignment"),
-        (vec![("groups", json!(["Fabrikam Callers"]))], "403 NotAssigned/NoAssignment"),
+        (
+            vec![("groups", json!(["Fabrikam Callers"]))],
+            "403 NotAssigned/NoAssignment",
+        ),
         // A user whose own id is the group's is not the group.
-        (vec![("groups", json!([])), ("oid", json!(callers))], "403 NotAssigned/NoAssignment"),
+        (
+            vec![("groups", json!([])), ("oid", json!(callers))],
+            "403 NotAssigned/NoAssignment",
+        ),
     ] {
         let mut user = stack.user("adele");
         for (name, value) in &claims {
@@ -72,7 +130,11 @@ async fn what_a_token_tells_of_groups() {
 #[tokio::test]
 async fn the_client_app_must_be_named() {
     let stack = Stack::start().await;
-    for (user, groups) in [("alex", GroupsClaim::None), ("diego", GroupsClaim::None), ("adele", GroupsClaim::Listed)] {
+    for (user, groups) in [
+        ("alex", GroupsClaim::None),
+        ("diego", GroupsClaim::None),
+        ("adele", GroupsClaim::Listed),
+    ] {
         let asking = |client: &str| {
             let client = client.to_owned();
             stack.user(user).with(|request| {
@@ -80,11 +142,19 @@ async fn the_client_app_must_be_named() {
                 request.groups = Some(groups);
             })
         };
-        assert_eq!(asking(OTHER_APP).post().await.told(), "403 NotAssigned/NoAssignment", "{user}");
+        assert_eq!(
+            asking(OTHER_APP).post().await.told(),
+            "403 NotAssigned/NoAssignment",
+            "{user}"
+        );
         let upper = CONTOSO_APP.to_string().to_uppercase();
         assert_eq!(asking(&upper).post().await.told(), "200", "{user}");
     }
-    assert_eq!(stack.exchanges(), 3, "ACS was not asked for those without an assignment");
+    assert_eq!(
+        stack.exchanges(),
+        3,
+        "ACS was not asked for those without an assignment"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +172,11 @@ async fn ids_mean_nothing_in_another_tenant() {
     ]);
     let stack = Stack::builder().assignments("assignments.toml", text).start().await;
     for user in ["alex", "adele"] {
-        let answer = stack.user(user).with(|request| request.groups = Some(GroupsClaim::Listed)).post().await;
+        let answer = stack
+            .user(user)
+            .with(|request| request.groups = Some(GroupsClaim::Listed))
+            .post()
+            .await;
         assert_eq!(answer.told(), "403 NotAssigned/NoAssignment", "{user}");
     }
     assert_eq!(stack.exchanges(), 0);
@@ -110,17 +184,26 @@ async fn ids_mean_nothing_in_another_tenant() {
 
 #[tokio::test]
 async fn an_assignment_taken_away_takes_effect_though_cached() {
-    let stack = Stack::builder().set("assignments.unknown_groups", "refuse").start().await;
+    let stack = Stack::builder()
+        .set("assignments.unknown_groups", "refuse")
+        .start()
+        .await;
     let token = stack.user("alex").token();
     assert_eq!(stack.post_token(&token).await.cache(), "miss");
     assert_eq!(stack.post_token(&token).await.cache(), "hit");
     stack.write_assignments(&stack.demo_assignments_without(&[ALEX.parse().unwrap()]));
-    eventually("the assignment is gone", async || stack.post_token(&token).await.status == 403).await;
+    eventually("the assignment is gone", async || {
+        stack.post_token(&token).await.status == 403
+    })
+    .await;
     assert_eq!(stack.post_token(&token).await.told(), "403 NotAssigned/GroupsUnknown");
     // The user of another assignment is untouched, and so is the cached token if it comes back.
     assert_eq!(stack.user("diego").post().await.told(), "200");
     stack.write_assignments(&stack.demo_assignments_without(&[]));
-    eventually("the assignment is back", async || stack.post_token(&token).await.status == 200).await;
+    eventually("the assignment is back", async || {
+        stack.post_token(&token).await.status == 200
+    })
+    .await;
     assert_eq!(stack.exchanges(), 2);
 }
 
@@ -130,5 +213,11 @@ async fn an_unlisted_tenant_is_told_before_its_assignments_are_read() {
     assert_eq!(stack.user("alex").post().await.told(), "401 InvalidToken/UnknownTenant");
     assert_eq!(stack.user("diego").post().await.told(), "200");
     let fabrikam = FABRIKAM.to_string();
-    assert!(stack.emulator.journal().iter().all(|call| !call.path.contains(&fabrikam)));
+    assert!(
+        stack
+            .emulator
+            .journal()
+            .iter()
+            .all(|call| !call.path.contains(&fabrikam))
+    );
 }

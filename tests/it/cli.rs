@@ -2,15 +2,16 @@
 
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::emulator::{Emulator, Scenario};
-use serde_json::Value;
 
 use crate::support::eventually;
 use crate::support::http::{Call, client};
-use crate::support::process::{Process, Served, write_configuration};
+use crate::support::process::{Process, Served, address, write_configuration};
 
 async fn emulator() -> Emulator {
     let clock: SharedClock = SystemClock::shared();
-    Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock).await.unwrap()
+    Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -56,7 +57,10 @@ async fn check_config_tells_every_problem_by_key() {
     std::fs::write(&file, bad).unwrap();
     let environment = [
         ("ACS_TOKEN_BROKER__SERVER__MAX_IN_FLIHGT", "5"),
-        ("ACS_TOKEN_BROKER__EXCHANGE__ENDPOINT", "http://contoso.communication.azure.com"),
+        (
+            "ACS_TOKEN_BROKER__EXCHANGE__ENDPOINT",
+            "http://contoso.communication.azure.com",
+        ),
     ];
     for command in ["check-config", "serve"] {
         let ended = Process::run(&[command, "--config", &file], &environment).await;
@@ -85,7 +89,10 @@ async fn check_config_warns() {
     let folder = tempfile::tempdir().unwrap();
     let file = write_configuration(folder.path(), &emulator, None);
     std::fs::write(folder.path().join("assignments.toml"), "assignments = []\n").unwrap();
-    let environment = [("ACS_TOKEN_BROKER__SERVER__CORS__ALLOWED_ORIGINS", "http://app.contoso.com")];
+    let environment = [(
+        "ACS_TOKEN_BROKER__SERVER__CORS__ALLOWED_ORIGINS",
+        "http://app.contoso.com",
+    )];
     let ended = Process::run(&["check-config", "--config", &file], &environment).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stderr.contains("there are no assignments"), "{ended:?}");
@@ -99,7 +106,12 @@ async fn the_environment_alone_will_do() {
     write_configuration(folder.path(), &emulator, None);
     let assignments = folder.path().join("assignments.toml");
     let origin = emulator.origin();
-    let tenants: Vec<String> = emulator.scenario().tenants.iter().map(|tenant| format!("{{id = \"{}\"}}", tenant.id)).collect();
+    let tenants: Vec<String> = emulator
+        .scenario()
+        .tenants
+        .iter()
+        .map(|tenant| format!("{{id = \"{}\"}}", tenant.id))
+        .collect();
     let tenants = format!("[{}]", tenants.join(", "));
     let process = Process::start(
         &[],
@@ -113,13 +125,16 @@ async fn the_environment_alone_will_do() {
         ],
     );
     let public = process
-        .line("the address is told", |line| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            line["public"].as_str().map(|address| format!("http://{address}/token"))
-        })
-        .await;
-    let token = emulator.issue_token("alex", &acs_token_broker::emulator::TokenRequest::default()).unwrap();
-    eventually("it serves", async || Call::new("POST", public.clone()).bearer(&token).send().await.status == 200).await;
+        .line("the address is told", |line| address(line, "public"))
+        .await
+        + "/token";
+    let token = emulator
+        .issue_token("alex", &acs_token_broker::emulator::TokenRequest::default())
+        .unwrap();
+    eventually("it serves", async || {
+        Call::new("POST", public.clone()).bearer(&token).send().await.status == 200
+    })
+    .await;
     let answer = Call::new("POST", public.clone()).bearer(&token).send().await;
     assert_eq!(answer.header("x-cache"), None, "diagnostic headers are off by default");
 }
@@ -132,10 +147,16 @@ async fn a_port_in_use_is_a_failure() {
     let taken = emulator.address().to_string();
     for key in ["SERVER", "MANAGEMENT"] {
         let environment = [(format!("ACS_TOKEN_BROKER__{key}__LISTEN"), taken.clone())];
-        let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let environment: Vec<(&str, &str)> = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let ended = Process::run(&["serve", "--config", &file], &environment).await;
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.contains(&format!("{}.listen", key.to_lowercase())), "{ended:?}");
+        assert!(
+            ended.stderr.contains(&format!("{}.listen", key.to_lowercase())),
+            "{ended:?}"
+        );
         assert!(ended.stderr.contains(&taken), "{ended:?}");
     }
 }
@@ -166,7 +187,15 @@ async fn healthcheck_asks_readyz() {
 async fn dev_prints_where_it_is_and_works() {
     for tls in [false, true] {
         let any = "127.0.0.1:0";
-        let mut arguments = vec!["dev", "--listen", any, "--management-listen", any, "--emulator-listen", any];
+        let mut arguments = vec![
+            "dev",
+            "--listen",
+            any,
+            "--management-listen",
+            any,
+            "--emulator-listen",
+            any,
+        ];
         if tls {
             arguments.push("--tls");
         }
@@ -174,17 +203,26 @@ async fn dev_prints_where_it_is_and_works() {
         let process = Process::start(&arguments, &[("TMPDIR", temporary.path().to_str().unwrap())]);
         let told = async |name: &'static str| {
             process
-                .line(name, |line| line.strip_prefix(name)?.split_whitespace().next().map(str::to_owned))
+                .line(name, |line| {
+                    line.strip_prefix(name)?.split_whitespace().next().map(str::to_owned)
+                })
                 .await
         };
-        let (broker, management, emulator) = (told("broker ").await, told("management ").await, told("emulator ").await);
+        let (broker, management, emulator) = (
+            told("broker ").await,
+            told("management ").await,
+            told("emulator ").await,
+        );
         let client = if tls {
             let pem = std::fs::read(told("CA file ").await).unwrap();
             client(|builder| builder.tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()]))
         } else {
             client(|builder| builder)
         };
-        assert_eq!((broker.starts_with("https:"), emulator.starts_with("https:")), (tls, tls));
+        assert_eq!(
+            (broker.starts_with("https:"), emulator.starts_with("https:")),
+            (tls, tls)
+        );
         let ready = async || {
             let call = Call::new("GET", format!("{management}/readyz"));
             call.send_with(&client).await.is_ok_and(|answer| answer.status == 200)
@@ -207,4 +245,39 @@ async fn dev_prints_where_it_is_and_works() {
         let left = std::fs::read_dir(temporary.path()).unwrap().count();
         assert_eq!(left, 0, "nothing is left behind");
     }
+}
+
+#[tokio::test]
+async fn serve_warns_of_what_is_probably_not_meant() {
+    let emulator = emulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_configuration(folder.path(), &emulator, None);
+    let environment = [
+        (
+            "ACS_TOKEN_BROKER__ENTRA__TENANTS",
+            "[{id = \"c0a50000-0000-4000-8000-000000000001\"}]",
+        ),
+        (
+            "ACS_TOKEN_BROKER__SERVER__CORS__ALLOWED_ORIGINS",
+            "http://app.contoso.com",
+        ),
+    ];
+    let process = Process::start(&["serve", "--config", &file], &environment);
+    process
+        .line("a tenant that is not listed", |line| {
+            (line.contains("WARN") && line.contains("fab00000")).then_some(())
+        })
+        .await;
+    process
+        .line("an origin over http", |line| {
+            (line.contains("WARN") && line.contains("http://app.contoso.com")).then_some(())
+        })
+        .await;
+    std::fs::write(folder.path().join("assignments.toml"), "assignments = []\n").unwrap();
+    let process = Process::start(&["serve", "--config", &file], &environment);
+    process
+        .line("no assignments", |line| {
+            (line.contains("WARN") && line.contains("assignments")).then_some(())
+        })
+        .await;
 }

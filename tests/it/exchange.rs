@@ -15,27 +15,33 @@ fn set(change: impl FnOnce(&mut Fault)) -> Fault {
     fault
 }
 
-#[tokio::test]
-async fn answers_of_the_emulated_acs() {
-    let stack = Stack::builder().set("upstream.max_response_bytes", "16KiB").start().await;
-    let token = stack.user("alex").token();
-    let elsewhere = Fake::start().await;
+/// The answer, what is told, how often ACS is asked.
+fn faults(elsewhere: &str) -> Vec<(&'static str, Fault, &'static str, usize)> {
     let redirect = |status: u16| {
         set(|fault| {
             fault.status = Some(status);
-            fault.headers.insert("location".to_owned(), format!("{}/x", elsewhere.origin()));
+            fault.headers.insert("location".to_owned(), format!("{elsewhere}/x"));
         })
     };
-    // The answer, what is told, how often ACS is asked.
-    for (name, fault, told, calls) in [
+    vec![
         ("401", Fault::status(401), "401 InvalidToken/RejectedUpstream", 1),
         ("403", Fault::status(403), "403 ExchangeForbidden", 1),
         ("500", Fault::status(500), UNAVAILABLE, 1),
         ("502", Fault::status(502), UNAVAILABLE, 1),
         ("503 once", Fault::status(503).times(1), "200", 2),
-        ("503 once, with a wait", Fault::status(503).retry_after("1").times(1), "200", 2),
+        (
+            "503 once, with a wait",
+            Fault::status(503).retry_after("1").times(1),
+            "200",
+            2,
+        ),
         ("503 for long", Fault::status(503), UNAVAILABLE, 2),
-        ("503 with a long wait", Fault::status(503).retry_after("30"), UNAVAILABLE, 1),
+        (
+            "503 with a long wait",
+            Fault::status(503).retry_after("30"),
+            UNAVAILABLE,
+            1,
+        ),
         ("504", Fault::status(504), "504 UpstreamTimeout", 1),
         ("lost once", Fault::drop_connection().times(1), "200", 2),
         ("lost", Fault::drop_connection(), UNAVAILABLE, 2),
@@ -48,19 +54,65 @@ async fn answers_of_the_emulated_acs() {
         ("301", redirect(301), INVALID, 1),
         ("307", redirect(307), INVALID, 1),
         ("308", redirect(308), INVALID, 1),
-        ("302", set(|fault| fault.redirect = Some(elsewhere.origin())), INVALID, 1),
+        (
+            "302",
+            set(|fault| fault.redirect = Some(elsewhere.to_owned())),
+            INVALID,
+            1,
+        ),
         ("broken JSON", set(|fault| fault.broken_json = true), INVALID, 1),
-        ("another content type", set(|fault| fault.wrong_content_type = true), INVALID, 1),
-        ("no expiresOn", set(|fault| fault.missing_field = Some("accessToken.expiresOn".to_owned())), INVALID, 1),
-        ("no token", set(|fault| fault.missing_field = Some("accessToken.token".to_owned())), INVALID, 1),
-        ("no accessToken", set(|fault| fault.missing_field = Some("accessToken".to_owned())), INVALID, 1),
-        ("no identity", set(|fault| fault.missing_field = Some("identity".to_owned())), INVALID, 1),
+        (
+            "another content type",
+            set(|fault| fault.wrong_content_type = true),
+            INVALID,
+            1,
+        ),
+        (
+            "no expiresOn",
+            set(|fault| fault.missing_field = Some("accessToken.expiresOn".to_owned())),
+            INVALID,
+            1,
+        ),
+        (
+            "no token",
+            set(|fault| fault.missing_field = Some("accessToken.token".to_owned())),
+            INVALID,
+            1,
+        ),
+        (
+            "no accessToken",
+            set(|fault| fault.missing_field = Some("accessToken".to_owned())),
+            INVALID,
+            1,
+        ),
+        (
+            "no identity",
+            set(|fault| fault.missing_field = Some("identity".to_owned())),
+            INVALID,
+            1,
+        ),
         ("past expiresOn", set(|fault| fault.past_expires_on = true), INVALID, 1),
         ("expiresOn now", set(|fault| fault.lifetime = Some(0)), INVALID, 1),
         ("oversize", set(|fault| fault.oversize = Some(20 * 1024)), INVALID, 1),
-        ("another offset", set(|fault| fault.expires_on_offset = Some("-07:00".to_owned())), "200", 1),
-    ] {
-        // A scope set of its own for each good answer, so that none is served from the cache.
+        (
+            "another offset",
+            set(|fault| fault.expires_on_offset = Some("-07:00".to_owned())),
+            "200",
+            1,
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn answers_of_the_emulated_acs() {
+    let stack = Stack::builder()
+        .set("upstream.max_response_bytes", "16KiB")
+        .start()
+        .await;
+    let token = stack.user("alex").token();
+    let elsewhere = Fake::start().await;
+    for (name, fault, told, calls) in faults(&elsewhere.origin()) {
+        // A good answer is to a token too short-lived to be cached, so that each is a call of its own.
         let good = told == "200";
         let own = stack.user("alex").lifetime(20).token();
         stack.emulator.clear_journal();
@@ -95,7 +147,10 @@ async fn what_is_sent_to_acs() {
     assert_eq!(header("content-type").as_deref(), Some("application/json"));
     assert_eq!(header("accept").as_deref(), Some("application/json"));
     assert_eq!(call.body, "{}");
-    assert_eq!((header("cookie"), header("referer"), header("origin")), (None, None, None));
+    assert_eq!(
+        (header("cookie"), header("referer"), header("origin")),
+        (None, None, None)
+    );
 }
 
 #[tokio::test]
@@ -119,23 +174,48 @@ async fn bodies_that_are_no_grant() {
         ("empty identity", with("/identity/id", json!(""))),
         ("no date", with("/accessToken/expiresOn", json!("soon"))),
         ("a number", with("/accessToken/expiresOn", json!(end.as_second()))),
-        ("no offset", with("/accessToken/expiresOn", json!("2030-01-01T00:00:00"))),
-        ("html", Reply::status(200).header("content-type", "text/html").body(good.to_string())),
+        (
+            "no offset",
+            with("/accessToken/expiresOn", json!("2030-01-01T00:00:00")),
+        ),
+        (
+            "html",
+            Reply::status(200)
+                .header("content-type", "text/html")
+                .body(good.to_string()),
+        ),
         ("no content type", Reply::status(200).body(good.to_string())),
-        ("not UTF-8", Reply::status(200).header("content-type", "application/json").body(&b"{\"a\":\"\xff\"}"[..])),
+        (
+            "not UTF-8",
+            Reply::status(200)
+                .header("content-type", "application/json")
+                .body(&b"{\"a\":\"\xff\"}"[..]),
+        ),
     ] {
         acs.on(ACS_PATH, reply);
         assert_eq!(stack.post_token(&token).await.told(), INVALID, "{name}");
     }
-    for (name, expires_on) in [("seven digits", "2026-11-24T13:00:00.1234567+00:00"), ("Z", "2026-11-24T13:00:00Z")] {
+    for (name, expires_on) in [
+        ("seven digits", "2026-11-24T13:00:00.1234567+00:00"),
+        ("Z", "2026-11-24T13:00:00Z"),
+    ] {
         acs.on(ACS_PATH, with("/accessToken/expiresOn", json!(expires_on)));
-        let own = stack.user("alex").with(|request| request.lifetime = Some(if name == "Z" { 30_000 } else { 3600 }));
+        let own = stack
+            .user("alex")
+            .with(|request| request.lifetime = Some(if name == "Z" { 30_000 } else { 3600 }));
         let answer = own.post().await;
         assert_eq!(answer.told(), "200", "{name}");
     }
-    acs.on(ACS_PATH, with("/accessToken/expiresOn", json!("2026-11-24T06:00:00.1234567-07:00")));
+    acs.on(
+        ACS_PATH,
+        with("/accessToken/expiresOn", json!("2026-11-24T06:00:00.1234567-07:00")),
+    );
     let answer = stack.user("diego").lifetime(3600).post().await;
-    assert_eq!(answer.json()["accessToken"]["expiresOn"], "2026-11-24T06:00:00.1234567-07:00", "as ACS wrote it");
+    assert_eq!(
+        answer.json()["accessToken"]["expiresOn"],
+        "2026-11-24T06:00:00.1234567-07:00",
+        "as ACS wrote it"
+    );
 }
 
 #[tokio::test]
@@ -144,7 +224,13 @@ async fn a_limit_pauses_exchanges_while_hits_are_served() {
     let cached = stack.user("diego").lifetime(3600).token();
     stack.post_token(&cached).await;
     let token = stack.user("alex").token();
-    for (asked, told_wait) in [(Some("20"), 20), (None, 1), (Some("100000"), 300), (Some("0"), 1), (Some("soon"), 1)] {
+    for (asked, told_wait) in [
+        (Some("20"), 20),
+        (None, 1),
+        (Some("100000"), 300),
+        (Some("0"), 1),
+        (Some("soon"), 1),
+    ] {
         let fault = match asked {
             Some(asked) => Fault::status(429).retry_after(asked),
             None => Fault::status(429),
@@ -153,10 +239,16 @@ async fn a_limit_pauses_exchanges_while_hits_are_served() {
         stack.fault(Endpoint::Exchange, fault);
         let limited = stack.post_token(&token).await;
         assert_eq!(limited.told(), "429 TooManyRequests/UpstreamLimit", "{asked:?}");
-        assert_eq!(limited.header("retry-after"), Some(told_wait.to_string().as_str()), "{asked:?}");
+        assert_eq!(
+            limited.header("retry-after"),
+            Some(told_wait.to_string().as_str()),
+            "{asked:?}"
+        );
         stack.emulator.clear_faults();
         // Until it ends ACS is left alone, for every caller; what is cached is served.
-        stack.clock.advance(std::time::Duration::from_millis(told_wait * 1000 - 500));
+        stack
+            .clock
+            .advance(std::time::Duration::from_millis(told_wait * 1000 - 500));
         let paused = stack.post_token(&token).await;
         assert_eq!(paused.told(), "429 TooManyRequests/UpstreamLimit", "{asked:?}");
         assert_eq!(paused.header("retry-after"), Some("1"), "rounded up");
@@ -208,5 +300,15 @@ async fn upstream_trouble_in_oauths_shape() {
     ] {
         stack.fault(Endpoint::Exchange, Fault::status(status));
         assert_eq!(stack.post_form(&form).await.told(), told);
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_acs_asks_for_is_passed_on() {
+    let stack = Stack::start().await;
+    for (status, wait) in [(503, "30"), (500, "7"), (429, "12")] {
+        stack.fault(Endpoint::Exchange, Fault::status(status).retry_after(wait));
+        let answer = stack.user("alex").post().await;
+        assert_eq!(answer.header("retry-after"), Some(wait), "{status}");
     }
 }

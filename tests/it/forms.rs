@@ -115,10 +115,19 @@ async fn bodies_in_acs_shape() {
             assert_eq!(answer.told(), told, "{path} {content_type:?} {body:?}");
         }
     }
-    let form = Call::new("POST", stack.url(&acs)).bearer(&token).body(FORM, "a=b").send().await;
+    let form = Call::new("POST", stack.url(&acs))
+        .bearer(&token)
+        .body(FORM, "a=b")
+        .send()
+        .await;
     assert_eq!(form.told(), "415 UnsupportedMediaType");
-    let zipped = Call::new("POST", stack.url("/token")).bearer(&token).header("content-encoding", "gzip");
-    assert_eq!(zipped.body("application/json", "{}").send().await.told(), "415 UnsupportedMediaType");
+    let zipped = Call::new("POST", stack.url("/token"))
+        .bearer(&token)
+        .header("content-encoding", "gzip");
+    assert_eq!(
+        zipped.body("application/json", "{}").send().await.told(),
+        "415 UnsupportedMediaType"
+    );
 }
 
 #[tokio::test]
@@ -142,11 +151,26 @@ async fn api_versions_on_the_acs_path() {
         assert_eq!(call.send().await.told(), told, "{query}");
     }
     // The own path has no versions, and what went to ACS is the configured one.
-    assert_eq!(Call::new("POST", stack.url("/token?api-version=1")).bearer(&token).send().await.told(), "200");
-    let versions: Vec<_> = stack.emulator.journal().into_iter().filter_map(|call| call.api_version).collect();
+    assert_eq!(
+        Call::new("POST", stack.url("/token?api-version=1"))
+            .bearer(&token)
+            .send()
+            .await
+            .told(),
+        "200"
+    );
+    let versions: Vec<_> = stack
+        .emulator
+        .journal()
+        .into_iter()
+        .filter_map(|call| call.api_version)
+        .collect();
     assert_eq!(versions, ["2025-03-02-preview"]);
     // The form of the request is checked before the token is looked at.
-    assert_eq!(Call::new("POST", stack.url(ACS_PATH)).send().await.told(), "400 MissingApiVersionParameter");
+    assert_eq!(
+        Call::new("POST", stack.url(ACS_PATH)).send().await.told(),
+        "400 MissingApiVersionParameter"
+    );
 }
 
 #[tokio::test]
@@ -161,7 +185,11 @@ async fn client_request_ids_are_echoed_when_well_formed() {
         for path in ["/token", "/nowhere"] {
             let call = Call::new("POST", stack.url(path)).header("x-ms-client-request-id", sent);
             let answer = call.send().await;
-            assert_eq!(answer.header("x-ms-client-request-id"), echoed.then_some(sent), "{path}");
+            assert_eq!(
+                answer.header("x-ms-client-request-id"),
+                echoed.then_some(sent),
+                "{path}"
+            );
             assert_ne!(answer.header("x-ms-request-id"), Some(sent));
         }
     }
@@ -213,14 +241,26 @@ async fn parameters_of_the_form() {
         (&[("scope", full)], "200"),
         (&[("scope", "")], "200"),
         (&[("resource", &origin)], "200"),
-        (&[("resource", &slash), ("resource", &origin), ("audience", &origin)], "200"),
+        (
+            &[("resource", &slash), ("resource", &origin), ("audience", &origin)],
+            "200",
+        ),
         (&[("unknown", "ignored")], "200"),
         (&[("grant_type", "")], invalid),
-        (&[("grant_type", "password")], "400 unsupported_grant_type InvalidRequest"),
+        (
+            &[("grant_type", "password")],
+            "400 unsupported_grant_type InvalidRequest",
+        ),
         (&[("subject_token", "")], invalid),
         (&[("subject_token_type", "")], invalid),
-        (&[("subject_token_type", "urn:ietf:params:oauth:token-type:jwt")], invalid),
-        (&[("requested_token_type", "urn:ietf:params:oauth:token-type:refresh_token")], invalid),
+        (
+            &[("subject_token_type", "urn:ietf:params:oauth:token-type:jwt")],
+            invalid,
+        ),
+        (
+            &[("requested_token_type", "urn:ietf:params:oauth:token-type:refresh_token")],
+            invalid,
+        ),
         (&[("actor_token", "a.b.c")], invalid),
         (&[("actor_token_type", ACCESS_TOKEN)], invalid),
         (&[("unknown", "1"), ("unknown", "2")], invalid),
@@ -228,9 +268,15 @@ async fn parameters_of_the_form() {
         (&[("scope", "VoIP")], "400 invalid_scope InvalidRequest"),
         (&[("scope", "VoIP VoIP.Join Chat")], "400 invalid_scope InvalidRequest"),
         (&[("scope", "voip voip.join")], "400 invalid_scope InvalidRequest"),
-        (&[("resource", "https://other.communication.azure.com")], "400 invalid_target InvalidRequest"),
+        (
+            &[("resource", "https://other.communication.azure.com")],
+            "400 invalid_target InvalidRequest",
+        ),
         (&[("audience", "other")], "400 invalid_target InvalidRequest"),
-        (&[("resource", &origin), ("resource", "https://x.example")], "400 invalid_target InvalidRequest"),
+        (
+            &[("resource", &origin), ("resource", "https://x.example")],
+            "400 invalid_target InvalidRequest",
+        ),
         (&[("resource", "not a url")], "400 invalid_target InvalidRequest"),
     ] {
         let mut parameters = good_form(&token);
@@ -265,9 +311,13 @@ async fn tokens_refused_in_the_form_are_invalid_requests() {
     assert_eq!(told("a.b.c").await, "400 invalid_request InvalidToken");
     let expired = stack.user("alex").lifetime(-3600).token();
     assert_eq!(told(&expired).await, "400 invalid_request InvalidToken");
-    let scope = stack.user("alex").with(|request: &mut TokenRequest| request.scopes = Some(vec!["Chat".to_owned()]));
+    let scope = stack
+        .user("alex")
+        .with(|request: &mut TokenRequest| request.scopes = Some(vec!["Chat".to_owned()]));
     assert_eq!(told(&scope.token()).await, "400 invalid_request InsufficientScope");
-    let client = stack.user("alex").with(|request| request.client_id = Some(FABRIKAM.to_string()));
+    let client = stack
+        .user("alex")
+        .with(|request| request.client_id = Some(FABRIKAM.to_string()));
     assert_eq!(told(&client.token()).await, "400 invalid_request NotAssigned");
     let refused = stack.post_form(&good_form("a.b.c")).await;
     assert_eq!(refused.header("www-authenticate"), None);
@@ -275,5 +325,57 @@ async fn tokens_refused_in_the_form_are_invalid_requests() {
     // A scope that is not the token's is told only to who has a good token.
     let mut parameters = good_form(&expired);
     parameters.push(("scope", "Chat"));
-    assert_eq!(stack.post_form(&parameters).await.told(), "400 invalid_request InvalidToken");
+    assert_eq!(
+        stack.post_form(&parameters).await.told(),
+        "400 invalid_request InvalidToken"
+    );
+}
+
+#[tokio::test]
+async fn the_request_is_checked_before_the_token() {
+    let stack = Stack::start().await;
+    for (path, content_type, body, told) in [
+        ("/token", "application/json", "{", "400 InvalidRequest"),
+        ("/token", "text/plain", "x", "415 UnsupportedMediaType"),
+        (ACS_PATH, "application/json", "{}", "400 MissingApiVersionParameter"),
+        ("/token", "application/json", "{}", "401 AuthenticationRequired"),
+    ] {
+        for token in [None, Some("a.b.c")] {
+            let call = Call::new("POST", stack.url(path)).body(content_type, body);
+            let answer = match token {
+                Some(token) => call.bearer(token).send().await,
+                None => call.send().await,
+            };
+            let told = if token.is_some() && told.starts_with("401") {
+                "401 InvalidToken/Malformed"
+            } else {
+                told
+            };
+            assert_eq!(answer.told(), told, "{path} {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_form_is_told_in_its_shape() {
+    let stack = Stack::start().await;
+    let token = stack.user("alex").token();
+    let form = crate::support::stack::form(&good_form(&token));
+    let call = |body: String| Call::new("POST", stack.url("/token")).body(FORM, body);
+    let charset = Call::new("POST", stack.url("/token")).body(&format!("{FORM};charset=UTF-8"), form.clone());
+    assert_eq!(charset.send().await.told(), "200");
+    for (call, told) in [
+        (call(" ".repeat(65537)), "413 invalid_request PayloadTooLarge"),
+        (
+            call(form.clone()).header("content-encoding", "gzip"),
+            "415 invalid_request UnsupportedMediaType",
+        ),
+        (
+            call(form.clone()).header("x-long", &"x".repeat(33 * 1024)),
+            "431 invalid_request HeadersTooLarge",
+        ),
+        (call("%ff=%ff&=&&".to_owned()), "400 invalid_request InvalidRequest"),
+    ] {
+        assert_eq!(call.send().await.told(), told);
+    }
 }

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::eventually;
 use crate::support::fake::{Fake, Gate, Reply, grant};
-use crate::support::http::{Answer, Call, raw, read_to_end};
+use crate::support::http::{Answer, Call, client, raw, read_to_end};
 use crate::support::stack::{ACS_PATH, Builder, Stack};
 
 const PAGE: &str = "https://app.contoso.com";
@@ -23,7 +23,14 @@ fn assert_readable(answer: &Answer) {
     exposed.sort_unstable();
     assert_eq!(
         exposed,
-        ["retry-after", "server-timing", "www-authenticate", "x-cache", "x-ms-error-code", "x-ms-request-id"]
+        [
+            "retry-after",
+            "server-timing",
+            "www-authenticate",
+            "x-cache",
+            "x-ms-error-code",
+            "x-ms-request-id"
+        ]
     );
     assert!(varies_by_origin(answer), "{answer:?}");
 }
@@ -65,9 +72,20 @@ async fn whatever_is_wrong_can_be_told_apart_and_read() {
         ("405 MethodNotAllowed", call("DELETE", ACS_PATH)),
         ("405 MethodNotAllowed", call("OPTIONS", "/token")),
         ("405 MethodNotAllowed", call("BREW", "/token")),
-        ("413 PayloadTooLarge", call("POST", "/token").bearer(&token).body("application/json", " ".repeat(65537))),
-        ("415 UnsupportedMediaType", call("POST", "/token").bearer(&token).body("text/plain", "x")),
-        ("431 HeadersTooLarge", call("POST", "/token").bearer(&token).header("x-long", &long)),
+        (
+            "413 PayloadTooLarge",
+            call("POST", "/token")
+                .bearer(&token)
+                .body("application/json", " ".repeat(65537)),
+        ),
+        (
+            "415 UnsupportedMediaType",
+            call("POST", "/token").bearer(&token).body("text/plain", "x"),
+        ),
+        (
+            "431 HeadersTooLarge",
+            call("POST", "/token").bearer(&token).header("x-long", &long),
+        ),
         ("431 HeadersTooLarge", call("GET", "/nowhere").header("x-long", &long)),
     ] {
         let answer = call.send().await;
@@ -79,7 +97,9 @@ async fn whatever_is_wrong_can_be_told_apart_and_read() {
     let head = call("HEAD", "/token").send().await;
     assert_eq!((head.status, head.header("allow")), (405, Some("POST")));
     assert_eq!(head.header("x-ms-error-code"), Some("MethodNotAllowed"));
-    let within = call("POST", "/token").bearer(&token).body("application/json", " ".repeat(65534) + "{}");
+    let within = call("POST", "/token")
+        .bearer(&token)
+        .body("application/json", " ".repeat(65534) + "{}");
     assert_eq!(within.send().await.told(), "200", "64 KiB are not too much");
 }
 
@@ -90,18 +110,34 @@ async fn browsers_of_exact_origins() {
         Call::new("OPTIONS", stack.url("/token"))
             .header("origin", origin)
             .header("access-control-request-method", "POST")
-            .header("access-control-request-headers", "authorization,content-type,traceparent")
+            .header(
+                "access-control-request-headers",
+                "authorization,content-type,traceparent",
+            )
     };
     let answer = preflight(PAGE).send().await;
     assert_eq!(answer.told(), "200");
     assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
     assert_eq!(answer.header("access-control-allow-methods"), Some("POST"));
     assert_eq!(answer.header("access-control-allow-credentials"), None);
-    let mut allowed: Vec<&str> = answer.header("access-control-allow-headers").unwrap().split(',').map(str::trim).collect();
+    let mut allowed: Vec<&str> = answer
+        .header("access-control-allow-headers")
+        .unwrap()
+        .split(',')
+        .map(str::trim)
+        .collect();
     allowed.sort_unstable();
     assert_eq!(
         allowed,
-        ["accept", "authorization", "content-type", "traceparent", "tracestate", "x-ms-client-request-id", "x-ms-useragent"]
+        [
+            "accept",
+            "authorization",
+            "content-type",
+            "traceparent",
+            "tracestate",
+            "x-ms-client-request-id",
+            "x-ms-useragent"
+        ]
     );
     assert!(varies_by_origin(&answer));
     for origin in [
@@ -117,14 +153,23 @@ async fn browsers_of_exact_origins() {
     ] {
         let answers = [
             preflight(origin).send().await,
-            Call::new("POST", stack.url("/token")).header("origin", origin).send().await,
+            Call::new("POST", stack.url("/token"))
+                .header("origin", origin)
+                .send()
+                .await,
         ];
         for answer in answers {
             assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
             assert!(varies_by_origin(&answer), "{origin}");
         }
     }
-    assert_eq!(preflight("http://localhost:3000").send().await.header("access-control-allow-origin"), Some("http://localhost:3000"));
+    assert_eq!(
+        preflight("http://localhost:3000")
+            .send()
+            .await
+            .header("access-control-allow-origin"),
+        Some("http://localhost:3000")
+    );
     // Without an origin there is nothing to allow, but caches must still know.
     let plain = Call::new("POST", stack.url("/token")).send().await;
     assert_eq!(plain.header("access-control-allow-origin"), None);
@@ -135,7 +180,10 @@ async fn browsers_of_exact_origins() {
 async fn no_origin_is_allowed_by_default() {
     let stack = Stack::start().await;
     for origin in [PAGE, "null", "http://localhost:3000"] {
-        let answer = Call::new("POST", stack.url("/token")).header("origin", origin).send().await;
+        let answer = Call::new("POST", stack.url("/token"))
+            .header("origin", origin)
+            .send()
+            .await;
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
 }
@@ -157,7 +205,9 @@ async fn a_body_announced_too_large_is_not_read() {
 #[tokio::test]
 async fn a_chunked_body_is_cut_at_the_limit() {
     let stack = Stack::start().await;
-    let mut request = b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let mut request =
+        b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+            .to_vec();
     for _ in 0..17 {
         request.extend(format!("1000\r\n{}\r\n", " ".repeat(4096)).bytes());
     }
@@ -176,11 +226,20 @@ async fn slow_requests_are_cut_off() {
     let answers = heads(&raw(stack.public, slow_body.as_bytes()).await);
     assert_eq!(answers.len(), 1);
     assert_eq!(answers[0].0, 408);
-    for part in ["requesttimeout", "x-ms-request-id: ", &format!("access-control-allow-origin: {PAGE}")] {
+    for part in [
+        "requesttimeout",
+        "x-ms-request-id: ",
+        &format!("access-control-allow-origin: {PAGE}"),
+    ] {
         assert!(answers[0].1.contains(part), "{part}");
     }
     // Heads that do not come, the first or a later one: closed without a word.
-    for start in ["", "POST", "POST /token HTTP/1.1\r\nHost: x\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for start in [
+        "",
+        "POST",
+        "POST /token HTTP/1.1\r\nHost: x\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
         let text = raw(stack.public, start.as_bytes()).await;
         assert!(heads(&text).is_empty(), "{start}: {text}");
     }
@@ -191,14 +250,22 @@ async fn slow_requests_are_cut_off() {
 #[tokio::test]
 async fn beyond_max_in_flight_is_overloaded() {
     let acs = Fake::start().await;
-    let stack = with_page().endpoint(&acs.origin()).set("server.max_in_flight", 1).start().await;
+    let stack = with_page()
+        .endpoint(&acs.origin())
+        .set("server.max_in_flight", "1")
+        .start()
+        .await;
     let gate = Gate::closed();
     let end = jiff::Timestamp::from_second(stack.now() + 3600).unwrap();
     acs.on(ACS_PATH, Reply::json(&grant("t", end)).behind(&gate));
     let token = stack.user("alex").token();
     let (served, ()) = tokio::join!(stack.post_token(&token), async {
         eventually("it is being worked on", async || acs.count(ACS_PATH) == 1).await;
-        let refused = Call::new("POST", stack.url("/token")).bearer(&token).header("origin", PAGE).send().await;
+        let refused = Call::new("POST", stack.url("/token"))
+            .bearer(&token)
+            .header("origin", PAGE)
+            .send()
+            .await;
         assert_eq!(refused.told(), "503 Overloaded");
         assert_readable(&refused);
         assert_eq!(stack.probe("/readyz").await.status, 200);
@@ -210,7 +277,7 @@ async fn beyond_max_in_flight_is_overloaded() {
 
 #[tokio::test]
 async fn beyond_max_connections_nobody_is_accepted() {
-    let stack = Stack::builder().set("server.max_connections", 2).start().await;
+    let stack = Stack::builder().set("server.max_connections", "2").start().await;
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut stream = TcpStream::connect(stack.public).await.unwrap();
@@ -241,7 +308,10 @@ async fn two_lengths_get_one_answer() {
         "not http at all\r\n\r\n",
     ] {
         let answers = heads(&raw(stack.public, bad.as_bytes()).await);
-        assert!(answers.len() <= 1 && answers.iter().all(|(status, _)| *status == 400), "{bad}: {answers:?}");
+        assert!(
+            answers.len() <= 1 && answers.iter().all(|(status, _)| *status == 400),
+            "{bad}: {answers:?}"
+        );
     }
 }
 
@@ -249,13 +319,20 @@ async fn two_lengths_get_one_answer() {
 async fn heads_far_beyond_the_limit() {
     let stack = Stack::start().await;
     let mut stream = TcpStream::connect(stack.public).await.unwrap();
-    let request = format!("GET / HTTP/1.1\r\nHost: x\r\nx-long: {}\r\n\r\n", "x".repeat(300 * 1024));
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nx-long: {}\r\n\r\n",
+        "x".repeat(300 * 1024)
+    );
     // The other side may close before it has read all.
     let _ = stream.write_all(request.as_bytes()).await;
     let text = read_to_end(&mut stream).await;
     assert!(heads(&text).iter().all(|(status, _)| *status == 431), "{text}");
-    let many: String = (0..600).map(|n| format!("x-{n}: y\r\n")).collect();
-    let text = raw(stack.public, format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes()).await;
+    let many = (0..600).map(|n| format!("x-{n}: y\r\n")).collect::<Vec<_>>().concat();
+    let text = raw(
+        stack.public,
+        format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes(),
+    )
+    .await;
     assert!(heads(&text).iter().all(|(status, _)| *status == 431), "{text}");
 }
 
@@ -266,8 +343,52 @@ async fn the_management_listener_serves_probes_only() {
     assert_eq!(ready.json(), json!({"status": "ready", "reasons": [], "degraded": []}));
     let token = stack.user("alex").token();
     let management = format!("http://{}", stack.management);
-    let tokens = Call::new("POST", format!("{management}/token")).bearer(&token).send().await;
+    let tokens = Call::new("POST", format!("{management}/token"))
+        .bearer(&token)
+        .send()
+        .await;
     assert_eq!(tokens.status, 404);
     let posted = Call::new("POST", format!("{management}/readyz")).send().await;
     assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")));
+}
+
+#[tokio::test]
+async fn http_2_is_served_by_the_same_rules() {
+    let stack = with_page().start().await;
+    let token = stack.user("alex").token();
+    let client = client(|builder| builder.http2_prior_knowledge().pool_max_idle_per_host(1));
+    let call = || Call::new("POST", stack.url("/token")).header("origin", PAGE);
+    for (told, call) in [
+        ("200", call().bearer(&token)),
+        ("200", call().bearer(&token).body("application/json", "{}")),
+        ("400 InvalidRequest", call().bearer(&token).bearer(&token)),
+        (
+            "413 PayloadTooLarge",
+            call().bearer(&token).body("application/json", " ".repeat(65537)),
+        ),
+        (
+            "431 HeadersTooLarge",
+            call().bearer(&token).header("x-long", &"x".repeat(33 * 1024)),
+        ),
+        ("401 AuthenticationRequired", call()),
+    ] {
+        let answer = call.send_with(&client).await.unwrap();
+        assert_eq!(answer.told(), told);
+        assert_readable(&answer);
+    }
+}
+
+#[tokio::test]
+async fn headers_that_are_no_text() {
+    let stack = Stack::start().await;
+    let token = stack.user("alex").token();
+    let mut request =
+        b"POST /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer \xff\xfe\r\n\r\n".to_vec();
+    assert_eq!(heads(&raw(stack.public, &request).await)[0].0, 400);
+    request = format!(
+        "POST /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-ms-client-request-id: \u{e9}\r\n\
+         traceparent: \u{e9}\r\nOrigin: \u{e9}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    .into_bytes();
+    assert_eq!(heads(&raw(stack.public, &request).await)[0].0, 200);
 }

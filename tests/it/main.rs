@@ -2,10 +2,11 @@
 //!
 //! Everything listens on loopback and on ports that the system picks, so that all tests can run at once.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
 
 mod support;
 
+mod architecture;
 mod attacks;
 mod authenticate;
 mod authorize;
@@ -13,7 +14,11 @@ mod cache;
 mod cli;
 mod exchange;
 mod forms;
+mod key_sets;
 mod keys;
 mod limits;
 mod reload;
+mod renewal;
 mod shutdown;
+mod tls;
+mod traces;

@@ -30,7 +30,10 @@ async fn told(stack: &Stack, user: &'static str) -> String {
 
 #[tokio::test]
 async fn a_toml_file_is_read_again() {
-    let stack = Stack::builder().assignments("assignments.toml", "assignments = []\n").start().await;
+    let stack = Stack::builder()
+        .assignments("assignments.toml", "assignments = []\n")
+        .start()
+        .await;
     assert_eq!(told(&stack, "alex").await, NO_ASSIGNMENT);
     assert_eq!(told(&stack, "diego").await, NO_ASSIGNMENT);
     stack.write_assignments(&stack.demo_assignments_without(&[CONTOSO]));
@@ -42,7 +45,10 @@ async fn a_toml_file_is_read_again() {
 
 #[tokio::test]
 async fn a_json_file_is_what_acs_lists() {
-    let stack = Stack::builder().assignments("assignments.json", json_set(&[ALEX])).start().await;
+    let stack = Stack::builder()
+        .assignments("assignments.json", json_set(&[ALEX]))
+        .start()
+        .await;
     assert_eq!(told(&stack, "alex").await, "200");
     stack.write_assignments(&json_set(&[]));
     eventually("Alex is gone", async || told(&stack, "alex").await == NO_ASSIGNMENT).await;
@@ -59,7 +65,9 @@ async fn a_bad_file_leaves_the_last_good_set() {
     let good = Stack::start().await;
     let demo = good.demo_assignments_without(&[]);
     let one = |id: &str, tenant: &str, kind: &str, clients: &str| {
-        format!("[[assignments]]\nobjectId = \"{id}\"\ntenantId = \"{tenant}\"\nprincipalType = \"{kind}\"\nclientIds = [{clients}]\n")
+        format!(
+            "[[assignments]]\nobjectId = \"{id}\"\ntenantId = \"{tenant}\"\nprincipalType = \"{kind}\"\nclientIds = [{clients}]\n"
+        )
     };
     let fabrikam = FABRIKAM.to_string();
     let app = format!("\"{CONTOSO_APP}\"");
@@ -81,30 +89,47 @@ async fn a_bad_file_leaves_the_last_good_set() {
     ] {
         good.write_assignments(&text);
         eventually("it was seen", async || {
-            good.probe("/readyz").await.json()["degraded"].to_string().contains("assignment")
+            good.probe("/readyz").await.json()["degraded"]
+                .to_string()
+                .contains("assignment")
         })
         .await;
         assert_eq!(told(&good, "alex").await, "200", "{name}");
-        assert_eq!(good.probe("/readyz").await.status, 200, "{name}: growing old does not unready a replica");
+        assert_eq!(
+            good.probe("/readyz").await.status,
+            200,
+            "{name}: growing old does not unready a replica"
+        );
         good.write_assignments(&demo);
-        eventually("it is good again", async || good.probe("/readyz").await.json()["degraded"] == json!([])).await;
+        eventually("it is good again", async || {
+            good.probe("/readyz").await.json()["degraded"] == json!([])
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn a_bad_json_file_leaves_the_last_good_set() {
-    let stack = Stack::builder().assignments("assignments.json", json_set(&[ALEX])).start().await;
+    let stack = Stack::builder()
+        .assignments("assignments.json", json_set(&[ALEX]))
+        .start()
+        .await;
     let mut partial: serde_json::Value = serde_json::from_str(&json_set(&[])).unwrap();
     partial["nextLink"] = json!("https://contoso.communication.azure.com/access/entra/assignments?page=2");
     for text in ["{", "[]", "{}", &partial.to_string(), r#"{"value":[{}]}"#] {
         stack.write_assignments(text);
         eventually("it was seen", async || {
-            stack.probe("/readyz").await.json()["degraded"].to_string().contains("assignment")
+            stack.probe("/readyz").await.json()["degraded"]
+                .to_string()
+                .contains("assignment")
         })
         .await;
         assert_eq!(told(&stack, "alex").await, "200", "{text}");
         stack.write_assignments(&json_set(&[ALEX]));
-        eventually("it is good again", async || stack.probe("/readyz").await.json()["degraded"] == json!([])).await;
+        eventually("it is good again", async || {
+            stack.probe("/readyz").await.json()["degraded"] == json!([])
+        })
+        .await;
     }
 }
 
@@ -133,7 +158,9 @@ async fn a_file_that_goes_away_leaves_the_last_good_set() {
     let stack = Stack::start().await;
     std::fs::remove_file(stack.folder().join("assignments.toml")).unwrap();
     eventually("it was seen", async || {
-        stack.probe("/readyz").await.json()["degraded"].to_string().contains("assignment")
+        stack.probe("/readyz").await.json()["degraded"]
+            .to_string()
+            .contains("assignment")
     })
     .await;
     assert_eq!(told(&stack, "alex").await, "200");

@@ -1,10 +1,13 @@
 //! Signals: told to the load balancer first, requests in flight finished, and a second one ends at once.
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
 use crate::support::eventually;
 use crate::support::fake::{Fake, Gate, Reply, grant};
-use crate::support::http::Call;
+use crate::support::http::{Call, read_to_end};
 use crate::support::process::Served;
-use crate::support::stack::ACS_PATH;
+use crate::support::stack::{ACS_PATH, Stack};
 
 /// A broker with a request under way that ACS does not answer until the gate is open.
 async fn held(environment: &[(&str, &str)]) -> (Served, Fake, Gate, tokio::task::JoinHandle<String>) {
@@ -35,7 +38,10 @@ async fn what_is_in_flight_is_finished() {
         assert_eq!(new.told(), "401 AuthenticationRequired", "{signal}");
         // Then nobody new is accepted, while the probes go on.
         eventually("no new connections", async || {
-            Call::new("POST", format!("{}/token", served.public)).try_send().await.is_err()
+            Call::new("POST", format!("{}/token", served.public))
+                .try_send()
+                .await
+                .is_err()
         })
         .await;
         assert_eq!(served.readiness().await, Some(503), "{signal}");
@@ -85,4 +91,26 @@ async fn an_idle_broker_ends_promptly() {
     served.process.signal("TERM");
     let ended = served.process.end().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_comes_too_late_is_told() {
+    let mut stack = Stack::start().await;
+    let mut late = TcpStream::connect(stack.public).await.unwrap();
+    late.write_all(b"POST /token HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+    // A whole request later, the head begun before it has been read.
+    assert_eq!(stack.user("alex").post().await.told(), "200");
+    stack.signals.draining.cancel();
+    eventually("no new connections", async || {
+        TcpStream::connect(stack.public).await.is_err()
+    })
+    .await;
+    // The other side may have closed it already: then there is nobody to tell.
+    let _ = late.write_all(b"Content-Length: 0\r\n\r\n").await;
+    let text = read_to_end(&mut late).await;
+    assert!(
+        text.is_empty() || text.starts_with("HTTP/1.1 503 ") && text.contains("ShuttingDown"),
+        "{text}"
+    );
+    (&mut stack.running).await.unwrap();
 }

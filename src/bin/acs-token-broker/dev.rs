@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -78,7 +79,11 @@ impl Stack {
     /// Starts the emulator and writes the configuration that points to it. What the environment says of the
     /// broker's settings holds here too.
     fn prepare(arguments: &DevArguments, environment: &Environment, clock: &SharedClock) -> anyhow::Result<Prepared> {
-        let folder = tempfile::Builder::new().prefix("acs-token-broker-dev-").tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix("acs-token-broker-dev-")
+            // Whoever could write here would decide who is let in.
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir()?;
         let certificate = arguments.tls.then(|| DevCertificate::make(folder.path())).transpose()?;
         let tls = match &certificate {
             Some(files) => Some(ReloadingCertificate::load(&files.certificate, &files.private_key)?.server_config()),

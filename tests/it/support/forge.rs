@@ -94,7 +94,9 @@ impl Key {
         let signed = format!("{}.{}", b64(header), b64(payload));
         let mut signature = vec![0; self.0.public_modulus_len()];
         let random = SystemRandom::new();
-        self.0.sign(algorithm, &random, signed.as_bytes(), &mut signature).unwrap();
+        self.0
+            .sign(algorithm, &random, signed.as_bytes(), &mut signature)
+            .unwrap();
         format!("{signed}.{}", b64(signature))
     }
 

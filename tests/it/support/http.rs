@@ -86,7 +86,11 @@ impl Answer {
 
     /// When the ACS token ends.
     pub(crate) fn expires_on(&self) -> jiff::Timestamp {
-        self.json()["accessToken"]["expiresOn"].as_str().unwrap().parse().unwrap()
+        self.json()["accessToken"]["expiresOn"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 }
 
@@ -135,7 +139,10 @@ impl Call {
 
     #[expect(clippy::disallowed_methods, reason = "a test's own client; the one place")]
     pub(crate) async fn send_with(self, client: &reqwest::Client) -> Result<Answer, reqwest::Error> {
-        let request = client.request(self.method, self.url).headers(self.headers).body(self.body);
+        let request = client
+            .request(self.method, self.url)
+            .headers(self.headers)
+            .body(self.body);
         let mut response = request.send().await?;
         Ok(Answer {
             status: response.status().as_u16(),

@@ -3,6 +3,7 @@
 pub(crate) mod fake;
 pub(crate) mod forge;
 pub(crate) mod http;
+pub(crate) mod otlp;
 pub(crate) mod process;
 pub(crate) mod stack;
 

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
 use acs_token_broker::emulator::{Emulator, Scenario, TokenRequest};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::eventually;
@@ -139,15 +138,16 @@ impl Served {
     /// Starts a broker that exchanges at `endpoint`, by default the emulator's, and awaits that it is ready.
     pub(crate) async fn start(endpoint: Option<&str>, environment: &[(&str, &str)]) -> Self {
         let clock: SharedClock = SystemClock::shared();
-        let emulator = Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock).await.unwrap();
+        let emulator = Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock)
+            .await
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = write_configuration(folder.path(), &emulator, endpoint);
         let process = Process::start(&["serve", "--config", &file], environment);
         let (public, management) = process
             .line("the addresses are told", |line| {
-                let line: Value = serde_json::from_str(line).ok()?;
-                let address = |name: &str| Some(format!("http://{}", line[name].as_str()?));
-                Some((address("public")?, address("management")?))
+                line.contains("listening").then_some(())?;
+                Some((address(line, "public")?, address(line, "management")?))
             })
             .await;
         let served = Self {
@@ -178,6 +178,16 @@ impl Served {
     pub(crate) async fn post_token(&self, token: &str) -> Answer {
         self.call("/token").bearer(token).send().await
     }
+}
+
+/// A listener's address in the line about it, JSON or pretty.
+pub(crate) fn address(line: &str, name: &str) -> Option<String> {
+    let (_, rest) = line.split_once(name)?;
+    let rest = rest.trim_start_matches(['"', ':', '=']);
+    let end = rest
+        .find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    Some(format!("http://{}", &rest[..end]))
 }
 
 /// Writes configuration and assignments to `folder`; gives the configuration file's path.

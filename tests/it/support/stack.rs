@@ -107,7 +107,9 @@ impl Stack {
 
     /// `GET` on the management listener.
     pub(crate) async fn probe(&self, path: &str) -> Answer {
-        Call::new("GET", format!("http://{}{path}", self.management)).send().await
+        Call::new("GET", format!("http://{}{path}", self.management))
+            .send()
+            .await
     }
 
     /// How many exchanges ACS has been asked for.
@@ -160,9 +162,9 @@ impl Drop for Stack {
 
 impl Builder {
     /// Sets one setting, as an environment variable would.
-    pub(crate) fn set(mut self, key: &str, value: impl ToString) -> Self {
+    pub(crate) fn set(mut self, key: &str, value: impl Into<String>) -> Self {
         let name = key.to_uppercase().replace('.', "__");
-        self.overrides.push((format!("ACS_TOKEN_BROKER__{name}"), value.to_string()));
+        self.overrides.push((format!("ACS_TOKEN_BROKER__{name}"), value.into()));
         self
     }
 
@@ -304,7 +306,9 @@ impl User<'_> {
 
 /// A form body.
 pub(crate) fn form(parameters: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(parameters)
+        .finish()
 }
 
 /// An assignments file in TOML.
@@ -325,15 +329,17 @@ pub(crate) fn assignments_toml<'a>(assignments: impl IntoIterator<Item = &'a Ass
                 clients.join(", ")
             )
         })
-        .collect()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// A configuration file with all listeners on ports that the system picks.
 pub(crate) fn configuration(authority: &str, endpoint: &str, tenants: &[uuid::Uuid], assignments: &str) -> String {
-    let tenants: String = tenants
+    let tenants = tenants
         .iter()
         .map(|id| format!("[[entra.tenants]]\nid = \"{id}\"\n"))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\ndiagnostic_headers = true\n\
          [management]\nlisten = \"127.0.0.1:0\"\n\

@@ -1,0 +1,68 @@
+//! Tokens whose signature was verified a moment ago: the same token costs one verification.
+//!
+//! A caller comes with the same Entra token for an hour or more, and checking an RSA signature is most of what a
+//! request that is served from the cache costs. Only the signature is remembered, and only for as long as the
+//! tenant's key set is the very one that verified it; every claim is checked anew at each request.
+
+use std::sync::{Arc, Weak};
+
+use moka::policy::EvictionPolicy;
+
+use super::claims::SignedClaims;
+use super::keys::TenantKeys;
+use crate::ids::TenantId;
+use crate::secret::TokenDigest;
+
+/// Bound on what is remembered. A token without groups takes about 1 KiB.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes that an entry costs beside its claims.
+const ENTRY_OVERHEAD: usize = 256;
+
+/// A token's tenant and claims, with the keys that vouch for them.
+pub(super) struct Verified {
+    pub(super) tenant: TenantId,
+    pub(super) claims: SignedClaims,
+    keys: Weak<TenantKeys>,
+}
+
+impl Verified {
+    pub(super) fn new(tenant: TenantId, claims: SignedClaims, keys: &Arc<TenantKeys>) -> Self {
+        Self {
+            tenant,
+            claims,
+            keys: Arc::downgrade(keys),
+        }
+    }
+
+    /// Whether `keys` is the very set that the signature was verified with: any fetch since then ends it.
+    pub(super) fn is_by(&self, keys: &Arc<TenantKeys>) -> bool {
+        std::ptr::eq(self.keys.as_ptr(), Arc::as_ptr(keys))
+    }
+}
+
+/// Verified tokens by their SHA-256. No token is kept.
+pub(super) struct VerifiedTokens {
+    entries: moka::sync::Cache<TokenDigest, Arc<Verified>>,
+}
+
+impl VerifiedTokens {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: moka::sync::Cache::builder()
+                .max_capacity(MAX_BYTES)
+                .weigher(|_, verified: &Arc<Verified>| {
+                    u32::try_from(verified.claims.bytes() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+                })
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+        }
+    }
+
+    pub(super) fn get(&self, digest: &TokenDigest) -> Option<Arc<Verified>> {
+        self.entries.get(digest)
+    }
+
+    pub(super) fn remember(&self, digest: TokenDigest, verified: Arc<Verified>) {
+        self.entries.insert(digest, verified);
+    }
+}
