@@ -62,15 +62,17 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// Makes what is made from files that the configuration names, and binds nothing: whether
+    /// [`build`](Self::build) could fail for more than an address.
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        certificate(config)?;
+        Upstream::new(&config.upstream, config.exchange.connect_timeout)?;
+        Ok(())
+    }
+
     /// Builds all parts, binds both listeners and reads the assignments once.
     pub async fn build(config: Config, clock: SharedClock) -> Result<Self, StartError> {
-        let certificate = match &config.server.tls {
-            Some(tls) => Some(Arc::new(ReloadingCertificate::load(
-                &tls.certificate_file,
-                &tls.private_key_file,
-            )?)),
-            None => None,
-        };
+        let certificate = certificate(&config)?;
         let tasks = Tasks::default();
         let upstream = Upstream::new(&config.upstream, config.exchange.connect_timeout)?;
         let assignments = AssignmentWatch::new(Arc::clone(&clock));
@@ -83,6 +85,7 @@ impl Broker {
             cache: TokenCache::new(&config.cache, Arc::clone(&clock)),
             exchanger: Arc::new(exchanger(&config, &upstream, &clock)),
             admission: Admission::new(config.server.max_in_flight),
+            underway: Admission::new(config.server.max_in_flight),
             unknown_groups_max_age: config.assignments.unknown_groups_max_age,
             clock,
         });
@@ -170,6 +173,14 @@ impl Broker {
     }
 }
 
+fn certificate(config: &Config) -> Result<Option<Arc<ReloadingCertificate>>, TlsError> {
+    let Some(tls) = &config.server.tls else {
+        return Ok(None);
+    };
+    let certificate = ReloadingCertificate::load(&tls.certificate_file, &tls.private_key_file)?;
+    Ok(Some(Arc::new(certificate)))
+}
+
 fn authenticator(config: &Config, upstream: &Upstream, clock: &SharedClock, tasks: &Tasks) -> Authenticator {
     let entra = &config.entra;
     Authenticator::new(AuthenticatorParts {
@@ -183,7 +194,7 @@ fn authenticator(config: &Config, upstream: &Upstream, clock: &SharedClock, task
             wait: entra.jwks_wait,
             max_age: entra.jwks_max_age,
         },
-        waiting_room: config.server.max_in_flight,
+        waiting_room: config.server.max_connections,
         clock: Arc::clone(clock),
         tasks: tasks.clone(),
     })

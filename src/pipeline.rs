@@ -31,6 +31,8 @@ pub struct TokenPipeline {
     pub exchanger: Arc<Exchanger>,
     /// The bound on requests being worked on.
     pub admission: Admission,
+    /// The bound on exchanges under way, those included for which no request waits.
+    pub underway: Admission,
     /// Age at which a cached token that ACS alone permitted is exchanged anew.
     pub unknown_groups_max_age: Duration,
     /// The time.
@@ -71,7 +73,7 @@ pub struct Stages {
 }
 
 /// Why he gets nothing.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum IssueError {
     /// No room for another request.
     #[error(transparent)]
@@ -160,7 +162,7 @@ impl TokenPipeline {
         let permit = self.authorize(caller)?;
         let authorized = self.clock.monotonic();
         let scopes = permit.caller().scopes().clone();
-        let answer = self.exchange(permit, request, digest, place).await?;
+        let answer = self.exchange(permit, request, digest).await?;
         Ok(Issued {
             token: answer.token,
             scopes,
@@ -233,7 +235,6 @@ impl TokenPipeline {
         permit: Permit,
         request: IssueRequest,
         digest: TokenDigest,
-        place: Place,
     ) -> Result<Answer<IssuedToken>, IssueError> {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
         let wish = Request {
@@ -249,7 +250,7 @@ impl TokenPipeline {
             token: request.token,
             deadline: request.deadline,
             parent: span.clone(),
-            place: Arc::new(place),
+            underway: self.underway.clone(),
         };
         let answer = self
             .cache
@@ -277,8 +278,7 @@ struct Flight {
     token: BearerToken,
     deadline: Instant,
     parent: Span,
-    // Work goes on counting when its caller has gone.
-    place: Arc<Place>,
+    underway: Admission,
 }
 
 impl Flight {
@@ -288,7 +288,12 @@ impl Flight {
             error.type = Empty, otel.status_code = Empty);
         propagation::follow(&span, &self.parent);
         drop(self.parent);
-        let _place = self.place;
+        // Bounded apart from the requests: a renewal, or an exchange whose caller has left, keeps nobody out who can be
+        // served from the cache.
+        let _place = match self.underway.enter() {
+            Ok(place) => place,
+            Err(overloaded) => return Err(overloaded.into()),
+        };
         let deadline = match waiting {
             Waiting::Caller => Some(self.deadline),
             Waiting::Nobody => None,

@@ -83,6 +83,7 @@ mod tests {
     use http_body_util::{Full, StreamBody};
 
     use super::*;
+    use crate::pipeline::IssueError;
 
     fn in_time() -> Instant {
         Instant::now() + Duration::from_secs(60)
@@ -140,7 +141,7 @@ mod tests {
         let mut waiting = Box::pin(reader.read(&headers, Body::new(StreamBody::new(endless)), in_time()));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         let other = reader.read(&headers, frames(&[1]), in_time()).await;
-        assert!(matches!(other, Err(ApiError::Overloaded(_))));
+        assert!(matches!(other, Err(ApiError::Issue(IssueError::Overloaded(_)))));
         drop(waiting);
         assert!(reader.read(&headers, frames(&[1]), in_time()).await.is_ok());
     }

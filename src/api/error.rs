@@ -9,12 +9,9 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::told::{AT_ONCE, Challenge, Told, denied, exchange, internal, rejected, upstream_timeout};
+use super::told::{AT_ONCE, Challenge, Told, internal, not_issued};
 use crate::admission::Overloaded;
-use crate::authenticate::Rejection;
-use crate::authorize::Denied;
-use crate::exchange::ExchangeError;
-use crate::pipeline::{CallerIds, IssueError};
+use crate::pipeline::IssueError;
 use crate::untrusted::Untrusted;
 
 /// Everything that can become of a request instead of a token.
@@ -32,34 +29,15 @@ pub enum ApiError {
     /// No bearer token.
     #[error("no bearer token")]
     AuthenticationRequired,
-    /// The token was refused, or could not be decided.
+    /// The pipeline issued no token.
     #[error(transparent)]
-    Token(Rejection),
-    /// No assignment, or none loaded.
-    #[error("{denied}: {caller}")]
-    Denied {
-        /// Why.
-        denied: Denied,
-        /// Who.
-        caller: CallerIds,
-    },
-    /// The exchange failed.
-    #[error("{error}: {caller}")]
-    Exchange {
-        /// Why.
-        error: ExchangeError,
-        /// For whom.
-        caller: CallerIds,
-    },
+    Issue(#[from] IssueError),
     /// RFC 6749 section 5.2: `unsupported_grant_type`.
     #[error("grant_type is not token-exchange")]
     UnsupportedGrantType,
     /// RFC 8693 section 2.2.2: `invalid_target`.
     #[error("resource or audience is not the ACS resource")]
     InvalidTarget,
-    /// RFC 6749 section 5.2: `invalid_scope`.
-    #[error("requested scope is not the token's, which is `{0}`")]
-    InvalidScope(Untrusted),
     /// No such path.
     #[error("no such path")]
     NotFound,
@@ -78,12 +56,6 @@ pub enum ApiError {
     /// The body did not come in time.
     #[error("the body did not come in time")]
     RequestTimeout,
-    /// The request's deadline passed while an upstream was asked.
-    #[error("the request's deadline passed while an upstream was asked")]
-    DeadlineExceeded,
-    /// As many requests are being worked on as may be.
-    #[error(transparent)]
-    Overloaded(#[from] Overloaded),
     /// The broker is stopping.
     #[error("shutting down")]
     ShuttingDown,
@@ -92,16 +64,9 @@ pub enum ApiError {
     Internal,
 }
 
-impl From<IssueError> for ApiError {
-    fn from(error: IssueError) -> Self {
-        match error {
-            IssueError::Overloaded(overloaded) => Self::Overloaded(overloaded),
-            IssueError::Rejected(rejection) => Self::Token(rejection),
-            IssueError::ScopeMismatch(scopes) => Self::InvalidScope(scopes),
-            IssueError::Denied { denied, caller } => Self::Denied { denied, caller },
-            IssueError::Exchange { error, caller } => Self::Exchange { error, caller },
-            IssueError::DeadlineExceeded => Self::DeadlineExceeded,
-        }
+impl From<Overloaded> for ApiError {
+    fn from(overloaded: Overloaded) -> Self {
+        IssueError::from(overloaded).into()
     }
 }
 
@@ -136,9 +101,7 @@ impl ApiError {
                     "Send the signed-in user's Entra access token as `Authorization: Bearer <token>`.",
                 )
             },
-            Self::Token(rejection) => rejected(rejection),
-            Self::Denied { denied: cause, .. } => denied(*cause),
-            Self::Exchange { error, .. } => exchange(error),
+            Self::Issue(error) => not_issued(error),
             Self::UnsupportedGrantType => Told {
                 oauth: "unsupported_grant_type",
                 target: Some("grant_type"),
@@ -154,15 +117,6 @@ impl ApiError {
                     S::BAD_REQUEST,
                     "InvalidRequest",
                     "resource and audience, if given, must name the one ACS resource that this broker serves.",
-                )
-            },
-            Self::InvalidScope(_) => Told {
-                oauth: "invalid_scope",
-                target: Some("scope"),
-                ..Told::new(
-                    S::BAD_REQUEST,
-                    "InvalidRequest",
-                    "scope, if given, must be exactly the scopes of the subject token.",
                 )
             },
             Self::NotFound => Told::new(
@@ -190,12 +144,6 @@ impl ApiError {
                 S::REQUEST_TIMEOUT,
                 "RequestTimeout",
                 "The body did not come in time. Try again.",
-            ),
-            Self::DeadlineExceeded => upstream_timeout(),
-            Self::Overloaded(_) => Told::unavailable(
-                "Overloaded",
-                AT_ONCE,
-                "Too many requests at once. Try again after Retry-After.",
             ),
             Self::ShuttingDown => Told::unavailable("ShuttingDown", AT_ONCE, "This instance is stopping. Try again."),
             Self::Internal => internal(),

@@ -2,8 +2,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::authenticate::{Malformed, NotDelegated};
+use crate::authenticate::{Malformed, NotDelegated, Rejection};
+use crate::authorize::Denied;
 use crate::cache::flight::Lost;
+use crate::exchange::ExchangeError;
+use crate::pipeline::CallerIds;
+use crate::untrusted::Untrusted;
 
 type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static str);
 
@@ -13,11 +17,12 @@ fn table() -> Vec<Row> {
     let tenant = "11111111-0000-4000-8000-000000000001".parse().unwrap();
     let text = || Untrusted::new("x");
     let caller = CallerIds::for_test();
+    let issue = ApiError::Issue;
     let now = jiff::Timestamp::UNIX_EPOCH;
     let second = Duration::from_secs(1);
     let token = |rejection, inner| {
         (
-            ApiError::Token(rejection),
+            issue(IssueError::Rejected(rejection)),
             401,
             "InvalidToken",
             Some(inner),
@@ -26,7 +31,14 @@ fn table() -> Vec<Row> {
         )
     };
     let exchange = |error, status, code, inner, retry, oauth| {
-        (ApiError::Exchange { error, caller }, status, code, inner, retry, oauth)
+        (
+            issue(IssueError::Exchange { error, caller }),
+            status,
+            code,
+            inner,
+            retry,
+            oauth,
+        )
     };
     let plain = |error, status, code| (error, status, code, None, false, "invalid_request");
     vec![
@@ -58,10 +70,10 @@ fn table() -> Vec<Row> {
         ),
         token(Rejection::NotDelegated(NotDelegated::NoScopes), "NotDelegated"),
         (
-            ApiError::Token(Rejection::KeysUnavailable {
+            issue(IssueError::Rejected(Rejection::KeysUnavailable {
                 tenant,
                 retry_after: second,
-            }),
+            })),
             503,
             "KeysUnavailable",
             None,
@@ -69,15 +81,15 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         plain(
-            ApiError::Token(Rejection::InsufficientScope(text())),
+            issue(IssueError::Rejected(Rejection::InsufficientScope(text()))),
             403,
             "InsufficientScope",
         ),
         (
-            ApiError::Denied {
+            issue(IssueError::Denied {
                 denied: Denied::NoAssignment,
                 caller,
-            },
+            }),
             403,
             "NotAssigned",
             Some("NoAssignment"),
@@ -85,10 +97,10 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         (
-            ApiError::Denied {
+            issue(IssueError::Denied {
                 denied: Denied::GroupsUnknown,
                 caller,
-            },
+            }),
             403,
             "NotAssigned",
             Some("GroupsUnknown"),
@@ -96,10 +108,10 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         (
-            ApiError::Denied {
+            issue(IssueError::Denied {
                 denied: Denied::NotLoaded,
                 caller,
-            },
+            }),
             503,
             "AssignmentsUnavailable",
             None,
@@ -198,7 +210,7 @@ fn table() -> Vec<Row> {
             "invalid_target",
         ),
         (
-            ApiError::InvalidScope(text()),
+            issue(IssueError::ScopeMismatch(text())),
             400,
             "InvalidRequest",
             None,
@@ -212,7 +224,7 @@ fn table() -> Vec<Row> {
         plain(ApiError::HeadersTooLarge, 431, "HeadersTooLarge"),
         plain(ApiError::RequestTimeout, 408, "RequestTimeout"),
         (
-            ApiError::DeadlineExceeded,
+            issue(IssueError::DeadlineExceeded),
             504,
             "UpstreamTimeout",
             None,
@@ -220,7 +232,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         (
-            ApiError::Overloaded(Overloaded),
+            issue(IssueError::Overloaded(Overloaded)),
             503,
             "Overloaded",
             None,

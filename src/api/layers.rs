@@ -165,7 +165,7 @@ impl Head {
         let path = request.uri().path();
         Self {
             method: known_method(request.method()),
-            route: super::ROUTES.into_iter().find(|route| *route == path),
+            route: super::route_of(path),
         }
     }
 }

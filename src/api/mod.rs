@@ -30,7 +30,18 @@ use crate::pipeline::TokenPipeline;
 pub const TOKEN_PATH: &str = "/token";
 /// The path that ACS itself serves; the official SDKs append it to the `resourceEndpoint` they are given.
 pub const ACS_PATH: &str = "/access/entra/:exchangeAccessToken";
-const ROUTES: [&str; 2] = [TOKEN_PATH, ACS_PATH];
+/// The same as some clients and proxies write it; the two are equivalent (RFC 3986 section 6.2.2.2).
+const ACS_PATH_ENCODED: &str = "/access/entra/%3AexchangeAccessToken";
+
+/// The route that a path is of, under one name.
+fn route_of(path: &str) -> Option<&'static str> {
+    match path {
+        TOKEN_PATH => Some(TOKEN_PATH),
+        ACS_PATH => Some(ACS_PATH),
+        ACS_PATH_ENCODED => Some(ACS_PATH),
+        _ => None,
+    }
+}
 
 /// How the public listener behaves.
 #[derive(Debug, Clone)]
@@ -75,6 +86,7 @@ pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: Can
         .without_v07_checks()
         .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed))
         .route(ACS_PATH, post(azure_form::acs_path).fallback(not_allowed))
+        .route(ACS_PATH_ENCODED, post(azure_form::acs_path).fallback(not_allowed))
         .fallback(|| async { ApiError::NotFound })
         .layer(
             ServiceBuilder::new()

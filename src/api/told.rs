@@ -7,6 +7,7 @@ use http::StatusCode;
 use crate::authenticate::Rejection;
 use crate::authorize::Denied;
 use crate::exchange::ExchangeError;
+use crate::pipeline::IssueError;
 
 /// What the caller is told of an [`ApiError`](super::error::ApiError).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +113,7 @@ pub(super) fn internal() -> Told {
     )
 }
 
-pub(super) fn upstream_timeout() -> Told {
+fn upstream_timeout() -> Told {
     Told {
         oauth: "temporarily_unavailable",
         ..Told::upstream(
@@ -123,7 +124,35 @@ pub(super) fn upstream_timeout() -> Told {
     }
 }
 
-pub(super) fn rejected(rejection: &Rejection) -> Told {
+/// What is told of a pipeline that issued no token.
+pub(super) fn not_issued(error: &IssueError) -> Told {
+    match error {
+        IssueError::Overloaded(_) => overloaded(),
+        IssueError::Rejected(rejection) => rejected(rejection),
+        IssueError::ScopeMismatch(_) => Told {
+            oauth: "invalid_scope",
+            target: Some("scope"),
+            ..Told::new(
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+                "scope, if given, must be exactly the scopes of the subject token.",
+            )
+        },
+        IssueError::Denied { denied: cause, .. } => denied(*cause),
+        IssueError::Exchange { error, .. } => exchange(error),
+        IssueError::DeadlineExceeded => upstream_timeout(),
+    }
+}
+
+fn overloaded() -> Told {
+    Told::unavailable(
+        "Overloaded",
+        AT_ONCE,
+        "Too many requests at once. Try again after Retry-After.",
+    )
+}
+
+fn rejected(rejection: &Rejection) -> Told {
     match rejection {
         Rejection::Malformed(_) => {
             Told::invalid_token("Malformed", "The token is not a well-formed Entra access token.")
@@ -177,7 +206,7 @@ pub(super) fn rejected(rejection: &Rejection) -> Told {
     }
 }
 
-pub(super) fn denied(denied: Denied) -> Told {
+fn denied(denied: Denied) -> Told {
     let not_assigned = |inner, message| Told {
         inner: Some(inner),
         ..Told::new(StatusCode::FORBIDDEN, "NotAssigned", message)
@@ -199,7 +228,7 @@ pub(super) fn denied(denied: Denied) -> Told {
     }
 }
 
-pub(super) fn exchange(error: &ExchangeError) -> Told {
+fn exchange(error: &ExchangeError) -> Told {
     match error {
         ExchangeError::Rejected(_) => Told::invalid_token(
             "RejectedUpstream",
@@ -235,6 +264,7 @@ pub(super) fn exchange(error: &ExchangeError) -> Told {
             "UpstreamInvalidResponse",
             "Azure Communication Services gave an answer that makes no sense. Report the x-ms-request-id.",
         ),
+        ExchangeError::Overloaded(_) => overloaded(),
         ExchangeError::Lost(_) => internal(),
     }
 }

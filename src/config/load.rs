@@ -7,8 +7,8 @@ use std::path::Path;
 use toml::Table;
 use toml::de::DeTable;
 
-use super::reader::{Findings, Reader};
-use super::{Config, sections};
+use super::reader::{Findings, Reader, Section};
+use super::{Config, ManagementConfig, sections};
 
 pub use super::environment::Environment;
 pub use super::reader::Problem;
@@ -40,24 +40,30 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Reads where the management listener is, whatever the rest says: a probe must not depend on the whole.
+pub fn load_management(file: Option<&Path>, environment: &Environment) -> Result<ManagementConfig, Problems> {
+    let table = table(file).map_err(|problem| Problems(vec![problem]))?;
+    let (mut findings, management) = read(Ok(table), environment, |root| {
+        root.section("management", sections::management)
+    });
+    findings
+        .problems
+        .retain(|problem| problem.key.starts_with("management"));
+    if findings.problems.is_empty() {
+        Ok(management)
+    } else {
+        Err(Problems(findings.problems))
+    }
+}
+
 /// Reads the file, if there is one, lays the environment over it and checks the whole.
 ///
 /// Relative paths are taken from the file's folder, without a file from the working directory.
 pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Problems> {
-    let table = file.map_or_else(
-        || Ok(Table::new()),
-        |file| {
-            let named = |reason| Problem {
-                key: file.display().to_string(),
-                reason,
-            };
-            let bytes = fs::read(file).map_err(|error| named(format!("cannot be read: {error}")))?;
-            let text = String::from_utf8(bytes).map_err(|_| named("is not UTF-8 text".to_owned()))?;
-            parse(&text).map_err(named)
-        },
-    );
     let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let (findings, config) = read(table, folder, environment);
+    let (findings, config) = read(table(file), environment, |root| {
+        sections::config(root, folder, environment)
+    });
     match config {
         Some(config) if findings.problems.is_empty() => Ok(Loaded {
             config,
@@ -67,16 +73,35 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Pr
     }
 }
 
-fn read(table: Result<Table, Problem>, folder: &Path, environment: &Environment) -> (Findings, Option<Config>) {
+/// The file's content; an empty table where there is no file.
+fn table(file: Option<&Path>) -> Result<Table, Problem> {
+    let Some(file) = file else {
+        return Ok(Table::new());
+    };
+    let named = |reason| Problem {
+        key: file.display().to_string(),
+        reason,
+    };
+    let bytes = fs::read(file).map_err(|error| named(format!("cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| named("is not UTF-8 text".to_owned()))?;
+    parse(&text).map_err(named)
+}
+
+/// Reads what `sections` wants, with every problem on the way.
+fn read<T>(
+    table: Result<Table, Problem>,
+    environment: &Environment,
+    sections: impl FnOnce(&mut Section<'_, '_>) -> T,
+) -> (Findings, T) {
     let mut reader = Reader::new(environment, table.is_ok());
     let (table, unreadable) = match table {
         Ok(table) => (table, None),
         Err(problem) => (Table::new(), Some(problem)),
     };
-    let config = reader.read(table, |root| sections::config(root, folder, environment));
+    let read = reader.read(table, sections);
     let mut findings = reader.finish();
     findings.problems.splice(0..0, unreadable);
-    (findings, config)
+    (findings, read)
 }
 
 /// Parses the file. The reason holds no text of the file: the line could be that of a secret.

@@ -99,7 +99,7 @@ fn cors(section: &mut Section<'_, '_>) -> CorsConfig {
     cors
 }
 
-fn management(section: &mut Section<'_, '_>) -> ManagementConfig {
+pub(super) fn management(section: &mut Section<'_, '_>) -> ManagementConfig {
     ManagementConfig {
         listen: section.field("listen", address).or(([127, 0, 0, 1], 8081).into()),
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::admission::Overloaded;
 use crate::cache::Failure;
 use crate::cache::flight::Lost;
 use crate::upstream::acs::{AcsError, NotAGrant};
@@ -54,6 +55,9 @@ pub enum ExchangeError {
     /// A body over `upstream.max_response_bytes`.
     #[error("ACS's response is over {0} bytes")]
     TooLarge(usize),
+    /// As many exchanges are under way as may be.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// A bug of ours.
     #[error(transparent)]
     Lost(#[from] Lost),
@@ -73,6 +77,7 @@ impl ExchangeError {
             Self::UnexpectedStatus { .. } | Self::NotAGrant(_) | Self::PastExpiry | Self::TooLarge(_) => {
                 "acs_invalid_response"
             }
+            Self::Overloaded(_) => "overloaded",
             Self::Lost(_) => "internal",
         }
     }

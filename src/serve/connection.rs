@@ -36,6 +36,9 @@ const MAX_STREAMS: u32 = 32;
 /// Streams that a client opened and reset again before they were looked at ("rapid reset", CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 20;
 
+/// How long an answer may take to be written out, in a drain.
+const FLUSH: Duration = Duration::from_millis(500);
+
 /// HTTP/2 PING period, and how long its answer may take.
 const PING: Duration = Duration::from_secs(20);
 
@@ -146,6 +149,7 @@ async fn exchange<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (activity, seen) = watch::channel(Activity::default());
+    let drained = seen.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         answer(request, router.clone(), scheme, peer, InFlight::start(&activity))
     });
@@ -169,6 +173,8 @@ async fn exchange<S>(
         () = shared.cut.cancelled() => {
             shared.cut_connections.fetch_add(1, Ordering::Relaxed);
         }
+        // hyper goes on waiting for the rest of a half-sent head, which is no request in flight.
+        () = quiet(drained), if !went_idle => {}
         // A request may have crossed the good-bye; it gets the time that a request gets.
         () = tokio::time::sleep(shared.options.head_timeout), if went_idle => {}
     }
@@ -187,6 +193,26 @@ async fn answer(
     let response = router.oneshot(request).await;
     drop(in_flight);
     response
+}
+
+/// Ends when no request has been in flight for long enough that the last answer is written.
+async fn quiet(mut activity: watch::Receiver<Activity>) {
+    loop {
+        let in_flight = activity.borrow_and_update().in_flight;
+        let changed = activity.changed();
+        let changed = if in_flight > 0 {
+            changed.await
+        } else {
+            match tokio::time::timeout(FLUSH, changed).await {
+                Ok(changed) => changed,
+                Err(_) => return,
+            }
+        };
+        if changed.is_err() {
+            // The service is gone: so is the connection, whose own end is awaited elsewhere.
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Ends when a connection has had no request for too long: at its start `head_timeout`, because hyper itself

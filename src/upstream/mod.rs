@@ -33,7 +33,13 @@ pub enum UpstreamSetupError {
     /// `upstream.ca_file` cannot be read.
     #[error("upstream.ca_file: {0}")]
     CaFile(#[source] std::io::Error),
-    /// `upstream.ca_file` is not PEM certificates, or the TLS set-up failed.
+    /// `upstream.ca_file` holds something that is no certificate.
+    #[error("upstream.ca_file: {0}")]
+    Certificates(#[source] reqwest::Error),
+    /// `upstream.ca_file` holds no certificate at all.
+    #[error("upstream.ca_file: holds no PEM certificate")]
+    NoCertificate,
+    /// The TLS set-up failed.
     #[error("upstream: {0}")]
     Client(#[source] reqwest::Error),
 }
@@ -88,7 +94,10 @@ impl Upstream {
         let mut builder = builder(connect_timeout);
         if let Some(file) = &config.ca_file {
             let pem = std::fs::read(file).map_err(UpstreamSetupError::CaFile)?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(UpstreamSetupError::Client)?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(UpstreamSetupError::Certificates)?;
+            if certificates.is_empty() {
+                return Err(UpstreamSetupError::NoCertificate);
+            }
             builder = builder.tls_certs_merge(certificates);
         }
         for proxy in proxies(config) {

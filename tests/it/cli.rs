@@ -162,6 +162,27 @@ async fn a_port_in_use_is_a_failure() {
 }
 
 #[tokio::test]
+async fn check_config_looks_into_the_files_that_serve_needs() {
+    let emulator = emulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_configuration(folder.path(), &emulator, None);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("no.pem"), "no certificate in here\n").unwrap();
+    let no = path("no.pem");
+    let tls = format!("{{certificate_file = \"{no}\", private_key_file = \"{no}\"}}");
+    for (variable, value, key) in [
+        ("ACS_TOKEN_BROKER__UPSTREAM__CA_FILE", no.as_str(), "upstream.ca_file: "),
+        ("ACS_TOKEN_BROKER__SERVER__TLS", tls.as_str(), "server.tls: "),
+    ] {
+        for command in ["check-config", "serve"] {
+            let ended = Process::run(&[command, "--config", &file], &[(variable, value)]).await;
+            assert_eq!(ended.code, Some(2), "{command} {ended:?}");
+            assert!(ended.stderr.contains(key), "{command} {ended:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn healthcheck_asks_readyz() {
     let served = Served::start(None, &[]).await;
     let ready = format!("{}/readyz", served.management);
@@ -173,6 +194,9 @@ async fn healthcheck_asks_readyz() {
     let listen = served.management.trim_start_matches("http://");
     let environment = [("ACS_TOKEN_BROKER__MANAGEMENT__LISTEN", listen)];
     let ended = Process::run(&["healthcheck", "--config", file], &environment).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    // That alone is enough: a probe does not depend on the rest.
+    let ended = Process::run(&["healthcheck"], &environment).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let elsewhere = format!("{}/nowhere", served.management);
     let ended = Process::run(&["healthcheck", "--url", &elsewhere], &[]).await;

@@ -53,6 +53,14 @@ async fn own_path_and_acs_path_answer_alike() {
 }
 
 #[tokio::test]
+async fn the_colon_of_the_acs_path_may_be_encoded() {
+    let stack = Stack::start().await;
+    let token = stack.user("alex").token();
+    let url = stack.url("/access/entra/%3AexchangeAccessToken?api-version=2025-03-02-preview");
+    assert_eq!(Call::new("POST", url).bearer(&token).send().await.told(), "200");
+}
+
+#[tokio::test]
 async fn the_form_answers_in_oauths_shape() {
     let stack = Stack::start().await;
     let token = stack.user("alex").lifetime(3600).token();

@@ -237,3 +237,17 @@ async fn an_own_exchange_grows_old_too() {
         assert_eq!(stack.post_token(&own).await.told(), "403 ExchangeForbidden");
     }
 }
+
+#[tokio::test]
+async fn renewals_behind_the_answer_keep_nobody_out() {
+    let stack = exact().set("server.max_in_flight", "1").start().await;
+    assert_eq!(stack.user("alex").lifetime(60 * MINUTE).post().await.cache(), "miss");
+    assert_eq!(stack.user("diego").lifetime(60 * MINUTE).post().await.cache(), "miss");
+    stack.advance(45 * 60);
+    // One renewal is under way for as long as the emulated ACS takes.
+    stack.fault(Endpoint::Exchange, Fault::latency(std::time::Duration::from_secs(2)));
+    assert_eq!(stack.user("alex").lifetime(60 * MINUTE).post().await.cache(), "hit");
+    for _ in 0..3 {
+        assert_eq!(stack.user("diego").lifetime(15 * MINUTE).post().await.cache(), "hit");
+    }
+}

@@ -94,6 +94,22 @@ async fn an_idle_broker_ends_promptly() {
 }
 
 #[tokio::test]
+async fn half_a_head_is_no_request_in_flight() {
+    let mut stack = Stack::builder()
+        .set("server.request_timeout", "5m")
+        .set("server.drain_timeout", "5m")
+        .start()
+        .await;
+    let mut half = TcpStream::connect(stack.public).await.unwrap();
+    half.write_all(b"POST /to").await.unwrap();
+    assert_eq!(stack.user("alex").post().await.told(), "200");
+    stack.signals.draining.cancel();
+    // Far below both limits; the harness would wait for minutes otherwise.
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), &mut stack.running).await;
+    ended.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_request_that_comes_too_late_is_told() {
     let mut stack = Stack::start().await;
     let mut late = TcpStream::connect(stack.public).await.unwrap();

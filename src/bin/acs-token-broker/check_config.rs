@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use acs_token_broker::authorize::source::parse::{self, Format};
+use acs_token_broker::broker::Broker;
 use acs_token_broker::clock::SystemClock;
 use acs_token_broker::config::Config;
 use acs_token_broker::config::load::{Environment, load};
@@ -22,6 +23,10 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
     let options = serve::telemetry_options(&loaded.config, &SystemClock::shared());
     let lookup = |name: &str| environment.get(name).map(str::to_owned);
     if let Err(error) = telemetry::check(&options, &lookup) {
+        complain(&error);
+        return Exit::Configuration;
+    }
+    if let Err(error) = Broker::check(&loaded.config) {
         complain(&error);
         return Exit::Configuration;
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use acs_token_broker::config::UpstreamConfig;
-use acs_token_broker::config::load::{Environment, load};
+use acs_token_broker::config::load::{Environment, load_management};
 use acs_token_broker::upstream::Upstream;
 use clap::Args;
 use tokio::time::Instant;
@@ -49,8 +49,8 @@ fn configured(arguments: &HealthcheckArguments, environment: &Environment) -> an
     let argument = ConfigArgument {
         config: arguments.config.clone(),
     };
-    let loaded = load(argument.file(environment).as_deref(), environment)?;
-    let address = reachable(loaded.config.management.listen);
+    let management = load_management(argument.file(environment).as_deref(), environment)?;
+    let address = reachable(management.listen);
     Ok(Url::parse(&format!("http://{address}/readyz"))?)
 }
 

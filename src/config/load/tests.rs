@@ -63,6 +63,8 @@ fn lines(problems: &Problems) -> Vec<String> {
 /// Every setting, as the reader asks for them.
 fn known_keys() -> BTreeSet<String> {
     let table = parse(MINIMAL).unwrap();
-    let (findings, _) = read(Ok(table), Path::new(""), &Environment::default());
+    let (findings, _) = read(Ok(table), &Environment::default(), |root| {
+        sections::config(root, Path::new(""), &Environment::default())
+    });
     findings.known
 }
