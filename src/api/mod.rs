@@ -37,8 +37,7 @@ const ACS_PATH_ENCODED: &str = "/access/entra/%3AexchangeAccessToken";
 fn route_of(path: &str) -> Option<&'static str> {
     match path {
         TOKEN_PATH => Some(TOKEN_PATH),
-        ACS_PATH => Some(ACS_PATH),
-        ACS_PATH_ENCODED => Some(ACS_PATH),
+        ACS_PATH | ACS_PATH_ENCODED => Some(ACS_PATH),
         _ => None,
     }
 }

@@ -57,7 +57,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ),
     (
         "exchange",
-        &["authorize", "cache", "clock", "ids", "secret", "upstream"],
+        &["admission", "authorize", "cache", "clock", "ids", "secret", "upstream"],
     ),
     ("authorize", &["authenticate", "clock", "config", "ids"]),
     (

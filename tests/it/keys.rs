@@ -3,9 +3,13 @@
 use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
 use acs_token_broker::emulator::{Endpoint, Fault};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
 use crate::key_sets::{KEYS_UNAVAILABLE, UNKNOWN_KEY, fabrikam_elsewhere, unknown_kid};
 use crate::support::eventually;
 use crate::support::fake::{Gate, Reply};
+use crate::support::http::{Call, client};
 use crate::support::stack::Stack;
 
 #[tokio::test]
@@ -148,23 +152,43 @@ async fn callers_with_unknown_keys_wait_outside() {
     fake.on(&entra.keys, keys.behind(&gate));
     let before = fake.count(&entra.keys);
     let token = unknown_kid(&stack, "x");
-    let waiting = stack.post_token(&token);
     let others = async {
         eventually("the fetch is under way", async || fake.count(&entra.keys) == before + 1).await;
         // The one place is free for those with known keys, again and again.
         for _ in 0..3 {
             assert_eq!(stack.post_token(&known).await.told(), "200");
         }
-        // The waiting room is bounded too: it holds as many as may be in flight.
-        assert_eq!(
-            stack.post_token(&unknown_kid(&stack, "y")).await.told(),
-            KEYS_UNAVAILABLE
-        );
         gate.open();
     };
-    let (waited, ()) = tokio::join!(waiting, others);
+    let (waited, ()) = tokio::join!(stack.post_token(&token), others);
     assert_eq!(waited.told(), UNKNOWN_KEY);
     assert_eq!(fake.count(&entra.keys), before + 1);
+}
+
+#[tokio::test]
+async fn the_waiting_room_is_bounded() {
+    let (fake, entra, builder) = fabrikam_elsewhere(&["Fabrikam"]).await;
+    let stack = builder
+        .set("server.max_connections", "3")
+        .set("entra.jwks_wait", "8s")
+        .start()
+        .await;
+    // One connection brings them all, once it is there.
+    let http_2 = client(|builder| builder.http2_prior_knowledge().pool_max_idle_per_host(1));
+    let unknown = async |kid: &str| {
+        let call = Call::new("POST", stack.url("/token")).bearer(&unknown_kid(&stack, kid));
+        call.send_with(&http_2).await.unwrap().told()
+    };
+    assert_eq!(unknown("first").await, UNKNOWN_KEY);
+    stack.advance(30);
+    let gate = Gate::closed();
+    let keys = Reply::json(&stack.emulator.jwks("Fabrikam").unwrap());
+    fake.on(&entra.keys, keys.behind(&gate));
+    // Four come, three can wait: whichever is last to come is told at once, the others when the fetch is over.
+    let mut callers: FuturesUnordered<_> = ["a", "b", "c", "d"].map(unknown).into_iter().collect();
+    assert_eq!(callers.next().await.unwrap(), KEYS_UNAVAILABLE);
+    gate.open();
+    assert_eq!(callers.collect::<Vec<_>>().await, [UNKNOWN_KEY; 3]);
 }
 
 #[tokio::test]
