@@ -207,11 +207,15 @@ impl TokenPipeline {
         };
         // Anyone can send an unknown `kid`: those who wait for keys must not keep others out.
         place.leave();
-        let settled = tokio::time::timeout_at(request.deadline, miss.settle()).await;
-        place.return_to()?;
-        settled.map_err(|_| IssueError::DeadlineExceeded)??;
+        tokio::time::timeout_at(request.deadline, miss.settle())
+            .await
+            .map_err(|_| IssueError::DeadlineExceeded)??;
         match self.authenticator.verify(&request.token, digest) {
-            Verdict::Accepted(caller) => Ok(caller),
+            // Only who goes on needs a place again; the others are told what they waited for.
+            Verdict::Accepted(caller) => {
+                place.return_to()?;
+                Ok(caller)
+            }
             Verdict::Refused(rejection) => Err(rejection.into()),
             Verdict::KeyMiss(miss) => Err(miss.into_rejection().into()),
         }

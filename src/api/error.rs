@@ -150,8 +150,7 @@ impl ApiError {
         }
     }
 
-    /// The scopes to name in an `insufficient_scope` challenge are the policy's, not the cause's; everything else
-    /// is in [`told`](Self::told).
+    /// The error that a response stands for, if it does.
     pub(crate) fn cause_of(response: &Response) -> Option<Arc<ApiError>> {
         response.extensions().get::<Arc<ApiError>>().cloned()
     }

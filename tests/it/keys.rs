@@ -166,6 +166,35 @@ async fn callers_with_unknown_keys_wait_outside() {
 }
 
 #[tokio::test]
+async fn who_waited_in_vain_is_told_so_however_busy_the_broker_is() {
+    let (fake, entra, builder) = fabrikam_elsewhere(&["Fabrikam"]).await;
+    let stack = builder
+        .set("server.max_in_flight", "1")
+        .set("entra.jwks_wait", "8s")
+        .start()
+        .await;
+    let known = stack.user("alex").token();
+    let gate = Gate::closed();
+    let keys = Reply::json(&stack.emulator.jwks("Fabrikam").unwrap());
+    fake.on(&entra.keys, keys.behind(&gate));
+    let before = fake.count(&entra.keys);
+    let token = unknown_kid(&stack, "x");
+    // The one place is taken for as long as the emulated ACS takes; the fetch ends meanwhile.
+    stack.fault(Endpoint::Exchange, Fault::latency(std::time::Duration::from_secs(2)));
+    let busy = async {
+        eventually("the fetch is under way", async || fake.count(&entra.keys) == before + 1).await;
+        let asked = async {
+            eventually("ACS is asked", async || stack.exchanges() == 1).await;
+            gate.open();
+        };
+        let (served, ()) = tokio::join!(stack.post_token(&known), asked);
+        assert_eq!(served.told(), "200");
+    };
+    let (waited, ()) = tokio::join!(stack.post_token(&token), busy);
+    assert_eq!(waited.told(), UNKNOWN_KEY);
+}
+
+#[tokio::test]
 async fn the_waiting_room_is_bounded() {
     let (fake, entra, builder) = fabrikam_elsewhere(&["Fabrikam"]).await;
     let stack = builder
