@@ -66,7 +66,7 @@ impl Broker {
     /// [`build`](Self::build) could fail for more than an address.
     pub fn check(config: &Config) -> Result<(), StartError> {
         certificate(config)?;
-        Upstream::new(&config.upstream, config.exchange.connect_timeout)?;
+        Upstream::new(&config.upstream, config.resources[0].exchange.connect_timeout)?;
         Ok(())
     }
 
@@ -74,19 +74,23 @@ impl Broker {
     pub async fn build(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let certificate = certificate(&config)?;
         let tasks = Tasks::default();
-        let upstream = Upstream::new(&config.upstream, config.exchange.connect_timeout)?;
+        let upstream = Upstream::new(&config.upstream, config.resources[0].exchange.connect_timeout)?;
         let assignments = AssignmentWatch::new(Arc::clone(&clock));
         let listed = config.entra.tenants.iter().map(|tenant| tenant.id).collect();
-        let source = FileSource::new(config.assignments.file.clone(), listed, assignments.clone());
+        let source = FileSource::new(
+            config.resources[0].assignments.file.clone().unwrap().path,
+            listed,
+            assignments.clone(),
+        );
         source.reload();
         let pipeline = Arc::new(TokenPipeline {
             authenticator: Arc::new(authenticator(&config, &upstream, &clock, &tasks)),
-            authorizer: Authorizer::new(assignments.clone(), config.assignments.unknown_groups),
+            authorizer: Authorizer::new(assignments.clone(), config.resources[0].assignments.unknown_groups),
             cache: TokenCache::new(&config.cache, Arc::clone(&clock)),
             exchanger: Arc::new(exchanger(&config, &upstream, &clock)),
             admission: Admission::new(config.server.max_in_flight),
             underway: Admission::new(config.server.max_in_flight),
-            unknown_groups_max_age: config.assignments.unknown_groups_max_age,
+            unknown_groups_max_age: config.resources[0].assignments.unknown_groups_max_age,
             clock,
         });
         Ok(Self {
@@ -126,7 +130,7 @@ impl Broker {
             tasks,
         } = self;
         pipeline.authenticator.start(&tasks);
-        tasks.spawn(source.run(config.assignments.refresh_interval));
+        tasks.spawn(source.run(Duration::from_secs(5)));
 
         let probes = management::router(Readiness {
             authenticator: Arc::clone(&pipeline.authenticator),
@@ -201,12 +205,13 @@ fn authenticator(config: &Config, upstream: &Upstream, clock: &SharedClock, task
 }
 
 fn exchanger(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Exchanger {
-    let exchange = &config.exchange;
+    let exchange = &config.resources[0].exchange;
     let acs = AcsExchange::new(upstream.clone(), &exchange.endpoint, &exchange.api_version);
     match exchange.mode {
         ExchangeMode::Passthrough => {
             Exchanger::passthrough(acs, exchange.endpoint.as_str(), exchange.timeout, Arc::clone(clock))
         }
+        _ => unimplemented!(),
     }
 }
 
@@ -218,7 +223,7 @@ fn api_settings(config: &Config) -> ApiSettings {
         diagnostic_headers: config.server.diagnostic_headers,
         allowed_origins: config.server.cors.allowed_origins.clone(),
         required_scopes: config.entra.required_scopes.join(" "),
-        target: Target::new(config.exchange.endpoint.clone()),
+        target: Target::new(config.resources[0].exchange.endpoint.clone()),
     }
 }
 

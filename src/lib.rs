@@ -21,6 +21,7 @@ pub mod broker;
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod credential;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod exchange;

@@ -71,7 +71,7 @@ fn decide(index: &AssignmentIndex, caller: &Caller, unknown_groups: UnknownGroup
     match caller.groups() {
         Groups::Unknown { .. } if index.any_group(tenant, client) => match unknown_groups {
             UnknownGroups::Acs => Ok(Basis::AcsAlone),
-            UnknownGroups::Refuse => Err(Denied::GroupsUnknown),
+            UnknownGroups::Refuse | UnknownGroups::Graph => Err(Denied::GroupsUnknown),
         },
         Groups::Unknown { .. } | Groups::Known(_) => Err(Denied::NoAssignment),
     }

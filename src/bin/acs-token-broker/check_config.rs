@@ -52,7 +52,7 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 /// What is wrong with the assignment file, or else what is odd about it. One that is not there yet is odd: the
 /// broker starts without it and is not ready.
 fn check_assignments(config: &Config) -> Result<Vec<String>, Vec<String>> {
-    let file = &config.assignments.file;
+    let file = &config.resources[0].assignments.file.clone().unwrap().path;
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => return Ok(vec![format!("assignments.file: {}: {error}", file.display())]),

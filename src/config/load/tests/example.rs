@@ -13,7 +13,10 @@ fn the_example_holds_the_defaults() {
     let (file, _) = example();
     let example = load(Some(&file), &Environment::default()).unwrap();
     let mut defaults = config_of(MINIMAL, &[]);
-    defaults.assignments.file = file.with_file_name("assignments.toml");
+    let Some(assignments) = &mut defaults.resources[0].assignments.file else {
+        panic!("the default source is a file");
+    };
+    assignments.path = file.with_file_name("assignments.toml");
     assert_eq!(example.config, defaults);
     assert_eq!(example.warnings, Vec::<String>::new());
 }
