@@ -65,7 +65,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
         &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],
     ),
     ("cache", &["clock", "config", "secret"]),
-    ("upstream", &["config", "secret", "telemetry", "untrusted"]),
+    ("upstream", &["clock", "config", "secret", "telemetry", "untrusted"]),
     ("telemetry", &["clock", "config"]),
     ("serve", &[]),
     ("config", &["ids"]),
