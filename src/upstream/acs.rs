@@ -145,7 +145,7 @@ pub fn read_error(response: &Response) -> Option<AcsError> {
 }
 
 /// An upstream might quote the token it was sent; a run as long as no GUID or code is taken for one.
-fn without_tokens(text: &str) -> String {
+pub(super) fn without_tokens(text: &str) -> String {
     const LONGEST_WORD: usize = 40;
     text.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || "-_.+/=".contains(c)))
         .map(|word| if word.len() > LONGEST_WORD { "[redacted] " } else { word })
