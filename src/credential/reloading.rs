@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::SharedClock;
 use crate::config::SecretSource;
+use crate::upstream::acs_signing::{AccessKeyError, AccessKeySource};
 
 /// How long what a file held counts: a changed secret is in use within this.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -168,6 +169,13 @@ impl ReloadingSecret {
     /// The same, exposed, for a caller who hands it on at once.
     pub fn with<T>(&self, use_it: impl FnOnce(&str) -> T) -> Result<T, SecretError> {
         self.current().map(|secret| use_it(secret.expose_secret()))
+    }
+}
+
+impl AccessKeySource for ReloadingSecret {
+    fn current(&self) -> Result<Arc<SecretString>, AccessKeyError> {
+        self.current()
+            .map_err(|error| AccessKeyError::Unreadable(error.to_string()))
     }
 }
 

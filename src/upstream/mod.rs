@@ -5,6 +5,9 @@ pub mod acs;
 pub mod pause;
 mod redact;
 pub mod retry;
+pub mod acs_assignments;
+pub mod acs_identities;
+pub mod acs_signing;
 pub mod retry_after;
 
 use std::fmt;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     (
         "broker",
         &[
@@ -65,7 +65,11 @@ const ROOMS: [(&str, &[&str]); 20] = [
         &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],
     ),
     ("cache", &["clock", "config", "secret"]),
-    ("upstream", &["clock", "config", "secret", "telemetry", "untrusted"]),
+    (
+        "upstream",
+        &["clock", "config", "ids", "secret", "telemetry", "untrusted"],
+    ),
+    ("credential", &["clock", "config", "upstream"]),
     ("telemetry", &["clock", "config"]),
     ("serve", &[]),
     ("config", &["ids"]),
