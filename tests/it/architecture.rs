@@ -65,7 +65,10 @@ const ROOMS: [(&str, &[&str]); 20] = [
         &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],
     ),
     ("cache", &["clock", "config", "secret"]),
-    ("upstream", &["clock", "config", "secret", "telemetry", "untrusted"]),
+    (
+        "upstream",
+        &["clock", "config", "ids", "secret", "telemetry", "untrusted"],
+    ),
     ("telemetry", &["clock", "config"]),
     ("serve", &[]),
     ("config", &["ids"]),
