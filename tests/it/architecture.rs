@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     (
         "broker",
         &[
@@ -63,6 +63,10 @@ const ROOMS: [(&str, &[&str]); 20] = [
     (
         "authenticate",
         &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],
+    ),
+    (
+        "credential",
+        &["clock", "config", "ids", "secret", "untrusted", "upstream"],
     ),
     ("cache", &["clock", "config", "secret"]),
     (

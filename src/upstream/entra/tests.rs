@@ -275,10 +275,12 @@ impl TokenEndpoints for Endpoint {
     }
 }
 
-/// An endpoint that answers with the replies in their order, the last again and again, and keeps the forms.
 type Forms = Arc<Mutex<Vec<HashMap<String, String>>>>;
 
-async fn fake(replies: Vec<(u16, Vec<(&'static str, String)>, Value)>) -> (Url, Forms) {
+type Reply = (u16, Vec<(&'static str, String)>, Value);
+
+/// An endpoint that answers with the replies in their order, the last again and again, and keeps the forms.
+async fn fake(replies: Vec<Reply>) -> (Url, Forms) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/t/oauth2/v2.0/token", listener.local_addr().unwrap());
     let forms = Forms::default();
