@@ -2,6 +2,7 @@
 //! size, follows no redirect, puts it into the trace, and passes `traceparent` on.
 
 pub mod acs;
+pub mod entra;
 pub mod pause;
 mod redact;
 pub mod retry;
