@@ -250,7 +250,11 @@ fn authenticator(config: &Config, upstream: &Upstream, clock: &SharedClock, task
     Authenticator::new(AuthenticatorParts {
         upstream: upstream.clone(),
         authority: entra.authority.clone(),
-        tenants: entra.tenants.iter().map(|tenant| tenant.id).collect(),
+        tenants: entra
+            .tenants
+            .iter()
+            .map(|tenant| (tenant.id, tenant.app_id_for_keys))
+            .collect(),
         policy: Policy::new(&entra.audiences, &entra.required_scopes, entra.clock_skew),
         refresh: RefreshSettings {
             interval: entra.jwks_refresh_interval,

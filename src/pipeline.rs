@@ -243,7 +243,7 @@ impl TokenPipeline {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
         let wish = Request {
             digest,
-            token_expires_on: permit.caller().token_expires_on(),
+            token_expires_on: Some(permit.caller().token_expires_on()),
             max_age: (permit.basis() == Basis::AcsAlone).then_some(self.unknown_groups_max_age),
         };
         let caller = CallerIds::of(permit.caller());

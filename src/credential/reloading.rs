@@ -121,8 +121,14 @@ enum Source {
     Fixed(Arc<SecretString>),
     File {
         file: ReloadingFile,
-        text: Mutex<Option<(Arc<Zeroizing<Vec<u8>>>, Arc<SecretString>)>>,
+        text: Mutex<Option<Text>>,
     },
+}
+
+/// What a file's content says.
+struct Text {
+    of: Arc<Zeroizing<Vec<u8>>>,
+    secret: Arc<SecretString>,
 }
 
 impl ReloadingSecret {
@@ -146,16 +152,17 @@ impl ReloadingSecret {
         };
         let content = file.content()?;
         let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, secret)) = &*text
-            && Arc::ptr_eq(of, &content)
-        {
-            return Ok(Arc::clone(secret));
+        if let Some(text) = text.as_ref().filter(|text| Arc::ptr_eq(&text.of, &content)) {
+            return Ok(Arc::clone(&text.secret));
         }
         let secret = std::str::from_utf8(&content)
             .map_err(|_| SecretError::Unusable(file.path().display().to_string()))?
             .trim();
         let secret = Arc::new(SecretString::from(secret));
-        *text = Some((content, Arc::clone(&secret)));
+        *text = Some(Text {
+            of: content,
+            secret: Arc::clone(&secret),
+        });
         Ok(secret)
     }
 

@@ -2,7 +2,6 @@
 
 mod error;
 mod key;
-mod pause;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +12,14 @@ use tokio::time::Instant;
 
 pub use self::error::ExchangeError;
 pub use self::key::ExchangeKey;
-use self::pause::Pause;
 use crate::authorize::Permit;
 use crate::cache;
 use crate::clock::SharedClock;
 use crate::secret::{AcsToken, BearerToken};
 use crate::upstream::acs::{self, AcsExchange, Granted};
+use crate::upstream::pause::Pause;
+use crate::upstream::retry::{self, CallError};
 use crate::upstream::{Response, SendError, retry_after};
-
-/// Pause before the one retry; jittered, so that replicas do not return together.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// A 503 that asks for a longer wait is told to the caller instead of being retried.
-const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// An ACS access token with its identity: what callers get.
 #[derive(Debug)]
@@ -103,31 +98,14 @@ impl Exchanger {
     ) -> Result<IssuedToken, ExchangeError> {
         let limit = Instant::now() + self.timeout;
         let deadline = deadline.map_or(limit, |deadline| deadline.min(limit));
-        let mut retried = false;
-        loop {
-            if let Some(retry_after) = self.pause.left() {
-                return Err(ExchangeError::Limited { retry_after });
-            }
-            let sent = self.acs.send(token, deadline).await;
-            if let Some(pause) = retry_pause(&sent, self.clock.now()).filter(|_| !retried)
-                && Instant::now() + pause < deadline
-            {
-                retried = true;
-                tracing::warn!(outcome = %told(&sent), "exchange failed, retrying once");
-                tokio::time::sleep(pause).await;
-                continue;
-            }
-            let outcome = self.read(sent, permit);
-            if let Err(ExchangeError::Limited { retry_after }) = &outcome {
-                self.pause.extend(*retry_after);
-            }
-            return outcome;
-        }
+        let attempt = || self.acs.send(token, deadline);
+        let called = retry::call(&self.pause, &*self.clock, deadline, attempt).await;
+        self.read(called, permit)
     }
 
-    fn read(&self, sent: Result<Response, SendError>, permit: &Permit) -> Result<IssuedToken, ExchangeError> {
+    fn read(&self, called: Result<Response, CallError>, permit: &Permit) -> Result<IssuedToken, ExchangeError> {
         let now = self.clock.now();
-        let granted = classify(sent, now)?;
+        let granted = classify(called, now)?;
         if granted.expires_on > now {
             Ok(IssuedToken { granted })
         } else if permit.caller().token_expires_on() <= now {
@@ -138,39 +116,18 @@ impl Exchanger {
     }
 }
 
-/// Whether, and after how long, to try once more: on a lost connection or a 503 only.
-fn retry_pause(sent: &Result<Response, SendError>, now: Timestamp) -> Option<Duration> {
-    let jittered = || RETRY_PAUSE.mul_f64(0.5 + fastrand::f64());
-    match sent {
-        Err(SendError::Connection(_)) => Some(jittered()),
-        Ok(response) if response.status == StatusCode::SERVICE_UNAVAILABLE => {
-            let asked = retry_after::read(&response.headers, now);
-            asked
-                .is_none_or(|asked| asked <= LONGEST_RETRY_PAUSE)
-                .then(|| asked.unwrap_or_else(jittered))
-        }
-        Ok(_) | Err(SendError::Timeout | SendError::TooLarge(_)) => None,
-    }
-}
-
-fn told(sent: &Result<Response, SendError>) -> String {
-    match sent {
-        Ok(response) => response.status.to_string(),
-        Err(error) => error.to_string(),
-    }
-}
-
 /// What ACS's answer means.
-fn classify(sent: Result<Response, SendError>, now: Timestamp) -> Result<Granted, ExchangeError> {
-    let response = sent.map_err(|error| match error {
-        SendError::Connection(cause) => ExchangeError::Unavailable {
+fn classify(called: Result<Response, CallError>, now: Timestamp) -> Result<Granted, ExchangeError> {
+    let response = called.map_err(|error| match error {
+        CallError::Paused(retry_after) => ExchangeError::Limited { retry_after },
+        CallError::Send(SendError::Connection(cause)) => ExchangeError::Unavailable {
             cause,
             retry_after: retry_after::SHORTEST,
         },
-        SendError::Timeout => ExchangeError::Timeout,
-        SendError::TooLarge(limit) => ExchangeError::TooLarge(limit),
+        CallError::Send(SendError::Timeout) => ExchangeError::Timeout,
+        CallError::Send(SendError::TooLarge(limit)) => ExchangeError::TooLarge(limit),
     })?;
-    let asked = || retry_after::read(&response.headers, now).unwrap_or(retry_after::SHORTEST);
+    let asked = || response.asks_to_wait(now);
     match response.status {
         StatusCode::OK => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
         StatusCode::UNAUTHORIZED => Err(ExchangeError::Rejected(acs::read_error(&response))),
@@ -196,8 +153,8 @@ mod tests {
 
     use super::*;
 
-    #[expect(clippy::unnecessary_wraps, reason = "what `send` gives")]
-    fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Result<Response, SendError> {
+    #[expect(clippy::unnecessary_wraps, reason = "what a call gives")]
+    fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Result<Response, CallError> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
@@ -209,8 +166,8 @@ mod tests {
         })
     }
 
-    fn outcome(sent: Result<Response, SendError>) -> &'static str {
-        match classify(sent, Timestamp::UNIX_EPOCH) {
+    fn outcome(called: Result<Response, CallError>) -> &'static str {
+        match classify(called, Timestamp::UNIX_EPOCH) {
             Ok(_) => "granted",
             Err(ExchangeError::Rejected(_)) => "rejected",
             Err(ExchangeError::Forbidden(_)) => "forbidden",
@@ -249,23 +206,9 @@ mod tests {
         let body = r#"{"identity":{"id":"i"},"accessToken":{"token":"t","expiresOn":"2030-01-01T00:00:00Z"}}"#;
         assert_eq!(outcome(response(200, &json, body)), "granted");
         assert_eq!(outcome(response(200, &[], body)), "invalid");
-        assert_eq!(outcome(Err(SendError::Connection(String::new()))), "unavailable");
-        assert_eq!(outcome(Err(SendError::Timeout)), "timeout");
-        assert_eq!(outcome(Err(SendError::TooLarge(1))), "invalid");
-    }
-
-    #[test]
-    fn only_lost_connections_and_503_are_retried() {
-        let retried = |sent| retry_pause(&sent, Timestamp::UNIX_EPOCH).is_some();
-        assert!(retried(Err(SendError::Connection(String::new()))));
-        assert!(retried(response(503, &[], "")));
-        assert!(retried(response(503, &[("retry-after", "1")], "")));
-        assert!(!retried(response(503, &[("retry-after", "2")], "")));
-        assert!(!retried(Err(SendError::Timeout)));
-        assert!(!retried(Err(SendError::TooLarge(1))));
-        for status in [200, 302, 400, 401, 403, 404, 408, 429, 500, 502, 504] {
-            assert!(!retried(response(status, &[], "")), "{status}");
-        }
+        assert_eq!(outcome(Err(SendError::Connection(String::new()).into())), "unavailable");
+        assert_eq!(outcome(Err(SendError::Timeout.into())), "timeout");
+        assert_eq!(outcome(Err(SendError::TooLarge(1).into())), "invalid");
     }
 
     #[test]

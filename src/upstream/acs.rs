@@ -5,7 +5,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Response, SendError, Upstream};
+use super::redact::harmless;
+use super::{Response, SendError, Upstream, json_fault};
 use crate::secret::{AcsToken, BearerToken};
 use crate::untrusted::Untrusted;
 
@@ -98,15 +99,7 @@ pub fn read_grant(response: &Response) -> Result<Granted, NotAGrant> {
     if !response.is_json() {
         return Err(NotAGrant::ContentType);
     }
-    // serde_json quotes values in some messages; only the kind and place of the fault are kept.
-    let body: Body = serde_json::from_slice(&response.body).map_err(|error| {
-        NotAGrant::Body(format!(
-            "{:?} fault at line {} column {}",
-            error.classify(),
-            error.line(),
-            error.column()
-        ))
-    })?;
+    let body: Body = serde_json::from_slice(&response.body).map_err(|error| NotAGrant::Body(json_fault(&error)))?;
     if body.identity.id.is_empty() || body.access_token.token.is_empty() {
         return Err(NotAGrant::Body("empty id or token".to_owned()));
     }
@@ -139,17 +132,9 @@ pub fn read_error(response: &Response) -> Option<AcsError> {
     }
     let body: Body = serde_json::from_slice(&response.body).ok()?;
     Some(AcsError {
-        code: Untrusted::new(&without_tokens(&body.error.code)),
-        message: Untrusted::new(&without_tokens(&body.error.message)),
+        code: harmless(&body.error.code),
+        message: harmless(&body.error.message),
     })
-}
-
-/// An upstream might quote the token it was sent; a run as long as no GUID or code is taken for one.
-pub(super) fn without_tokens(text: &str) -> String {
-    const LONGEST_WORD: usize = 40;
-    text.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || "-_.+/=".contains(c)))
-        .map(|word| if word.len() > LONGEST_WORD { "[redacted] " } else { word })
-        .collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::untrusted::Untrusted;
-use crate::upstream::acs::{AcsError, read_error, without_tokens};
+use crate::upstream::acs::{AcsError, read_error};
+use crate::upstream::redact::harmless;
 use crate::upstream::acs_signing::{AccessKeyError, ServiceTokenError, SignedSendError};
 use crate::upstream::{Response, SendError, retry_after};
 
@@ -135,7 +136,7 @@ pub(super) fn read<T: DeserializeOwned>(response: &Response) -> Result<T, Assign
     }
     // The message can quote what it found.
     serde_json::from_slice(&response.body)
-        .map_err(|error| invalid(Untrusted::new(&without_tokens(&error.to_string())).to_string()))
+        .map_err(|error| invalid(harmless(&error.to_string()).to_string()))
 }
 
 /// Ids and names are always JSON.
