@@ -10,17 +10,21 @@ use crate::admission::Admission;
 use crate::api::{self, ApiSettings, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
 use crate::authorize::Authorizer;
-use crate::authorize::source::AssignmentWatch;
+use crate::authorize::source::acs::{AcsSource, AcsSourceSettings};
 use crate::authorize::source::file::FileSource;
+use crate::authorize::source::{AssignmentWatch, SourceKind};
 use crate::cache::TokenCache;
-use crate::clock::SharedClock;
-use crate::config::{Config, ExchangeMode};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Config, ExchangeMode, ResourceConfig};
+use crate::credential::{self, NoServiceTokens};
 use crate::exchange::Exchanger;
 use crate::management::{self, Readiness};
 use crate::pipeline::TokenPipeline;
 use crate::serve::{self, Listener, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
 use crate::tasks::Tasks;
 use crate::upstream::acs::AcsExchange;
+use crate::upstream::acs_assignments::AcsAssignments;
+use crate::upstream::acs_signing::SignedAcs;
 use crate::upstream::{Upstream, UpstreamSetupError};
 
 /// Connections of the management listener: probes and a scraper need few.
@@ -47,6 +51,9 @@ pub enum StartError {
     /// The client for upstream calls cannot be made.
     #[error(transparent)]
     Upstream(#[from] UpstreamSetupError),
+    /// Nothing could sign the requests for assignments at ACS.
+    #[error(transparent)]
+    Assignments(#[from] NoServiceTokens),
 }
 
 /// A broker with its sockets bound, not serving yet.
@@ -57,7 +64,7 @@ pub struct Broker {
     config: Config,
     pipeline: Arc<TokenPipeline>,
     assignments: AssignmentWatch,
-    source: Arc<FileSource>,
+    sources: Sources,
     tasks: Tasks,
 }
 
@@ -66,7 +73,10 @@ impl Broker {
     /// [`build`](Self::build) could fail for more than an address.
     pub fn check(config: &Config) -> Result<(), StartError> {
         certificate(config)?;
-        Upstream::new(&config.upstream, config.resources[0].exchange.connect_timeout)?;
+        let upstream = Upstream::new(&config.upstream, config.resources[0].exchange.connect_timeout)?;
+        for resource in &config.resources {
+            sources(config, resource, &upstream, &SystemClock::shared())?;
+        }
         Ok(())
     }
 
@@ -75,14 +85,10 @@ impl Broker {
         let certificate = certificate(&config)?;
         let tasks = Tasks::default();
         let upstream = Upstream::new(&config.upstream, config.resources[0].exchange.connect_timeout)?;
-        let assignments = AssignmentWatch::new(Arc::clone(&clock));
-        let listed = config.entra.tenants.iter().map(|tenant| tenant.id).collect();
-        let source = FileSource::new(
-            config.resources[0].assignments.file.clone().unwrap().path,
-            listed,
-            assignments.clone(),
-        );
-        source.reload();
+        let (assignments, sources) = sources(&config, &config.resources[0], &upstream, &clock)?;
+        if let Some((file, _)) = &sources.file {
+            file.reload();
+        }
         let pipeline = Arc::new(TokenPipeline {
             authenticator: Arc::new(authenticator(&config, &upstream, &clock, &tasks)),
             authorizer: Authorizer::new(assignments.clone(), config.resources[0].assignments.unknown_groups),
@@ -100,7 +106,7 @@ impl Broker {
             config,
             pipeline,
             assignments,
-            source,
+            sources,
             tasks,
         })
     }
@@ -126,11 +132,16 @@ impl Broker {
             config,
             pipeline,
             assignments,
-            source,
+            sources,
             tasks,
         } = self;
         pipeline.authenticator.start(&tasks);
-        tasks.spawn(source.run(Duration::from_secs(5)));
+        if let Some((file, interval)) = sources.file {
+            tasks.spawn(file.run(interval));
+        }
+        if let Some(acs) = sources.acs {
+            tasks.spawn(acs.run());
+        }
 
         let probes = management::router(Readiness {
             authenticator: Arc::clone(&pipeline.authenticator),
@@ -175,6 +186,55 @@ impl Broker {
         tokio::join!(probes, public);
         tasks.stop(STOP_LIMIT).await;
     }
+}
+
+/// Where a resource's assignments come from.
+struct Sources {
+    file: Option<(Arc<FileSource>, Duration)>,
+    acs: Option<Arc<AcsSource>>,
+}
+
+/// The assignments of `resource`, and the sources that will load them.
+fn sources(
+    config: &Config,
+    resource: &ResourceConfig,
+    upstream: &Upstream,
+    clock: &SharedClock,
+) -> Result<(AssignmentWatch, Sources), StartError> {
+    let (file, acs) = (&resource.assignments.file, &resource.assignments.acs);
+    let kinds = [
+        file.as_ref().map(|_| SourceKind::File),
+        acs.as_ref().map(|_| SourceKind::Acs),
+    ];
+    let watch = AssignmentWatch::new(Arc::clone(clock), kinds.into_iter().flatten());
+    let listed = || config.entra.tenants.iter().map(|tenant| tenant.id).collect();
+    let file = file.as_ref().map(|file| {
+        let source = FileSource::new(file.path.clone(), listed(), watch.source(SourceKind::File));
+        (source, file.refresh_interval)
+    });
+    let acs = match acs {
+        None => None,
+        Some(acs) => {
+            let auth = credential::acs_auth(&acs.auth, clock)?;
+            let client = AcsAssignments::new(
+                SignedAcs::new(upstream.clone(), auth, Arc::clone(clock)),
+                &resource.exchange.endpoint,
+                &resource.exchange.api_version,
+                resource.exchange.timeout,
+            );
+            let settings = AcsSourceSettings {
+                refresh_interval: acs.refresh_interval,
+                max_age: acs.max_age,
+            };
+            Some(AcsSource::new(
+                client,
+                listed(),
+                watch.source(SourceKind::Acs),
+                settings,
+            ))
+        }
+    };
+    Ok((watch, Sources { file, acs }))
 }
 
 fn certificate(config: &Config) -> Result<Option<Arc<ReloadingCertificate>>, TlsError> {

@@ -9,6 +9,7 @@ pub mod app_tokens;
 mod certificate;
 mod managed_identity;
 mod reloading;
+mod service_tokens;
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use url::Url;
@@ -21,21 +22,22 @@ use super::acs_signing::{SignedAcs, Unsigned};
 use crate::ids::{ClientAppId, ObjectId, TenantId};
 
 /// An assignment as ACS has it. Members that ACS adds are ignored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntraAssignment {
-    /// The user, the group, or the tenant itself.
+    /// The user's object id, the group's object id, or the tenant's id, which then is the tenantId too.
     pub object_id: ObjectId,
     /// The tenant that the principal belongs to.
     pub tenant_id: TenantId,
-    /// What `object_id` stands for.
+    /// What the objectId stands for.
     pub principal_type: PrincipalType,
     /// The client applications; at least one.
+    #[schemars(length(min = 1))]
     pub client_ids: Vec<ClientAppId>,
 }
 
-/// `principalType`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What an assignment's objectId stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PrincipalType {
     /// One user.
@@ -112,7 +114,7 @@ impl AcsAssignments {
     pub async fn get(&self, object: ObjectId) -> Result<EntraAssignment, AssignmentsError> {
         let response = self.send(Method::GET, self.object(object), None).await?;
         let response = self.expect(response, &[StatusCode::OK], true)?;
-        self.read_one(&response, object)
+        Self::read_one(&response, object)
     }
 
     /// Makes or replaces one assignment.
@@ -128,7 +130,7 @@ impl AcsAssignments {
         } else {
             Put::Replaced
         };
-        Ok((self.read_one(&response, object)?, put))
+        Ok((Self::read_one(&response, object)?, put))
     }
 
     /// Removes one assignment.
@@ -185,7 +187,7 @@ impl AcsAssignments {
         }
     }
 
-    fn read_one(&self, response: &Response, object: ObjectId) -> Result<EntraAssignment, AssignmentsError> {
+    fn read_one(response: &Response, object: ObjectId) -> Result<EntraAssignment, AssignmentsError> {
         let assignment: EntraAssignment = answer::read(response)?;
         if assignment.object_id != object {
             return Err(AssignmentsError::InvalidResponse(

@@ -189,13 +189,11 @@ fn sign(key: &[u8], method: &Method, url: &Url, date: &str, body: &[u8]) -> Sign
 
 /// `{VERB}\n{pathAndQuery}\n{x-ms-date};{host[:port]};{contentHash}`, the host as the `Host` header has it.
 fn string_to_sign(method: &Method, url: &Url, date: &str, content_hash: &str) -> String {
-    let mut host = url.host_str().unwrap_or_default().to_owned();
+    let host = url.host_str().unwrap_or_default();
     // The URL keeps no port that its scheme has anyway, and neither does the header.
-    if let Some(port) = url.port() {
-        host.push_str(&format!(":{port}"));
-    }
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{method}\n{}{query}\n{date};{host};{content_hash}", url.path())
+    format!("{method}\n{}{query}\n{date};{host}{port};{content_hash}", url.path())
 }
 
 /// As RFC 1123 writes it, always GMT.

@@ -15,6 +15,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "cache",
             "clock",
             "config",
+            "credential",
             "exchange",
             "management",
             "pipeline",
@@ -59,7 +60,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
         "exchange",
         &["admission", "authorize", "cache", "clock", "ids", "secret", "upstream"],
     ),
-    ("authorize", &["authenticate", "clock", "config", "ids"]),
+    ("authorize", &["authenticate", "clock", "config", "ids", "upstream"]),
     (
         "authenticate",
         &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],

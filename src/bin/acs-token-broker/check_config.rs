@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use acs_token_broker::authorize::source::parse::{self, Format};
 use acs_token_broker::broker::Broker;
-use acs_token_broker::clock::SystemClock;
-use acs_token_broker::config::Config;
+use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::config::load::{Environment, load};
+use acs_token_broker::config::{AcsAuthConfig, Config, ExchangeMode, ResourceConfig, SecretSource};
+use acs_token_broker::credential::ReloadingSecret;
 use acs_token_broker::telemetry;
+use acs_token_broker::upstream::acs_signing::check_access_key;
 
 use crate::{Exit, complain, say, serve};
 
@@ -33,17 +36,29 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
     for warning in &loaded.warnings {
         complain(&format_args!("warning: {warning}"));
     }
-    match check_assignments(&loaded.config) {
-        Ok(warnings) => {
-            for warning in warnings {
-                complain(&format_args!("warning: {warning}"));
+    let clock = SystemClock::shared();
+    let mut problems = Vec::new();
+    for (index, resource) in loaded.config.resources.iter().enumerate() {
+        let prefix = match &resource.name {
+            Some(_) => format!("resources[{index}]."),
+            None => String::new(),
+        };
+        problems.extend(check_access_keys(resource, &prefix, &clock));
+        match check_assignments(&loaded.config, resource, &prefix) {
+            Ok(warnings) => {
+                for warning in warnings {
+                    complain(&format_args!("warning: {warning}"));
+                }
             }
+            Err(found) => problems.extend(found),
         }
-        Err(problems) => {
-            let problems = problems.join("\n");
-            complain(&format_args!("the assignment file has problems\n{problems}"));
-            return Exit::Configuration;
-        }
+    }
+    if !problems.is_empty() {
+        let problems = problems.join("\n");
+        complain(&format_args!(
+            "the files that the configuration names have problems\n{problems}"
+        ));
+        return Exit::Configuration;
     }
     say(&"the configuration is valid");
     Exit::Done
@@ -51,13 +66,15 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 
 /// What is wrong with the assignment file, or else what is odd about it. One that is not there yet is odd: the
 /// broker starts without it and is not ready.
-fn check_assignments(config: &Config) -> Result<Vec<String>, Vec<String>> {
-    let file = &config.resources[0].assignments.file.clone().unwrap().path;
+fn check_assignments(config: &Config, resource: &ResourceConfig, prefix: &str) -> Result<Vec<String>, Vec<String>> {
+    let Some(file) = resource.assignments.file.as_ref().map(|file| &file.path) else {
+        return Ok(Vec::new());
+    };
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) => return Ok(vec![format!("assignments.file: {}: {error}", file.display())]),
+        Err(error) => return Ok(vec![format!("{prefix}assignments.file: {}: {error}", file.display())]),
     };
-    let format = Format::of(file).map_err(|error| vec![format!("assignments.file: {error}")])?;
+    let format = Format::of(file).map_err(|error| vec![format!("{prefix}assignments.file: {error}")])?;
     let assignments = parse::parse(format, &text).map_err(|problems| {
         problems
             .iter()
@@ -81,4 +98,28 @@ fn check_assignments(config: &Config) -> Result<Vec<String>, Vec<String>> {
         ));
     }
     Ok(warnings)
+}
+
+/// What is wrong with the files of access keys. Keys from the environment were looked at with the configuration.
+fn check_access_keys(resource: &ResourceConfig, prefix: &str, clock: &SharedClock) -> Vec<String> {
+    let identity = match &resource.exchange.mode {
+        ExchangeMode::Identity(identity) => Some(&identity.access_key),
+        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => None,
+    };
+    let assignments = match &resource.assignments.acs_auth {
+        Some(AcsAuthConfig::AccessKey(key)) => Some(key),
+        Some(AcsAuthConfig::App { .. } | AcsAuthConfig::ManagedIdentity { .. }) | None => None,
+    };
+    [
+        ("exchange.identity.access_key_file", identity),
+        ("assignments.acs.access_key_file", assignments),
+    ]
+    .into_iter()
+    .filter_map(|(key, source)| {
+        let source = source.filter(|source| matches!(source, SecretSource::File(_)))?;
+        let secret = ReloadingSecret::new(source.clone(), Arc::clone(clock));
+        let error = check_access_key(&secret).err()?;
+        Some(format!("{prefix}{key}: {error}"))
+    })
+    .collect()
 }

@@ -76,7 +76,7 @@ where
             tracing::error!("{error:#}");
             complain(&format_args!("{error:#}"));
             match error.downcast_ref::<StartError>() {
-                Some(StartError::Tls(_) | StartError::Upstream(_)) => Exit::Configuration,
+                Some(StartError::Tls(_) | StartError::Upstream(_) | StartError::Assignments(_)) => Exit::Configuration,
                 Some(StartError::Bind { .. }) | None => Exit::Failure,
             }
         }
