@@ -2,13 +2,13 @@
 //! size, follows no redirect, puts it into the trace, and passes `traceparent` on.
 
 pub mod acs;
+pub mod acs_assignments;
+pub mod acs_identities;
+pub mod acs_signing;
 pub mod entra;
 pub mod pause;
 mod redact;
 pub mod retry;
-pub mod acs_assignments;
-pub mod acs_identities;
-pub mod acs_signing;
 pub mod retry_after;
 
 use std::fmt;

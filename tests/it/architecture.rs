@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     (
         "broker",
         &[
@@ -51,14 +51,26 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "clock",
             "exchange",
             "ids",
+            "route",
             "secret",
             "telemetry",
             "untrusted",
         ],
     ),
+    ("route", &["authenticate", "authorize", "exchange", "ids"]),
     (
         "exchange",
-        &["admission", "authorize", "cache", "clock", "ids", "secret", "upstream"],
+        &[
+            "admission",
+            "authorize",
+            "cache",
+            "clock",
+            "config",
+            "credential",
+            "ids",
+            "secret",
+            "upstream",
+        ],
     ),
     ("authorize", &["authenticate", "clock", "config", "ids", "upstream"]),
     (
