@@ -47,7 +47,8 @@ fn with_token(world: &World, request: &Request) -> Result<(), AcsError> {
     let token = signed::read(text, &world.keys, &world.origin, None).map_err(|_| denied())?;
     let current = matches!(token.lifetime(world.now()), Lifetime::Current(_));
     let resource = &world.scenario.resource;
-    if !token.is_for(None, ACS_URI) || !current || token.tenant != resource.tenant_id || token.is_delegated() {
+    let is_app = token.text("idtyp") == Some("app");
+    if !token.is_for(None, ACS_URI) || !current || token.tenant != resource.tenant_id || !is_app {
         return Err(denied());
     }
     match token.client() {
