@@ -44,7 +44,7 @@ pub(super) async fn require(State(world): State<SharedWorld>, request: Request, 
 fn with_token(world: &World, request: &Request) -> Result<(), AcsError> {
     let denied = || AcsError::denied("Denied by the resource provider.");
     let text = bearer_token(request.headers()).ok_or_else(denied)?;
-    let token = signed::read(text, &world.keys, &world.origin, None).map_err(|_| denied())?;
+    let token = signed::read(text, &world.keys, world.issuer_origin(), None).map_err(|_| denied())?;
     let current = matches!(token.lifetime(world.now()), Lifetime::Current(_));
     let resource = &world.scenario.resource;
     let is_app = token.text("idtyp") == Some("app");

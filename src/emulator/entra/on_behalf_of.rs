@@ -55,7 +55,7 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
 /// The assertion, if it is a token of this tenant for this client, within its time, and a user's.
 fn verified(call: &TokenCall<'_>, client: &Client, assertion: &str) -> Result<SignedToken, EntraError> {
     let world = call.world;
-    let token = signed::read(assertion, &world.keys, &world.origin, Some(client.id)).map_err(|fault| {
+    let token = signed::read(assertion, &world.keys, world.issuer_origin(), Some(client.id)).map_err(|fault| {
         let reason = match fault {
             NotEntras::Malformed | NotEntras::MissingClaim => {
                 let text = "JWT token is invalid or malformed.";
