@@ -21,12 +21,14 @@ pub mod broker;
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod credential;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod exchange;
 pub mod ids;
 pub mod management;
 pub mod pipeline;
+pub mod route;
 pub mod secret;
 pub mod serve;
 pub mod tasks;

@@ -37,6 +37,17 @@ pub(super) enum KeysError {
 pub(super) struct Discovery {
     pub(super) issuer: Box<str>,
     pub(super) jwks_uri: Option<Url>,
+    /// Keys are of use without it: a fault here is no fault of the document.
+    pub(super) token_endpoint: Result<Url, NoTokenEndpoint>,
+}
+
+/// Why a discovery document gives no address for token requests.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoTokenEndpoint {
+    #[error("the discovery document names no token_endpoint")]
+    Missing,
+    #[error("token_endpoint `{0}` does not share the authority's origin")]
+    Foreign(Untrusted),
 }
 
 impl Discovery {
@@ -47,6 +58,9 @@ impl Discovery {
         struct Document {
             issuer: String,
             jwks_uri: Option<String>,
+            // Of whatever type: one that is no text is none.
+            #[serde(default)]
+            token_endpoint: serde_json::Value,
         }
         let document: Document = serde_json::from_slice(body).map_err(|_| KeysError::Json("discovery document"))?;
         if !document.issuer.to_ascii_lowercase().contains(&tenant.to_string()) {
@@ -54,25 +68,31 @@ impl Discovery {
         }
         let jwks_uri = document
             .jwks_uri
-            .map(|text| match Url::parse(&text) {
-                Ok(url)
-                    if url.origin() == authority.origin() && url.username().is_empty() && url.password().is_none() =>
-                {
-                    Ok(url)
-                }
-                _ => Err(KeysError::ForeignKeySet(Untrusted::new(&text))),
-            })
+            .map(|text| at_authority(&text, authority).ok_or_else(|| KeysError::ForeignKeySet(Untrusted::new(&text))))
             .transpose()?;
+        let token_endpoint = match document.token_endpoint.as_str() {
+            Some(text) => at_authority(text, authority).ok_or_else(|| NoTokenEndpoint::Foreign(Untrusted::new(text))),
+            None => Err(NoTokenEndpoint::Missing),
+        };
         Ok(Self {
             issuer: document.issuer.into(),
             jwks_uri,
+            token_endpoint,
         })
     }
+}
+
+/// The address, if it shares the authority's origin and holds no credentials.
+fn at_authority(text: &str, authority: &Url) -> Option<Url> {
+    Url::parse(text)
+        .ok()
+        .filter(|url| url.origin() == authority.origin() && url.username().is_empty() && url.password().is_none())
 }
 
 /// The keys and issuers of one tenant, as of one good fetch.
 pub(super) struct TenantKeys {
     issuers: [Box<str>; 2],
+    token_endpoint: Option<Url>,
     keys: HashMap<Box<str>, DecodingKey>,
 }
 
@@ -99,7 +119,21 @@ impl TenantKeys {
         if keys.is_empty() {
             return Err(KeysError::NoUsableKey);
         }
-        Ok(Self { issuers, keys })
+        Ok(Self {
+            issuers,
+            token_endpoint: None,
+            keys,
+        })
+    }
+
+    /// The same with the address for token requests that the discovery document named.
+    pub(super) fn with_token_endpoint(self, token_endpoint: Option<Url>) -> Self {
+        Self { token_endpoint, ..self }
+    }
+
+    /// Where tokens are asked for, if that is known.
+    pub(super) fn token_endpoint(&self) -> Option<&Url> {
+        self.token_endpoint.as_ref()
     }
 
     /// The key of that name.
@@ -217,6 +251,35 @@ mod tests {
             Err(KeysError::ForeignIssuer(Untrusted::new(other)))
         );
         assert_eq!(read(json!({})), Err(KeysError::Json("discovery document")));
+    }
+
+    #[test]
+    fn a_token_endpoint_stays_at_the_authority_or_is_none_at_all() {
+        let authority = Url::parse("https://login.example").unwrap();
+        let read = |token_endpoint: Value| {
+            let document = json!({"issuer": format!("https://login.example/{TENANT}/v2.0"),
+                "jwks_uri": "https://login.example/keys", "token_endpoint": token_endpoint});
+            let discovery = Discovery::read(document.to_string().as_bytes(), tenant(), &authority).unwrap();
+            assert!(discovery.jwks_uri.is_some());
+            discovery.token_endpoint
+        };
+        let good = format!("https://login.example/{TENANT}/oauth2/v2.0/token");
+        assert_eq!(read(json!(good)), Ok(Url::parse(&good).unwrap()));
+        for foreign in [
+            "https://evil.example/token",
+            "http://login.example/token",
+            "https://login.example:444/token",
+            "https://login.example@evil.example/token",
+            "https://u:p@login.example/token",
+            "/token",
+            "",
+        ] {
+            let fault = NoTokenEndpoint::Foreign(Untrusted::new(foreign));
+            assert_eq!(read(json!(foreign)), Err(fault));
+        }
+        for none in [json!(null), json!(5), json!({})] {
+            assert_eq!(read(none), Err(NoTokenEndpoint::Missing));
+        }
     }
 
     #[test]

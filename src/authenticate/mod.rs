@@ -30,11 +30,12 @@ pub use self::token::MAX_TOKEN_BYTES;
 use self::token::UnverifiedToken;
 use self::verified::{Verified, VerifiedTokens};
 use crate::clock::SharedClock;
-use crate::ids::TenantId;
+use crate::ids::{ClientAppId, TenantId};
 use crate::secret::{BearerToken, TokenDigest};
 use crate::tasks::Tasks;
 use crate::untrusted::Untrusted;
 use crate::upstream::Upstream;
+use crate::upstream::entra::TokenEndpoints;
 
 /// Verifies Entra access tokens of the listed tenants.
 pub struct Authenticator {
@@ -98,8 +99,8 @@ pub struct AuthenticatorParts {
     pub upstream: Upstream,
     /// Origin of the Entra authority.
     pub authority: Url,
-    /// The only tenants that are ever looked up.
-    pub tenants: Vec<TenantId>,
+    /// The only tenants that are ever looked up, each with the app whose own signing keys count there, if any.
+    pub tenants: Vec<(TenantId, Option<ClientAppId>)>,
     /// Which of their tokens are accepted.
     pub policy: Policy,
     /// When keys are fetched.
@@ -121,9 +122,9 @@ impl Authenticator {
             authority: parts.authority,
         };
         let waiting_room = Arc::new(Semaphore::new(parts.waiting_room));
-        let tenants = parts.tenants.into_iter().map(|tenant| {
+        let tenants = parts.tenants.into_iter().map(|(tenant, app)| {
             let store = TenantKeyStore::new(
-                tenant,
+                (tenant, app),
                 fetcher.clone(),
                 parts.refresh,
                 Arc::clone(&parts.clock),
@@ -150,6 +151,12 @@ impl Authenticator {
     /// The state of every tenant's keys.
     pub fn key_status(&self) -> impl Iterator<Item = KeyStatus> {
         self.tenants.values().map(|store| store.status())
+    }
+
+    /// Where tokens of `tenant` are asked for: what its discovery document said at the last good fetch.
+    #[must_use]
+    pub fn token_endpoint(&self, tenant: TenantId) -> Option<Url> {
+        self.tenants.get(&tenant)?.token_endpoint()
     }
 
     /// Checks `token`, whose digest is `digest`, against the keys at hand. Never waits.
@@ -195,5 +202,11 @@ impl Authenticator {
     fn check(&self, verified: &Verified, keys: &TenantKeys) -> Result<Verdict, Rejection> {
         let now = self.clock.now();
         claims::check(&verified.claims, verified.tenant, keys.issuers(), &self.policy, now).map(Verdict::Accepted)
+    }
+}
+
+impl TokenEndpoints for Authenticator {
+    fn of(&self, tenant: TenantId) -> Option<Url> {
+        self.token_endpoint(tenant)
     }
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument as _;
+use url::Url;
 
 use super::fetch::KeyFetcher;
 use super::keys::TenantKeys;
 use crate::clock::SharedClock;
-use crate::ids::TenantId;
+use crate::ids::{ClientAppId, TenantId};
 use crate::tasks::Tasks;
 use crate::telemetry::propagation;
 
@@ -40,6 +41,8 @@ pub struct RefreshSettings {
 /// The keys of one tenant and the state of their refresh.
 pub(super) struct TenantKeyStore {
     tenant: TenantId,
+    // The app whose own signing keys are fetched with the tenant's.
+    app: Option<ClientAppId>,
     fetcher: KeyFetcher,
     settings: RefreshSettings,
     clock: SharedClock,
@@ -97,7 +100,7 @@ pub struct KeyStatus {
 
 impl TenantKeyStore {
     pub(super) fn new(
-        tenant: TenantId,
+        (tenant, app): (TenantId, Option<ClientAppId>),
         fetcher: KeyFetcher,
         settings: RefreshSettings,
         clock: SharedClock,
@@ -106,6 +109,7 @@ impl TenantKeyStore {
     ) -> Arc<Self> {
         Arc::new(Self {
             tenant,
+            app,
             fetcher,
             settings,
             clock,
@@ -122,6 +126,11 @@ impl TenantKeyStore {
         let snapshot = self.snapshot.load();
         let snapshot = snapshot.as_ref()?;
         (self.age(snapshot) <= self.settings.max_age).then(|| Arc::clone(&snapshot.keys))
+    }
+
+    /// Where the tenant's tokens are asked for, as of the last good fetch, however old: nothing is verified with it.
+    pub(super) fn token_endpoint(&self) -> Option<Url> {
+        self.snapshot.load().as_ref()?.keys.token_endpoint().cloned()
     }
 
     pub(super) fn status(&self) -> KeyStatus {
@@ -268,7 +277,7 @@ struct Ending {
 impl Ending {
     async fn run(mut self) {
         let store = Arc::clone(&self.store);
-        match store.fetcher.fetch(store.tenant).await {
+        match store.fetcher.fetch(store.tenant, store.app).await {
             Ok(keys) => {
                 tracing::info!(
                     acs_broker.tenant.id = %store.tenant,

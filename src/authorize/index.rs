@@ -1,8 +1,8 @@
 //! All assignments, arranged so that one look-up answers whether one of them covers a caller.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::assignment::{Assignment, PrincipalType};
+use super::assignment::{AllowedScopes, Assignment, PrincipalType};
 use crate::ids::{ClientAppId, ObjectId, TenantId};
 
 /// An immutable index over one set of assignments. Each look-up is O(1) in their number.
@@ -13,6 +13,8 @@ pub struct AssignmentIndex {
     tenants: HashSet<(TenantId, ClientAppId)>,
     // Where any group is assigned: whether unknown groups matter at all.
     with_groups: HashSet<(TenantId, ClientAppId)>,
+    // Most assignments allow all: only the others take a place here.
+    narrowed: HashMap<(PrincipalType, TenantId, ObjectId, ClientAppId), AllowedScopes>,
     assignments: usize,
     named_tenants: HashSet<TenantId>,
 }
@@ -29,6 +31,10 @@ impl AssignmentIndex {
             let (tenant, object) = (assignment.tenant_id, assignment.object_id);
             index.named_tenants.insert(tenant);
             for &client in &assignment.client_ids {
+                if let Some(allowed) = assignment.allowed_scopes {
+                    let key = (assignment.principal_type, tenant, object, client);
+                    index.narrowed.insert(key, allowed);
+                }
                 match assignment.principal_type {
                     PrincipalType::User => {
                         index.users.insert((tenant, object, client));
@@ -68,6 +74,37 @@ impl AssignmentIndex {
     #[must_use]
     pub fn any_group(&self, tenant: TenantId, client: ClientAppId) -> bool {
         self.with_groups.contains(&(tenant, client))
+    }
+
+    /// What the user's own assignment narrows his tokens to; `None` if it does not.
+    #[must_use]
+    pub fn scopes_of_user(&self, tenant: TenantId, user: ObjectId, client: ClientAppId) -> Option<AllowedScopes> {
+        self.narrowed.get(&(PrincipalType::User, tenant, user, client)).copied()
+    }
+
+    /// What the assigned ones among `groups` narrow a member's tokens to: what any of them allows. `None` if one of
+    /// them does not narrow; nothing is allowed where none of them is assigned.
+    #[must_use]
+    pub fn scopes_of_groups(
+        &self,
+        tenant: TenantId,
+        groups: &[ObjectId],
+        client: ClientAppId,
+    ) -> Option<AllowedScopes> {
+        groups
+            .iter()
+            .filter(|group| self.group(tenant, **group, client))
+            .try_fold(AllowedScopes::NOTHING, |allowed, group| {
+                let own = self.narrowed.get(&(PrincipalType::Group, tenant, *group, client))?;
+                Some(allowed.union(*own))
+            })
+    }
+
+    /// What the whole tenant's assignment narrows tokens to; `None` if it does not.
+    #[must_use]
+    pub fn scopes_of_tenant(&self, tenant: TenantId, client: ClientAppId) -> Option<AllowedScopes> {
+        let key = (PrincipalType::Tenant, tenant, tenant.as_object_id(), client);
+        self.narrowed.get(&key).copied()
     }
 
     /// How many assignments there are.

@@ -7,6 +7,7 @@ mod index;
 mod permit;
 pub mod source;
 
+use self::assignment::AllowedScopes;
 pub use self::index::AssignmentIndex;
 pub use self::permit::{Basis, Permit};
 use self::source::AssignmentWatch;
@@ -17,12 +18,14 @@ use crate::config::UnknownGroups;
 pub struct Authorizer {
     assignments: AssignmentWatch,
     unknown_groups: UnknownGroups,
+    scopes_matter: bool,
 }
 
 /// Why a caller may not have a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// No assignments have been loaded yet, so nothing can be decided.
+    /// Not all assignments are loaded, or not any more, and what is loaded does not cover the caller: nothing can be
+    /// decided.
     #[error("no assignments are loaded")]
     NotLoaded,
     /// No assignment covers this user with this client app.
@@ -40,13 +43,44 @@ impl Authorizer {
         Self {
             assignments,
             unknown_groups,
+            scopes_matter: false,
+        }
+    }
+
+    /// The same where tokens have the scopes that assignments allow (identity mode). Nobody is permitted before that
+    /// is known: who is listed elsewhere too could get more than he may.
+    #[must_use]
+    pub fn with_scopes(self) -> Self {
+        Self {
+            scopes_matter: true,
+            ..self
         }
     }
 
     /// Checks `caller` against the assignments in force now.
     pub fn authorize(&self, caller: Caller) -> Result<Permit, Denied> {
-        let index = self.assignments.current().ok_or(Denied::NotLoaded)?;
-        decide(&index, &caller, self.unknown_groups).map(|basis| Permit::new(caller, basis))
+        let set = self.assignments.current().ok_or(Denied::NotLoaded)?;
+        if self.scopes_matter && !set.narrowing_known {
+            return Err(Denied::NotLoaded);
+        }
+        let basis = match decide(&set.index, &caller, self.unknown_groups) {
+            // What is not loaded might cover him.
+            Err(_) if !set.complete => return Err(Denied::NotLoaded),
+            outcome => outcome?,
+        };
+        let allowed = allowed_scopes(&set.index, &caller, basis);
+        Ok(Permit::new(caller, basis).narrowed(allowed))
+    }
+}
+
+/// What the assignments behind `basis` narrow tokens to. Several groups allow together what any of them allows.
+fn allowed_scopes(index: &AssignmentIndex, caller: &Caller, basis: Basis) -> Option<AllowedScopes> {
+    let (tenant, client) = (caller.tenant(), caller.client_app());
+    match basis {
+        Basis::User => index.scopes_of_user(tenant, caller.object_id(), client),
+        Basis::Group(_) => index.scopes_of_groups(tenant, caller.groups().listed(), client),
+        Basis::Tenant => index.scopes_of_tenant(tenant, client),
+        Basis::AcsAlone => None,
     }
 }
 
@@ -71,7 +105,7 @@ fn decide(index: &AssignmentIndex, caller: &Caller, unknown_groups: UnknownGroup
     match caller.groups() {
         Groups::Unknown { .. } if index.any_group(tenant, client) => match unknown_groups {
             UnknownGroups::Acs => Ok(Basis::AcsAlone),
-            UnknownGroups::Refuse => Err(Denied::GroupsUnknown),
+            UnknownGroups::Refuse | UnknownGroups::Graph => Err(Denied::GroupsUnknown),
         },
         Groups::Unknown { .. } | Groups::Known(_) => Err(Denied::NoAssignment),
     }
@@ -93,6 +127,7 @@ mod tests {
             tenant_id: id(tenant),
             principal_type,
             client_ids: vec![id(client)],
+            allowed_scopes: None,
         }
     }
 
@@ -146,5 +181,50 @@ mod tests {
             assert_eq!(decide(&index, &caller, UnknownGroups::Refuse), refuse, "{caller:?}");
             assert_eq!(decide(&index, &caller, UnknownGroups::Acs), acs, "{caller:?}");
         }
+    }
+
+    #[test]
+    fn scopes_are_those_of_what_covers() {
+        use crate::config::IdentityScope::{Chat, ChatJoin, Voip};
+        const TENANT: u32 = 1;
+        const APP: u32 = 10;
+        const USER: u32 = 20;
+        let narrowed = |kind, object, scopes: &[crate::config::IdentityScope]| Assignment {
+            allowed_scopes: Some(scopes.iter().copied().collect()),
+            ..assignment(kind, TENANT, object, APP)
+        };
+        let index = AssignmentIndex::new(&[
+            narrowed(PrincipalType::User, USER, &[Chat]),
+            assignment(PrincipalType::User, TENANT, 21, APP),
+            narrowed(PrincipalType::Group, 30, &[Voip]),
+            narrowed(PrincipalType::Group, 31, &[Chat, ChatJoin]),
+            assignment(PrincipalType::Group, TENANT, 32, APP),
+            narrowed(PrincipalType::Tenant, TENANT, &[ChatJoin]),
+        ]);
+        // user, groups, what he is allowed
+        for (user, groups, wanted) in [
+            // The most specific kind alone, though others allow more.
+            (USER, &[30, 32][..], Some(&[Chat][..])),
+            (21, &[30], None),
+            (22, &[30], Some(&[Voip])),
+            (22, &[30, 31], Some(&[Chat, ChatJoin, Voip])),
+            (22, &[31, 32, 30], None),
+            (22, &[33, 30], Some(&[Voip])),
+            (22, &[33], Some(&[ChatJoin])),
+            (22, &[], Some(&[ChatJoin])),
+        ] {
+            let groups = Groups::Known(groups.iter().map(|group| id(*group)).collect());
+            let caller = Caller::for_test(id(TENANT), id(user), id(APP), groups);
+            let basis = decide(&index, &caller, UnknownGroups::Refuse).unwrap();
+            let allowed = allowed_scopes(&index, &caller, basis);
+            assert_eq!(
+                allowed,
+                wanted.map(|scopes| scopes.iter().copied().collect()),
+                "{caller:?}"
+            );
+        }
+        // Who is in no assigned group is not allowed anything by groups.
+        let none = index.scopes_of_groups(id(TENANT), &[id(33)], id(APP));
+        assert_eq!(none, Some(AllowedScopes::NOTHING));
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct Reader<'e> {
     /// Names of the variables used, by the path of their setting.
     origins: BTreeMap<String, String>,
     known: BTreeSet<String>,
+    /// The paths of all settings that were there.
+    given: BTreeSet<String>,
     unknown: Vec<String>,
     problems: Vec<Problem>,
     /// Settings for which a default stands in, since what they hold is unusable.
@@ -92,6 +94,7 @@ impl<'e> Reader<'e> {
             variables: BTreeMap::new(),
             origins: BTreeMap::new(),
             known: BTreeSet::new(),
+            given: BTreeSet::new(),
             unknown: Vec::new(),
             problems: Vec::new(),
             misread: Vec::new(),
@@ -128,6 +131,8 @@ impl<'e> Reader<'e> {
 
     /// Ends reading: what was never asked for is unknown.
     pub(super) fn finish(mut self) -> Findings {
+        // Sections are read as they depend on each other, and told as they stand in the example.
+        self.problems.sort_by_key(|problem| rank(&problem.key));
         for path in std::mem::take(&mut self.unknown) {
             let reason = unknown::key(&path, &self.known);
             self.problem(&path, &[], reason);
@@ -184,6 +189,26 @@ impl<'e> Reader<'e> {
     }
 }
 
+/// The place of a setting's section in `config.example.toml`.
+fn rank(key: &str) -> usize {
+    const ORDER: [&str; 10] = [
+        "server",
+        "management",
+        "entra",
+        "exchange",
+        "resources",
+        "upstream",
+        "graph",
+        "assignments",
+        "cache",
+        "telemetry",
+    ];
+    ORDER
+        .iter()
+        .position(|section| within(key, section))
+        .map_or(0, |place| place + 1)
+}
+
 /// Whether `path` is `ancestor` or lies within it.
 pub(super) fn within(path: &str, ancestor: &str) -> bool {
     path.strip_prefix(ancestor)
@@ -212,6 +237,11 @@ impl<'e> Section<'_, 'e> {
     /// Whether the table or any variable within it is set.
     pub(super) fn is_given(&self) -> bool {
         self.given
+    }
+
+    /// Whether the setting, read already, was there at all.
+    pub(super) fn was_given(&self, key: &str) -> bool {
+        self.reader.given.contains(&self.path_of(key))
     }
 
     /// Whether the setting came from a variable.
@@ -277,6 +307,54 @@ impl<'e> Section<'_, 'e> {
         let value = read(&mut section);
         section.finish();
         value
+    }
+
+    /// Reads something of a table within this one that the rest of the table is read after: the table stays.
+    pub(super) fn section_ahead<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_, 'e>) -> T) -> T {
+        let path = self.path_of(key);
+        let variable = self.reader.variables.get(&path).and_then(|variable| variable.text);
+        let table = match (variable, self.table.get_mut(key)) {
+            (Some(text), _) => value::table(Raw::Variable(text)).unwrap_or_default(),
+            (None, Some(Value::Table(table))) => std::mem::take(table),
+            (None, _) => Table::new(),
+        };
+        let from_file = variable.is_none();
+        let mut section = Section {
+            reader: self.reader,
+            path,
+            table,
+            given: true,
+        };
+        let value = read(&mut section);
+        let rest = section.table;
+        if from_file && let Some(Value::Table(table)) = self.table.get_mut(key) {
+            *table = rest;
+        }
+        value
+    }
+
+    /// Refuses a table within this one, with everything that is set in it.
+    pub(super) fn forbid(&mut self, key: &str, reason: &str) {
+        let path = self.path_of(key);
+        let below = format!("{path}.");
+        let in_variables: Vec<String> = self
+            .reader
+            .variables
+            .range(below.clone()..)
+            .take_while(|(path, _)| path.starts_with(&below))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for variable in &in_variables {
+            if let Some(variable) = self.reader.variables.remove(variable) {
+                self.reader.problems.push(Problem {
+                    key: variable.name,
+                    reason: reason.to_owned(),
+                });
+            }
+        }
+        if !matches!(self.take(key), Field::Absent) {
+            self.problem(key, reason);
+        }
     }
 
     /// Reads a list of tables.
@@ -357,13 +435,18 @@ impl<'e> Section<'_, 'e> {
         let found = self.table.remove(key);
         if let Some(variable) = self.reader.variables.remove(&path) {
             self.reader.origins.insert(path.clone(), variable.name);
+            self.reader.given.insert(path.clone());
             let text = variable.text.ok_or_else(|| "is not UTF-8 text".to_owned());
             return self.judge(&path, text.map(Raw::Variable));
         }
-        found.map_or(Field::Absent, |value| Field::Given(Raw::Toml(value)))
+        found.map_or(Field::Absent, |value| {
+            self.reader.given.insert(path);
+            Field::Given(Raw::Toml(value))
+        })
     }
 
-    fn path_of(&self, key: &str) -> String {
+    /// The whole path of one of this table's settings.
+    pub(super) fn path_of(&self, key: &str) -> String {
         // Quoted as in TOML, so that a key can neither look like a path nor break a line.
         let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         let key = if is_bare { key.to_owned() } else { format!("{key:?}") };

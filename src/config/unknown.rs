@@ -6,15 +6,8 @@ use super::environment::PREFIX;
 use super::reader::within;
 
 /// Settings that are documented but come with a later version.
-const LATER: [&str; 13] = [
-    "assignments.acs",
-    "entra.cloud",
-    "entra.tenants[].app_id_for_keys",
-    "exchange.identity",
-    "exchange.on_behalf_of",
-    "graph",
+const LATER: [&str; 6] = [
     "limits",
-    "resources",
     "telemetry.audit",
     "telemetry.slow_request",
     "telemetry.trust_incoming_sampling",
@@ -117,12 +110,7 @@ mod tests {
             // Two have that name, so neither is guessed.
             ("listen", "unknown key"),
             ("server.zzz", "unknown key"),
-            ("graph", "is a setting that this version does not have yet"),
-            ("entra.cloud", "is a setting that this version does not have yet"),
-            (
-                "entra.tenants[0].app_id_for_keys",
-                "is a setting that this version does not have yet",
-            ),
+            ("limits", "is a setting that this version does not have yet"),
             (
                 "telemetry.user_hash_key_file",
                 "is a setting that this version does not have yet",
@@ -136,7 +124,7 @@ mod tests {
                 "unknown variable; did you mean ACS_TOKEN_BROKER__SERVER__LISTEN?",
             ),
             (
-                "exchange.identity.access_key",
+                "telemetry.user_hash_key",
                 "is for a setting that this version does not have yet",
             ),
             ("entra.tenants.0.name", "unknown variable"),

@@ -10,15 +10,15 @@ use url::Url;
 
 use super::reader::Section;
 use super::units::{self, Reason};
-use super::{CacheConfig, CorsConfig, ExchangeConfig, ExchangeMode, LogFormat, ServerConfig, UnknownGroups};
+use super::{
+    CacheConfig, Cloud, CorsConfig, EntraConfig, IdentityScope, LogFormat, ResourceConfig, ServerConfig, UnknownGroups,
+};
 
 /// Far more than a machine can hold, and well within what semaphores take.
 const LARGEST_COUNT: u64 = 1 << 28;
 
 /// With more leeway than this, an expired token would pass for a valid one.
 const LARGEST_SKEW: Duration = Duration::from_mins(10);
-
-const NOT_YET: &str = "is something that this version does not have yet";
 
 pub(super) fn positive(duration: Duration) -> Result<Duration, Reason> {
     if duration.is_zero() {
@@ -67,19 +67,14 @@ pub(super) fn scope(text: &str) -> Result<String, Reason> {
     }
 }
 
-pub(super) fn exchange_mode(text: &str) -> Result<ExchangeMode, Reason> {
-    match text {
-        "passthrough" => Ok(ExchangeMode::Passthrough),
-        "on_behalf_of" | "identity" => Err(format!("{NOT_YET}; there is \"passthrough\"")),
-        _ => Err("is not a mode; there is \"passthrough\"".to_owned()),
-    }
+pub(super) fn cloud(text: &str) -> Result<Cloud, Reason> {
+    Cloud::from_name(text).ok_or_else(|| "must be \"public\", \"usgov\" or \"china\"".to_owned())
 }
 
-pub(super) fn assignment_source(text: &str) -> Result<(), Reason> {
+pub(super) fn assignment_source(text: &str) -> Result<String, Reason> {
     match text {
-        "file" => Ok(()),
-        "acs" => Err(format!("{NOT_YET}; there is \"file\"")),
-        _ => Err("is not a source of assignments; there is \"file\"".to_owned()),
+        "file" | "acs" => Ok(text.to_owned()),
+        _ => Err("is not a source of assignments; there are \"file\" and \"acs\"".to_owned()),
     }
 }
 
@@ -87,8 +82,50 @@ pub(super) fn unknown_groups(text: &str) -> Result<UnknownGroups, Reason> {
     match text {
         "refuse" => Ok(UnknownGroups::Refuse),
         "acs" => Ok(UnknownGroups::Acs),
-        "graph" => Err(format!("{NOT_YET}; there are \"refuse\" and \"acs\"")),
-        _ => Err("must be \"refuse\" or \"acs\"".to_owned()),
+        "graph" => Ok(UnknownGroups::Graph),
+        _ => Err("must be \"refuse\", \"acs\" or \"graph\"".to_owned()),
+    }
+}
+
+/// A resource's name stands in logs, and may be asked for as `audience`.
+pub(super) fn resource_name(text: &str) -> Result<String, Reason> {
+    let is_name = text.len() <= 63
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("must be at most 63 letters, digits, \"-\" and \"_\"".to_owned())
+    }
+}
+
+pub(super) fn identity_scope(text: &str) -> Result<IdentityScope, Reason> {
+    IdentityScope::from_name(text).ok_or_else(|| {
+        let names = IdentityScope::ALL.map(|scope| format!("\"{}\"", scope.name()));
+        format!("is not a scope of ACS identities; there are {}", names.join(", "))
+    })
+}
+
+/// ACS takes whole minutes from an hour to a day (`expiresInMinutes`).
+pub(super) fn identity_lifetime(duration: Duration) -> Result<Duration, Reason> {
+    let whole = duration.as_secs().is_multiple_of(60) && duration.subsec_nanos() == 0;
+    if whole && (Duration::from_hours(1)..=Duration::from_hours(24)).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err("must be whole minutes, from \"60m\" to \"24h\"".to_owned())
+    }
+}
+
+/// An access key as Azure shows it. A whole connection string is a likely slip.
+pub(super) fn access_key(text: &str) -> Result<(), Reason> {
+    use base64::Engine as _;
+    match base64::engine::general_purpose::STANDARD.decode(text) {
+        Ok(key) if !key.is_empty() => Ok(()),
+        _ if text.contains("accesskey=") => {
+            Err("is a connection string; take what follows accesskey= alone".to_owned())
+        }
+        _ => Err("is not an access key (base64)".to_owned()),
     }
 }
 
@@ -204,14 +241,55 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// Warnings about deadlines that cut each other off.
-pub(super) fn deadlines(section: &mut Section<'_, '_>, server: &ServerConfig, exchange: &ExchangeConfig) {
+pub(super) fn deadlines(section: &mut Section<'_, '_>, server: &ServerConfig, resources: &[ResourceConfig]) {
     if server.drain_timeout < server.request_timeout {
         section.warn(
             "server.drain_timeout: is less than server.request_timeout; a shutdown can cut requests off".to_owned(),
         );
     }
-    if exchange.timeout > server.request_timeout {
-        section.warn("exchange.timeout: is more than server.request_timeout, which ends the request before".to_owned());
+    for (index, resource) in resources.iter().enumerate() {
+        if resource.exchange.timeout > server.request_timeout {
+            section.warn(format!(
+                "{}exchange.timeout: is more than server.request_timeout, which ends the request before",
+                place(index, resource)
+            ));
+        }
+    }
+}
+
+/// Warnings about resources that some or all callers can never reach.
+pub(super) fn routes(section: &mut Section<'_, '_>, entra: &EntraConfig, resources: &[ResourceConfig]) {
+    for (index, resource) in resources.iter().enumerate() {
+        for tenant in &resource.tenants {
+            if !entra.tenants.iter().any(|listed| listed.id == *tenant) {
+                section.warn(format!(
+                    "{}tenants: {tenant} is not listed under entra.tenants",
+                    place(index, resource)
+                ));
+            }
+        }
+        let before = &resources[..index];
+        if let Some(first) = before.iter().position(|earlier| covers(earlier, resource)) {
+            section.warn(format!(
+                "{}tenants, client_ids: resources[{first}] matches everyone that this one does, and comes first",
+                place(index, resource)
+            ));
+        }
+    }
+}
+
+/// Whether whoever matches `other` matches `earlier`.
+fn covers(earlier: &ResourceConfig, other: &ResourceConfig) -> bool {
+    fn holds<T: PartialEq>(earlier: &[T], other: &[T]) -> bool {
+        earlier.is_empty() || (!other.is_empty() && other.iter().all(|item| earlier.contains(item)))
+    }
+    holds(&earlier.tenants, &other.tenants) && holds(&earlier.client_ids, &other.client_ids)
+}
+
+fn place(index: usize, resource: &ResourceConfig) -> String {
+    match &resource.name {
+        None => String::new(),
+        Some(_) => format!("resources[{index}]."),
     }
 }
 

@@ -2,6 +2,13 @@
 //! size, follows no redirect, puts it into the trace, and passes `traceparent` on.
 
 pub mod acs;
+pub mod acs_assignments;
+pub mod acs_identities;
+pub mod acs_signing;
+pub mod entra;
+pub mod pause;
+mod redact;
+pub mod retry;
 pub mod retry_after;
 
 use std::fmt;
@@ -9,6 +16,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use tracing::field::Empty;
@@ -86,6 +94,22 @@ impl Response {
             .and_then(|value| value.parse::<mime::Mime>().ok())
             .is_some_and(|mime| mime.essence_str() == mime::APPLICATION_JSON.essence_str())
     }
+
+    /// How long the response asks to wait; shortly if it does not say.
+    #[must_use]
+    pub fn asks_to_wait(&self, now: Timestamp) -> Duration {
+        retry_after::read(&self.headers, now).unwrap_or(retry_after::SHORTEST)
+    }
+}
+
+/// What is wrong with JSON. `serde_json` quotes values in some messages; only the kind and place of the fault are kept.
+fn json_fault(error: &serde_json::Error) -> String {
+    format!(
+        "{:?} fault at line {} column {}",
+        error.classify(),
+        error.line(),
+        error.column()
+    )
 }
 
 impl Upstream {
@@ -245,12 +269,19 @@ fn describe(error: &reqwest::Error) -> SendError {
     SendError::Connection(text)
 }
 
+/// Whether no proxy can reach `url` for this machine: loopback, and link-local addresses, at which platforms serve
+/// metadata and managed identities (RFC 3927 section 2.7).
+fn is_on_this_link(url: &Url) -> bool {
+    let link_local = matches!(url.host(), Some(url::Host::Ipv4(address)) if address.is_link_local());
+    link_local || units::is_loopback(url)
+}
+
 /// Loopback is never proxied; the standard variable's proxy is for https only.
 fn proxies(config: &UpstreamConfig) -> Vec<reqwest::Proxy> {
     let mut proxies = Vec::new();
     if let Some(url) = config.proxy.clone() {
         proxies.push(reqwest::Proxy::custom(move |target| {
-            (!units::is_loopback(target)).then(|| url.clone())
+            (!is_on_this_link(target)).then(|| url.clone())
         }));
     } else if let Some(environment) = config.environment_proxy.clone() {
         let exceptions = environment
@@ -259,7 +290,7 @@ fn proxies(config: &UpstreamConfig) -> Vec<reqwest::Proxy> {
             .and_then(reqwest::NoProxy::from_string);
         proxies.push(
             reqwest::Proxy::custom(move |target| {
-                (target.scheme() == "https" && !units::is_loopback(target)).then(|| environment.url.clone())
+                (target.scheme() == "https" && !is_on_this_link(target)).then(|| environment.url.clone())
             })
             .no_proxy(exceptions),
         );
@@ -270,6 +301,20 @@ fn proxies(config: &UpstreamConfig) -> Vec<reqwest::Proxy> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_machine_itself_and_its_link_are_not_proxied() {
+        for (url, near) in [
+            ("http://127.0.0.1:41901/msi/token", true),
+            ("http://[::1]/", true),
+            ("http://169.254.169.254/metadata/identity/oauth2/token", true),
+            ("http://169.254.129.3:8081/msi/token", true),
+            ("http://10.0.0.1/", false),
+            ("https://login.microsoftonline.com/", false),
+        ] {
+            assert_eq!(is_on_this_link(&Url::parse(url).unwrap()), near, "{url}");
+        }
+    }
 
     #[test]
     fn spans_show_no_query_but_the_api_version() {

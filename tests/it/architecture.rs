@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     (
         "broker",
         &[
@@ -15,6 +15,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "cache",
             "clock",
             "config",
+            "credential",
             "exchange",
             "management",
             "pipeline",
@@ -50,22 +51,41 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "clock",
             "exchange",
             "ids",
+            "route",
             "secret",
             "telemetry",
             "untrusted",
         ],
     ),
+    ("route", &["authenticate", "authorize", "exchange", "ids"]),
     (
         "exchange",
-        &["admission", "authorize", "cache", "clock", "ids", "secret", "upstream"],
+        &[
+            "admission",
+            "authorize",
+            "cache",
+            "clock",
+            "config",
+            "credential",
+            "ids",
+            "secret",
+            "upstream",
+        ],
     ),
-    ("authorize", &["authenticate", "clock", "config", "ids"]),
+    ("authorize", &["authenticate", "clock", "config", "ids", "upstream"]),
     (
         "authenticate",
         &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],
     ),
+    (
+        "credential",
+        &["clock", "config", "ids", "secret", "untrusted", "upstream"],
+    ),
     ("cache", &["clock", "config", "secret"]),
-    ("upstream", &["config", "secret", "telemetry", "untrusted"]),
+    (
+        "upstream",
+        &["clock", "config", "ids", "secret", "telemetry", "untrusted"],
+    ),
     ("telemetry", &["clock", "config"]),
     ("serve", &[]),
     ("config", &["ids"]),

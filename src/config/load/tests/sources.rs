@@ -38,8 +38,11 @@ fn the_environment_alone_is_enough() {
     assert_eq!(config.entra.required_scopes, ["VoIP", "Chat"]);
     assert_eq!(config.cache.max_bytes, 1 << 20);
     assert_eq!(config.cache.renewal.refresh_ahead, Duration::ZERO);
-    assert_eq!(config.assignments.unknown_groups, UnknownGroups::Refuse);
-    assert_eq!(config.assignments.file, PathBuf::from("assignments.toml"));
+    assert_eq!(config.resources[0].assignments.unknown_groups, UnknownGroups::Refuse);
+    assert_eq!(
+        config.resources[0].assignments.file.as_ref().unwrap().path,
+        PathBuf::from("assignments.toml")
+    );
 }
 
 #[test]
@@ -101,7 +104,10 @@ fn relative_paths_start_from_the_files_folder() {
     assert_eq!(tls.certificate_file, folder.path().join("tls/c.pem"));
     assert_eq!(tls.private_key_file, folder.path().join("tls/k.pem"));
     assert_eq!(config.upstream.ca_file, Some(folder.path().join("ca.pem")));
-    assert_eq!(config.assignments.file, folder.path().join("assignments.toml"));
+    assert_eq!(
+        config.resources[0].assignments.file.as_ref().unwrap().path,
+        folder.path().join("assignments.toml")
+    );
 }
 
 #[test]

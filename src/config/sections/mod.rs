@@ -1,54 +1,73 @@
 //! Every setting with its type, its default and its place.
 
-use std::collections::HashMap;
+mod app;
+mod assignments;
+mod entra;
+mod exchange;
+mod resources;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use url::Url;
 
 use super::environment::Environment;
 use super::reader::{Field, Section};
 use super::units::{self, Reason};
 use super::value::{self, Raw};
 use super::{
-    AssignmentsConfig, CacheConfig, Config, CorsConfig, EntraConfig, EnvironmentProxy, ExchangeConfig, ExchangeMode,
-    LogFormat, ManagementConfig, RenewalConfig, ServerConfig, TelemetryConfig, TenantConfig, TlsConfig, UnknownGroups,
-    UpstreamConfig, validate,
+    CacheConfig, Config, CorsConfig, EnvironmentProxy, LogFormat, ManagementConfig, RenewalConfig, ServerConfig,
+    TelemetryConfig, TlsConfig, UpstreamConfig, validate,
 };
-use crate::ids::TenantId;
 
 /// The version of ACS's interface that has the Entra exchange.
 const API_VERSION: &str = "2025-03-02-preview";
 
-/// What Entra names ACS in tokens for its client interfaces: by id and by name.
-const AUDIENCES: [&str; 2] = [
-    "2a04943b-b6a7-4f65-8786-2bb6131b59f6",
-    "https://communication.azure.com/clients",
-];
+/// What a section needs to know of its surroundings.
+#[derive(Clone, Copy)]
+struct Surroundings<'c> {
+    /// Where relative paths start.
+    folder: &'c Path,
+    environment: &'c Environment,
+    /// `allow_insecure_upstreams`
+    allow_insecure: bool,
+    /// `entra.cloud`
+    cloud: super::Cloud,
+}
 
 /// Reads the whole. `None` if something without a default is missing; a problem says what.
 pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &Environment) -> Option<Config> {
-    let allow_insecure_upstreams = root.field("allow_insecure_upstreams", value::boolean).or(false);
+    let allow_insecure = root.field("allow_insecure_upstreams", value::boolean).or(false);
     let server = root.section("server", |section| server(section, folder));
     let management = root.section("management", management);
-    let entra = root.section("entra", |section| entra(section, allow_insecure_upstreams));
-    let exchange = root.section("exchange", |section| exchange(section, allow_insecure_upstreams));
+    // The cloud comes first: other sections' defaults follow from it. So do the modes: Entra's follow from them.
+    let cloud = root.section_ahead("entra", entra::cloud);
+    let surroundings = Surroundings {
+        folder,
+        environment,
+        allow_insecure,
+        cloud,
+    };
+    let mut other_mode = None;
+    let resources = resources::resources(root, surroundings, &mut other_mode);
+    let entra = root.section("entra", |section| entra::entra(section, surroundings, other_mode));
     let upstream = root.section("upstream", |section| upstream(section, folder, environment));
-    let assignments = root.section("assignments", |section| assignments(section, folder));
+    let asks_graph = resources.as_deref().is_some_and(resources::asks_graph);
+    let graph = root.section("graph", |section| exchange::graph(section, surroundings, asks_graph));
     let cache = root.section("cache", cache);
     let telemetry = root.section("telemetry", telemetry);
 
     validate::listeners(root, server.listen, management.listen);
-    let exchange = exchange?;
-    validate::deadlines(root, &server, &exchange);
+    let resources = resources?;
+    let entra = entra?;
+    validate::deadlines(root, &server, &resources);
+    validate::routes(root, &entra, &resources);
     Some(Config {
-        allow_insecure_upstreams,
+        allow_insecure_upstreams: allow_insecure,
         server,
         management,
-        entra: entra?,
-        exchange,
+        entra,
+        resources,
         upstream,
-        assignments,
+        graph: graph.filter(|_| asks_graph),
         cache,
         telemetry,
     })
@@ -105,86 +124,6 @@ pub(super) fn management(section: &mut Section<'_, '_>) -> ManagementConfig {
     }
 }
 
-fn entra(section: &mut Section<'_, '_>, allow_insecure: bool) -> Option<EntraConfig> {
-    let authority = section.field("authority", |raw| units::base_url(&value::text(raw)?));
-    let authority = match authority {
-        Field::Absent => Url::parse("https://login.microsoftonline.com").ok(),
-        other => other.given(),
-    };
-    let audiences = some(section, "audiences", value::filled, &AUDIENCES);
-    let required_scopes = some(section, "required_scopes", validate::scope, &["VoIP", "VoIP.Join"]);
-    let clock_skew = section.field("clock_skew", |raw| validate::clock_skew(value::duration(raw)?));
-    let jwks_refresh_interval = section
-        .field("jwks_refresh_interval", positive)
-        .or(Duration::from_hours(1));
-    let jwks_refresh_cooldown = section
-        .field("jwks_refresh_cooldown", positive)
-        .or(Duration::from_secs(30));
-    let jwks_wait = section.field("jwks_wait", positive).or(Duration::from_secs(2));
-    let jwks_max_age = section.field("jwks_max_age", positive).or(Duration::from_hours(24));
-    let tenants = tenants(section);
-    validate::key_ages(section, jwks_refresh_interval, jwks_max_age);
-    let authority = authority?;
-    validate::secure(section, "entra.authority", &authority, allow_insecure);
-    Some(EntraConfig {
-        authority,
-        audiences,
-        required_scopes,
-        clock_skew: clock_skew.or(Duration::from_mins(1)),
-        jwks_refresh_interval,
-        jwks_refresh_cooldown,
-        jwks_wait,
-        jwks_max_age,
-        tenants,
-    })
-}
-
-fn tenants(section: &mut Section<'_, '_>) -> Vec<TenantConfig> {
-    let mut seen: HashMap<TenantId, usize> = HashMap::new();
-    let tenants = section.sections("tenants", |tenant, index| {
-        let id = tenant.required("id", |raw| {
-            value::text(raw)?
-                .parse::<TenantId>()
-                .map_err(|_| "is not a tenant id (a GUID)".to_owned())
-        });
-        if let Some(id) = id {
-            if let Some(first) = seen.get(&id) {
-                tenant.problem("id", format!("is the same tenant as entra.tenants[{first}]"));
-            } else {
-                seen.insert(id, index);
-            }
-        }
-        let name = tenant.field("name", value::any_text).given();
-        Some(TenantConfig { id: id?, name })
-    });
-    match tenants {
-        Field::Absent => section.missing("tenants", "is required: at least one [[entra.tenants]] with its id"),
-        Field::Given(tenants) if tenants.is_empty() => section.problem("tenants", "must list at least one tenant"),
-        Field::Given(tenants) => return tenants,
-        Field::Refused => {}
-    }
-    Vec::new()
-}
-
-fn exchange(section: &mut Section<'_, '_>, allow_insecure: bool) -> Option<ExchangeConfig> {
-    let mode = section
-        .field("mode", |raw| validate::exchange_mode(&value::text(raw)?))
-        .or(ExchangeMode::Passthrough);
-    let endpoint = section.required("endpoint", |raw| units::base_url(&value::text(raw)?));
-    let api_version = section.field("api_version", value::text).or(API_VERSION.to_owned());
-    let connect_timeout = section.field("connect_timeout", positive).or(Duration::from_secs(2));
-    let timeout = section.field("timeout", positive).or(Duration::from_secs(5));
-    let endpoint = endpoint?;
-    validate::secure(section, "exchange.endpoint", &endpoint, allow_insecure);
-    Some(ExchangeConfig {
-        mode,
-        endpoint,
-        api_version,
-        connect_timeout,
-        timeout,
-    })
-}
-
 fn upstream(section: &mut Section<'_, '_>, folder: &Path, environment: &Environment) -> UpstreamConfig {
     let ca_file = section
         .field("ca_file", |raw| validate::readable_file(path(raw, folder)?))
@@ -232,28 +171,6 @@ fn environment_proxy(section: &mut Section<'_, '_>, environment: &Environment) -
             section.variable_problem(name, reason);
             None
         }
-    }
-}
-
-fn assignments(section: &mut Section<'_, '_>, folder: &Path) -> AssignmentsConfig {
-    // A list already in the settings, so that a second source needs no new key.
-    some(
-        section,
-        "sources",
-        |text| validate::assignment_source(text).map(|()| text.to_owned()),
-        &["file"],
-    );
-    AssignmentsConfig {
-        file: section
-            .field("file", |raw| validate::assignment_file(path(raw, folder)?))
-            .or(folder.join("assignments.toml")),
-        refresh_interval: section.field("refresh_interval", positive).or(Duration::from_secs(5)),
-        unknown_groups: section
-            .field("unknown_groups", |raw| validate::unknown_groups(&value::text(raw)?))
-            .or(UnknownGroups::Acs),
-        unknown_groups_max_age: section
-            .field("unknown_groups_max_age", value::duration)
-            .or(Duration::from_mins(10)),
     }
 }
 
@@ -324,6 +241,19 @@ fn count(raw: Raw<'_>) -> Result<usize, Reason> {
 
 fn address(raw: Raw<'_>) -> Result<std::net::SocketAddr, Reason> {
     validate::socket_address(&value::text(raw)?)
+}
+
+fn origin(raw: Raw<'_>) -> Result<url::Url, Reason> {
+    units::base_url(&value::text(raw)?)
+}
+
+/// A GUID of some kind.
+fn id<T: std::str::FromStr>(raw: Raw<'_>, what: &str) -> Result<T, Reason> {
+    parse_id(&value::text(raw)?, what)
+}
+
+fn parse_id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Reason> {
+    text.parse().map_err(|_| format!("is not {what} (a GUID)"))
 }
 
 fn path(raw: Raw<'_>, folder: &Path) -> Result<PathBuf, Reason> {
