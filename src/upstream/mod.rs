@@ -2,12 +2,12 @@
 //! size, follows no redirect, puts it into the trace, and passes `traceparent` on.
 
 pub mod acs;
-pub mod pause;
-mod redact;
-pub mod retry;
 pub mod acs_assignments;
 pub mod acs_identities;
 pub mod acs_signing;
+pub mod pause;
+mod redact;
+pub mod retry;
 pub mod retry_after;
 
 use std::fmt;

@@ -7,6 +7,7 @@
 mod support;
 
 mod architecture;
+mod assignments;
 mod attacks;
 mod authenticate;
 mod authorize;

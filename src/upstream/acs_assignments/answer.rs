@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::untrusted::Untrusted;
 use crate::upstream::acs::{AcsError, read_error};
-use crate::upstream::redact::harmless;
 use crate::upstream::acs_signing::{AccessKeyError, ServiceTokenError, SignedSendError};
+use crate::upstream::redact::harmless;
 use crate::upstream::{Response, SendError, retry_after};
 
 /// Why an assignment operation did not succeed.
@@ -135,8 +134,7 @@ pub(super) fn read<T: DeserializeOwned>(response: &Response) -> Result<T, Assign
         return Err(invalid("content type is not application/json".to_owned()));
     }
     // The message can quote what it found.
-    serde_json::from_slice(&response.body)
-        .map_err(|error| invalid(harmless(&error.to_string()).to_string()))
+    serde_json::from_slice(&response.body).map_err(|error| invalid(harmless(&error.to_string()).to_string()))
 }
 
 /// Ids and names are always JSON.
