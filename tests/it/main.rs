@@ -8,6 +8,7 @@ mod support;
 
 mod architecture;
 mod assignments;
+mod assignments_cli;
 mod attacks;
 mod authenticate;
 mod authorize;

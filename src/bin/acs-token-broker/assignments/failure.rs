@@ -68,7 +68,6 @@ impl Failure {
     /// What programs that read standard output get in place of a result.
     pub(super) fn to_json(&self) -> Value {
         let code = match self {
-            Self::Acs(AssignmentsError::AccessKey(_)) => "Configuration",
             Self::Acs(AssignmentsError::NotFound) => "NotFound",
             Self::Acs(AssignmentsError::Refused { .. }) => "Refused",
             Self::Acs(AssignmentsError::Limited { .. }) => "TooManyRequests",
@@ -83,7 +82,11 @@ impl Failure {
                 "InvalidFile"
             }
             Self::NotTheTenant | Self::NoFile | Self::WhichResource(_) | Self::NoSuchResource(_) => "Usage",
-            Self::Configuration(_) | Self::NoAuth(_) | Self::ServiceTokens(_) | Self::Upstream(_) => "Configuration",
+            Self::Configuration(_)
+            | Self::NoAuth(_)
+            | Self::ServiceTokens(_)
+            | Self::Upstream(_)
+            | Self::Acs(AssignmentsError::AccessKey(_)) => "Configuration",
         };
         json!({ "error": { "code": code, "message": self.to_string() } })
     }
