@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// An Entra access token as a caller presented it. Clones share it; it is wiped when the last is dropped.
+/// An Entra access token, as a caller presented it or as Entra gave it. Clones share it; it is wiped when the last is dropped.
 #[derive(Clone)]
 pub struct BearerToken(Arc<SecretString>);
 

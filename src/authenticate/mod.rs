@@ -35,6 +35,7 @@ use crate::secret::{BearerToken, TokenDigest};
 use crate::tasks::Tasks;
 use crate::untrusted::Untrusted;
 use crate::upstream::Upstream;
+use crate::upstream::entra::TokenEndpoints;
 
 /// Verifies Entra access tokens of the listed tenants.
 pub struct Authenticator {
@@ -201,5 +202,11 @@ impl Authenticator {
     fn check(&self, verified: &Verified, keys: &TenantKeys) -> Result<Verdict, Rejection> {
         let now = self.clock.now();
         claims::check(&verified.claims, verified.tenant, keys.issuers(), &self.policy, now).map(Verdict::Accepted)
+    }
+}
+
+impl TokenEndpoints for Authenticator {
+    fn of(&self, tenant: TenantId) -> Option<Url> {
+        self.token_endpoint(tenant)
     }
 }

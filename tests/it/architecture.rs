@@ -65,12 +65,15 @@ const ROOMS: [(&str, &[&str]); 21] = [
         "authenticate",
         &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],
     ),
+    (
+        "credential",
+        &["clock", "config", "ids", "secret", "untrusted", "upstream"],
+    ),
     ("cache", &["clock", "config", "secret"]),
     (
         "upstream",
         &["clock", "config", "ids", "secret", "telemetry", "untrusted"],
     ),
-    ("credential", &["clock", "config", "upstream"]),
     ("telemetry", &["clock", "config"]),
     ("serve", &[]),
     ("config", &["ids"]),

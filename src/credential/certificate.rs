@@ -1,0 +1,273 @@
+//! A certificate and its private key, and the client assertions signed with it.
+//!
+//! "Microsoft identity platform application authentication certificate credentials": PS256, `x5t#S256`. Microsoft's
+//! `azure_identity` signs such assertions too, but by OpenSSL, and only inside its own client-credentials flow.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::{digest, rsa};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use p12_keystore::Pkcs12Archive;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use url::Url;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::reloading::{ReloadingFile, ReloadingSecret, SecretError};
+use crate::clock::SharedClock;
+use crate::config::SecretSource;
+use crate::ids::ClientAppId;
+
+/// Entra takes nothing shorter.
+const MIN_RSA_BITS: usize = 2048;
+/// How long an assertion is good for, from when it is signed. Microsoft advises at most ten minutes.
+const ASSERTION_SECONDS: i64 = 5 * 60;
+
+/// A certificate cannot be used. Nothing of the file's content is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// PEM without a certificate.
+    #[error("holds no PEM certificate")]
+    NoCertificate,
+    /// PEM without a private key.
+    #[error("holds no PEM private key (PKCS#8 or PKCS#1)")]
+    NoPrivateKey,
+    /// PEM with an encrypted private key.
+    #[error("holds an encrypted PEM private key: use a PFX, or PEM without encryption")]
+    EncryptedKey,
+    /// Neither PEM nor PFX, or the password is wrong: an encrypted file does not tell which.
+    #[error("is neither PEM nor a PFX that the password opens")]
+    NotAPfx,
+    /// PFX without a private key or a certificate.
+    #[error("is a PFX without a private key or without a certificate")]
+    EmptyPfx,
+    /// The key is of another kind than RSA, or broken.
+    #[error("its private key is no valid RSA key")]
+    NotRsa,
+    /// The key is too short.
+    #[error("its RSA key has under {MIN_RSA_BITS} bits")]
+    ShortKey,
+    /// The key is another certificate's.
+    #[error("its private key belongs to none of its certificates")]
+    Mismatch,
+    /// The assertion could not be signed.
+    #[error("its key signs nothing")]
+    Signature,
+}
+
+/// An RSA key with the thumbprint of its certificate.
+pub(super) struct SigningCertificate {
+    key: EncodingKey,
+    thumbprint: String,
+}
+
+impl SigningCertificate {
+    /// Reads PEM or PFX. The certificate is the one that the key belongs to, wherever it stands among others.
+    pub(super) fn read(content: &[u8], password: Option<&str>) -> Result<Self, CertificateError> {
+        let is_pem = content.windows(11).any(|window| window == b"-----BEGIN ");
+        let (certificates, key) = if is_pem {
+            read_pem(content)?
+        } else {
+            read_pfx(content, password.unwrap_or_default())?
+        };
+        let (pair, pkcs1) = match &key {
+            PrivateKeyDer::Pkcs1(key) => (
+                rsa::KeyPair::from_der(key.secret_pkcs1_der()),
+                key.secret_pkcs1_der().to_vec(),
+            ),
+            PrivateKeyDer::Pkcs8(key) => (
+                rsa::KeyPair::from_pkcs8(key.secret_pkcs8_der()),
+                inside_pkcs8(key.secret_pkcs8_der()).ok_or(CertificateError::NotRsa)?,
+            ),
+            _ => return Err(CertificateError::NotRsa),
+        };
+        let pkcs1 = Zeroizing::new(pkcs1);
+        let pair = pair.map_err(|error| match error.description_() {
+            "TooSmall" => CertificateError::ShortKey,
+            _ => CertificateError::NotRsa,
+        })?;
+        if pair.public_modulus_len() * 8 < MIN_RSA_BITS {
+            return Err(CertificateError::ShortKey);
+        }
+        let signer = any_supported_type(&key).map_err(|_| CertificateError::NotRsa)?;
+        let certificate = certificates
+            .into_iter()
+            .find(|certificate| {
+                CertifiedKey::new(vec![certificate.clone()], Arc::clone(&signer))
+                    .keys_match()
+                    .is_ok()
+            })
+            .ok_or(CertificateError::Mismatch)?;
+        Ok(Self {
+            key: EncodingKey::from_rsa_der(&pkcs1),
+            thumbprint: URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &certificate)),
+        })
+    }
+
+    /// A client assertion of `client_id` for the token endpoint `audience`.
+    pub(super) fn assertion(
+        &self,
+        client_id: ClientAppId,
+        audience: &Url,
+        now: Timestamp,
+    ) -> Result<SecretString, CertificateError> {
+        #[derive(Serialize)]
+        struct Claims<'a> {
+            aud: &'a str,
+            iss: String,
+            sub: String,
+            jti: String,
+            iat: i64,
+            nbf: i64,
+            exp: i64,
+        }
+        let mut header = Header::new(Algorithm::PS256);
+        header.x5t_s256 = Some(self.thumbprint.clone());
+        let now = now.as_second();
+        let claims = Claims {
+            aud: audience.as_str(),
+            iss: client_id.to_string(),
+            sub: client_id.to_string(),
+            jti: Uuid::new_v4().to_string(),
+            iat: now,
+            nbf: now,
+            exp: now + ASSERTION_SECONDS,
+        };
+        jsonwebtoken::encode(&header, &claims, &self.key)
+            .map(SecretString::from)
+            .map_err(|_| CertificateError::Signature)
+    }
+}
+
+type Parts = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn read_pem(content: &[u8]) -> Result<Parts, CertificateError> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(content)
+        .collect::<Result<_, _>>()
+        .map_err(|_| CertificateError::NoCertificate)?;
+    if certificates.is_empty() {
+        return Err(CertificateError::NoCertificate);
+    }
+    let key = PrivateKeyDer::from_pem_slice(content).map_err(|_| {
+        let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
+        if content.windows(encrypted.len()).any(|window| window == encrypted) {
+            CertificateError::EncryptedKey
+        } else {
+            CertificateError::NoPrivateKey
+        }
+    })?;
+    Ok((certificates, key))
+}
+
+/// PKCS#12 (RFC 7292), as Key Vault and Windows export it.
+fn read_pfx(content: &[u8], password: &str) -> Result<Parts, CertificateError> {
+    let archive = Pkcs12Archive::from_pkcs12(content, password).map_err(|_| CertificateError::NotAPfx)?;
+    let key = archive.keys.first().ok_or(CertificateError::EmptyPfx)?;
+    let key = PrivatePkcs8KeyDer::from(key.key.as_der().to_vec()).into();
+    let certificates: Vec<_> = archive
+        .certs
+        .iter()
+        .map(|bag| CertificateDer::from(bag.cert.as_der().to_vec()))
+        .collect();
+    if certificates.is_empty() {
+        return Err(CertificateError::EmptyPfx);
+    }
+    Ok((certificates, key))
+}
+
+/// The PKCS#1 key inside PKCS#8 (RFC 5208 section 5, RFC 8017 appendix A.1.2): what jsonwebtoken signs with.
+fn inside_pkcs8(der: &[u8]) -> Option<Vec<u8>> {
+    let info = pkcs8::PrivateKeyInfoRef::try_from(der).ok()?;
+    Some(info.private_key.as_bytes().to_vec())
+}
+
+/// A certificate that follows its file. One that cannot be used (half written, not belonging together) leaves the
+/// last good one in use.
+pub(super) struct CertificateFile {
+    file: ReloadingFile,
+    password: Option<ReloadingSecret>,
+    read: Mutex<Option<Read>>,
+}
+
+struct Read {
+    // What was last read, good or bad, so that each content is parsed, and told of, once.
+    content: Arc<Zeroizing<Vec<u8>>>,
+    password: Option<Arc<SecretString>>,
+    certificate: Arc<SigningCertificate>,
+}
+
+/// Why there is no certificate: the file, its password, or what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFileError {
+    /// The file or the password's file.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// What the file holds.
+    #[error("{path} {error}")]
+    Content {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        error: CertificateError,
+    },
+}
+
+impl CertificateFile {
+    pub(super) fn new(path: PathBuf, password: Option<SecretSource>, clock: &SharedClock) -> Self {
+        Self {
+            file: ReloadingFile::new(path, Arc::clone(clock)),
+            password: password.map(|source| ReloadingSecret::new(source, Arc::clone(clock))),
+            read: Mutex::new(None),
+        }
+    }
+
+    /// The certificate as it is now.
+    pub(super) fn current(&self) -> Result<Arc<SigningCertificate>, CertificateFileError> {
+        let content = self.file.content()?;
+        let password = self.password.as_ref().map(ReloadingSecret::current).transpose()?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = &*read
+            && Arc::ptr_eq(&read.content, &content)
+            && read.password.as_ref().map(Arc::as_ptr) == password.as_ref().map(Arc::as_ptr)
+        {
+            return Ok(Arc::clone(&read.certificate));
+        }
+        let text = password.as_deref().map(SecretString::expose_secret);
+        let certificate = match (SigningCertificate::read(&content, text), &*read) {
+            (Ok(certificate), _) => Arc::new(certificate),
+            (Err(error), Some(last)) => {
+                tracing::warn!(file = %self.file.path().display(), %error, "the changed certificate cannot be used; the last one serves");
+                Arc::clone(&last.certificate)
+            }
+            (Err(error), None) => {
+                return Err(CertificateFileError::Content {
+                    path: self.file.path().display().to_string(),
+                    error,
+                });
+            }
+        };
+        *read = Some(Read {
+            content,
+            password,
+            certificate: Arc::clone(&certificate),
+        });
+        Ok(certificate)
+    }
+
+    /// The same, told to one who signs with it: its file is named.
+    pub(super) fn named(&self, error: CertificateError) -> CertificateFileError {
+        CertificateFileError::Content {
+            path: self.file.path().display().to_string(),
+            error,
+        }
+    }
+}
