@@ -159,7 +159,7 @@ impl TokenPipeline {
         if request.scope.as_ref().is_some_and(|scope| scope != caller.scopes()) {
             return Err(IssueError::ScopeMismatch(Untrusted::new(&caller.scopes().to_string())));
         }
-        let permit = self.authorize(caller)?;
+        let permit = self.authorize(caller, request.deadline).await?;
         let authorized = self.clock.monotonic();
         let scopes = permit.caller().scopes().clone();
         let answer = self.exchange(permit, request, digest).await?;
@@ -222,11 +222,14 @@ impl TokenPipeline {
     }
 
     /// Before the cache, on every request: an assignment taken away takes effect at once.
-    fn authorize(&self, caller: Caller) -> Result<Permit, IssueError> {
+    async fn authorize(&self, caller: Caller, deadline: Instant) -> Result<Permit, IssueError> {
         let ids = CallerIds::of(&caller);
         let span =
             info_span!("authorize", acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
-        span.in_scope(|| self.authorizer.authorize(caller))
+        let authorized = self.authorizer.authorize(caller, deadline);
+        authorized
+            .instrument(span.clone())
+            .await
             .inspect(|permit| {
                 span.record("acs_broker.assignment.kind", permit.basis().name());
             })
@@ -330,7 +333,7 @@ impl IssueError {
             Self::Overloaded(_) => "overloaded",
             Self::Rejected(_) => "token_rejected",
             Self::ScopeMismatch(_) => "scope_mismatch",
-            Self::Denied { .. } => "not_assigned",
+            Self::Denied { denied, .. } => denied.name(),
             Self::Exchange { error, .. } => error.name(),
             Self::DeadlineExceeded => "deadline_exceeded",
         }

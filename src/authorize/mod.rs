@@ -4,23 +4,31 @@
 
 pub mod assignment;
 mod index;
+pub mod membership;
 mod permit;
 pub mod source;
 
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
 pub use self::index::AssignmentIndex;
+use self::membership::{MembershipError, Memberships};
 pub use self::permit::{Basis, Permit};
 use self::source::AssignmentWatch;
 use crate::authenticate::{Caller, Groups};
 use crate::config::UnknownGroups;
+use crate::ids::ObjectId;
 
 /// Decides by the assignments in force at the moment of asking.
 pub struct Authorizer {
     assignments: AssignmentWatch,
     unknown_groups: UnknownGroups,
+    memberships: Option<Arc<Memberships>>,
 }
 
 /// Why a caller may not have a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// No assignments have been loaded yet, so nothing can be decided.
     #[error("no assignments are loaded")]
@@ -31,6 +39,29 @@ pub enum Denied {
     /// Only a group's assignment could, and the token does not tell the user's groups.
     #[error("only a group assignment could cover this user, and the token does not tell groups")]
     GroupsUnknown,
+    /// Only a group's assignment could, and whether the user is a member cannot be learnt now.
+    #[error("only a group assignment could cover this user: {0}")]
+    MembershipUnknown(#[from] MembershipError),
+}
+
+impl Denied {
+    /// Its name in spans: of low cardinality.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotLoaded | Self::NoAssignment | Self::GroupsUnknown => "not_assigned",
+            Self::MembershipUnknown(error) => error.name(),
+        }
+    }
+}
+
+/// What the assignments say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ruling<'i> {
+    /// The caller is covered.
+    Covered(Basis),
+    /// He is if he is a member of one of these groups, and of nothing else it depends.
+    IfMember(&'i [ObjectId]),
 }
 
 impl Authorizer {
@@ -40,22 +71,48 @@ impl Authorizer {
         Self {
             assignments,
             unknown_groups,
+            memberships: None,
         }
     }
 
-    /// Checks `caller` against the assignments in force now.
-    pub fn authorize(&self, caller: Caller) -> Result<Permit, Denied> {
+    /// The same, asking `memberships` where [`UnknownGroups::Graph`] says so; without them nobody is asked and no
+    /// unknown group counts.
+    #[must_use]
+    pub fn with_memberships(self, memberships: Arc<Memberships>) -> Self {
+        Self {
+            memberships: Some(memberships),
+            ..self
+        }
+    }
+
+    /// Checks `caller` against the assignments in force now. Waits only where a group decides that his token does not
+    /// tell, until `deadline` at most.
+    pub async fn authorize(&self, caller: Caller, deadline: Instant) -> Result<Permit, Denied> {
         let index = self.assignments.current().ok_or(Denied::NotLoaded)?;
-        decide(&index, &caller, self.unknown_groups).map(|basis| Permit::new(caller, basis))
+        let basis = match decide(&index, &caller, self.unknown_groups)? {
+            Ruling::Covered(basis) => basis,
+            Ruling::IfMember(groups) => {
+                let memberships = self.memberships.as_ref().ok_or(Denied::GroupsUnknown)?;
+                let (tenant, user) = (caller.tenant(), caller.object_id());
+                let member_of = memberships.resolve(tenant, user, groups, deadline).await?;
+                let group = groups.iter().find(|group| member_of.contains(group));
+                Basis::Group(*group.ok_or(Denied::NoAssignment)?)
+            }
+        };
+        Ok(Permit::new(caller, basis))
     }
 }
 
 /// The rule: the user's own assignment, then a group that the token lists, then the tenant's. What the token does
 /// not tell counts only where a group is assigned at all.
-fn decide(index: &AssignmentIndex, caller: &Caller, unknown_groups: UnknownGroups) -> Result<Basis, Denied> {
+fn decide<'i>(
+    index: &'i AssignmentIndex,
+    caller: &Caller,
+    unknown_groups: UnknownGroups,
+) -> Result<Ruling<'i>, Denied> {
     let (tenant, client) = (caller.tenant(), caller.client_app());
     if index.user(tenant, caller.object_id(), client) {
-        return Ok(Basis::User);
+        return Ok(Ruling::Covered(Basis::User));
     }
     let listed = caller.groups().listed().iter();
     if let Some(&group) = listed
@@ -63,15 +120,17 @@ fn decide(index: &AssignmentIndex, caller: &Caller, unknown_groups: UnknownGroup
         .find(|group| index.group(tenant, *group, client))
         .as_ref()
     {
-        return Ok(Basis::Group(group));
+        return Ok(Ruling::Covered(Basis::Group(group)));
     }
     if index.tenant(tenant, client) {
-        return Ok(Basis::Tenant);
+        return Ok(Ruling::Covered(Basis::Tenant));
     }
+    let groups = index.groups_of(tenant, client);
     match caller.groups() {
-        Groups::Unknown { .. } if index.any_group(tenant, client) => match unknown_groups {
-            UnknownGroups::Acs => Ok(Basis::AcsAlone),
-            UnknownGroups::Refuse | UnknownGroups::Graph => Err(Denied::GroupsUnknown),
+        Groups::Unknown { .. } if !groups.is_empty() => match unknown_groups {
+            UnknownGroups::Acs => Ok(Ruling::Covered(Basis::AcsAlone)),
+            UnknownGroups::Refuse => Err(Denied::GroupsUnknown),
+            UnknownGroups::Graph => Ok(Ruling::IfMember(groups)),
         },
         Groups::Unknown { .. } | Groups::Known(_) => Err(Denied::NoAssignment),
     }
@@ -113,28 +172,28 @@ mod tests {
         let unknown = |groups: &[u32]| Groups::Unknown {
             listed: groups.iter().map(|group| id(*group)).collect(),
         };
-        let group = Ok(Basis::Group(id(GROUP)));
-        let (none, untold) = (Err(Denied::NoAssignment), Err(Denied::GroupsUnknown));
+        let group = || Ok(Basis::Group(id(GROUP)));
+        let (none, untold) = (|| Err(Denied::NoAssignment), || Err(Denied::GroupsUnknown));
         // tenant, user, client, groups, outcome under "refuse", outcome under "acs"
         let cases = [
             (FABRIKAM, USER, APP, known(&[]), Ok(Basis::User), Ok(Basis::User)),
             (FABRIKAM, USER, APP, unknown(&[]), Ok(Basis::User), Ok(Basis::User)),
-            (FABRIKAM, USER, 11, known(&[]), none, none),
-            (FABRIKAM, USER, 11, unknown(&[]), none, none),
-            (FABRIKAM, 21, APP, known(&[]), none, none),
-            (FABRIKAM, 21, APP, known(&[31]), none, none),
-            (FABRIKAM, 21, APP, known(&[31, GROUP]), group, group),
-            (FABRIKAM, 21, APP, unknown(&[GROUP]), group, group),
-            (FABRIKAM, 21, APP, unknown(&[31]), untold, Ok(Basis::AcsAlone)),
-            (FABRIKAM, 21, APP, unknown(&[]), untold, Ok(Basis::AcsAlone)),
-            (FABRIKAM, 21, 11, unknown(&[GROUP]), none, none),
+            (FABRIKAM, USER, 11, known(&[]), none(), none()),
+            (FABRIKAM, USER, 11, unknown(&[]), none(), none()),
+            (FABRIKAM, 21, APP, known(&[]), none(), none()),
+            (FABRIKAM, 21, APP, known(&[31]), none(), none()),
+            (FABRIKAM, 21, APP, known(&[31, GROUP]), group(), group()),
+            (FABRIKAM, 21, APP, unknown(&[GROUP]), group(), group()),
+            (FABRIKAM, 21, APP, unknown(&[31]), untold(), Ok(Basis::AcsAlone)),
+            (FABRIKAM, 21, APP, unknown(&[]), untold(), Ok(Basis::AcsAlone)),
+            (FABRIKAM, 21, 11, unknown(&[GROUP]), none(), none()),
             (CONTOSO, 21, APP, known(&[]), Ok(Basis::Tenant), Ok(Basis::Tenant)),
             (CONTOSO, 21, APP, unknown(&[]), Ok(Basis::Tenant), Ok(Basis::Tenant)),
-            (CONTOSO, 21, 11, unknown(&[]), none, none),
+            (CONTOSO, 21, 11, unknown(&[]), none(), none()),
             // A user's and a group's id mean nothing in another tenant.
-            (OTHER, USER, APP, unknown(&[GROUP]), none, none),
+            (OTHER, USER, APP, unknown(&[GROUP]), none(), none()),
             // A user whose id is an assigned group's is not that group.
-            (FABRIKAM, GROUP, APP, known(&[]), none, none),
+            (FABRIKAM, GROUP, APP, known(&[]), none(), none()),
         ];
         for (tenant, user, client, groups, refuse, acs) in cases {
             let caller = Caller::for_test(
@@ -143,8 +202,19 @@ mod tests {
                 id::<ClientAppId>(client),
                 groups,
             );
-            assert_eq!(decide(&index, &caller, UnknownGroups::Refuse), refuse, "{caller:?}");
-            assert_eq!(decide(&index, &caller, UnknownGroups::Acs), acs, "{caller:?}");
+            let covered = |basis: Result<Basis, Denied>| basis.map(Ruling::Covered);
+            // Graph is asked exactly where ACS alone would decide.
+            let graph = match acs {
+                Ok(Basis::AcsAlone) => Ok(Ruling::IfMember(index.groups_of(id(tenant), id(client)))),
+                ref other => covered(other.clone()),
+            };
+            assert_eq!(decide(&index, &caller, UnknownGroups::Graph), graph, "{caller:?}");
+            assert_eq!(
+                decide(&index, &caller, UnknownGroups::Refuse),
+                covered(refuse),
+                "{caller:?}"
+            );
+            assert_eq!(decide(&index, &caller, UnknownGroups::Acs), covered(acs), "{caller:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod acs;
 pub mod entra;
+pub mod graph;
 pub mod pause;
 mod redact;
 pub mod retry;

@@ -59,7 +59,19 @@ const ROOMS: [(&str, &[&str]); 21] = [
         "exchange",
         &["admission", "authorize", "cache", "clock", "ids", "secret", "upstream"],
     ),
-    ("authorize", &["authenticate", "clock", "config", "ids"]),
+    (
+        "authorize",
+        &[
+            "authenticate",
+            "cache",
+            "clock",
+            "config",
+            "credential",
+            "ids",
+            "telemetry",
+            "upstream",
+        ],
+    ),
     (
         "authenticate",
         &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],

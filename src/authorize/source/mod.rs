@@ -60,3 +60,13 @@ impl AssignmentWatch {
         }
     }
 }
+
+#[cfg(test)]
+impl AssignmentWatch {
+    /// A watch over `index`.
+    pub(super) fn for_test(index: AssignmentIndex) -> Self {
+        let watch = Self::new(crate::clock::SystemClock::shared());
+        watch.replace(index);
+        watch
+    }
+}
