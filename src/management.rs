@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Authenticator, KeyStatus};
-use crate::authorize::source::AssignmentWatch;
+use crate::authorize::source::{AssignmentWatch, SourceKind, SourceStatus};
 
 /// What readiness depends on.
 #[derive(Clone)]
@@ -19,9 +19,18 @@ pub struct Readiness {
     /// Whose keys must have been tried.
     pub authenticator: Arc<Authenticator>,
     /// The assignments that must be loaded.
-    pub assignments: AssignmentWatch,
+    pub assignments: Vec<ResourceAssignments>,
     /// Cancelled from the first signal on.
     pub draining: CancellationToken,
+}
+
+/// The assignments of one resource.
+#[derive(Clone)]
+pub struct ResourceAssignments {
+    /// The resource's name, where there are several.
+    pub resource: Option<String>,
+    /// What is known of them.
+    pub watch: AssignmentWatch,
 }
 
 /// Whether the broker should get traffic, and what is not as it should be.
@@ -45,12 +54,12 @@ pub fn router(readiness: Readiness) -> Router {
 
 async fn readyz(State(readiness): State<Readiness>) -> Response {
     let keys: Vec<KeyStatus> = readiness.authenticator.key_status().collect();
-    let report = report(
-        readiness.draining.is_cancelled(),
-        &keys,
-        readiness.assignments.current().is_some(),
-        readiness.assignments.failing_for().map(|age| age.as_secs()),
-    );
+    let sources: Vec<_> = readiness
+        .assignments
+        .iter()
+        .map(|assignments| (assignments.resource.as_deref(), assignments.watch.status()))
+        .collect();
+    let report = report(readiness.draining.is_cancelled(), &keys, &sources);
     let (code, status) = if report.not_ready.is_empty() {
         (StatusCode::OK, "ready")
     } else {
@@ -60,9 +69,9 @@ async fn readyz(State(readiness): State<Readiness>) -> Response {
     (code, Json(body)).into_response()
 }
 
-/// Ready once the assignments are loaded and every tenant was tried, at least one with keys young enough. What
+/// Ready once each source of assignments was loaded and every tenant was tried, at least one with keys young enough. What
 /// merely grows old is told, and does not unready a replica: the others are no better off.
-fn report(draining: bool, keys: &[KeyStatus], assignments: bool, assignments_failing_for: Option<u64>) -> Report {
+fn report(draining: bool, keys: &[KeyStatus], sources: &[(Option<&str>, Vec<SourceStatus>)]) -> Report {
     let mut report = Report {
         not_ready: Vec::new(),
         degraded: Vec::new(),
@@ -70,8 +79,18 @@ fn report(draining: bool, keys: &[KeyStatus], assignments: bool, assignments_fai
     if draining {
         report.not_ready.push("shutting down".to_owned());
     }
-    if !assignments {
-        report.not_ready.push("assignments are not loaded".to_owned());
+    let named = |resource: Option<&str>, text: String| match resource {
+        Some(name) => format!("resource {name}: {text}"),
+        None => text,
+    };
+    for (resource, sources) in sources {
+        for source in sources.iter().filter(|source| source.age.is_none()) {
+            let text = match source.kind {
+                SourceKind::File => "assignments are not loaded",
+                SourceKind::Acs => "assignments from ACS are not loaded",
+            };
+            report.not_ready.push(named(*resource, text.to_owned()));
+        }
     }
     for status in keys {
         if !status.tried {
@@ -93,12 +112,31 @@ fn report(draining: bool, keys: &[KeyStatus], assignments: bool, assignments_fai
     if keys.iter().all(|status| status.tried) && !keys.iter().any(|status| status.usable) {
         report.not_ready.push("no tenant has usable signing keys".to_owned());
     }
-    if let Some(seconds) = assignments_failing_for {
-        report
-            .degraded
-            .push(format!("the assignment source has been unusable for {seconds} s"));
+    for (resource, sources) in sources {
+        let degraded = sources.iter().filter_map(degraded);
+        report.degraded.extend(degraded.map(|text| named(*resource, text)));
     }
     report
+}
+
+/// What is not as it should be with a source of assignments.
+fn degraded(source: &SourceStatus) -> Option<String> {
+    let failing = source.failing_for.map(|failing| failing.as_secs());
+    match (source.kind, source.age) {
+        (SourceKind::File, _) => failing.map(|s| format!("the assignment source has been unusable for {s} s")),
+        (SourceKind::Acs, None) => failing.map(|s| format!("assignments could not be fetched from ACS for {s} s")),
+        (SourceKind::Acs, Some(age)) => (failing.is_some() || source.overdue || source.over).then(|| {
+            let consequence = if source.over {
+                ", which is too long for them to count"
+            } else {
+                ""
+            };
+            format!(
+                "assignments from ACS were last fetched {} s ago{consequence}",
+                age.as_secs()
+            )
+        }),
+    }
 }
 
 async fn method_not_allowed() -> Response {
@@ -136,6 +174,13 @@ mod tests {
         let old = keys(true, true, true);
         let failed = keys(true, false, true);
         let untried = keys(false, false, true);
+        let source = |kind, loaded: bool, failing: Option<u64>| SourceStatus {
+            kind,
+            age: loaded.then_some(Duration::from_secs(7)),
+            failing_for: failing.map(Duration::from_secs),
+            overdue: false,
+            over: false,
+        };
         // draining, keys, assignments loaded, failing -> ready, how many are degraded
         for (draining, keys, loaded, failing, ready, degraded) in [
             (false, vec![good.clone()], true, None, true, 0),
@@ -146,12 +191,58 @@ mod tests {
             (false, vec![good.clone()], false, Some(3), false, 1),
             (true, vec![good.clone()], true, None, false, 0),
         ] {
-            let report = report(draining, &keys, loaded, failing);
-            assert_eq!(
-                (report.not_ready.is_empty(), report.degraded.len()),
-                (ready, degraded),
-                "{report:?}"
-            );
+            for kind in [SourceKind::File, SourceKind::Acs] {
+                let report = report(draining, &keys, &[(None, vec![source(kind, loaded, failing)])]);
+                assert_eq!(
+                    (report.not_ready.is_empty(), report.degraded.len()),
+                    (ready, degraded),
+                    "{report:?}"
+                );
+            }
+        }
+        let loaded = vec![source(SourceKind::File, true, None)];
+        let one = vec![
+            source(SourceKind::File, true, Some(3)),
+            source(SourceKind::Acs, false, None),
+        ];
+        let sources = [(Some("contoso"), loaded), (Some("fabrikam"), one)];
+        let report = report(false, std::slice::from_ref(&good), &sources);
+        assert_eq!(
+            report.not_ready,
+            ["resource fabrikam: assignments from ACS are not loaded"]
+        );
+        assert_eq!(
+            report.degraded,
+            ["resource fabrikam: the assignment source has been unusable for 3 s"]
+        );
+    }
+
+    #[test]
+    fn what_is_told_of_assignments_from_acs() {
+        let usual = SourceStatus {
+            kind: SourceKind::Acs,
+            age: Some(Duration::from_secs(400)),
+            failing_for: None,
+            overdue: false,
+            over: false,
+        };
+        let told = "assignments from ACS were last fetched 400 s ago";
+        for (status, wanted) in [
+            (usual, None),
+            (
+                SourceStatus {
+                    failing_for: Some(Duration::from_secs(3)),
+                    ..usual
+                },
+                Some(told.to_owned()),
+            ),
+            (SourceStatus { overdue: true, ..usual }, Some(told.to_owned())),
+            (
+                SourceStatus { over: true, ..usual },
+                Some(format!("{told}, which is too long for them to count")),
+            ),
+        ] {
+            assert_eq!(degraded(&status), wanted);
         }
     }
 }

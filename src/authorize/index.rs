@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::assignment::{Assignment, PrincipalType};
+use super::assignment::{AllowedScopes, Assignment, PrincipalType};
 use crate::ids::{ClientAppId, ObjectId, TenantId};
 
 /// An immutable index over one set of assignments. Each look-up is O(1) in their number.
@@ -13,6 +13,8 @@ pub struct AssignmentIndex {
     tenants: HashSet<(TenantId, ClientAppId)>,
     // The same by tenant and client app: whether unknown groups matter at all, and which to ask for.
     groups_of: HashMap<(TenantId, ClientAppId), Vec<ObjectId>>,
+    // Most assignments allow all: only the others take a place here.
+    narrowed: HashMap<(PrincipalType, TenantId, ObjectId, ClientAppId), AllowedScopes>,
     assignments: usize,
     named_tenants: HashSet<TenantId>,
 }
@@ -29,6 +31,10 @@ impl AssignmentIndex {
             let (tenant, object) = (assignment.tenant_id, assignment.object_id);
             index.named_tenants.insert(tenant);
             for &client in &assignment.client_ids {
+                if let Some(allowed) = assignment.allowed_scopes {
+                    let key = (assignment.principal_type, tenant, object, client);
+                    index.narrowed.insert(key, allowed);
+                }
                 match assignment.principal_type {
                     PrincipalType::User => {
                         index.users.insert((tenant, object, client));
@@ -69,6 +75,37 @@ impl AssignmentIndex {
     #[must_use]
     pub fn groups_of(&self, tenant: TenantId, client: ClientAppId) -> &[ObjectId] {
         self.groups_of.get(&(tenant, client)).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the user's own assignment narrows his tokens to; `None` if it does not.
+    #[must_use]
+    pub fn scopes_of_user(&self, tenant: TenantId, user: ObjectId, client: ClientAppId) -> Option<AllowedScopes> {
+        self.narrowed.get(&(PrincipalType::User, tenant, user, client)).copied()
+    }
+
+    /// What the assigned ones among `groups` narrow a member's tokens to: what any of them allows. `None` if one of
+    /// them does not narrow; nothing is allowed where none of them is assigned.
+    #[must_use]
+    pub fn scopes_of_groups(
+        &self,
+        tenant: TenantId,
+        groups: &[ObjectId],
+        client: ClientAppId,
+    ) -> Option<AllowedScopes> {
+        groups
+            .iter()
+            .filter(|group| self.group(tenant, **group, client))
+            .try_fold(AllowedScopes::NOTHING, |allowed, group| {
+                let own = self.narrowed.get(&(PrincipalType::Group, tenant, *group, client))?;
+                Some(allowed.union(*own))
+            })
+    }
+
+    /// What the whole tenant's assignment narrows tokens to; `None` if it does not.
+    #[must_use]
+    pub fn scopes_of_tenant(&self, tenant: TenantId, client: ClientAppId) -> Option<AllowedScopes> {
+        let key = (PrincipalType::Tenant, tenant, tenant.as_object_id(), client);
+        self.narrowed.get(&key).copied()
     }
 
     /// How many assignments there are.

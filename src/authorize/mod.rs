@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use self::assignment::AllowedScopes;
 pub use self::index::AssignmentIndex;
 use self::membership::{MembershipError, Memberships};
 pub use self::permit::{Basis, Permit};
@@ -25,12 +26,14 @@ pub struct Authorizer {
     assignments: AssignmentWatch,
     unknown_groups: UnknownGroups,
     memberships: Option<Arc<Memberships>>,
+    scopes_matter: bool,
 }
 
 /// Why a caller may not have a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// No assignments have been loaded yet, so nothing can be decided.
+    /// Not all assignments are loaded, or not any more, and what is loaded does not cover the caller: nothing can be
+    /// decided.
     #[error("no assignments are loaded")]
     NotLoaded,
     /// No assignment covers this user with this client app.
@@ -71,7 +74,18 @@ impl Authorizer {
         Self {
             assignments,
             unknown_groups,
+            scopes_matter: false,
             memberships: None,
+        }
+    }
+
+    /// The same where tokens have the scopes that assignments allow (identity mode). Nobody is permitted before that
+    /// is known: who is listed elsewhere too could get more than he may.
+    #[must_use]
+    pub fn with_scopes(self) -> Self {
+        Self {
+            scopes_matter: true,
+            ..self
         }
     }
 
@@ -88,18 +102,55 @@ impl Authorizer {
     /// Checks `caller` against the assignments in force now. Waits only where a group decides that his token does not
     /// tell, until `deadline` at most.
     pub async fn authorize(&self, caller: Caller, deadline: Instant) -> Result<Permit, Denied> {
-        let index = self.assignments.current().ok_or(Denied::NotLoaded)?;
-        let basis = match decide(&index, &caller, self.unknown_groups)? {
-            Ruling::Covered(basis) => basis,
-            Ruling::IfMember(groups) => {
-                let memberships = self.memberships.as_ref().ok_or(Denied::GroupsUnknown)?;
-                let (tenant, user) = (caller.tenant(), caller.object_id());
-                let member_of = memberships.resolve(tenant, user, groups, deadline).await?;
-                let group = groups.iter().find(|group| member_of.contains(group));
-                Basis::Group(*group.ok_or(Denied::NoAssignment)?)
-            }
+        let set = self.assignments.current().ok_or(Denied::NotLoaded)?;
+        if self.scopes_matter && !set.narrowing_known {
+            return Err(Denied::NotLoaded);
+        }
+        let covered = match decide(&set.index, &caller, self.unknown_groups) {
+            Ok(Ruling::Covered(basis)) => Ok((basis, None)),
+            Ok(Ruling::IfMember(groups)) => self.member_of(&caller, groups, deadline).await,
+            Err(denied) => Err(denied),
         };
-        Ok(Permit::new(caller, basis))
+        let (basis, groups) = match covered {
+            // What is not loaded might cover him.
+            Err(_) if !set.complete => return Err(Denied::NotLoaded),
+            outcome => outcome?,
+        };
+        let groups = groups.as_deref().unwrap_or(caller.groups().listed());
+        let allowed = allowed_scopes(&set.index, &caller, basis, groups);
+        Ok(Permit::new(caller, basis).narrowed(allowed))
+    }
+
+    /// That the caller is a member of one of `groups`, and of which of them.
+    async fn member_of(
+        &self,
+        caller: &Caller,
+        groups: &[ObjectId],
+        deadline: Instant,
+    ) -> Result<(Basis, Option<Vec<ObjectId>>), Denied> {
+        let memberships = self.memberships.as_ref().ok_or(Denied::GroupsUnknown)?;
+        let (tenant, user) = (caller.tenant(), caller.object_id());
+        let members = memberships.resolve(tenant, user, groups, deadline).await?;
+        let member_of: Vec<ObjectId> = groups.iter().copied().filter(|group| members.contains(group)).collect();
+        let first = *member_of.first().ok_or(Denied::NoAssignment)?;
+        Ok((Basis::Group(first), Some(member_of)))
+    }
+}
+
+/// What the assignments behind `basis` narrow tokens to. Several groups, of the `groups` that the caller is a member
+/// of, allow together what any of them allows.
+fn allowed_scopes(
+    index: &AssignmentIndex,
+    caller: &Caller,
+    basis: Basis,
+    groups: &[ObjectId],
+) -> Option<AllowedScopes> {
+    let (tenant, client) = (caller.tenant(), caller.client_app());
+    match basis {
+        Basis::User => index.scopes_of_user(tenant, caller.object_id(), client),
+        Basis::Group(_) => index.scopes_of_groups(tenant, groups, client),
+        Basis::Tenant => index.scopes_of_tenant(tenant, client),
+        Basis::AcsAlone => None,
     }
 }
 
@@ -140,7 +191,7 @@ fn decide<'i>(
 mod tests {
     use super::assignment::{Assignment, PrincipalType};
     use super::*;
-    use crate::ids::{ClientAppId, ObjectId, TenantId};
+    use crate::ids::{ClientAppId, TenantId};
 
     fn id<T: std::str::FromStr<Err = crate::ids::NotAGuid>>(number: u32) -> T {
         format!("{number:08x}-0000-4000-8000-000000000000").parse().unwrap()
@@ -152,6 +203,7 @@ mod tests {
             tenant_id: id(tenant),
             principal_type,
             client_ids: vec![id(client)],
+            allowed_scopes: None,
         }
     }
 
@@ -216,5 +268,52 @@ mod tests {
             );
             assert_eq!(decide(&index, &caller, UnknownGroups::Acs), covered(acs), "{caller:?}");
         }
+    }
+
+    #[test]
+    fn scopes_are_those_of_what_covers() {
+        use crate::config::IdentityScope::{Chat, ChatJoin, Voip};
+        const TENANT: u32 = 1;
+        const APP: u32 = 10;
+        const USER: u32 = 20;
+        let narrowed = |kind, object, scopes: &[crate::config::IdentityScope]| Assignment {
+            allowed_scopes: Some(scopes.iter().copied().collect()),
+            ..assignment(kind, TENANT, object, APP)
+        };
+        let index = AssignmentIndex::new(&[
+            narrowed(PrincipalType::User, USER, &[Chat]),
+            assignment(PrincipalType::User, TENANT, 21, APP),
+            narrowed(PrincipalType::Group, 30, &[Voip]),
+            narrowed(PrincipalType::Group, 31, &[Chat, ChatJoin]),
+            assignment(PrincipalType::Group, TENANT, 32, APP),
+            narrowed(PrincipalType::Tenant, TENANT, &[ChatJoin]),
+        ]);
+        // user, groups, what he is allowed
+        for (user, groups, wanted) in [
+            // The most specific kind alone, though others allow more.
+            (USER, &[30, 32][..], Some(&[Chat][..])),
+            (21, &[30], None),
+            (22, &[30], Some(&[Voip])),
+            (22, &[30, 31], Some(&[Chat, ChatJoin, Voip])),
+            (22, &[31, 32, 30], None),
+            (22, &[33, 30], Some(&[Voip])),
+            (22, &[33], Some(&[ChatJoin])),
+            (22, &[], Some(&[ChatJoin])),
+        ] {
+            let groups = Groups::Known(groups.iter().map(|group| id(*group)).collect());
+            let caller = Caller::for_test(id(TENANT), id(user), id(APP), groups);
+            let Ok(Ruling::Covered(basis)) = decide(&index, &caller, UnknownGroups::Refuse) else {
+                panic!("{caller:?}");
+            };
+            let allowed = allowed_scopes(&index, &caller, basis, caller.groups().listed());
+            assert_eq!(
+                allowed,
+                wanted.map(|scopes| scopes.iter().copied().collect()),
+                "{caller:?}"
+            );
+        }
+        // Who is in no assigned group is not allowed anything by groups.
+        let none = index.scopes_of_groups(id(TENANT), &[id(33)], id(APP));
+        assert_eq!(none, Some(AllowedScopes::NOTHING));
     }
 }

@@ -1,5 +1,6 @@
 //! That a caller may have a token, and why.
 
+use super::assignment::AllowedScopes;
 use crate::authenticate::Caller;
 use crate::ids::ObjectId;
 
@@ -9,6 +10,7 @@ use crate::ids::ObjectId;
 pub struct Permit {
     caller: Caller,
     basis: Basis,
+    allowed_scopes: Option<AllowedScopes>,
 }
 
 /// What a permit rests on.
@@ -39,7 +41,16 @@ impl Basis {
 
 impl Permit {
     pub(super) fn new(caller: Caller, basis: Basis) -> Self {
-        Self { caller, basis }
+        Self {
+            caller,
+            basis,
+            allowed_scopes: None,
+        }
+    }
+
+    /// The same with what its assignments narrow tokens to.
+    pub(super) fn narrowed(self, allowed_scopes: Option<AllowedScopes>) -> Self {
+        Self { allowed_scopes, ..self }
     }
 
     /// Who may have a token.
@@ -52,5 +63,12 @@ impl Permit {
     #[must_use]
     pub fn basis(&self) -> Basis {
         self.basis
+    }
+
+    /// The scopes that the assignments covering the caller allow him, where tokens have scopes by our choice
+    /// (identity mode). `None` is no narrowing.
+    #[must_use]
+    pub fn allowed_scopes(&self) -> Option<AllowedScopes> {
+        self.allowed_scopes
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use moka::ops::compute::Op;
 
-use super::entry::{Ask, Life, Use, decide, lives_as_long, worth_a_call};
+use super::entry::{Ask, Life, Use, decide, gains, lives_as_long, worth_a_call};
 use super::store::{Entry, Store, Weigh};
 use super::{Answer, CacheKey, Failure, Request, Token};
 use crate::clock::SharedClock;
@@ -89,7 +89,10 @@ where
         let end = answer.token.expires_on();
         let left = Duration::try_from(end.duration_since(self.clock.now())).unwrap_or_default();
         lives_as_long(request.token_expires_on, end, &self.config)
-            && (left >= self.config.min_remaining || !worth_a_call(request.token_expires_on, end, &self.config))
+            && (left >= self.config.min_remaining
+                // Just landed: another call would bring the same.
+                || request.token_expires_on.is_none()
+                || !worth_a_call(request.token_expires_on, end, &self.config))
     }
 
     /// Takes in what an exchange brought. An entry is replaced only by one that ends later; one that ACS confirmed
@@ -144,7 +147,7 @@ where
                     }
                     _ if left < self.config.expiry_margin => Op::Nop,
                     Some(old) => {
-                        let gainless = purpose.renews() && !worth_a_call(end, old.life.expires_on, &self.config);
+                        let gainless = purpose.renews() && !gains(end, old.life.expires_on, &self.config);
                         Op::Put(fresh(barred.filter(|_| gainless)))
                     }
                     None => Op::Put(fresh(None)),

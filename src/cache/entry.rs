@@ -1,7 +1,8 @@
 //! What a cached token is good for: one pure rule.
 //!
 //! Caching never gives more than ACS would. ACS gives its token the end of the Entra token it was exchanged for,
-//! so a renewal gains what the presented token's end exceeds the entry's.
+//! so a renewal gains what the presented token's end exceeds the entry's. Where what is presented does not bound what it
+//! brings, every renewal may gain.
 
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ pub struct Life {
 /// What the rule needs to know of the caller.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ask {
-    /// When the presented Entra token ends.
-    pub token_expires_on: Timestamp,
+    /// When the presented Entra token ends, if that bounds what it brings.
+    pub token_expires_on: Option<Timestamp>,
     /// Age at which the entry must be exchanged anew, for a caller whom ACS alone permits.
     pub max_age: Option<Duration>,
     /// Whether the entry was exchanged for this very token.
@@ -80,14 +81,20 @@ pub fn decide(life: &Life, ask: &Ask, now: Timestamp, monotonic: Duration, confi
 
 /// Whether a token that ends at `presented` lives as long as one that ends at `end`, give or take `min_gain`.
 #[must_use]
-pub fn lives_as_long(presented: Timestamp, end: Timestamp, config: &RenewalConfig) -> bool {
-    presented.duration_since(end) >= -signed(config.min_gain)
+pub fn lives_as_long(presented: Option<Timestamp>, end: Timestamp, config: &RenewalConfig) -> bool {
+    presented.is_none_or(|presented| presented.duration_since(end) >= -signed(config.min_gain))
 }
 
-/// Whether exchanging a token that ends at `presented` adds at least `min_gain` to what ends at `end`.
+/// Whether exchanging a token that ends at `presented` can add at least `min_gain` to what ends at `end`.
 #[must_use]
-pub fn worth_a_call(presented: Timestamp, end: Timestamp, config: &RenewalConfig) -> bool {
-    let gain = presented.duration_since(end);
+pub fn worth_a_call(presented: Option<Timestamp>, end: Timestamp, config: &RenewalConfig) -> bool {
+    presented.is_none_or(|presented| gains(presented, end, config))
+}
+
+/// Whether what ends at `new` is at least `min_gain` more than what ends at `old`.
+#[must_use]
+pub fn gains(new: Timestamp, old: Timestamp, config: &RenewalConfig) -> bool {
+    let gain = new.duration_since(old);
     gain.is_positive() && gain >= signed(config.min_gain)
 }
 
@@ -130,7 +137,7 @@ mod tests {
             renewal_barred_until: None,
         };
         let mut ask = Ask {
-            token_expires_on: at(token),
+            token_expires_on: Some(at(token)),
             max_age: None,
             same_token: false,
         };
@@ -200,7 +207,7 @@ mod tests {
             renewal_barred_until: None,
         };
         let ask = Ask {
-            token_expires_on: at(3600),
+            token_expires_on: Some(at(3600)),
             max_age: None,
             same_token: false,
         };
@@ -223,15 +230,30 @@ mod tests {
     }
 
     #[test]
+    fn where_a_renewal_brings_a_life_of_its_own_it_is_always_worth_a_call() {
+        let unbound = |left| outcome(left, 0, 0, |_, ask| ask.token_expires_on = None);
+        for (left, expected) in [
+            (86_400, Use::Serve),
+            (23 * 60, Use::Serve),
+            (23 * 60 - 1, Use::ServeAndRenew),
+            (599, Use::RenewFirst),
+            (30, Use::RenewFirst),
+            (29, Use::Gone),
+        ] {
+            assert_eq!(unbound(left), expected, "{left}");
+        }
+    }
+
+    #[test]
     fn without_a_least_gain_an_equal_end_is_still_no_gain() {
         let config = RenewalConfig {
             min_gain: Duration::ZERO,
             ..config()
         };
-        assert!(!worth_a_call(at(10), at(10), &config));
-        assert!(worth_a_call(at(11), at(10), &config));
-        assert!(lives_as_long(at(10), at(10), &config));
-        assert!(!lives_as_long(at(9), at(10), &config));
+        assert!(!worth_a_call(Some(at(10)), at(10), &config));
+        assert!(worth_a_call(Some(at(11)), at(10), &config));
+        assert!(lives_as_long(Some(at(10)), at(10), &config));
+        assert!(!lives_as_long(Some(at(9)), at(10), &config));
     }
 
     proptest! {

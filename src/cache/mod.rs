@@ -55,8 +55,8 @@ pub struct CacheKey<K> {
 pub struct Request {
     /// Which token he presents.
     pub digest: TokenDigest,
-    /// When that token ends.
-    pub token_expires_on: Timestamp,
+    /// When that token ends, if that bounds what it brings. `None`: an exchange brings a life of its own.
+    pub token_expires_on: Option<Timestamp>,
     /// Age at which what is cached must be exchanged anew for him.
     pub max_age: Option<Duration>,
 }

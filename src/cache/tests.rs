@@ -15,6 +15,8 @@ use crate::config::RenewalConfig;
 use crate::secret::BearerToken;
 
 const MINUTE: u64 = 60;
+/// What ACS gives where the presented token does not bound it.
+const UNBOUND_LIFE: Duration = Duration::from_secs(60 * MINUTE);
 
 #[derive(Debug)]
 struct Granted {
@@ -109,7 +111,7 @@ impl Bench {
     fn token(&self, name: &str, minutes: u64) -> Request {
         Request {
             digest: TokenDigest::of(&BearerToken::new(name)),
-            token_expires_on: self.clock.now() + Duration::from_secs(minutes * MINUTE),
+            token_expires_on: Some(self.clock.now() + Duration::from_secs(minutes * MINUTE)),
             max_age: None,
         }
     }
@@ -119,10 +121,10 @@ impl Bench {
         key: &'static str,
         request: Request,
     ) -> impl Future<Output = Result<(Outcome, usize), Trouble>> + Send + 'static {
-        let (cache, acs) = (Arc::clone(&self.cache), Arc::clone(&self.acs));
+        let (cache, acs, clock) = (Arc::clone(&self.cache), Arc::clone(&self.acs), Arc::clone(&self.clock));
         async move {
             let exchange = move |_| {
-                let acs = Arc::clone(&acs);
+                let (acs, clock) = (Arc::clone(&acs), Arc::clone(&clock));
                 async move {
                     let serial = acs.calls.fetch_add(1, Ordering::SeqCst) + 1;
                     let trouble = *acs.trouble.lock().unwrap();
@@ -134,7 +136,8 @@ impl Bench {
                     match trouble {
                         Some(trouble) => Err(trouble),
                         None => Ok(Granted {
-                            expires_on: request.token_expires_on + *acs.longer.lock().unwrap(),
+                            expires_on: request.token_expires_on.unwrap_or_else(|| clock.now() + UNBOUND_LIFE)
+                                + *acs.longer.lock().unwrap(),
                             serial,
                         }),
                     }
@@ -184,7 +187,7 @@ async fn nothing_is_served_near_its_end() {
 async fn a_token_shorter_than_the_margin_is_handed_over_and_not_kept() {
     let bench = Bench::new();
     let mut token = bench.token("a", 0);
-    token.token_expires_on = bench.clock.now() + Duration::from_secs(20);
+    token.token_expires_on = Some(bench.clock.now() + Duration::from_secs(20));
     assert_eq!(bench.get("k", token).await, Ok((Miss, 1)));
     assert_eq!(bench.get("k", token).await, Ok((Miss, 2)));
 }
@@ -438,6 +441,60 @@ async fn a_waiter_with_a_much_longer_token_is_not_put_off_with_the_end_of_a_shor
     }
     assert_eq!(outcomes, [(Miss, 1), (Miss, 2)]);
     assert_eq!(bench.get("k", bench.token("long", 60)).await, Ok((Hit, 2)));
+}
+
+#[tokio::test]
+async fn where_the_presented_token_bounds_nothing_a_short_one_is_served_and_renewed_like_any_other() {
+    let bench = Bench::new();
+    let unbound = |name| Request {
+        token_expires_on: None,
+        ..bench.token(name, 0)
+    };
+    assert_eq!(bench.get("k", unbound("a")).await, Ok((Miss, 1)));
+    assert_eq!(bench.get("k", unbound("b")).await, Ok((Hit, 1)));
+    bench.advance(51);
+    assert_eq!(bench.get("k", unbound("b")).await, Ok((Miss, 2)));
+    assert_eq!(bench.get("k", unbound("a")).await, Ok((Hit, 2)));
+}
+
+#[tokio::test]
+async fn who_waits_for_an_unbound_token_takes_it_however_short_it_is() {
+    let bench = Bench::new();
+    let clock = Arc::clone(&bench.clock);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let gate = Arc::new(Notify::new());
+    let (counted, gated) = (Arc::clone(&calls), Arc::clone(&gate));
+    let exchange = move |_| {
+        let (clock, counted, gated) = (Arc::clone(&clock), Arc::clone(&counted), Arc::clone(&gated));
+        async move {
+            let serial = counted.fetch_add(1, Ordering::SeqCst);
+            gated.notified().await;
+            Ok(Granted {
+                expires_on: clock.now() + Duration::from_secs(5 * MINUTE),
+                serial,
+            })
+        }
+    };
+    let callers: Vec<_> = ["a", "b", "c"]
+        .into_iter()
+        .map(|name| {
+            let request = Request {
+                token_expires_on: None,
+                ..bench.token(name, 0)
+            };
+            let (cache, exchange) = (Arc::clone(&bench.cache), exchange.clone());
+            tokio::spawn(async move { cache.get("k", &request, exchange).await.map(|answer| answer.outcome) })
+        })
+        .collect();
+    while calls.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::task::yield_now().await;
+    gate.notify_one();
+    for caller in callers {
+        assert!(matches!(caller.await.unwrap(), Ok(Miss | Shared)));
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -131,6 +131,8 @@ impl<'e> Reader<'e> {
 
     /// Ends reading: what was never asked for is unknown.
     pub(super) fn finish(mut self) -> Findings {
+        // Sections are read as they depend on each other, and told as they stand in the example.
+        self.problems.sort_by_key(|problem| rank(&problem.key));
         for path in std::mem::take(&mut self.unknown) {
             let reason = unknown::key(&path, &self.known);
             self.problem(&path, &[], reason);
@@ -185,6 +187,26 @@ impl<'e> Reader<'e> {
             .next()
             .is_some_and(|(path, _)| path.starts_with(&below))
     }
+}
+
+/// The place of a setting's section in `config.example.toml`.
+fn rank(key: &str) -> usize {
+    const ORDER: [&str; 10] = [
+        "server",
+        "management",
+        "entra",
+        "exchange",
+        "resources",
+        "upstream",
+        "graph",
+        "assignments",
+        "cache",
+        "telemetry",
+    ];
+    ORDER
+        .iter()
+        .position(|section| within(key, section))
+        .map_or(0, |place| place + 1)
 }
 
 /// Whether `path` is `ancestor` or lies within it.

@@ -117,11 +117,6 @@ pub(super) fn identity_lifetime(duration: Duration) -> Result<Duration, Reason> 
     }
 }
 
-/// Any text will do as a password or client secret.
-pub(super) fn any_secret(_: &str) -> Result<(), Reason> {
-    Ok(())
-}
-
 /// An access key as Azure shows it. A whole connection string is a likely slip.
 pub(super) fn access_key(text: &str) -> Result<(), Reason> {
     use base64::Engine as _;

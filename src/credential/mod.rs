@@ -9,6 +9,7 @@ pub mod app_tokens;
 mod certificate;
 mod managed_identity;
 mod reloading;
+mod service_tokens;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use self::certificate::CertificateFile;
 pub use self::certificate::{CertificateError, CertificateFileError};
 pub use self::managed_identity::{ManagedIdentity, ManagedIdentityError, ManagedIdentityToken};
 pub use self::reloading::{ReloadingFile, ReloadingSecret, SecretError};
+pub use self::service_tokens::{AppServiceTokens, IdentityServiceTokens};
 use crate::clock::SharedClock;
 use crate::config::{Cloud, CredentialConfig, SecretSource};
 use crate::ids::ClientAppId;

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::SharedClock;
 use crate::config::SecretSource;
+use crate::upstream::acs_signing::{AccessKeyError, AccessKeySource};
 
 /// How long what a file held counts: a changed secret is in use within this.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -120,8 +121,14 @@ enum Source {
     Fixed(Arc<SecretString>),
     File {
         file: ReloadingFile,
-        text: Mutex<Option<(Arc<Zeroizing<Vec<u8>>>, Arc<SecretString>)>>,
+        text: Mutex<Option<Text>>,
     },
+}
+
+/// What a file's content says.
+struct Text {
+    of: Arc<Zeroizing<Vec<u8>>>,
+    secret: Arc<SecretString>,
 }
 
 impl ReloadingSecret {
@@ -145,22 +152,30 @@ impl ReloadingSecret {
         };
         let content = file.content()?;
         let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, secret)) = &*text
-            && Arc::ptr_eq(of, &content)
-        {
-            return Ok(Arc::clone(secret));
+        if let Some(text) = text.as_ref().filter(|text| Arc::ptr_eq(&text.of, &content)) {
+            return Ok(Arc::clone(&text.secret));
         }
         let secret = std::str::from_utf8(&content)
             .map_err(|_| SecretError::Unusable(file.path().display().to_string()))?
             .trim();
         let secret = Arc::new(SecretString::from(secret));
-        *text = Some((content, Arc::clone(&secret)));
+        *text = Some(Text {
+            of: content,
+            secret: Arc::clone(&secret),
+        });
         Ok(secret)
     }
 
     /// The same, exposed, for a caller who hands it on at once.
     pub fn with<T>(&self, use_it: impl FnOnce(&str) -> T) -> Result<T, SecretError> {
         self.current().map(|secret| use_it(secret.expose_secret()))
+    }
+}
+
+impl AccessKeySource for ReloadingSecret {
+    fn current(&self) -> Result<Arc<SecretString>, AccessKeyError> {
+        self.current()
+            .map_err(|error| AccessKeyError::Unreadable(error.to_string()))
     }
 }
 

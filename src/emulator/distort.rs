@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use super::acs::expires_on_text;
 use super::endpoint::Endpoint;
 use super::faults::{Fault, parse_offset};
+use super::graph;
 
 /// Tells the connection to close instead of sending the response that carries it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HangUp;
 
 /// The answer that stands in for the real one, if the fault has one.
-pub(crate) fn stand_in(fault: &Fault, endpoint: Endpoint) -> Option<Response> {
+pub(crate) fn stand_in(fault: &Fault, endpoint: Endpoint, now: Timestamp) -> Option<Response> {
     if fault.drop_connection {
         let mut response = Response::new(Body::empty());
         response.extensions_mut().insert(HangUp);
@@ -30,7 +31,7 @@ pub(crate) fn stand_in(fault: &Fault, endpoint: Endpoint) -> Option<Response> {
     let mut response = match &fault.body {
         Some(Value::String(text)) => text.clone().into_response(),
         Some(body) => Json(body).into_response(),
-        None => Json(usual_body(status, endpoint)).into_response(),
+        None => Json(usual_body(status, endpoint, now)).into_response(),
     };
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -50,7 +51,7 @@ pub(crate) fn stand_in(fault: &Fault, endpoint: Endpoint) -> Option<Response> {
 }
 
 /// What Azure sends with a status, in the shape of the side that answers.
-fn usual_body(status: StatusCode, endpoint: Endpoint) -> Value {
+fn usual_body(status: StatusCode, endpoint: Endpoint, now: Timestamp) -> Value {
     if endpoint.is_entra() {
         let error = match status.as_u16() {
             429 | 500.. => "temporarily_unavailable",
@@ -61,6 +62,19 @@ fn usual_body(status: StatusCode, endpoint: Endpoint) -> Value {
             "error_description": "AADSTS90033: A transient error has occurred. Please try again.",
             "error_codes": [90033],
         });
+    }
+    if endpoint == Endpoint::Graph {
+        let code = match status.as_u16() {
+            401 => "InvalidAuthenticationToken",
+            403 => "Authorization_RequestDenied",
+            404 => "Request_ResourceNotFound",
+            429 => "TooManyRequests",
+            503 => "serviceNotAvailable",
+            504 => "timeout",
+            500.. => "generalException",
+            _ => "Request_BadRequest",
+        };
+        return graph::error_body(code, "Emulated fault.", now);
     }
     let (code, message) = match status.as_u16() {
         401 => ("Denied", "Denied by the resource provider."),

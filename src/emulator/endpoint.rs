@@ -3,6 +3,8 @@
 use http::Method;
 use serde::{Deserialize, Serialize};
 
+use super::managed_identity::{IDENTITY_ENDPOINT, IMDS};
+
 /// A group of addresses that faults and counts treat as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -11,24 +13,42 @@ pub enum Endpoint {
     Discovery,
     /// Both of Entra's key sets.
     Keys,
-    /// Entra's token endpoint.
+    /// Entra's token endpoint, with every grant.
     Token,
+    /// The token endpoint's on-behalf-of grant; counted with `Token` too.
+    OnBehalfOf,
+    /// The token endpoint's client credentials grant; counted with `Token` too.
+    ClientCredentials,
+    /// Both forms of the managed identity endpoint.
+    ManagedIdentity,
+    /// Microsoft Graph.
+    Graph,
     /// ACS's exchange of Entra tokens.
     Exchange,
+    /// ACS's exchange of Teams Phone extension tokens.
+    TeamsExchange,
     /// ACS's Entra assignments.
     Assignments,
+    /// ACS's Teams Phone extension assignments.
+    TeamsAssignments,
     /// ACS's identities.
     Identities,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Discovery,
         Self::Keys,
         Self::Token,
+        Self::OnBehalfOf,
+        Self::ClientCredentials,
+        Self::ManagedIdentity,
+        Self::Graph,
         Self::Exchange,
+        Self::TeamsExchange,
         Self::Assignments,
+        Self::TeamsAssignments,
         Self::Identities,
     ];
 
@@ -39,8 +59,14 @@ impl Endpoint {
             Self::Discovery => "discovery",
             Self::Keys => "keys",
             Self::Token => "token",
+            Self::OnBehalfOf => "on_behalf_of",
+            Self::ClientCredentials => "client_credentials",
+            Self::ManagedIdentity => "managed_identity",
+            Self::Graph => "graph",
             Self::Exchange => "exchange",
+            Self::TeamsExchange => "teams_exchange",
             Self::Assignments => "assignments",
+            Self::TeamsAssignments => "teams_assignments",
             Self::Identities => "identities",
         }
     }
@@ -51,7 +77,7 @@ impl Endpoint {
         Self::ALL.into_iter().find(|endpoint| endpoint.name() == name)
     }
 
-    /// Which endpoint a request is for. A browser's preflight is for none: it is the browser's, not the caller's.
+    /// Which endpoint a request is for, the token endpoint's grants aside. A browser's preflight is for none: it is the browser's, not the caller's.
     pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
         if method == Method::OPTIONS {
             return None;
@@ -62,6 +88,16 @@ impl Endpoint {
         };
         if path == "/access/entra/:exchangeAccessToken" {
             Some(Self::Exchange)
+        } else if path == "/access/teamsExtension/:exchangeAccessToken" {
+            Some(Self::TeamsExchange)
+        } else if in_tree("/access/teamsExtension/tenants") {
+            Some(Self::TeamsAssignments)
+        } else if path == IDENTITY_ENDPOINT || path == IMDS {
+            Some(Self::ManagedIdentity)
+        } else if in_tree("/v1.0") {
+            Some(Self::Graph)
+        } else if in_tree("/_emulator") {
+            None
         } else if in_tree("/access/entra/assignments") {
             Some(Self::Assignments)
         } else if in_tree("/identities") {
@@ -79,12 +115,20 @@ impl Endpoint {
 
     /// Whether the endpoint answers with an ACS token that has an end.
     pub(crate) fn gives_acs_tokens(self) -> bool {
-        matches!(self, Self::Exchange | Self::Identities)
+        matches!(self, Self::Exchange | Self::TeamsExchange | Self::Identities)
     }
 
-    /// Whether the endpoint is Entra's, not ACS's.
+    /// Whether errors have the shape of Entra's: managed identities' are much alike.
     pub(crate) fn is_entra(self) -> bool {
-        matches!(self, Self::Discovery | Self::Keys | Self::Token)
+        matches!(
+            self,
+            Self::Discovery
+                | Self::Keys
+                | Self::Token
+                | Self::OnBehalfOf
+                | Self::ClientCredentials
+                | Self::ManagedIdentity
+        )
     }
 }
 
@@ -106,7 +150,19 @@ mod tests {
             ("/access/entra/assignmentsx", None),
             ("/identities", Some(Endpoint::Identities)),
             ("/identities/8%3Aacs/:issueAccessToken", Some(Endpoint::Identities)),
+            (
+                "/access/teamsExtension/:exchangeAccessToken",
+                Some(Endpoint::TeamsExchange),
+            ),
+            (
+                "/access/teamsExtension/tenants/t/assignments/o",
+                Some(Endpoint::TeamsAssignments),
+            ),
+            ("/v1.0/users/u/checkMemberGroups", Some(Endpoint::Graph)),
+            ("/metadata/identity/oauth2/token", Some(Endpoint::ManagedIdentity)),
+            ("/_emulator/msi/token", Some(Endpoint::ManagedIdentity)),
             ("/_emulator/faults", None),
+            ("/_emulator/federated/c/.well-known/openid-configuration", None),
         ];
         for (path, expected) in cases {
             assert_eq!(Endpoint::of(&Method::GET, path), expected, "{path}");

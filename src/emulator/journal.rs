@@ -60,11 +60,18 @@ struct State {
 
 impl Journal {
     /// Notes a call as it comes in, so that one that is never answered counts too. Gives its number.
-    pub(crate) fn begin(&self, endpoint: Option<Endpoint>, request: &Parts, now: Timestamp) -> u64 {
+    /// A grant of the token endpoint counts for both, and is told as itself.
+    pub(crate) fn begin(
+        &self,
+        endpoint: Option<Endpoint>,
+        grant: Option<Endpoint>,
+        request: &Parts,
+        now: Timestamp,
+    ) -> u64 {
         let mut state = lock(&self.state);
         state.last_number += 1;
         let number = state.last_number;
-        if let Some(endpoint) = endpoint {
+        for endpoint in [endpoint, grant].into_iter().flatten() {
             *state.counts.entry(endpoint).or_default() += 1;
         }
         if state.calls.len() == MOST_CALLS {
@@ -73,7 +80,7 @@ impl Journal {
         state.calls.push_back(CallRecord {
             number,
             time: now.to_string(),
-            endpoint,
+            endpoint: grant.or(endpoint),
             method: short(request.method.as_str()),
             path: short(request.uri.path()),
             status: None,
@@ -141,15 +148,25 @@ mod tests {
             .unwrap()
             .into_parts();
         for _ in 0..MOST_CALLS + 5 {
-            journal.begin(Some(Endpoint::Identities), &parts, Timestamp::UNIX_EPOCH);
+            journal.begin(Some(Endpoint::Identities), None, &parts, Timestamp::UNIX_EPOCH);
         }
-        let number = journal.begin(None, &parts, Timestamp::UNIX_EPOCH);
+        let number = journal.begin(None, None, &parts, Timestamp::UNIX_EPOCH);
         journal.answered(number, Some(404));
         assert_eq!(journal.calls().len(), MOST_CALLS);
         assert_eq!(journal.count(Endpoint::Identities), MOST_CALLS + 5);
         let last = journal.calls().pop().unwrap();
         assert_eq!((last.status, last.api_version.as_deref()), (Some(404), Some("1")));
         assert!(!serde_json::to_string(&journal.calls()).unwrap().contains("secret"));
+        journal.begin(
+            Some(Endpoint::Token),
+            Some(Endpoint::OnBehalfOf),
+            &parts,
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(journal.calls().pop().unwrap().endpoint, Some(Endpoint::OnBehalfOf));
+        for endpoint in [Endpoint::Token, Endpoint::OnBehalfOf] {
+            assert_eq!(journal.count(endpoint), 1);
+        }
         journal.clear();
         assert_eq!((journal.calls().len(), journal.count(Endpoint::Identities)), (0, 0));
     }

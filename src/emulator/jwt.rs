@@ -1,4 +1,4 @@
-//! Compact JSON Web Signatures, RS256 only: what the emulated Entra writes and the emulated ACS reads.
+//! Compact JSON Web Signatures: RS256 is what the emulated Entra writes; client assertions may be PS256 too.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -51,9 +51,7 @@ impl SigningKey {
 
     /// Whether this key made the signature.
     pub(crate) fn verifies(&self, token: &Decoded<'_>) -> bool {
-        UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref())
-            .verify(token.signed.as_bytes(), &token.signature)
-            .is_ok()
+        token.is_signed_by(self.pair.public_key().as_ref(), Algorithm::Rs256)
     }
 
     /// The public modulus and exponent, big-endian without leading zeros, as a JWK wants them.
@@ -87,6 +85,61 @@ pub(crate) struct Decoded<'a> {
     signature: Vec<u8>,
 }
 
+/// A signature algorithm (RFC 7518 3.3 and 3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Rs256,
+    Ps256,
+}
+
+impl Algorithm {
+    /// The algorithm with this name in a header's `alg`.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "RS256" => Some(Self::Rs256),
+            "PS256" => Some(Self::Ps256),
+            _ => None,
+        }
+    }
+}
+
+impl Decoded<'_> {
+    /// Whether the private half of this `RSAPublicKey` made the signature.
+    pub(crate) fn is_signed_by(&self, public_key: &[u8], algorithm: Algorithm) -> bool {
+        let parameters = match algorithm {
+            Algorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+            Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
+        };
+        UnparsedPublicKey::new(parameters, public_key)
+            .verify(self.signed.as_bytes(), &self.signature)
+            .is_ok()
+    }
+
+    /// A member of the header that is text.
+    pub(crate) fn header_text(&self, name: &str) -> Option<&str> {
+        self.header.get(name)?.as_str()
+    }
+
+    /// A claim that is text.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.claims.get(name)?.as_str()
+    }
+
+    /// A claim that is a whole number.
+    pub(crate) fn number(&self, name: &str) -> Option<i64> {
+        self.claims.get(name)?.as_i64()
+    }
+
+    /// The audiences: one text, or a list of them (RFC 7519 4.1.3).
+    pub(crate) fn audiences(&self) -> Vec<&str> {
+        match self.claims.get("aud") {
+            Some(Value::String(text)) => vec![text.as_str()],
+            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// Takes a compact token apart, if it is one.
 pub(crate) fn decode(token: &str) -> Option<Decoded<'_>> {
     let (signed, signature) = token.rsplit_once('.')?;
@@ -115,7 +168,7 @@ pub(crate) fn random_text(bytes: usize) -> String {
 
 /// `RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }` (RFC 8017 A.1.1), read by hand: the
 /// library gives the numbers only with its `ring-io` feature.
-fn parse_rsa_public_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn parse_rsa_public_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (sequence, _) = der_value(der, 0x30)?;
     let (modulus, rest) = der_value(sequence, 0x02)?;
     let (exponent, _) = der_value(rest, 0x02)?;
@@ -124,7 +177,7 @@ fn parse_rsa_public_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 /// The content of the DER element with this tag at the start, and what follows it.
-fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+pub(crate) fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[found, first], rest) = der.split_first_chunk::<2>()?;
     if found != tag {
         return None;

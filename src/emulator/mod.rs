@@ -1,10 +1,12 @@
-//! The Azure side, emulated: Entra ID and Communication Services on one loopback address.
+//! The Azure side, emulated: Entra ID, Communication Services, Microsoft Graph and managed identities on one loopback
+//! address.
 //!
 //! Front-end teams develop against it, and tests run against it. It behaves as Azure does, error bodies
 //! included, and verifies what Azure verifies. It shares no type and no routine with the broker but the clock: both
 //! read the contract for themselves, so that a misreading shows.
 //!
-//! `/{tenant}/…` is Entra, `/access/entra/…` and `/identities…` are ACS, `/_emulator/…` are the controls.
+//! `/{tenant}/…` is Entra, `/access/…` and `/identities…` are ACS, `/v1.0/…` is Graph, `/metadata/identity/…` and
+//! `/_emulator/msi/…` are managed identities, all else under `/_emulator/…` are the controls.
 
 mod acs;
 mod control;
@@ -12,18 +14,23 @@ mod distort;
 mod endpoint;
 mod entra;
 mod faults;
+mod federated;
+mod graph;
 mod journal;
 mod jwt;
+mod managed_identity;
+mod registered;
 mod router;
 pub mod scenario;
 mod server;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod world;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -32,19 +39,25 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::acs::AcsState;
+use self::entra::apps::Registration;
 use self::entra::keys::KeyStore;
 use self::faults::Faults;
+use self::federated::Clusters;
 use self::journal::Journal;
 use self::world::{SharedWorld, World, lock};
 use crate::clock::SharedClock;
 
 pub use self::acs::assignments::{Assignment, PrincipalType};
+pub use self::acs::teams::{TeamsAssignment, TeamsPrincipalType};
 pub use self::endpoint::Endpoint;
-pub use self::entra::issue::{GroupsClaim, TokenRequest, TokenVersion};
+pub use self::entra::certificate::InvalidCertificate;
+pub use self::entra::issue::{GroupsClaim, KeyOwner, TokenRequest, TokenVersion};
 pub use self::faults::{Fault, InvalidFault};
+pub use self::federated::FederatedTokenRequest;
 pub use self::journal::CallRecord;
 pub use self::jwt::CryptoFailed;
 pub use self::scenario::Scenario;
+pub use self::settings::{InvalidSettings, Settings};
 
 /// Why the emulator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +76,9 @@ pub enum EmulatorError {
     /// No signing keys could be made.
     #[error("the emulator cannot make signing keys")]
     Keys(#[from] CryptoFailed),
+    /// The scenario registers what is no certificate.
+    #[error("the scenario's app has a certificate that cannot be registered")]
+    Certificate(#[from] InvalidCertificate),
     /// The task that makes the keys ended early.
     #[error("the emulator was stopped while it started")]
     Stopped,
@@ -77,6 +93,15 @@ pub enum ControlError {
     /// No such tenant.
     #[error("there is no tenant `{0}`")]
     UnknownTenant(String),
+    /// No API has this resource URI or client id.
+    #[error("there is no API `{0}`")]
+    UnknownResource(String),
+    /// A cluster's name is a part of an address.
+    #[error("`{0}` is no name for a cluster: it has letters, digits and hyphens only")]
+    InvalidCluster(String),
+    /// The API that a token is for has no signing key of its own.
+    #[error("the API has no signing key of its own")]
+    NoAppKey,
     /// The cryptographic library failed.
     #[error(transparent)]
     Crypto(#[from] CryptoFailed),
@@ -112,17 +137,27 @@ impl Emulator {
         let address = listener.local_addr().map_err(failed)?;
         // Making keys is work for a processor, not for the thread that drives the others.
         let made = tokio::task::spawn_blocking(move || {
-            let keys = KeyStore::generate(scenario.tenants.iter().map(|tenant| tenant.id))?;
+            let tenants = scenario.tenants.iter().map(|tenant| tenant.id);
+            let keys = KeyStore::generate(tenants.clone())?;
+            if scenario.api_app.own_signing_key {
+                for tenant in tenants {
+                    keys.add_app_key(tenant, scenario.api_app.client_id)?;
+                }
+            }
             let acs = AcsState::new(&scenario)?;
             Ok::<_, CryptoFailed>((scenario, keys, acs))
         });
         let (scenario, keys, acs) = made.await.map_err(|_| EmulatorError::Stopped)??;
+        let origin = format!("http://{address}");
         let world = Arc::new(World {
+            registration: Registration::new(&scenario.api_app, &origin)?,
             scenario,
             clock,
-            origin: format!("http://{address}"),
+            origin,
             tls_origin: tls.is_some().then(|| format!("https://localhost:{}", address.port())),
             keys,
+            clusters: Clusters::default(),
+            settings: Mutex::default(),
             acs,
             faults: Faults::default(),
             journal: Journal::default(),
@@ -176,7 +211,7 @@ impl Emulator {
         let unknown = || ControlError::UnknownUser(user.to_owned());
         let user = self.world.scenario.user(user).ok_or_else(unknown)?;
         let issued = entra::issue::issue(&self.world, user, overrides)?;
-        Ok(issued.ok_or_else(unknown)?.access_token)
+        Ok(issued.ok_or(ControlError::NoAppKey)?.access_token)
     }
 
     /// Signs any header and payload with a tenant's current key, for tests of attacks. The tenant is an id, a
@@ -194,7 +229,7 @@ impl Emulator {
     pub fn jwks(&self, tenant: &str) -> Result<Value, ControlError> {
         let tenant = self.tenant_id(tenant)?;
         let issuer = entra::discovery::v2_issuer(&self.world.origin, tenant);
-        Ok(self.world.keys.jwks(tenant, Some(&issuer)))
+        Ok(self.world.keys.jwks(tenant, None, Some(&issuer)))
     }
 
     /// The id of a tenant's current key.

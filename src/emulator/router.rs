@@ -11,8 +11,9 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::distort::{HangUp, spoil, stand_in};
 use super::endpoint::Endpoint;
+use super::entra::token_endpoint::{JWT_BEARER, grant_type};
 use super::world::SharedWorld;
-use super::{acs, control, entra};
+use super::{acs, control, entra, graph, managed_identity};
 
 /// No body that the emulator reads may be longer.
 const MOST_BODY_BYTES: usize = 64 * 1024;
@@ -35,6 +36,8 @@ pub(super) fn router(world: SharedWorld) -> Router {
         .without_v07_checks()
         .merge(entra::routes())
         .merge(acs::routes(&world))
+        .merge(graph::routes())
+        .merge(managed_identity::routes())
         .merge(control::routes())
         .fallback(async || StatusCode::NOT_FOUND)
         // Around every route, so that faults and the journal see what was really asked.
@@ -57,6 +60,7 @@ fn may_read(origin: &HeaderValue, request: &Parts) -> bool {
         return control::is_for_pages(path) && is_loopback_origin(origin);
     }
     path == "/access/entra/:exchangeAccessToken"
+        || path == "/access/teamsExtension/:exchangeAccessToken"
         || path.ends_with("/.well-known/openid-configuration")
         || path.ends_with("/discovery/keys")
         || path.ends_with("/discovery/v2.0/keys")
@@ -66,21 +70,32 @@ fn may_read(origin: &HeaderValue, request: &Parts) -> bool {
 /// Writes the journal and applies faults.
 async fn observe(State(world): State<SharedWorld>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if control::is_control(path) || request.method() == http::Method::OPTIONS {
+    let endpoint = Endpoint::of(request.method(), path);
+    if (control::is_control(path) && endpoint.is_none()) || request.method() == http::Method::OPTIONS {
         return next.run(request).await;
     }
-    let endpoint = Endpoint::of(request.method(), path);
+    let (request, grant) = match endpoint {
+        Some(Endpoint::Token) => match with_grant(request).await {
+            Ok(read) => read,
+            Err(Unreadable) => return too_large(),
+        },
+        _ => (request, None),
+    };
     let (parts, body) = request.into_parts();
-    let number = world.journal.begin(endpoint, &parts, world.now());
+    let number = world.journal.begin(endpoint, grant, &parts, world.now());
     let request = Request::from_parts(parts, body);
-    let fault = endpoint.and_then(|endpoint| Some((endpoint, world.faults.take(endpoint)?)));
+    // A fault for the grant goes before one for the token endpoint as a whole.
+    let fault = [grant, endpoint]
+        .into_iter()
+        .flatten()
+        .find_map(|endpoint| Some((endpoint, world.faults.take(endpoint)?)));
     let response = match fault {
         None => next.run(request).await,
         Some((endpoint, fault)) => {
             if let Some(milliseconds) = fault.latency_ms {
                 tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
             }
-            match stand_in(&fault, endpoint) {
+            match stand_in(&fault, endpoint, world.now()) {
                 Some(response) => response,
                 None => spoil(&fault, next.run(request).await, world.now()).await,
             }
@@ -90,6 +105,28 @@ async fn observe(State(world): State<SharedWorld>, request: Request, next: Next)
     let status = (!hung_up).then(|| response.status().as_u16());
     world.journal.answered(number, status);
     response
+}
+
+/// Looks which grant a request to the token endpoint is for.
+async fn with_grant(request: Request) -> Result<(Request, Option<Endpoint>), Unreadable> {
+    let (parts, body) = request.into_parts();
+    let body = read_body(Request::new(body)).await?;
+    let grant = match grant_type(&parts.headers, &body).as_deref() {
+        Some(JWT_BEARER) => Some(Endpoint::OnBehalfOf),
+        Some("client_credentials") => Some(Endpoint::ClientCredentials),
+        _ => None,
+    };
+    Ok((Request::from_parts(parts, body.into()), grant))
+}
+
+/// The one bearer token of a request. Two headers of the name leave open which one counts.
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(http::header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// The host that a request names: the `Host` header, or HTTP/2's authority.

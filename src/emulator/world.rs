@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::acs::AcsState;
+use super::entra::apps::Registration;
 use super::entra::keys::KeyStore;
 use super::faults::Faults;
+use super::federated::Clusters;
 use super::journal::Journal;
 use super::scenario::Scenario;
+use super::settings::Settings;
 use crate::clock::SharedClock;
 
 /// The emulated world: scenario, time, and everything that changes.
@@ -21,6 +24,9 @@ pub(crate) struct World {
     /// `https://localhost:PORT`, if the emulator speaks TLS.
     pub(crate) tls_origin: Option<String>,
     pub(crate) keys: KeyStore,
+    pub(crate) registration: Registration,
+    pub(crate) clusters: Clusters,
+    pub(crate) settings: Mutex<Settings>,
     pub(crate) acs: AcsState,
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
@@ -36,6 +42,11 @@ pub(crate) struct OverTls;
 impl World {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The settings as they stand.
+    pub(crate) fn settings(&self) -> Settings {
+        lock(&self.settings).clone()
     }
 
     /// The origin that this request was sent to: addresses in an answer must be reachable for who asked.

@@ -2,6 +2,9 @@
 //! size, follows no redirect, puts it into the trace, and passes `traceparent` on.
 
 pub mod acs;
+pub mod acs_assignments;
+pub mod acs_identities;
+pub mod acs_signing;
 pub mod entra;
 pub mod graph;
 pub mod pause;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     (
         "broker",
         &[
@@ -15,6 +15,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "cache",
             "clock",
             "config",
+            "credential",
             "exchange",
             "management",
             "pipeline",
@@ -50,14 +51,26 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "clock",
             "exchange",
             "ids",
+            "route",
             "secret",
             "telemetry",
             "untrusted",
         ],
     ),
+    ("route", &["authenticate", "authorize", "exchange", "ids"]),
     (
         "exchange",
-        &["admission", "authorize", "cache", "clock", "ids", "secret", "upstream"],
+        &[
+            "admission",
+            "authorize",
+            "cache",
+            "clock",
+            "config",
+            "credential",
+            "ids",
+            "secret",
+            "upstream",
+        ],
     ),
     (
         "authorize",

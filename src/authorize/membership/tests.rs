@@ -12,8 +12,8 @@ use url::Url;
 use super::*;
 use crate::authenticate::{Caller, Groups};
 use crate::authorize::assignment::{Assignment, PrincipalType};
-use crate::authorize::source::AssignmentWatch;
-use crate::authorize::{AssignmentIndex, Authorizer, Basis, Denied};
+use crate::authorize::source::{AssignmentWatch, SourceKind};
+use crate::authorize::{Authorizer, Basis, Denied};
 use crate::clock::ManualClock;
 use crate::config::{AppConfig, Cloud, CredentialConfig, SecretSource, UnknownGroups};
 use crate::credential::{CredentialDeps, EntraApp};
@@ -337,15 +337,17 @@ async fn graph_is_asked_only_where_nothing_else_covers_the_caller() {
         tenant_id: id(TENANT),
         principal_type,
         client_ids: vec![id(client)],
+        allowed_scopes: None,
     };
-    let watch = AssignmentWatch::for_test(AssignmentIndex::new(&[
+    let watch = AssignmentWatch::new(Arc::clone(&world.clock) as SharedClock, [SourceKind::File]);
+    watch.source(SourceKind::File).replace(vec![
         assignment(PrincipalType::Group, 5, 10),
         assignment(PrincipalType::Group, MEMBER, 10),
         assignment(PrincipalType::Group, 5, OTHER_APP),
         assignment(PrincipalType::User, 30, 10),
         assignment(PrincipalType::Tenant, TENANT, 12),
         assignment(PrincipalType::Group, MEMBER, 12),
-    ]));
+    ]);
     let without = Authorizer::new(watch.clone(), UnknownGroups::Graph);
     let authorizer = Authorizer::new(watch, UnknownGroups::Graph).with_memberships(Arc::clone(&world.memberships));
     let unknown = || Groups::Unknown { listed: Vec::new() };
@@ -375,4 +377,35 @@ async fn graph_is_asked_only_where_nothing_else_covers_the_caller() {
     assert_eq!(error.name(), "graph_unavailable");
     let alone = without.authorize(caller(USER, 10, unknown()), deadline).await;
     assert_eq!(alone.map(|permit| permit.basis()), Err(Denied::GroupsUnknown));
+}
+
+#[tokio::test]
+async fn the_scopes_are_those_of_all_groups_that_graph_tells() {
+    use crate::config::IdentityScope::{Chat, Voip, VoipJoin};
+    let world = World::new().await;
+    let group = |object: u32, scope| Assignment {
+        object_id: id(object),
+        tenant_id: id(TENANT),
+        principal_type: PrincipalType::Group,
+        client_ids: vec![id(10)],
+        allowed_scopes: Some([scope].into_iter().collect()),
+    };
+    let both = [SourceKind::File, SourceKind::Acs];
+    let watch = AssignmentWatch::new(Arc::clone(&world.clock) as SharedClock, both);
+    let groups = vec![group(5, VoipJoin), group(MEMBER, Chat), group(MEMBER + 1, Voip)];
+    watch.source(SourceKind::File).replace(groups);
+    let authorizer = Authorizer::new(watch, UnknownGroups::Graph).with_memberships(Arc::clone(&world.memberships));
+    let ask = async |user| {
+        let groups = Groups::Unknown { listed: Vec::new() };
+        let caller = Caller::for_test(id(TENANT), id(user), id::<ClientAppId>(10), groups);
+        authorizer
+            .authorize(caller, Instant::now() + Duration::from_secs(10))
+            .await
+    };
+    let permit = ask(USER).await.unwrap();
+    assert_eq!(permit.allowed_scopes(), Some([Chat, Voip].into_iter().collect()));
+    // The other source is not loaded and might cover whom no group of the loaded one does.
+    world.clock.advance(Duration::from_secs(300));
+    world.azure.will_answer(&[(200, None, json!({"value": []}))]);
+    assert_eq!(ask(USER).await, Err(Denied::NotLoaded));
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use notify::Watcher as _;
 use tokio::sync::Notify;
 
-use super::AssignmentWatch;
 use super::parse::{self, Format};
-use crate::authorize::AssignmentIndex;
+use super::{SourceHandle, warnings};
+use crate::authorize::assignment::Assignment;
 use crate::ids::TenantId;
 
 /// A file larger than this is not read: 100,000 assignments make about 25 MiB.
@@ -20,12 +20,12 @@ const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 /// Editors write in steps; between them a file can be empty, which would be a valid set.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Keeps an [`AssignmentWatch`] in step with a file. A file that cannot be read, does not parse or breaks a rule
+/// Keeps an [`AssignmentWatch`](super::AssignmentWatch) in step with a file. A file that cannot be read, does not parse or breaks a rule
 /// leaves the last good set in force.
 pub struct FileSource {
     path: PathBuf,
     listed_tenants: HashSet<TenantId>,
-    watch: AssignmentWatch,
+    handle: SourceHandle,
     // What the last look found, so that each state is told once.
     seen: Mutex<Option<Seen>>,
 }
@@ -48,13 +48,13 @@ pub enum Reload {
 }
 
 impl FileSource {
-    /// A source that reads `path` into `watch`. Assignments for tenants not in `listed_tenants` are warned of.
+    /// A source that reads `path` into its watch. Assignments for tenants not in `listed_tenants` are warned of.
     #[must_use]
-    pub fn new(path: PathBuf, listed_tenants: HashSet<TenantId>, watch: AssignmentWatch) -> Arc<Self> {
+    pub fn new(path: PathBuf, listed_tenants: HashSet<TenantId>, handle: SourceHandle) -> Arc<Self> {
         Arc::new(Self {
             path,
             listed_tenants,
-            watch,
+            handle,
             seen: Mutex::new(None),
         })
     }
@@ -74,19 +74,20 @@ impl FileSource {
             .map_err(|error| vec![error.to_string()])
             .and_then(|content| self.parse(&content));
         match outcome {
-            Ok(index) => {
-                self.warn_about(&index);
-                tracing::info!(file = %self.path.display(), assignments = index.len(), "assignments loaded");
-                self.watch.replace(index);
+            Ok(assignments) => {
+                let origin = self.path.display().to_string();
+                warnings::tell(&self.handle, &origin, &assignments, &self.listed_tenants);
+                tracing::info!(file = %self.path.display(), assignments = assignments.len(), "assignments loaded");
+                self.handle.replace(assignments);
                 Reload::Loaded
             }
             Err(problems) => {
-                self.watch.failed();
+                self.handle.failed();
                 for problem in &problems {
                     tracing::error!(
                         file = %self.path.display(),
                         problem,
-                        last_good_set_serves = self.watch.current().is_some(),
+                        last_good_set_serves = self.handle.serves(),
                         "the assignment file cannot be used"
                     );
                 }
@@ -95,29 +96,10 @@ impl FileSource {
         }
     }
 
-    fn parse(&self, content: &[u8]) -> Result<AssignmentIndex, Vec<String>> {
+    fn parse(&self, content: &[u8]) -> Result<Vec<Assignment>, Vec<String>> {
         let text = std::str::from_utf8(content).map_err(|error| vec![error.to_string()])?;
         let format = Format::of(&self.path).map_err(|error| vec![error.to_string()])?;
-        match parse::parse(format, text) {
-            Ok(assignments) => Ok(AssignmentIndex::new(&assignments)),
-            Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
-        }
-    }
-
-    fn warn_about(&self, index: &AssignmentIndex) {
-        if index.is_empty() {
-            tracing::warn!(file = %self.path.display(), "there are no assignments: every caller will be refused");
-        }
-        for tenant in index
-            .tenant_ids()
-            .filter(|tenant| !self.listed_tenants.contains(tenant))
-        {
-            tracing::warn!(
-                file = %self.path.display(),
-                acs_broker.tenant.id = %tenant,
-                "an assignment names a tenant that is not listed under entra.tenants"
-            );
-        }
+        parse::parse(format, text).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
     /// Looks at the file whenever it changes and at every `interval`, until dropped.

@@ -1,72 +1,42 @@
-//! Where assignments come from, and the set in force.
+//! Where assignments come from, and the set in force: the union of what the sources list.
 
+pub mod acs;
 pub mod file;
+mod merge;
 mod node;
 pub mod parse;
-
-use std::sync::Arc;
-use std::time::Duration;
-
-use arc_swap::ArcSwapOption;
-
-use super::AssignmentIndex;
-use crate::clock::SharedClock;
-
-/// The set of assignments in force: the last good one. Cheap to clone and to read.
-#[derive(Clone)]
-pub struct AssignmentWatch {
-    state: Arc<State>,
-    clock: SharedClock,
-}
-
-#[derive(Default)]
-struct State {
-    current: ArcSwapOption<AssignmentIndex>,
-    // Monotonic time since which the source could not be read, while the last good set serves.
-    failing_since: ArcSwapOption<Duration>,
-}
-
-impl AssignmentWatch {
-    /// A watch with no assignments loaded.
-    #[must_use]
-    pub fn new(clock: SharedClock) -> Self {
-        Self {
-            state: Arc::default(),
-            clock,
-        }
-    }
-
-    /// The assignments in force, if any were loaded yet.
-    #[must_use]
-    pub fn current(&self) -> Option<Arc<AssignmentIndex>> {
-        self.state.current.load_full()
-    }
-
-    /// How long the source has been unreadable or broken, if it is.
-    #[must_use]
-    pub fn failing_for(&self) -> Option<Duration> {
-        let since = **self.state.failing_since.load().as_ref()?;
-        Some(self.clock.monotonic().saturating_sub(since))
-    }
-
-    fn replace(&self, index: AssignmentIndex) {
-        self.state.current.store(Some(Arc::new(index)));
-        self.state.failing_since.store(None);
-    }
-
-    fn failed(&self) {
-        if self.state.failing_since.load().is_none() {
-            self.state.failing_since.store(Some(Arc::new(self.clock.monotonic())));
-        }
-    }
-}
-
+pub mod schema;
 #[cfg(test)]
-impl AssignmentWatch {
-    /// A watch over `index`.
-    pub(super) fn for_test(index: AssignmentIndex) -> Self {
-        let watch = Self::new(crate::clock::SystemClock::shared());
-        watch.replace(index);
-        watch
+mod tests;
+mod warnings;
+mod watch;
+
+pub use self::watch::{AssignmentWatch, InForce, SourceHandle, SourceStatus};
+
+/// A kind of source. Where two list the same principal, the earlier kind is heard first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// The broker's own file.
+    File,
+    /// ACS's list.
+    Acs,
+}
+
+impl SourceKind {
+    /// Its name in `assignments.sources`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Acs => "acs",
+        }
+    }
+
+    /// Whether its assignments can have `allowedScopes`.
+    fn narrows(self) -> bool {
+        match self {
+            Self::File => true,
+            Self::Acs => false,
+        }
     }
 }

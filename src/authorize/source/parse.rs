@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::Path;
 
 use super::node::Node;
-use crate::authorize::assignment::{Assignment, PrincipalType};
+use crate::authorize::assignment::{AllowedScopes, Assignment, PrincipalType};
+use crate::config::IdentityScope;
 use crate::ids::{ObjectId, TenantId};
 
 /// How an assignment file is written.
@@ -156,6 +157,11 @@ fn document(format: Format, node: Node<'_>, problems: &mut Problems) -> Vec<Assi
             (_, name) if name == author.member() => once(&mut list, node, name, problems),
             (Author::Acs, "nextLink") => once(&mut next_link, node, "nextLink", problems),
             (Author::Acs, _) => {}
+            // What editors go by; TOML has a comment for it.
+            (Author::Operator, "$schema") if format == Format::Json => match node {
+                Node::Text(_) => {}
+                other => problems.add("$schema", format!("is {}, not a string", other.kind())),
+            },
             (Author::Operator, name) => problems.add(shown(name), "unknown key"),
         }
     }
@@ -216,7 +222,13 @@ impl Entry<'_> {
         &mut self,
         members: Vec<(impl AsRef<str>, Node<'_>)>,
     ) -> (Option<(ObjectId, TenantId)>, Option<Assignment>) {
-        let [mut object_id, mut tenant_id, mut principal_type, mut client_ids] = [const { None }; 4];
+        let [
+            mut object_id,
+            mut tenant_id,
+            mut principal_type,
+            mut client_ids,
+            mut allowed_scopes,
+        ] = [const { None }; 5];
         for (name, node) in members {
             let name = name.as_ref();
             let slot = match (self.author, name) {
@@ -224,11 +236,9 @@ impl Entry<'_> {
                 (_, "tenantId") => &mut tenant_id,
                 (_, "principalType") => &mut principal_type,
                 (_, "clientIds") => &mut client_ids,
+                // Ours, not ACS's: in its list the member would be somebody else's.
+                (Author::Operator, "allowedScopes") => &mut allowed_scopes,
                 (Author::Acs, _) => continue,
-                (Author::Operator, "allowedScopes") => {
-                    self.problem(name, "belongs to identity mode, which this version does not have yet");
-                    continue;
-                }
                 (Author::Operator, _) => {
                     self.problem(&shown(name), "unknown key");
                     continue;
@@ -248,6 +258,10 @@ impl Entry<'_> {
             .text("principalType", principal_type)
             .and_then(|text| self.principal_type(&text));
         let client_ids = self.client_ids(client_ids);
+        let allowed_scopes = match allowed_scopes {
+            None => Some(None),
+            Some(node) => self.allowed_scopes(node).map(Some),
+        };
         let ids = object_id.zip(tenant_id);
         if let (Some((object_id, tenant_id)), Some(PrincipalType::Tenant)) = (ids, principal_type)
             && object_id != tenant_id.as_object_id()
@@ -264,6 +278,7 @@ impl Entry<'_> {
                 tenant_id,
                 principal_type: principal_type?,
                 client_ids: client_ids?,
+                allowed_scopes: allowed_scopes?,
             })
         };
         (ids, assignment())
@@ -300,37 +315,59 @@ impl Entry<'_> {
     }
 
     fn client_ids<T: std::str::FromStr>(&mut self, node: Option<Node<'_>>) -> Option<Vec<T>> {
-        let items = match node {
-            Some(Node::List(items)) => items,
-            Some(other) => {
-                self.problem("clientIds", format!("is {}, not a list", other.kind()));
-                return None;
-            }
-            None => {
-                self.problem("clientIds", "is missing");
-                return None;
-            }
+        let Some(node) = node else {
+            self.problem("clientIds", "is missing");
+            return None;
+        };
+        let empty = "must list at least one client application";
+        self.list("clientIds", node, empty, |text| {
+            text.parse().map_err(|_| "is not a GUID".to_owned())
+        })
+    }
+
+    fn allowed_scopes(&mut self, node: Node<'_>) -> Option<AllowedScopes> {
+        let empty = "must list at least one scope; left out, it allows all";
+        let scopes = self.list("allowedScopes", node, empty, |text| {
+            IdentityScope::from_name(text).ok_or_else(|| {
+                let names = IdentityScope::ALL.map(|scope| format!("\"{}\"", scope.name()));
+                format!("is not a scope of ACS identities; there are {}", names.join(", "))
+            })
+        })?;
+        Some(scopes.into_iter().collect())
+    }
+
+    /// A list of texts that is not empty, or every problem with it.
+    fn list<T>(
+        &mut self,
+        key: &str,
+        node: Node<'_>,
+        empty: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let Node::List(items) = node else {
+            self.problem(key, format!("is {}, not a list", node.kind()));
+            return None;
         };
         if items.is_empty() {
-            self.problem("clientIds", "must list at least one client application");
+            self.problem(key, empty);
             return None;
         }
-        let mut ids = Vec::with_capacity(items.len());
+        let mut list = Vec::with_capacity(items.len());
         let mut is_whole = true;
         for (index, item) in items.into_iter().enumerate() {
-            let id = match item {
-                Node::Text(text) => text.parse().map_err(|_| "is not a GUID".to_owned()),
+            let item = match item {
+                Node::Text(text) => read(&text),
                 other => Err(format!("is {}, not a string", other.kind())),
             };
-            match id {
-                Ok(id) => ids.push(id),
+            match item {
+                Ok(item) => list.push(item),
                 Err(reason) => {
-                    self.problem(&format!("clientIds[{index}]"), reason);
+                    self.problem(&format!("{key}[{index}]"), reason);
                     is_whole = false;
                 }
             }
         }
-        is_whole.then_some(ids)
+        is_whole.then_some(list)
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use acs_token_broker::authorize::source::parse::{self, Format};
 use acs_token_broker::broker::Broker;
 use acs_token_broker::clock::SystemClock;
-use acs_token_broker::config::Config;
 use acs_token_broker::config::load::{Environment, load};
+use acs_token_broker::config::{Config, ResourceConfig};
 use acs_token_broker::telemetry;
 
 use crate::{Exit, complain, say, serve};
@@ -26,24 +26,31 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
         complain(&error);
         return Exit::Configuration;
     }
-    if let Err(error) = Broker::check(&loaded.config) {
-        complain(&error);
-        return Exit::Configuration;
-    }
     for warning in &loaded.warnings {
         complain(&format_args!("warning: {warning}"));
     }
-    match check_assignments(&loaded.config) {
-        Ok(warnings) => {
-            for warning in warnings {
-                complain(&format_args!("warning: {warning}"));
+    let unusable = Broker::check(&loaded.config, &SystemClock::shared());
+    let mut problems: Vec<String> = unusable.iter().map(ToString::to_string).collect();
+    for (index, resource) in loaded.config.resources.iter().enumerate() {
+        let prefix = match &resource.name {
+            Some(_) => format!("resources[{index}]."),
+            None => String::new(),
+        };
+        match check_assignments(&loaded.config, resource, &prefix) {
+            Ok(warnings) => {
+                for warning in warnings {
+                    complain(&format_args!("warning: {warning}"));
+                }
             }
+            Err(found) => problems.extend(found),
         }
-        Err(problems) => {
-            let problems = problems.join("\n");
-            complain(&format_args!("the assignment file has problems\n{problems}"));
-            return Exit::Configuration;
-        }
+    }
+    if !problems.is_empty() {
+        let problems = problems.join("\n");
+        complain(&format_args!(
+            "the files that the configuration names have problems\n{problems}"
+        ));
+        return Exit::Configuration;
     }
     say(&"the configuration is valid");
     Exit::Done
@@ -51,13 +58,15 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 
 /// What is wrong with the assignment file, or else what is odd about it. One that is not there yet is odd: the
 /// broker starts without it and is not ready.
-fn check_assignments(config: &Config) -> Result<Vec<String>, Vec<String>> {
-    let file = &config.resources[0].assignments.file.clone().unwrap().path;
+fn check_assignments(config: &Config, resource: &ResourceConfig, prefix: &str) -> Result<Vec<String>, Vec<String>> {
+    let Some(file) = resource.assignments.file.as_ref().map(|file| &file.path) else {
+        return Ok(Vec::new());
+    };
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) => return Ok(vec![format!("assignments.file: {}: {error}", file.display())]),
+        Err(error) => return Ok(vec![format!("{prefix}assignments.file: {}: {error}", file.display())]),
     };
-    let format = Format::of(file).map_err(|error| vec![format!("assignments.file: {error}")])?;
+    let format = Format::of(file).map_err(|error| vec![format!("{prefix}assignments.file: {error}")])?;
     let assignments = parse::parse(format, &text).map_err(|problems| {
         problems
             .iter()

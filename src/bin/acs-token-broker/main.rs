@@ -1,5 +1,6 @@
 //! The command line: reads arguments, wires, and turns outcomes into exit codes.
 
+mod assignments;
 mod check_config;
 #[cfg(feature = "emulator")]
 mod dev;
@@ -35,6 +36,8 @@ enum Command {
     CheckConfig(ConfigArgument),
     /// Ask a running broker's /readyz.
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Administer the assignments at ACS.
+    Assignments(assignments::AssignmentsArguments),
 }
 
 #[derive(Args)]
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Dev(arguments) => dev::run(&arguments, &environment),
         Command::CheckConfig(argument) => check_config::run(argument.file(&environment).as_deref(), &environment),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, &environment),
+        Command::Assignments(arguments) => assignments::run(&arguments, &environment),
     };
     exit.into()
 }

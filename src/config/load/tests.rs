@@ -11,6 +11,7 @@ use super::*;
 mod example;
 mod problems;
 mod sources;
+mod ways_in;
 
 const TENANT: &str = "8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11";
 const MINIMAL: &str = r#"

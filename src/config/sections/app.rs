@@ -72,9 +72,9 @@ pub(super) fn fields(section: &mut Section<'_, '_>, surroundings: Surroundings<'
     let kind = kind.given();
     let fields = CredentialFields {
         kind,
-        secret: secret(section, "client_secret", surroundings, validate::any_secret),
+        secret: secret(section, "client_secret", surroundings, |_| Ok(())),
         certificate_file: section.field("certificate_file", file).given(),
-        certificate_password: secret(section, "certificate_password", surroundings, validate::any_secret),
+        certificate_password: secret(section, "certificate_password", surroundings, |_| Ok(())),
         federated_token_file: match section.field("federated_token_file", file) {
             Field::Absent if kind == Some(CredentialKind::WorkloadIdentity) => surroundings
                 .environment

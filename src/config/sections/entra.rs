@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Surroundings, id, origin, positive, some};
 use crate::config::cloud::{self, Cloud};
 use crate::config::reader::{Field, Section};
-use crate::config::{EntraConfig, ExchangeMode, ResourceConfig, TenantConfig, validate, value};
+use crate::config::{EntraConfig, TenantConfig, validate, value};
 use crate::ids::TenantId;
 
 /// The application id of ACS's client interfaces, which v2 tokens for them are addressed to.
@@ -23,7 +23,7 @@ pub(super) fn cloud(section: &mut Section<'_, '_>) -> Cloud {
 pub(super) fn entra(
     section: &mut Section<'_, '_>,
     surroundings: Surroundings<'_>,
-    resources: Option<&[ResourceConfig]>,
+    other_mode: Option<&str>,
 ) -> Option<EntraConfig> {
     let cloud = surroundings.cloud;
     // Read ahead already; a variable that holds the whole table still holds it.
@@ -32,12 +32,6 @@ pub(super) fn entra(
         Field::Absent => cloud::url(cloud.authority()),
         other => other.given(),
     };
-    let other_mode = resources
-        .into_iter()
-        .flatten()
-        .map(|resource| &resource.exchange.mode)
-        .find(|mode| **mode != ExchangeMode::Passthrough)
-        .map(ExchangeMode::name);
     let audiences = some(section, "audiences", value::filled, &[ACS_CLIENTS, cloud.acs_clients()]);
     let required_scopes = some(section, "required_scopes", validate::scope, &["VoIP", "VoIP.Join"]);
     if let Some(mode) = other_mode {

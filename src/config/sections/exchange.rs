@@ -17,7 +17,12 @@ enum Mode {
     Identity,
 }
 
-pub(super) fn exchange(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>) -> Option<ExchangeConfig> {
+/// Reads the section. `other_mode` is told where tokens are not for ACS, though more may be wrong with the section.
+pub(super) fn exchange(
+    section: &mut Section<'_, '_>,
+    surroundings: Surroundings<'_>,
+    other_mode: &mut Option<&'static str>,
+) -> Option<ExchangeConfig> {
     let mode = section
         .field("mode", |raw| match value::text(raw)?.as_str() {
             "passthrough" => Ok(Mode::Passthrough),
@@ -26,6 +31,11 @@ pub(super) fn exchange(section: &mut Section<'_, '_>, surroundings: Surroundings
             _ => Err("must be \"passthrough\", \"on_behalf_of\" or \"identity\"".to_owned()),
         })
         .or(Mode::Passthrough);
+    *other_mode = match mode {
+        Mode::Passthrough => *other_mode,
+        Mode::OnBehalfOf => Some("on_behalf_of"),
+        Mode::Identity => Some("identity"),
+    };
     let endpoint = section.required("endpoint", origin);
     let api_version = section.field("api_version", value::text).or(API_VERSION.to_owned());
     let connect_timeout = section.field("connect_timeout", positive).or(Duration::from_secs(2));

@@ -46,10 +46,9 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
         allow_insecure,
         cloud,
     };
-    let resources = resources::resources(root, surroundings);
-    let entra = root.section("entra", |section| {
-        entra::entra(section, surroundings, resources.as_deref())
-    });
+    let mut other_mode = None;
+    let resources = resources::resources(root, surroundings, &mut other_mode);
+    let entra = root.section("entra", |section| entra::entra(section, surroundings, other_mode));
     let upstream = root.section("upstream", |section| upstream(section, folder, environment));
     let asks_graph = resources.as_deref().is_some_and(resources::asks_graph);
     let graph = root.section("graph", |section| exchange::graph(section, surroundings, asks_graph));

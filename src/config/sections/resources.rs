@@ -6,7 +6,12 @@ use super::{Surroundings, assignments, exchange, parse_id};
 use crate::config::reader::{Field, Section};
 use crate::config::{ResourceConfig, UnknownGroups, validate, value};
 
-pub(super) fn resources(root: &mut Section<'_, '_>, surroundings: Surroundings<'_>) -> Option<Vec<ResourceConfig>> {
+/// Reads them. `other_mode` tells one that takes tokens that are not for ACS, if there is one.
+pub(super) fn resources(
+    root: &mut Section<'_, '_>,
+    surroundings: Surroundings<'_>,
+    other_mode: &mut Option<&'static str>,
+) -> Option<Vec<ResourceConfig>> {
     let mut names: HashMap<String, usize> = HashMap::new();
     let listed = root.sections("resources", |section, index| {
         let name = section.required("name", |raw| validate::resource_name(&value::text(raw)?));
@@ -22,7 +27,7 @@ pub(super) fn resources(root: &mut Section<'_, '_>, surroundings: Surroundings<'
         let unknown_groups = section
             .field("unknown_groups", |raw| validate::unknown_groups(&value::text(raw)?))
             .given();
-        let (exchange, assignments) = both(section, surroundings, unknown_groups);
+        let (exchange, assignments) = both(section, surroundings, unknown_groups, other_mode);
         Some(ResourceConfig {
             name: Some(name?),
             tenants: tenants.or(Vec::new()),
@@ -33,7 +38,7 @@ pub(super) fn resources(root: &mut Section<'_, '_>, surroundings: Surroundings<'
     });
     match listed {
         Field::Absent => {
-            let (exchange, assignments) = both(root, surroundings, None);
+            let (exchange, assignments) = both(root, surroundings, None, other_mode);
             Some(vec![ResourceConfig {
                 name: None,
                 tenants: Vec::new(),
@@ -58,8 +63,11 @@ fn both(
     section: &mut Section<'_, '_>,
     surroundings: Surroundings<'_>,
     unknown_groups: Option<UnknownGroups>,
+    other_mode: &mut Option<&'static str>,
 ) -> (Option<crate::config::ExchangeConfig>, crate::config::AssignmentsConfig) {
-    let exchange = section.section("exchange", |section| exchange::exchange(section, surroundings));
+    let exchange = section.section("exchange", |section| {
+        exchange::exchange(section, surroundings, other_mode)
+    });
     let assignments = section.section("assignments", |section| {
         let mode = exchange.as_ref().map(|exchange| &exchange.mode);
         assignments::assignments(section, surroundings, mode, unknown_groups)

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{AcsError, ENTRA_VERSIONS, JSON, api_version, json_object};
-use crate::emulator::world::{SharedWorld, lock};
+use crate::emulator::journal::query_parameter;
+use crate::emulator::world::{SharedWorld, World, lock};
 
 /// A principal that may obtain tokens for the resource through certain client apps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,16 +117,58 @@ pub(crate) fn covering<'a>(
 }
 
 /// Only the hyphenated form is an id to ACS.
-fn parse_guid(text: &str) -> Option<Uuid> {
+pub(super) fn parse_guid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
-/// `GET /access/entra/assignments`.
+/// `GET /access/entra/assignments`, a page at a time.
+/// <https://github.com/microsoft/api-guidelines/blob/vNext/azure/Guidelines.md#collections>
 pub(super) async fn list(State(world): State<SharedWorld>, request: Request) -> Response {
-    match api_version(request.uri(), ENTRA_VERSIONS) {
-        Ok(_) => list_of(lock(&world.acs.assignments).values()).into_response(),
+    match page(&world, &request) {
+        Ok(page) => Json(page).into_response(),
         Err(error) => error.into_response(),
     }
+}
+
+fn page(world: &World, request: &Request) -> Result<Value, AcsError> {
+    let version = api_version(request.uri(), ENTRA_VERSIONS)?;
+    let parameter = |name: &str| query_parameter(request.uri().query(), name);
+    let most = world.settings().assignments_page_size;
+    let asked = parameter("maxpagesize");
+    let size = match &asked {
+        None => most,
+        Some(text) => text
+            .parse::<usize>()
+            .ok()
+            .filter(|size| *size > 0)
+            .ok_or_else(|| AcsError::invalid("maxpagesize", "The maxpagesize must be a positive number."))?
+            .min(most),
+    };
+    let after = parameter("skipToken")
+        .map(|text| parse_guid(&text).ok_or_else(|| AcsError::invalid("skipToken", "The skipToken is invalid.")))
+        .transpose()?;
+    let assignments = lock(&world.acs.assignments);
+    let mut rest = assignments
+        .values()
+        .filter(|found| after.is_none_or(|after| found.object_id > after));
+    let value: Vec<&Assignment> = rest.by_ref().take(size).collect();
+    let mut page = json!({"value": value.iter().map(|found| found.to_json()).collect::<Vec<_>>()});
+    if let (Some(last), Some(_)) = (value.last(), rest.next()) {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("api-version", version);
+        if let Some(asked) = &asked {
+            query.append_pair("maxpagesize", asked);
+        }
+        // What a page ends with, so that changes in between neither hide nor repeat another assignment.
+        query.append_pair("skipToken", &last.object_id.to_string());
+        page["nextLink"] = json!(format!(
+            "{}{}?{}",
+            world.origin_asked(request.extensions()),
+            request.uri().path(),
+            query.finish()
+        ));
+    }
+    Ok(page)
 }
 
 fn list_of<'a>(assignments: impl Iterator<Item = &'a Assignment>) -> Json<Value> {

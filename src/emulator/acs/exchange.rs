@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::verify::{Verified, verify};
+use super::verify::{Accepts, CLIENTS, Verified, verify};
 use super::{AcsError, ENTRA_VERSIONS, JSON, api_version, assignments, json_object, token};
+use crate::emulator::router::bearer_token;
 use crate::emulator::world::{SharedWorld, World, lock};
 
 /// The handler.
@@ -20,7 +21,7 @@ pub(super) async fn exchange(State(world): State<SharedWorld>, request: Request)
 
 async fn answer(world: &World, request: Request) -> Result<Value, AcsError> {
     api_version(request.uri(), ENTRA_VERSIONS)?;
-    let caller = authenticate(world, request.headers())?;
+    let caller = bearer(world, request.headers(), &CLIENTS)?;
     // The body has no members in this version; what else an object holds is ignored.
     json_object(request, JSON).await?;
     if !is_assigned(world, &caller) {
@@ -42,33 +43,25 @@ async fn answer(world: &World, request: Request) -> Result<Value, AcsError> {
     Ok(json!({"identity": {"id": identity}, "accessToken": access_token}))
 }
 
-fn authenticate(world: &World, headers: &HeaderMap) -> Result<Verified, AcsError> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let token = match (values.next(), values.next()) {
-        (Some(value), None) => value
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim()),
-        _ => None,
-    };
-    let Some(token) = token else {
+/// The caller whom the bearer token speaks for, if it is for this API.
+pub(super) fn bearer(world: &World, headers: &HeaderMap, accepts: &Accepts) -> Result<Verified, AcsError> {
+    let Some(token) = bearer_token(headers) else {
         return Err(AcsError::denied("Denied by the resource provider."));
     };
-    verify(token, &world.keys, &world.origin, world.now()).map_err(|refusal| {
+    verify(token, &world.keys, &world.origin, world.now(), accepts).map_err(|refusal| {
         AcsError::new(StatusCode::UNAUTHORIZED, "Unauthorized", refusal.to_string()).inner(refusal.name())
     })
 }
 
 /// Groups come from the directory, never from the token.
 fn is_assigned(world: &World, caller: &Verified) -> bool {
-    let groups = world.scenario.groups_of(caller.tenant, caller.object_id);
+    let user = world.scenario.person(caller.tenant, caller.object_id);
+    let groups = user.map(|user| world.scenario.groups_of(user)).unwrap_or_default();
     assignments::covering(
         lock(&world.acs.assignments).values(),
         caller.tenant,
         caller.object_id,
-        groups,
+        &groups,
         caller.client,
     )
     .is_some()

@@ -1,9 +1,11 @@
-//! The Azure Communication Services side: the exchange of Entra tokens, Entra assignments, and identities.
+//! The Azure Communication Services side: the exchanges of Entra tokens, assignments, and identities.
 
 pub(crate) mod assignments;
+mod authorization;
 mod exchange;
 mod identities;
 mod signing;
+pub(crate) mod teams;
 mod token;
 mod verify;
 
@@ -11,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use axum::body::Bytes;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -28,9 +30,10 @@ use uuid::{Uuid, uuid};
 pub(super) use self::signing::sign as sign_for_test;
 
 use self::assignments::Assignment;
+use self::teams::TeamsAssignment;
 use super::journal::query_parameter;
 use super::jwt::{CryptoFailed, SigningKey};
-use super::router::{host, read_body};
+use super::router::read_body;
 use super::scenario::Scenario;
 use super::world::SharedWorld;
 
@@ -39,8 +42,15 @@ pub(crate) const ACS_CLIENTS_APP: Uuid = uuid!("2a04943b-b6a7-4f65-8786-2bb6131b
 /// Its App ID URI: the prefix of its scopes and the audience of v1 tokens.
 pub(crate) const ACS_CLIENTS_URI: &str = "https://communication.azure.com/clients";
 
+/// The application id of Teams Phone extension at ACS, the audience of its v2 tokens.
+pub(crate) const TEAMS_EXTENSION_APP: Uuid = uuid!("1fd5118e-2576-4263-8130-9503064c837a");
+/// Its App ID URI.
+pub(crate) const TEAMS_EXTENSION_URI: &str = "https://auth.msft.communication.azure.com";
+
 /// The api-versions that know the Entra exchange and assignments.
 const ENTRA_VERSIONS: &[&str] = &["2025-03-02-preview"];
+/// The api-versions that know Teams Phone extension.
+const TEAMS_VERSIONS: &[&str] = &["2025-03-02-preview", "2025-06-30"];
 /// The api-versions of the identity operations.
 const IDENTITY_VERSIONS: &[&str] = &[
     "2021-03-07",
@@ -58,6 +68,8 @@ pub(crate) struct AcsState {
     key: SigningKey,
     /// Assignments by object id.
     pub(crate) assignments: Mutex<BTreeMap<Uuid, Assignment>>,
+    /// Teams Phone extension assignments by tenant and object id.
+    pub(crate) teams_assignments: Mutex<BTreeMap<(Uuid, Uuid), TeamsAssignment>>,
     /// Identities by id, with their custom id.
     identities: Mutex<BTreeMap<String, Option<String>>>,
 }
@@ -74,6 +86,13 @@ impl AcsState {
                     .map(|assignment| (assignment.object_id, assignment.clone()))
                     .collect(),
             ),
+            teams_assignments: Mutex::new(
+                scenario
+                    .teams_assignments
+                    .iter()
+                    .map(|assignment| ((assignment.tenant_id, assignment.object_id), assignment.clone()))
+                    .collect(),
+            ),
             identities: Mutex::default(),
         })
     }
@@ -84,9 +103,9 @@ pub(crate) fn access_key_text(scenario: &Scenario) -> String {
     STANDARD.encode(&scenario.resource.access_key)
 }
 
-/// ACS's routes. Everything but the exchange is signed with the resource's access key.
+/// ACS's routes. Everything but the exchanges takes the resource's access key, or an app's Entra token.
 pub(super) fn routes(world: &SharedWorld) -> Router<SharedWorld> {
-    let signed = Router::new()
+    let managed = Router::new()
         .without_v07_checks()
         .route(
             "/access/entra/assignments",
@@ -96,37 +115,20 @@ pub(super) fn routes(world: &SharedWorld) -> Router<SharedWorld> {
             "/access/entra/assignments/{id}",
             get(assignments::get).put(assignments::put).delete(assignments::delete),
         )
+        .route(
+            "/access/teamsExtension/tenants/{tenant}/assignments/{id}",
+            get(teams::get).put(teams::put).delete(teams::delete),
+        )
         .route("/identities", post(identities::create))
         .route("/identities/{id}", delete(identities::delete))
         .route("/identities/{id}/:issueAccessToken", post(identities::issue))
         .route("/identities/{id}/:revokeAccessTokens", post(identities::revoke))
-        .route_layer(from_fn_with_state(world.clone(), require_signature));
+        .route_layer(from_fn_with_state(world.clone(), authorization::require));
     Router::new()
         .without_v07_checks()
         .route("/access/entra/:exchangeAccessToken", post(exchange::exchange))
-        .merge(signed)
-}
-
-/// Lets a request pass if the access key signed it as it arrived.
-async fn require_signature(State(world): State<SharedWorld>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let Ok(body) = read_body(Request::new(body)).await else {
-        return AcsError::too_large().into_response();
-    };
-    let signed = signing::SignedRequest {
-        method: parts.method.as_str(),
-        path_and_query: parts.uri.path_and_query().map_or("/", |text| text.as_str()),
-        host: host(&parts.headers, &parts.uri).unwrap_or_default(),
-        headers: &parts.headers,
-        body: &body,
-    };
-    match signing::verify(&signed, &world.scenario.resource.access_key, world.now()) {
-        Ok(()) => next.run(Request::from_parts(parts, body.into())).await,
-        Err(refusal) => {
-            tracing::debug!(%refusal, "emulated ACS refuses a signature");
-            AcsError::denied(refusal.public_message()).into_response()
-        }
-    }
+        .route("/access/teamsExtension/:exchangeAccessToken", post(teams::exchange))
+        .merge(managed)
 }
 
 /// An error as ACS tells it.

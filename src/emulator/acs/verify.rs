@@ -1,18 +1,35 @@
 //! The emulated ACS's own check of an Entra token.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{ACS_CLIENTS_APP, ACS_CLIENTS_URI};
-use crate::emulator::entra::discovery::{v1_issuer, v2_issuer};
+use super::{ACS_CLIENTS_APP, ACS_CLIENTS_URI, TEAMS_EXTENSION_APP, TEAMS_EXTENSION_URI};
 use crate::emulator::entra::keys::KeyStore;
-use crate::emulator::jwt::decode;
+use crate::emulator::entra::signed::{self, Lifetime, NotEntras};
 
-/// Microsoft's token validators allow clocks to differ by five minutes.
-const CLOCK_SKEW_SECONDS: i64 = 300;
-/// The scopes that the exchange accepts in the preview; any one of them will do.
-const ACCEPTED_SCOPES: [&str; 2] = ["VoIP", "VoIP.Join"];
+/// Which tokens an exchange accepts.
+#[derive(Debug)]
+pub(super) struct Accepts {
+    /// The audience of v2 tokens.
+    app: Uuid,
+    /// The audience of v1 tokens.
+    uri: &'static str,
+    /// Any one of them will do.
+    scopes: &'static [&'static str],
+}
+
+/// The exchange for ACS Clients; in the preview without Chat.
+pub(super) const CLIENTS: Accepts = Accepts {
+    app: ACS_CLIENTS_APP,
+    uri: ACS_CLIENTS_URI,
+    scopes: &["VoIP", "VoIP.Join"],
+};
+/// The exchange for Teams Phone extension.
+pub(super) const TEAMS_EXTENSION: Accepts = Accepts {
+    app: TEAMS_EXTENSION_APP,
+    uri: TEAMS_EXTENSION_URI,
+    scopes: &["TeamsExtension.ManageCalls"],
+};
 
 /// Who a verified token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,76 +87,57 @@ impl Refusal {
     }
 }
 
-/// Verifies a token against the keys that its tenant publishes now.
-pub(super) fn verify(token: &str, keys: &KeyStore, origin: &str, now: Timestamp) -> Result<Verified, Refusal> {
-    let decoded = decode(token).ok_or(Refusal::Malformed)?;
-    if text(&decoded.header, "alg") != Some("RS256") {
-        return Err(Refusal::UnsupportedAlgorithm);
+impl From<NotEntras> for Refusal {
+    fn from(fault: NotEntras) -> Self {
+        match fault {
+            NotEntras::Malformed => Self::Malformed,
+            NotEntras::UnsupportedAlgorithm => Self::UnsupportedAlgorithm,
+            NotEntras::UnknownKey => Self::UnknownKey,
+            NotEntras::InvalidSignature => Self::InvalidSignature,
+            NotEntras::InvalidIssuer => Self::InvalidIssuer,
+            NotEntras::MissingClaim => Self::MissingClaim,
+        }
     }
-    // An extension that must be understood is not (RFC 7515 4.1.11).
-    if decoded.header.contains_key("crit") {
-        return Err(Refusal::Malformed);
-    }
-    let claims = &decoded.claims;
-    let tenant = guid(claims, "tid").ok_or(Refusal::MissingClaim)?;
-    // Only the id of a key is taken from the header; a key, or where to get one, never is.
-    let key = text(&decoded.header, "kid")
-        .and_then(|kid| keys.find(tenant, kid))
-        .ok_or(Refusal::UnknownKey)?;
-    if !key.verifies(&decoded) {
-        return Err(Refusal::InvalidSignature);
-    }
+}
 
-    let (issuer, client_claim) = match text(claims, "ver") {
-        Some("2.0") => (v2_issuer(origin, tenant), "azp"),
-        Some("1.0") => (v1_issuer(origin, tenant), "appid"),
-        _ => return Err(Refusal::MissingClaim),
-    };
-    if text(claims, "iss") != Some(&issuer) {
-        return Err(Refusal::InvalidIssuer);
-    }
-    let for_acs = text(claims, "aud")
-        .is_some_and(|aud| aud == ACS_CLIENTS_URI || aud.eq_ignore_ascii_case(&ACS_CLIENTS_APP.to_string()));
-    if !for_acs {
+/// Verifies a user's token against the keys that its tenant publishes now.
+pub(super) fn verify(
+    text: &str,
+    keys: &KeyStore,
+    origin: &str,
+    now: Timestamp,
+    accepts: &Accepts,
+) -> Result<Verified, Refusal> {
+    let token = signed::read(text, keys, origin, None)?;
+    if !token.is_for(Some(accepts.app), accepts.uri) {
         return Err(Refusal::InvalidAudience);
     }
-    let exp = number(claims, "exp").ok_or(Refusal::MissingClaim)?;
-    if now.as_second() >= exp.saturating_add(CLOCK_SKEW_SECONDS) {
-        return Err(Refusal::Expired);
-    }
-    if number(claims, "nbf").is_some_and(|nbf| nbf > now.as_second() + CLOCK_SKEW_SECONDS) {
-        return Err(Refusal::NotYetValid);
-    }
-    let scopes = text(claims, "scp").unwrap_or_default();
-    if scopes.trim().is_empty() || text(claims, "idtyp").is_some_and(|kind| kind != "user") {
+    let expires_on = match token.lifetime(now) {
+        Lifetime::Current(end) => end,
+        Lifetime::Expired => return Err(Refusal::Expired),
+        Lifetime::NotYetValid => return Err(Refusal::NotYetValid),
+        Lifetime::Missing => return Err(Refusal::MissingClaim),
+    };
+    if !token.is_delegated() {
         return Err(Refusal::NotDelegated);
     }
-    let object_id = guid(claims, "oid").ok_or(Refusal::MissingClaim)?;
-    let client = guid(claims, client_claim).ok_or(Refusal::MissingClaim)?;
-    let scopes: Vec<&'static str> = ACCEPTED_SCOPES
-        .into_iter()
-        .filter(|accepted| scopes.split_whitespace().any(|scope| scope == *accepted))
+    let object_id = token.guid("oid").ok_or(Refusal::MissingClaim)?;
+    let client = token.client().ok_or(Refusal::MissingClaim)?;
+    let told = token.text("scp").unwrap_or_default();
+    let scopes: Vec<&'static str> = accepts
+        .scopes
+        .iter()
+        .copied()
+        .filter(|accepted| told.split_whitespace().any(|scope| scope == *accepted))
         .collect();
     if scopes.is_empty() {
         return Err(Refusal::MissingScope);
     }
     Ok(Verified {
-        tenant,
+        tenant: token.tenant,
         object_id,
         client,
         scopes,
-        expires_on: Timestamp::from_second(exp).map_err(|_| Refusal::MissingClaim)?,
+        expires_on,
     })
-}
-
-fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    object.get(name)?.as_str()
-}
-
-fn guid(object: &Map<String, Value>, name: &str) -> Option<Uuid> {
-    Uuid::try_parse(text(object, name)?).ok()
-}
-
-fn number(object: &Map<String, Value>, name: &str) -> Option<i64> {
-    object.get(name)?.as_i64()
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::EntraError;
+use crate::emulator::journal::query_parameter;
 use crate::emulator::world::SharedWorld;
 
 /// The issuer of a tenant's v2 tokens.
@@ -29,7 +30,7 @@ pub(super) async fn v2_document(
     extensions: Extensions,
 ) -> Response {
     let Some(tenant) = world.scenario.tenant(&tenant) else {
-        return EntraError::unknown_tenant(&tenant).into_response(&world);
+        return EntraError::unknown_tenant(&tenant).into_response(&world, None);
     };
     let base = format!("{}/{}", world.origin_asked(&extensions), tenant.id);
     let keys = format!("{base}/discovery/v2.0/keys{}", app_suffix(query.as_deref()));
@@ -60,7 +61,7 @@ pub(super) async fn v1_document(
     extensions: Extensions,
 ) -> Response {
     let Some(tenant) = world.scenario.tenant(&tenant) else {
-        return EntraError::unknown_tenant(&tenant).into_response(&world);
+        return EntraError::unknown_tenant(&tenant).into_response(&world, None);
     };
     let base = format!("{}/{}", world.origin_asked(&extensions), tenant.id);
     let keys = format!("{base}/discovery/keys{}", app_suffix(query.as_deref()));
@@ -85,32 +86,42 @@ pub(super) async fn v1_document(
 }
 
 /// `GET /{tenant}/discovery/v2.0/keys`.
-pub(super) async fn v2_keys(State(world): State<SharedWorld>, Path(tenant): Path<String>) -> Response {
+pub(super) async fn v2_keys(
+    State(world): State<SharedWorld>,
+    Path(tenant): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
     match world.scenario.tenant(&tenant) {
         Some(tenant) => {
             let issuer = v2_issuer(&world.origin, tenant.id);
-            Json(world.keys.jwks(tenant.id, Some(&issuer))).into_response()
+            Json(world.keys.jwks(tenant.id, app_asked(query.as_deref()), Some(&issuer))).into_response()
         }
-        None => EntraError::unknown_tenant(&tenant).into_response(&world),
+        None => EntraError::unknown_tenant(&tenant).into_response(&world, None),
     }
 }
 
 /// `GET /{tenant}/discovery/keys`.
-pub(super) async fn v1_keys(State(world): State<SharedWorld>, Path(tenant): Path<String>) -> Response {
+pub(super) async fn v1_keys(
+    State(world): State<SharedWorld>,
+    Path(tenant): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
     match world.scenario.tenant(&tenant) {
-        Some(tenant) => Json(world.keys.jwks(tenant.id, None)).into_response(),
-        None => EntraError::unknown_tenant(&tenant).into_response(&world),
+        Some(tenant) => Json(world.keys.jwks(tenant.id, app_asked(query.as_deref()), None)).into_response(),
+        None => EntraError::unknown_tenant(&tenant).into_response(&world, None),
     }
 }
 
-/// `?appid=` asks for the keys of an app that has its own. No app of the scenario has any, so the keys are the
-/// tenant's, but the parameter travels on to `jwks_uri` as it does at Entra.
+/// `?appid=` asks for the keys of an app that has its own; for any other app they are the tenant's.
+///
+/// <https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-signature>
+fn app_asked(query: Option<&str>) -> Option<Uuid> {
+    query_parameter(query, "appid").and_then(|text| Uuid::try_parse(&text).ok())
+}
+
+/// The parameter travels on to `jwks_uri`.
 fn app_suffix(query: Option<&str>) -> String {
-    form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-        .find(|(name, _)| name == "appid")
-        .and_then(|(_, value)| Uuid::try_parse(&value).ok())
-        .map(|app| format!("?appid={app}"))
-        .unwrap_or_default()
+    app_asked(query).map(|app| format!("?appid={app}")).unwrap_or_default()
 }
 
 /// What both documents say alike.

@@ -1,9 +1,21 @@
-//! The Entra ID side: discovery, keys, token issuance, the token endpoint, and Entra's error body.
+//! The Entra ID side: discovery, keys, token issuance, the token endpoint with its grants, and Entra's error body.
 
+pub(crate) mod apis;
+pub(crate) mod app_token;
+pub(crate) mod apps;
+pub(crate) mod certificate;
+mod client_assertion;
+mod client_auth;
+mod client_credentials;
 pub(crate) mod discovery;
+mod form;
 pub(crate) mod issue;
 pub(crate) mod keys;
-mod token_endpoint;
+mod on_behalf_of;
+mod password;
+mod scope;
+pub(crate) mod signed;
+pub(crate) mod token_endpoint;
 
 use axum::Json;
 use axum::Router;
@@ -40,15 +52,49 @@ pub(super) struct EntraError {
     /// The number behind `AADSTS`.
     code: u32,
     text: String,
+    suberror: Option<&'static str>,
+    /// What the client must ask for next, as JSON.
+    claims: Option<String>,
 }
 
 impl EntraError {
-    fn bad_request(error: &'static str, code: u32, text: impl Into<String>) -> Self {
+    fn new(status: StatusCode, error: &'static str, code: u32, text: impl Into<String>) -> Self {
         Self {
-            status: StatusCode::BAD_REQUEST,
+            status,
             error,
             code,
             text: text.into(),
+            suberror: None,
+            claims: None,
+        }
+    }
+
+    fn bad_request(error: &'static str, code: u32, text: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, code, text)
+    }
+
+    /// The client's credential does not count.
+    fn invalid_client(code: u32, text: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_client", code, text)
+    }
+
+    /// Something of the emulator's own failed.
+    fn transient() -> Self {
+        let text = "A transient error has occurred. Please try again.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", 90033, text)
+    }
+
+    fn suberror(self, suberror: &'static str) -> Self {
+        Self {
+            suberror: Some(suberror),
+            ..self
+        }
+    }
+
+    fn claims(self, claims: String) -> Self {
+        Self {
+            claims: Some(claims),
+            ..self
         }
     }
 
@@ -62,16 +108,20 @@ impl EntraError {
         Self::bad_request("invalid_tenant", 90002, text)
     }
 
-    pub(super) fn into_response(self, world: &World) -> Response {
-        let (trace_id, correlation_id) = (Uuid::new_v4(), Uuid::new_v4());
+    /// The answer; the correlation id is the one that the client sent, if it did.
+    pub(super) fn into_response(self, world: &World, correlation_id: Option<Uuid>) -> Response {
+        let trace_id = Uuid::new_v4();
+        let correlation_id = correlation_id.unwrap_or_else(Uuid::new_v4);
         let timestamp = world.now().strftime("%Y-%m-%d %H:%M:%SZ").to_string();
         let Self {
             status,
             error,
             code,
             text,
+            suberror,
+            claims,
         } = self;
-        let body = json!({
+        let mut body = json!({
             "error": error,
             "error_description": format!(
                 "AADSTS{code}: {text} Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}"
@@ -82,6 +132,12 @@ impl EntraError {
             "correlation_id": correlation_id.to_string(),
             "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
         });
+        if let Some(suberror) = suberror {
+            body["suberror"] = json!(suberror);
+        }
+        if let Some(claims) = claims {
+            body["claims"] = json!(claims);
+        }
         (status, Json(body)).into_response()
     }
 }

@@ -43,6 +43,7 @@ fn good() -> Assignment {
         tenant_id: TENANT.parse().unwrap(),
         principal_type: PrincipalType::User,
         client_ids: vec![CLIENT.parse().unwrap()],
+        allowed_scopes: None,
     }
 }
 
@@ -152,8 +153,24 @@ fn one_broken_member() {
 fn files_written_for_the_broker_are_strict() {
     for (member, wanted) in [
         (
-            ("allowedScopes", "[\"chat\"]"),
-            "assignments[0].allowedScopes: belongs to identity mode, which",
+            ("allowedScopes", "[]"),
+            "assignments[0].allowedScopes: must list at least one scope; left out, it allows all",
+        ),
+        (
+            ("allowedScopes", "\"chat\""),
+            "assignments[0].allowedScopes: is a string, not a list",
+        ),
+        (
+            ("allowedScopes", "null"),
+            "assignments[0].allowedScopes: is null, not a list",
+        ),
+        (
+            ("allowedScopes", "[\"chat\",\"Voip\"]"),
+            "assignments[0].allowedScopes[1]: is not a scope of ACS identities; there are \"chat\"",
+        ),
+        (
+            ("allowedScopes", "[7]"),
+            "assignments[0].allowedScopes[0]: is a number, not a string",
         ),
         (("objectid", "\"x\""), "assignments[0].objectid: unknown key"),
         (("a\\nb", "1"), "assignments[0].\"a\\nb\": unknown key"),
@@ -169,6 +186,38 @@ fn files_written_for_the_broker_are_strict() {
     assert_eq!(
         told(parse(Format::Toml, "value = []\n[[assignment]]")),
         ["assignment: unknown key", "value: unknown key"]
+    );
+}
+
+#[test]
+fn allowed_scopes_are_the_brokers_own() {
+    let scoped = entry(&[("allowedScopes", "[\"voip.join\",\"chat\",\"chat\"]")]);
+    let read = parse(Format::Json, &format!("{{\"assignments\":[{scoped}]}}")).unwrap();
+    let names: Vec<_> = read[0]
+        .allowed_scopes
+        .unwrap()
+        .iter()
+        .map(IdentityScope::name)
+        .collect();
+    assert_eq!(names, ["chat", "voip.join"]);
+    // In a list of ACS's it is a foreign member.
+    let read = parse(Format::Json, &format!("{{\"value\":[{scoped}]}}")).unwrap();
+    assert_eq!(read, [good()]);
+    let toml = format!(
+        "[[assignments]]\nobjectId = '{USER}'\ntenantId = '{TENANT}'\nprincipalType = 'user'\nclientIds = ['{CLIENT}']\n\
+         allowedScopes = ['chat.join.limited']\n"
+    );
+    let read = parse(Format::Toml, &toml).unwrap();
+    assert!(read[0].allowed_scopes.unwrap().contains(IdentityScope::ChatJoinLimited));
+    // The name of the schema is for editors, in JSON alone.
+    let with_schema = format!(
+        "{{\"$schema\":\"./assignments.schema.json\",\"assignments\":[{}]}}",
+        entry(&[])
+    );
+    assert_eq!(parse(Format::Json, &with_schema), Ok(vec![good()]));
+    assert_eq!(
+        told(parse(Format::Toml, "\"$schema\" = 'x'")),
+        ["\"$schema\": unknown key"]
     );
 }
 

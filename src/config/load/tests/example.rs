@@ -42,11 +42,16 @@ fn the_example_holds_every_setting() {
     let known = known_keys();
     let tables = [
         "assignments",
+        "assignments.acs",
         "cache",
         "entra",
         "entra.tenants",
         "exchange",
+        "exchange.identity",
+        "exchange.on_behalf_of",
+        "graph",
         "management",
+        "resources",
         "server",
         "server.cors",
         "server.tls",
@@ -56,6 +61,11 @@ fn the_example_holds_every_setting() {
     let settings: BTreeSet<_> = known
         .into_iter()
         .filter(|key| !tables.contains(&key.as_str()))
+        .collect();
+    // Those of [[resources]] are read only where there are some; their tables have the keys of the top-level ones.
+    let shown: BTreeSet<_> = shown
+        .into_iter()
+        .filter(|key| !key.starts_with("resources[]"))
         .collect();
     assert_eq!(shown, settings);
 }

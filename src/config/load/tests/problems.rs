@@ -25,7 +25,7 @@ const ALL_WRONG: &str = r#"
         clock_skew = "11m"
         jwks_refresh_interval = "24h"
         jwks_wait = "0s"
-        cloud = "public"
+        cloud = "mars"
         [[entra.tenants]]
         id = "8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11"
         [[entra.tenants]]
@@ -36,16 +36,25 @@ const ALL_WRONG: &str = r#"
         [[entra.tenants]]
         nam = "nobody"
         [exchange]
-        mode = "identity"
+        mode = "teams"
         timeout = "0s"
         [exchange.identity]
+        access_key = "c2VjcmV0"
+        scopes = ["chat", "video"]
+        lifetime = "59m"
+        [exchange.on_behalf_of]
+        client_id = "broker"
+        credential = "password"
         [upstream]
         max_response_bytes = 0
         proxy = "socks5://proxy"
         [assignments]
-        sources = ["file", "acs"]
+        sources = ["file", "disk"]
         file = "assignments.yaml"
-        unknown_groups = "graph"
+        unknown_groups = "ask"
+        [assignments.acs]
+        access_key_file = "missing.key"
+        max_age = "1m"
         [cache]
         max_entries = -1
         expiry_margin = "20s"
@@ -58,7 +67,7 @@ const ALL_WRONG: &str = r#"
     "#;
 
 /// What is told of it, by how each line begins.
-const ALL_PROBLEMS: [&str; 40] = [
+const ALL_PROBLEMS: [&str; 46] = [
     "server.listen: is not an IP address and a port",
     "server.request_timeout: is an integer, not a duration such as",
     "server.max_in_flight: must be at least 1",
@@ -67,23 +76,33 @@ const ALL_PROBLEMS: [&str; 40] = [
     "server.tls.private_key_file: is required",
     "server.cors.allowed_origins[0]: has a path, a query or a trailing slash",
     "server.cors.allowed_origins[1]: is an integer, not a string",
+    "entra.cloud: must be \"public\", \"usgov\" or \"china\"",
     "entra.audiences: must hold at least one",
     "entra.required_scopes[0]: must be one scope",
     "entra.clock_skew: must be at most 10m",
     "entra.jwks_wait: must be longer than 0s",
     "entra.tenants[1].id: is the same tenant as entra.tenants[0]",
     "entra.tenants[2].id: is not a tenant id (a GUID)",
+    "entra.tenants[2].app_id_for_keys: is not a client id (a GUID)",
     "entra.tenants[3].id: is required",
     "entra.jwks_refresh_interval: must be less than entra.jwks_max_age",
     "entra.authority: must be https",
-    "exchange.mode: is something that this version does not have yet",
+    "exchange.mode: must be \"passthrough\", \"on_behalf_of\" or \"identity\"",
     "exchange.endpoint: is required",
     "exchange.timeout: must be longer than 0s",
+    "exchange.identity.access_key: is a secret, which is not for this file",
+    "exchange.identity.scopes[1]: is not a scope of ACS identities",
+    "exchange.identity.lifetime: must be whole minutes, from",
+    "exchange.on_behalf_of.client_id: is not a client id (a GUID)",
+    "exchange.on_behalf_of.credential: must be \"secret\"",
     "upstream.proxy: is not an http or https URL",
     "upstream.max_response_bytes: must be at least 1",
-    "assignments.sources[1]: is something that this version does not have yet",
+    "graph.timeout: is not a duration such as",
+    "assignments.sources[1]: is not a source of assignments",
     "assignments.file: must end in .toml or .json",
-    "assignments.unknown_groups: is something that this version does not have yet",
+    "assignments.acs.access_key_file: names a file that cannot be read: No such file",
+    "assignments.acs.refresh_interval: must be less than max_age",
+    "assignments.unknown_groups: must be \"refuse\", \"acs\" or \"graph\"",
     "cache.max_entries: must not be negative",
     "cache.min_gain: is not a duration such as",
     "cache.min_remaining: must be 0s (off) or at least cache.expiry_margin",
@@ -92,12 +111,8 @@ const ALL_PROBLEMS: [&str; 40] = [
     "telemetry.log_level: is not a filter such as",
     "alow_insecure_upstreams: unknown key; did you mean allow_insecure_upstreams?",
     "limits: is a setting that this version does not have yet",
-    "entra.cloud: is a setting that this version does not have yet",
-    "entra.tenants[2].app_id_for_keys: is a setting that this version does not have yet",
     "entra.tenants[3].nam: unknown key; did you mean entra.tenants[].name?",
-    "exchange.identity: is a setting that this version does not have yet",
     "telemetry.audit: is a setting that this version does not have yet",
-    "ACS_TOKEN_BROKER__GRAPH__TIMEOUT: is for a setting that this version does not have yet",
     "ACS_TOKEN_BROKER__SERVER__LISTN: unknown variable; did you mean ACS_TOKEN_BROKER__SERVER__LISTEN?",
 ];
 
@@ -108,7 +123,7 @@ fn every_problem_is_told_at_once() {
         &[
             ("__SERVER__LISTN", "x"),
             ("__CACHE__MIN_GAIN", "2"),
-            ("__GRAPH__TIMEOUT", "3s"),
+            ("__GRAPH__TIMEOUT", "soon"),
         ],
     );
     let told = lines(&problems.unwrap_err());

@@ -4,9 +4,17 @@
 //! a group and a single user of Fabrikam, and its own whole tenant. Ids never change between versions, so that
 //! front-end code and assignment files may rely on them.
 
+mod apps;
+mod demo;
+
+use std::collections::BTreeSet;
+
 use uuid::{Uuid, uuid};
 
-use super::acs::assignments::{Assignment, PrincipalType};
+use super::acs::assignments::Assignment;
+use super::acs::teams::TeamsAssignment;
+
+pub use self::apps::{ApiApp, ClientSecret, FederatedCredential, ManagedIdentity};
 
 /// Contoso's tenant.
 pub const CONTOSO: Uuid = uuid!("c0a50000-0000-4000-8000-000000000001");
@@ -14,10 +22,28 @@ pub const CONTOSO: Uuid = uuid!("c0a50000-0000-4000-8000-000000000001");
 pub const FABRIKAM: Uuid = uuid!("fab00000-0000-4000-8000-000000000002");
 /// Contoso's client app, the one that every demo assignment names.
 pub const CONTOSO_APP: Uuid = uuid!("c0a5a990-0000-4000-8000-000000000003");
+/// Contoso's broker as an app registration: the middle tier that users' tokens are for in on-behalf-of mode.
+pub const CONTOSO_API: Uuid = uuid!("c0a5a991-0000-4000-8000-000000000005");
+/// The App ID URI of Contoso's broker.
+pub const CONTOSO_API_URI: &str = "api://c0a5a991-0000-4000-8000-000000000005";
+/// The demo client secret of Contoso's broker. Known to all, it guards nothing.
+pub const CONTOSO_API_SECRET: &str = "Emulated-Secret-Guards-Nothing";
+/// The client id of the managed identity that Contoso's broker runs with.
+pub const CONTOSO_IDENTITY: Uuid = uuid!("c0a51de0-0000-4000-8000-000000000006");
+/// The principal (object) id of that managed identity.
+pub const CONTOSO_IDENTITY_PRINCIPAL: Uuid = uuid!("c0a51de0-0000-4000-8000-000000000007");
 /// Contoso's Communication Services resource.
 pub const RESOURCE: Uuid = uuid!("c0a5acc5-0000-4000-8000-000000000004");
 /// The Fabrikam group that is assigned.
 pub const FABRIKAM_CALLERS: Uuid = uuid!("fab00000-0000-4000-8000-00000000ca11");
+/// A Fabrikam group that is a member of Fabrikam Callers.
+pub const FABRIKAM_NIGHT_SHIFT: Uuid = uuid!("fab00000-0000-4000-8000-00000000519f");
+/// The Kubernetes cluster whose service accounts the demo federated credential names.
+pub const CLUSTER: &str = "contoso-aks";
+/// The service account that Contoso's broker runs as in that cluster.
+pub const SERVICE_ACCOUNT: &str = "system:serviceaccount:default:acs-token-broker";
+/// The audience of tokens that stand in for a client credential.
+pub const TOKEN_EXCHANGE_AUDIENCE: &str = "api://AzureADTokenExchange";
 /// A Fabrikam group that is not assigned.
 pub const FABRIKAM_MARKETING: Uuid = uuid!("fab00000-0000-4000-8000-0000000003a2");
 
@@ -30,12 +56,18 @@ pub struct Scenario {
     pub groups: Vec<Group>,
     /// The client app that users sign in to.
     pub client_app: ClientApp,
+    /// The broker's own app registration.
+    pub api_app: ApiApp,
+    /// The managed identity that the broker runs with.
+    pub managed_identity: ManagedIdentity,
     /// The Communication Services resource.
     pub resource: Resource,
     /// Demo users and daemons, each with a name of its own.
     pub users: Vec<User>,
     /// Entra assignments that the resource starts with.
     pub assignments: Vec<Assignment>,
+    /// Teams Phone extension assignments that the resource starts with.
+    pub teams_assignments: Vec<TeamsAssignment>,
     /// The password of every demo user; no secret.
     pub password: String,
 }
@@ -60,6 +92,8 @@ pub struct Group {
     pub tenant_id: Uuid,
     /// The display name.
     pub name: String,
+    /// The groups that it is itself a member of; membership is transitive.
+    pub member_of: Vec<Uuid>,
 }
 
 /// An app registration, consented to in every tenant of the scenario.
@@ -80,6 +114,10 @@ pub struct Resource {
     pub name: String,
     /// The access key's bytes. Fixed, so that connection strings survive a restart; it guards nothing.
     pub access_key: Vec<u8>,
+    /// The tenant of its subscription: apps that manage it have tokens of this tenant.
+    pub tenant_id: Uuid,
+    /// The client ids of the apps that have a role on it, so that their Entra tokens count as much as the access key.
+    pub managers: Vec<Uuid>,
 }
 
 /// Somebody, or something, that can have an Entra token.
@@ -95,8 +133,10 @@ pub struct User {
     pub object_id: Uuid,
     /// A person who signs in, or a daemon.
     pub kind: UserKind,
-    /// The groups it is a member of.
+    /// The groups it is a direct member of.
     pub groups: Vec<Uuid>,
+    /// The authentication context (such as `c1`) that conditional access demands of it in the on-behalf-of grant.
+    pub step_up: Option<String>,
     /// What the scenario's assignments say about it; a test holds the two together.
     pub coverage: Coverage,
 }
@@ -129,48 +169,6 @@ pub enum Coverage {
 }
 
 impl Scenario {
-    /// Contoso, Fabrikam and their people.
-    #[must_use]
-    pub fn demo() -> Self {
-        let assign = |object_id, tenant_id, principal_type| Assignment {
-            object_id,
-            tenant_id,
-            principal_type,
-            client_ids: vec![CONTOSO_APP],
-        };
-        let users = demo_users();
-        let alex = users.iter().find(|user| user.name == "alex").map(|user| user.object_id);
-        Self {
-            tenants: vec![
-                tenant(CONTOSO, "Contoso", "contoso.com"),
-                tenant(FABRIKAM, "Fabrikam", "fabrikam.com"),
-            ],
-            groups: vec![
-                group(FABRIKAM_CALLERS, "Fabrikam Callers"),
-                group(FABRIKAM_MARKETING, "Fabrikam Marketing"),
-            ],
-            client_app: ClientApp {
-                client_id: CONTOSO_APP,
-                name: "Contoso Calling".to_owned(),
-            },
-            resource: Resource {
-                id: RESOURCE,
-                name: "contoso-emulated".to_owned(),
-                access_key: b"The emulator's access key: known to all, it guards nothing real.".to_vec(),
-            },
-            assignments: [
-                Some(assign(FABRIKAM_CALLERS, FABRIKAM, PrincipalType::Group)),
-                alex.map(|id| assign(id, FABRIKAM, PrincipalType::User)),
-                Some(assign(CONTOSO, CONTOSO, PrincipalType::Tenant)),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
-            users,
-            password: "Emulated-Pa55".to_owned(),
-        }
-    }
-
     /// The tenant with this id (in any letter case), domain or name.
     #[must_use]
     pub fn tenant(&self, text: &str) -> Option<&Tenant> {
@@ -186,13 +184,37 @@ impl Scenario {
         self.users.iter().find(|user| user.name.eq_ignore_ascii_case(name))
     }
 
-    /// The groups of the principal with this object id, as the directory has them.
+    /// The person with this object id in a tenant's directory.
     #[must_use]
-    pub fn groups_of(&self, tenant: Uuid, object_id: Uuid) -> &[Uuid] {
+    pub fn person(&self, tenant: Uuid, object_id: Uuid) -> Option<&User> {
         self.users
             .iter()
-            .find(|user| user.tenant_id == tenant && user.object_id == object_id)
-            .map_or(&[], |user| &user.groups)
+            .find(|user| user.tenant_id == tenant && user.object_id == object_id && user.kind == UserKind::Person)
+    }
+
+    /// The groups that a user is in, directly or through other groups of the same tenant, as the directory has them.
+    #[must_use]
+    pub fn groups_of(&self, user: &User) -> Vec<Uuid> {
+        let mut seen = BTreeSet::new();
+        let mut found = Vec::new();
+        let mut next: Vec<Uuid> = user.groups.iter().rev().copied().collect();
+        // Groups may be nested in a circle: each is looked into once.
+        while let Some(id) = next.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            found.push(id);
+            let group = self
+                .groups
+                .iter()
+                .find(|group| group.id == id && group.tenant_id == user.tenant_id);
+            next.extend(
+                group
+                    .into_iter()
+                    .flat_map(|group| group.member_of.iter().rev().copied()),
+            );
+        }
+        found
     }
 
     /// The name by which a user signs in.
@@ -205,98 +227,4 @@ impl Scenario {
             .map_or("example.com", |tenant| tenant.domain.as_str());
         format!("{}@{domain}", user.name)
     }
-}
-
-fn tenant(id: Uuid, name: &str, domain: &str) -> Tenant {
-    Tenant {
-        id,
-        name: name.to_owned(),
-        domain: domain.to_owned(),
-    }
-}
-
-fn group(id: Uuid, name: &str) -> Group {
-    Group {
-        id,
-        tenant_id: FABRIKAM,
-        name: name.to_owned(),
-    }
-}
-
-fn demo_users() -> Vec<User> {
-    let person = |name: &str, display_name: &str, tenant_id, object_id, groups, coverage| User {
-        name: name.to_owned(),
-        display_name: display_name.to_owned(),
-        tenant_id,
-        object_id,
-        kind: UserKind::Person,
-        groups,
-        coverage,
-    };
-    // More groups than a token can list; Fabrikam Callers is one of them.
-    let many = (0..205)
-        .map(|n| Uuid::from_u128(0xfab0_0000_0000_4000_8000_0000_6000_0000 + n))
-        .chain([FABRIKAM_CALLERS])
-        .collect();
-    vec![
-        person(
-            "adele",
-            "Adele Vance",
-            FABRIKAM,
-            uuid!("fab00000-0000-4000-8000-0000000ade1e"),
-            vec![FABRIKAM_CALLERS],
-            Coverage::Group,
-        ),
-        person(
-            "alex",
-            "Alex Wilber",
-            FABRIKAM,
-            uuid!("fab00000-0000-4000-8000-00000000a1ec"),
-            Vec::new(),
-            Coverage::User,
-        ),
-        person(
-            "megan",
-            "Megan Bowen",
-            FABRIKAM,
-            uuid!("fab00000-0000-4000-8000-0000003e9a00"),
-            Vec::new(),
-            Coverage::None,
-        ),
-        person(
-            "grady",
-            "Grady Archie",
-            FABRIKAM,
-            uuid!("fab00000-0000-4000-8000-00000009ade0"),
-            vec![FABRIKAM_MARKETING],
-            Coverage::None,
-        ),
-        person(
-            "lidia",
-            "Lidia Holloway",
-            FABRIKAM,
-            uuid!("fab00000-0000-4000-8000-0000000011d1"),
-            many,
-            Coverage::Group,
-        ),
-        person(
-            "diego",
-            "Diego Siciliani",
-            CONTOSO,
-            uuid!("c0a50000-0000-4000-8000-0000000d1e90"),
-            Vec::new(),
-            Coverage::Tenant,
-        ),
-        User {
-            name: "app-only".to_owned(),
-            display_name: "Contoso Nightly Job".to_owned(),
-            tenant_id: CONTOSO,
-            object_id: uuid!("c0a50000-0000-4000-8000-0000000dae30"),
-            kind: UserKind::Daemon {
-                roles: vec!["Calls.Manage".to_owned()],
-            },
-            groups: Vec::new(),
-            coverage: Coverage::AppOnly,
-        },
-    ]
 }

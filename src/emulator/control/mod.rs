@@ -1,7 +1,9 @@
-//! The controls under `/_emulator/`: demo users and their tokens, keys, faults, the journal.
+//! The controls under `/_emulator/`: demo users and their tokens, keys, faults, the journal, and what is registered.
 //!
 //! Anyone on this machine may use them, but no web page from elsewhere: a page that has its own name point at a
 //! loopback address is refused by the `Host` header, a page that sends requests across origins by `Origin`.
+
+mod azure;
 
 use std::collections::BTreeMap;
 
@@ -14,29 +16,29 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::acs::assignments::covering;
-use super::endpoint::Endpoint;
-use super::entra::issue::{TokenRequest, issue};
-use super::faults::Fault;
-use super::router::{host, is_loopback_host, is_loopback_origin, read_body, too_large};
-use super::scenario::{Tenant, User, UserKind};
-use super::world::{SharedWorld, World, lock};
+use crate::emulator::acs::assignments::covering;
+use crate::emulator::endpoint::Endpoint;
+use crate::emulator::entra::issue::{TokenRequest, issue};
+use crate::emulator::faults::Fault;
+use crate::emulator::router::{host, is_loopback_host, is_loopback_origin, read_body, too_large};
+use crate::emulator::scenario::{Tenant, User, UserKind};
+use crate::emulator::world::{SharedWorld, World, lock};
 
 const ROOT: &str = "/_emulator/";
 
 /// Whether a path is a control's.
-pub(super) fn is_control(path: &str) -> bool {
+pub(in crate::emulator) fn is_control(path: &str) -> bool {
     path.starts_with(ROOT)
 }
 
 /// Whether front-end pages on this machine may use a control: to list demo users and sign them in.
-pub(super) fn is_for_pages(path: &str) -> bool {
+pub(in crate::emulator) fn is_for_pages(path: &str) -> bool {
     path.strip_prefix(ROOT)
         .is_some_and(|rest| rest == "users" || (rest.starts_with("users/") && rest.ends_with("/token")))
 }
 
 /// The controls' routes.
-pub(super) fn routes() -> Router<SharedWorld> {
+pub(in crate::emulator) fn routes() -> Router<SharedWorld> {
     Router::new()
         .without_v07_checks()
         .route("/_emulator/users", get(users))
@@ -45,6 +47,7 @@ pub(super) fn routes() -> Router<SharedWorld> {
         .route("/_emulator/faults", get(faults).put(put_faults).delete(clear_faults))
         .route("/_emulator/faults/{endpoint}", delete(clear_fault))
         .route("/_emulator/journal", get(journal).delete(clear_journal))
+        .merge(azure::routes())
         .route_layer(from_fn(guard))
 }
 
@@ -106,7 +109,7 @@ fn describe(world: &World, user: &User, origin: &str) -> Value {
             assignments.values(),
             user.tenant_id,
             user.object_id,
-            &user.groups,
+            &world.scenario.groups_of(user),
             world.scenario.client_app.client_id,
         ),
     };
@@ -158,7 +161,10 @@ async fn token(State(world): State<SharedWorld>, Path(name): Path<String>, reque
     };
     match issue(&world, user, &asked) {
         Ok(Some(token)) => ([(header::CACHE_CONTROL, "no-store")], Json(token.to_json())).into_response(),
-        Ok(None) | Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "signing failed"),
+        Ok(None) => {
+            bad_request("the API has no signing key of its own; the control apps/{client_id}/signing-keys makes one")
+        }
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "signing failed"),
     }
 }
 

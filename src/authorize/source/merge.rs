@@ -1,0 +1,100 @@
+//! The union of what several sources list.
+
+use std::collections::HashMap;
+
+use super::SourceKind;
+use crate::authorize::assignment::Assignment;
+use crate::ids::{ObjectId, TenantId};
+
+/// All assignments of `sources`, each of which lists none twice. What two of them say of one principal becomes one
+/// assignment with the client apps of both and the scopes of the earlier one. Where they take its id for different
+/// things, the earlier one's holds alone: nobody listed the later one's client apps for that.
+pub(super) fn union<'a>(sources: impl IntoIterator<Item = (SourceKind, &'a [Assignment])>) -> Vec<Assignment> {
+    let mut merged: Vec<Assignment> = Vec::new();
+    let mut places: HashMap<(TenantId, ObjectId), usize> = HashMap::new();
+    for (kind, assignments) in sources {
+        for assignment in assignments {
+            let key = (assignment.tenant_id, assignment.object_id);
+            let Some(&place) = places.get(&key) else {
+                places.insert(key, merged.len());
+                merged.push(assignment.clone());
+                continue;
+            };
+            let Some(earlier) = merged.get_mut(place) else {
+                continue;
+            };
+            if earlier.principal_type != assignment.principal_type {
+                tracing::warn!(
+                    source = kind.name(),
+                    object = %assignment.object_id,
+                    acs_broker.tenant.id = %assignment.tenant_id,
+                    here = assignment.principal_type.name(),
+                    in_file = earlier.principal_type.name(),
+                    "an assignment's principalType is not the one in the assignment file, which holds"
+                );
+                continue;
+            }
+            for client in &assignment.client_ids {
+                if !earlier.client_ids.contains(client) {
+                    earlier.client_ids.push(*client);
+                }
+            }
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authorize::assignment::{AllowedScopes, PrincipalType};
+    use crate::config::IdentityScope;
+
+    fn id<T: std::str::FromStr<Err = crate::ids::NotAGuid>>(number: u32) -> T {
+        format!("{number:08x}-0000-4000-8000-000000000000").parse().unwrap()
+    }
+
+    fn assignment(object: u32, tenant: u32, principal_type: PrincipalType, clients: &[u32]) -> Assignment {
+        Assignment {
+            object_id: id(object),
+            tenant_id: id(tenant),
+            principal_type,
+            client_ids: clients.iter().map(|client| id(*client)).collect(),
+            allowed_scopes: None,
+        }
+    }
+
+    #[test]
+    fn what_both_say_of_one_principal() {
+        use PrincipalType::{Group, User};
+        let chat: AllowedScopes = [IdentityScope::Chat].into_iter().collect();
+        let narrowed = Assignment {
+            allowed_scopes: Some(chat),
+            ..assignment(1, 9, User, &[20, 21])
+        };
+        let file = [
+            narrowed.clone(),
+            assignment(2, 9, User, &[20]),
+            assignment(3, 9, User, &[20]),
+        ];
+        let acs = [
+            assignment(1, 9, User, &[22, 20]),
+            assignment(2, 9, Group, &[22]),
+            // The same id in another tenant is somebody else.
+            assignment(3, 8, User, &[20]),
+            assignment(4, 9, Group, &[20]),
+        ];
+        let merged = union([(SourceKind::File, &file[..]), (SourceKind::Acs, &acs[..])]);
+        let wanted = [
+            Assignment {
+                client_ids: vec![id(20), id(21), id(22)],
+                ..narrowed
+            },
+            assignment(2, 9, User, &[20]),
+            assignment(3, 9, User, &[20]),
+            assignment(3, 8, User, &[20]),
+            assignment(4, 9, Group, &[20]),
+        ];
+        assert_eq!(merged, wanted);
+    }
+}

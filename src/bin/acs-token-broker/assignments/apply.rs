@@ -1,0 +1,85 @@
+//! `apply` and `diff`: a file against what is at ACS.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use acs_token_broker::authorize::source::parse::{self, Format};
+use acs_token_broker::upstream::acs_assignments::EntraAssignment;
+use serde_json::json;
+
+use super::difference::Difference;
+use super::failure::Failure;
+use super::output::{self, Report};
+use super::resource::Resource;
+use super::{OutputFormat, for_acs};
+use crate::say;
+
+pub(super) async fn apply(
+    resource: &Resource,
+    file: &Path,
+    dry_run: bool,
+    output: OutputFormat,
+) -> Result<Report, Failure> {
+    let difference = Difference::between_file(resource, file).await?;
+    let text = output::difference(&difference);
+    let sent = !dry_run && !difference.is_none();
+    if sent {
+        // It is told before it is done. As JSON it is one value, with the outcome.
+        if output == OutputFormat::Table {
+            say(&text);
+        }
+        resource.client.patch(&difference.patch()).await?;
+    }
+    let json = json!({
+        "dryRun": dry_run,
+        "applied": sent,
+        "added": difference.added,
+        "changed": difference.changed,
+        "removed": difference.removed,
+    });
+    let text = match (sent, difference.is_none()) {
+        (true, _) => "applied".to_owned(),
+        (false, true) => text,
+        (false, false) => format!("{text}\nnothing was sent (--dry-run)"),
+    };
+    Ok(Report::of(&json, text))
+}
+
+pub(super) async fn diff(resource: &Resource, file: Option<&Path>) -> Result<Report, Failure> {
+    let configured = resource.file.as_ref().map(|file| &*file.path);
+    let file = file.or(configured).ok_or(Failure::NoFile)?;
+    let difference = Difference::between_file(resource, file).await?;
+    Ok(Report::of(&json!(difference), output::difference(&difference)))
+}
+
+impl Difference {
+    /// The file is read first: nothing is asked of ACS for one that is no good.
+    async fn between_file(resource: &Resource, file: &Path) -> Result<Self, Failure> {
+        let wanted = read(file)?;
+        Ok(Self::between(resource.client.list().await?, wanted))
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<EntraAssignment>, Failure> {
+    let format = Format::of(file).map_err(|cause| Failure::Format {
+        file: file.to_owned(),
+        cause,
+    })?;
+    let text = std::fs::read_to_string(file).map_err(|cause| Failure::Unreadable {
+        file: file.to_owned(),
+        cause,
+    })?;
+    let assignments = parse::parse(format, &text).map_err(|problems| Failure::File {
+        file: file.to_owned(),
+        problems,
+    })?;
+    let assignments = for_acs(assignments);
+    let mut ids = HashSet::new();
+    match assignments.iter().find(|assignment| !ids.insert(assignment.object_id)) {
+        None => Ok(assignments),
+        Some(twice) => Err(Failure::TwoTenants {
+            file: file.to_owned(),
+            id: twice.object_id,
+        }),
+    }
+}

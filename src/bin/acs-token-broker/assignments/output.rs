@@ -1,0 +1,117 @@
+//! Results for people and for programs.
+
+use std::fmt::Write as _;
+
+use acs_token_broker::upstream::acs_assignments::EntraAssignment;
+use serde_json::Value;
+
+use super::OutputFormat;
+use super::difference::Difference;
+use crate::say;
+
+/// A result in both forms.
+pub(super) struct Report {
+    json: String,
+    text: String,
+}
+
+impl Report {
+    pub(super) fn of(json: &Value, text: String) -> Self {
+        Self {
+            json: format!("{json:#}"),
+            text,
+        }
+    }
+
+    pub(super) fn print(&self, format: OutputFormat) {
+        match format {
+            OutputFormat::Json => say(&self.json),
+            OutputFormat::Table => say(&self.text),
+        }
+    }
+}
+
+/// Aligned columns under a head. Every value is an id or a word of ours: nothing here could drive a terminal.
+pub(super) fn table(assignments: &[EntraAssignment]) -> String {
+    const HEAD: [&str; 4] = ["OBJECT ID", "TYPE", "TENANT ID", "CLIENT IDS"];
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    for assignment in assignments {
+        let mut clients = assignment.client_ids.iter().map(ToString::to_string);
+        rows.push([
+            assignment.object_id.to_string(),
+            assignment.principal_type.name().to_owned(),
+            assignment.tenant_id.to_string(),
+            clients.next().unwrap_or_default(),
+        ]);
+        // One client app a line, so that columns stay columns.
+        let blank = String::new;
+        rows.extend(clients.map(|client| [blank(), blank(), blank(), client]));
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let widths = [width(0), width(1), width(2)];
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|[object, kind, tenant, client]| {
+            format!(
+                "{object:<0$}  {kind:<1$}  {tenant:<2$}  {client}",
+                widths[0], widths[1], widths[2]
+            )
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// One assignment, a line a member.
+pub(super) fn details(assignment: &EntraAssignment) -> String {
+    let mut text = format!(
+        "object id       {}\nprincipal type  {}\ntenant id       {}",
+        assignment.object_id,
+        assignment.principal_type.name(),
+        assignment.tenant_id
+    );
+    for (index, client) in assignment.client_ids.iter().enumerate() {
+        let name = if index == 0 { "client ids" } else { "" };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n{name:<14}  {client}");
+    }
+    text
+}
+
+/// `+` is in the file alone, `-` at ACS alone, `~` in both with the member that differs.
+pub(super) fn difference(difference: &Difference) -> String {
+    if difference.is_none() {
+        return "no difference".to_owned();
+    }
+    let mut lines = Vec::new();
+    for assignment in &difference.added {
+        lines.push(format!("+ {}", line(assignment)));
+    }
+    for change in &difference.changed {
+        lines.push(format!("~ {}", line(&change.before)));
+        lines.push(format!("  becomes {}", members(&change.after)));
+    }
+    for assignment in &difference.removed {
+        lines.push(format!("- {}", line(assignment)));
+    }
+    lines.push(format!(
+        "{} to add, {} to change, {} to remove",
+        difference.added.len(),
+        difference.changed.len(),
+        difference.removed.len()
+    ));
+    lines.join("\n")
+}
+
+fn line(assignment: &EntraAssignment) -> String {
+    format!("{} {}", assignment.object_id, members(assignment))
+}
+
+fn members(assignment: &EntraAssignment) -> String {
+    let clients: Vec<String> = assignment.client_ids.iter().map(ToString::to_string).collect();
+    format!(
+        "{} of {} with {}",
+        assignment.principal_type.name(),
+        assignment.tenant_id,
+        clients.join(", ")
+    )
+}

@@ -1,0 +1,75 @@
+//! The ACS resource that a command is about.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use acs_token_broker::broker::{Services, WellKnownEndpoints};
+use acs_token_broker::clock::SystemClock;
+use acs_token_broker::config::load::{Environment, load};
+use acs_token_broker::config::{AssignmentFileConfig, Config, ResourceConfig};
+use acs_token_broker::upstream::acs_assignments::AcsAssignments;
+use acs_token_broker::upstream::acs_signing::SignedAcs;
+
+use super::failure::Failure;
+
+pub(super) struct Resource {
+    pub(super) client: AcsAssignments,
+    pub(super) file: Option<AssignmentFileConfig>,
+}
+
+impl Resource {
+    /// The resource of that name; without a name the only one there is.
+    pub(super) fn load(file: Option<&Path>, environment: &Environment, name: Option<&str>) -> Result<Self, Failure> {
+        let config = load(file, environment).map_err(Failure::Configuration)?.config;
+        let resource = choose(&config, name)?;
+        let assignments = &resource.assignments;
+        let auth = assignments.acs_auth.as_ref().ok_or_else(|| {
+            let place = config.resources.iter().position(|other| std::ptr::eq(other, resource));
+            let prefix = match (&resource.name, place) {
+                (Some(_), Some(index)) => format!("resources[{index}]."),
+                _ => String::new(),
+            };
+            Failure::NoAuth(format!(
+                "{prefix}assignments.acs.access_key, access_key_file or credential"
+            ))
+        })?;
+        let clock = SystemClock::shared();
+        let endpoints = WellKnownEndpoints {
+            authority: config.entra.authority.clone(),
+        };
+        let services = Services::new(&config, Arc::new(endpoints), Arc::clone(&clock))?;
+        let auth = services.acs_auth(auth)?;
+        let upstream = services.upstream(resource.exchange.connect_timeout)?;
+        Ok(Self {
+            client: AcsAssignments::new(
+                SignedAcs::new(upstream, auth, Arc::clone(&clock)),
+                &resource.exchange.endpoint,
+                &resource.exchange.api_version,
+                resource.exchange.timeout,
+            ),
+            file: assignments.file.clone(),
+        })
+    }
+}
+
+fn choose<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c ResourceConfig, Failure> {
+    let names: Vec<&str> = config
+        .resources
+        .iter()
+        .filter_map(|resource| resource.name.as_deref())
+        .collect();
+    match (name, &config.resources[..]) {
+        (None, [only]) => Ok(only),
+        (None, _) => Err(Failure::WhichResource(names.join(", "))),
+        (Some(name), resources) => resources
+            .iter()
+            .find(|resource| resource.name.as_deref() == Some(name))
+            .ok_or_else(|| {
+                Failure::NoSuchResource(if names.is_empty() {
+                    "the configuration lists no [[resources]]".to_owned()
+                } else {
+                    format!("there are {}", names.join(", "))
+                })
+            }),
+    }
+}

@@ -1,0 +1,37 @@
+//! The client credentials grant: a token for the app itself (RFC 6749 4.4).
+//!
+//! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
+
+use super::apis::Api;
+use super::app_token::{AppPrincipal, issue};
+use super::client_auth::Client;
+use super::form::TokenCall;
+use super::issue::IssuedToken;
+use super::scope::Asked;
+use super::{EntraError, shortened};
+
+/// Checks what Entra checks, and issues.
+pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
+    let client = Client::authenticate(call)?;
+    let scope = call.form.required("scope")?;
+    let asked = Asked::parse(&call.world.scenario, call.tenant, scope)?;
+    if !asked.default || !asked.names.is_empty() {
+        let text = format!(
+            "The provided value for scope {} is not valid. Client credential flows must have a scope value with \
+             /.default suffixed to the resource identifier (application ID URI).",
+            shortened(scope)
+        );
+        return Err(EntraError::bad_request("invalid_scope", 1_002_012, text));
+    }
+    // Without consent there is a token all the same, but without roles.
+    let roles = if asked.api == Api::Graph && client.has_consent(call, asked.api) {
+        call.world.scenario.api_app.graph_roles.clone()
+    } else {
+        Vec::new()
+    };
+    let principal = AppPrincipal::of_app(client.id, &client.name, call.tenant.id, client.proof.acr());
+    issue(call.world, &principal, asked.api, &roles)
+        .ok()
+        .flatten()
+        .ok_or_else(EntraError::transient)
+}

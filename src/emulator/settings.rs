@@ -1,0 +1,53 @@
+//! What of the emulated Azure can be set otherwise while it runs.
+
+use serde::{Deserialize, Serialize};
+
+/// As many objects as a page of Azure's usually holds at most.
+const MOST_PAGE_SIZE: usize = 1000;
+
+/// The settings. As JSON they are the body of `GET` and `PUT /_emulator/settings`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Seconds that tokens of the token endpoint and of managed identities live. By default 60 to 90 minutes, drawn
+    /// for each token.
+    pub token_lifetime: Option<i64>,
+    /// How many assignments a page of ACS's list holds at most; a caller may ask for fewer with `maxpagesize`.
+    pub assignments_page_size: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            token_lifetime: None,
+            assignments_page_size: 100,
+        }
+    }
+}
+
+/// Settings that make no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSettings {
+    /// A page must hold something.
+    #[error("`assignments_page_size` must be between 1 and 1000")]
+    PageSize,
+    /// Entra issues no token that has ended.
+    #[error("`token_lifetime` must be between 1 and 86400")]
+    TokenLifetime,
+}
+
+impl Settings {
+    /// Says what is wrong with them.
+    pub(crate) fn check(&self) -> Result<(), InvalidSettings> {
+        if !(1..=MOST_PAGE_SIZE).contains(&self.assignments_page_size) {
+            return Err(InvalidSettings::PageSize);
+        }
+        if self
+            .token_lifetime
+            .is_some_and(|seconds| !(1..=86_400).contains(&seconds))
+        {
+            return Err(InvalidSettings::TokenLifetime);
+        }
+        Ok(())
+    }
+}
