@@ -55,7 +55,8 @@ async fn this_broker_alone_decides_who_gets_one() {
         ("alex", "200"),
         // By her group, which tokens for the broker's own API tell.
         ("adele", "200"),
-        ("megan", "403 NotAssigned/NoAssignment"),
+        // In no group at all, which a token does not tell from groups left out.
+        ("megan", "403 NotAssigned/GroupsUnknown"),
         ("grady", "403 NotAssigned/NoAssignment"),
         // In more groups than a token can list.
         ("lidia", "403 NotAssigned/GroupsUnknown"),

@@ -7,6 +7,8 @@
 mod support;
 
 mod architecture;
+mod assignments;
+mod assignments_cli;
 mod attacks;
 mod authenticate;
 mod authorize;

@@ -169,6 +169,44 @@ async fn each_refusal_of_entra_says_whose_move_it_is() {
 }
 
 #[tokio::test]
+async fn each_aadsts_failure_has_a_stable_code() {
+    let stack = with_secret().start().await;
+    let token = stack.user("alex").with(for_api).token();
+    for (status, error, code, told) in [
+        (400, "invalid_grant", 50013, "401 InvalidToken/RejectedUpstream"),
+        (400, "invalid_grant", 500_133, "401 InvalidToken/RejectedUpstream"),
+        (400, "invalid_grant", 50173, "401 InvalidToken/RejectedUpstream"),
+        (400, "invalid_grant", 65001, "403 ExchangeForbidden"),
+        (400, "interaction_required", 65001, "403 ExchangeForbidden"),
+        (400, "invalid_grant", 50105, "403 ExchangeForbidden"),
+        (400, "invalid_grant", 53003, "403 ExchangeForbidden"),
+        (400, "interaction_required", 50079, "401 InsufficientClaims"),
+        // Without claims it is the user's move too.
+        (400, "interaction_required", 53003, "401 InsufficientClaims"),
+        (400, "unauthorized_client", 700_016, "403 ExchangeForbidden"),
+        (401, "invalid_client", 7_000_215, "502 UpstreamRejectedBroker"),
+        (401, "invalid_client", 7_000_222, "502 UpstreamRejectedBroker"),
+        (400, "invalid_client", 50027, "502 UpstreamRejectedBroker"),
+        (400, "invalid_request", 50027, "502 UpstreamRejectedBroker"),
+        (400, "temporarily_unavailable", 90033, "503 UpstreamUnavailable"),
+        (400, "invalid_grant", 1, "401 InvalidToken/RejectedUpstream"),
+        (400, "nonsense", 1, "502 UpstreamInvalidResponse"),
+    ] {
+        let body = json!({"error": error, "error_description": format!("AADSTS{code}: words."), "error_codes": [code]});
+        let fault = Fault {
+            status: Some(status),
+            body: Some(body),
+            ..Fault::default()
+        };
+        stack.emulator.clear_journal();
+        stack.fault(Endpoint::Token, fault);
+        assert_eq!(stack.post_token(&token).await.told(), told, "{error} {code}");
+        assert_eq!(stack.emulator.count(Endpoint::Token), 1, "no 4xx is retried");
+    }
+    assert_eq!(stack.exchanges(), 0, "nothing went to ACS");
+}
+
+#[tokio::test]
 async fn answers_of_entra_that_are_no_refusals() {
     let fault = |change: fn(&mut Fault)| {
         let mut fault = Fault::default();

@@ -131,7 +131,7 @@ async fn teams_extension_tokens_go_to_their_own_path() {
     let stack = teams().start().await;
     let version = "?api-version=2025-06-30";
     let token = stack
-        .user("alex")
+        .user("diego")
         .with(|request| request.audience = Some("teams".to_owned()))
         .token();
     let answer = post_teams(&stack, &token, version).await;
@@ -149,7 +149,7 @@ async fn teams_extension_tokens_go_to_their_own_path() {
     );
     assert_eq!(encoded.bearer(&token).send().await.cache(), "hit");
     // Neither path's outcome is served on the other.
-    let acs = stack.user("alex").token();
+    let acs = stack.user("diego").token();
     assert_eq!(stack.post_token(&acs).await.cache(), "miss");
     assert_eq!(
         (stack.emulator.count(Endpoint::TeamsExchange), stack.exchanges()),

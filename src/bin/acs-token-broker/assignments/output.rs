@@ -34,19 +34,16 @@ impl Report {
 /// Aligned columns under a head. Every value is an id or a word of ours: nothing here could drive a terminal.
 pub(super) fn table(assignments: &[EntraAssignment]) -> String {
     const HEAD: [&str; 4] = ["OBJECT ID", "TYPE", "TENANT ID", "CLIENT IDS"];
-    let mut rows = vec![HEAD.map(str::to_owned)];
-    for assignment in assignments {
-        let mut clients = assignment.client_ids.iter().map(ToString::to_string);
-        rows.push([
+    let rows = assignments.iter().map(|assignment| {
+        [
             assignment.object_id.to_string(),
             assignment.principal_type.name().to_owned(),
             assignment.tenant_id.to_string(),
-            clients.next().unwrap_or_default(),
-        ]);
-        // One client app a line, so that columns stay columns.
-        let blank = String::new;
-        rows.extend(clients.map(|client| [blank(), blank(), blank(), client]));
-    }
+            clients(assignment),
+        ]
+    });
+    // One line for each, so that it can be searched and counted.
+    let rows: Vec<[String; 4]> = std::iter::once(HEAD.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
     let widths = [width(0), width(1), width(2)];
     let lines: Vec<String> = rows
@@ -77,7 +74,7 @@ pub(super) fn details(assignment: &EntraAssignment) -> String {
     text
 }
 
-/// `+` is in the file alone, `-` at ACS alone, `~` in both with the member that differs.
+/// `+` is in the file alone, `-` at ACS alone, `~` in both and not the same.
 pub(super) fn difference(difference: &Difference) -> String {
     if difference.is_none() {
         return "no difference".to_owned();
@@ -107,11 +104,15 @@ fn line(assignment: &EntraAssignment) -> String {
 }
 
 fn members(assignment: &EntraAssignment) -> String {
-    let clients: Vec<String> = assignment.client_ids.iter().map(ToString::to_string).collect();
     format!(
         "{} of {} with {}",
         assignment.principal_type.name(),
         assignment.tenant_id,
-        clients.join(", ")
+        clients(assignment)
     )
+}
+
+fn clients(assignment: &EntraAssignment) -> String {
+    let clients: Vec<String> = assignment.client_ids.iter().map(ToString::to_string).collect();
+    clients.join(", ")
 }
