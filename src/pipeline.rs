@@ -176,7 +176,7 @@ impl TokenPipeline {
             return Err(IssueError::ScopeMismatch(Untrusted::new(&caller.scopes().to_string())));
         }
         let resource = self.route(&caller, &request.asked)?;
-        let permit = Self::authorize(resource, caller)?;
+        let permit = Self::authorize(resource, caller, request.deadline).await?;
         let authorized = self.clock.monotonic();
         let scopes = permit.caller().scopes().clone();
         let answer = self.exchange(resource, permit, request, digest).await?;
@@ -253,11 +253,14 @@ impl TokenPipeline {
     }
 
     /// Before the cache, on every request: an assignment taken away takes effect at once.
-    fn authorize(resource: &Resource, caller: Caller) -> Result<Permit, IssueError> {
+    async fn authorize(resource: &Resource, caller: Caller, deadline: Instant) -> Result<Permit, IssueError> {
         let ids = CallerIds::of(&caller);
         let span = info_span!("authorize", acs_broker.resource.name = resource.name.as_deref(),
             acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
-        span.in_scope(|| resource.authorizer.authorize(caller))
+        let authorized = resource.authorizer.authorize(caller, deadline);
+        authorized
+            .instrument(span.clone())
+            .await
             .inspect(|permit| {
                 span.record("acs_broker.assignment.kind", permit.basis().name());
             })
@@ -369,7 +372,7 @@ impl IssueError {
             Self::Rejected(_) => "token_rejected",
             Self::ScopeMismatch(_) => "scope_mismatch",
             Self::TargetMismatch(_) => "target_mismatch",
-            Self::Denied { .. } => "not_assigned",
+            Self::Denied { denied, .. } => denied.name(),
             Self::Exchange { error, .. } => error.name(),
             Self::DeadlineExceeded => "deadline_exceeded",
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::authenticate::{Malformed, NotDelegated, Rejection};
 use crate::authorize::Denied;
+use crate::authorize::membership::MembershipError;
 use crate::cache::flight::Lost;
 use crate::exchange::{EntraError, EntraSaid, ExchangeError};
 use crate::pipeline::CallerIds;
@@ -33,6 +34,17 @@ fn table() -> Vec<Row> {
     let exchange = |error, status, code, inner, retry, oauth| {
         (
             issue(IssueError::Exchange { error, caller }),
+            status,
+            code,
+            inner,
+            retry,
+            oauth,
+        )
+    };
+    let membership = |error, status, code, inner, retry, oauth| {
+        let denied = Denied::MembershipUnknown(error);
+        (
+            issue(IssueError::Denied { denied, caller }),
             status,
             code,
             inner,
@@ -125,6 +137,57 @@ fn table() -> Vec<Row> {
             None,
             true,
             "temporarily_unavailable",
+        ),
+        membership(
+            MembershipError::BrokerRejected(String::new()),
+            502,
+            "UpstreamRejectedBroker",
+            None,
+            false,
+            "server_error",
+        ),
+        membership(
+            MembershipError::Limited { retry_after: second },
+            429,
+            "TooManyRequests",
+            Some("UpstreamLimit"),
+            true,
+            "temporarily_unavailable",
+        ),
+        membership(
+            MembershipError::Unavailable {
+                cause: String::new(),
+                retry_after: second,
+            },
+            503,
+            "UpstreamUnavailable",
+            None,
+            true,
+            "temporarily_unavailable",
+        ),
+        membership(
+            MembershipError::Timeout,
+            503,
+            "UpstreamUnavailable",
+            None,
+            true,
+            "temporarily_unavailable",
+        ),
+        membership(
+            MembershipError::InvalidResponse(String::new()),
+            502,
+            "UpstreamInvalidResponse",
+            None,
+            false,
+            "server_error",
+        ),
+        membership(
+            MembershipError::Lost(Lost),
+            500,
+            "InternalError",
+            None,
+            false,
+            "server_error",
         ),
         exchange(
             ExchangeError::Rejected(None),

@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::authenticate::Rejection;
 use crate::authorize::Denied;
+use crate::authorize::membership::MembershipError;
 use crate::exchange::{EntraError, ExchangeError};
 use crate::pipeline::IssueError;
 
@@ -149,7 +150,7 @@ pub(super) fn not_issued(error: &IssueError) -> Told {
                 "resource and audience, if given, must name the ACS resource that serves this user and client app.",
             )
         },
-        IssueError::Denied { denied: cause, .. } => denied(*cause),
+        IssueError::Denied { denied: cause, .. } => denied(cause),
         IssueError::Exchange { error, .. } => exchange(error),
         IssueError::DeadlineExceeded => upstream_timeout(),
     }
@@ -217,7 +218,7 @@ fn rejected(rejection: &Rejection) -> Told {
     }
 }
 
-fn denied(denied: Denied) -> Told {
+fn denied(denied: &Denied) -> Told {
     let not_assigned = |inner, message| Told {
         inner: Some(inner),
         ..Told::new(StatusCode::FORBIDDEN, "NotAssigned", message)
@@ -236,7 +237,45 @@ fn denied(denied: Denied) -> Told {
             "GroupsUnknown",
             "Only a group's assignment could cover this user, and the token does not tell groups. Ask the operator.",
         ),
+        Denied::MembershipUnknown(error) => membership(error),
     }
+}
+
+/// Microsoft Graph, or Entra on the way to it, did not say whether a group's assignment covers the caller.
+fn membership(error: &MembershipError) -> Told {
+    match error {
+        MembershipError::BrokerRejected(_) => Told::upstream(
+            StatusCode::BAD_GATEWAY,
+            "UpstreamRejectedBroker",
+            "Microsoft Graph does not let this broker look up group memberships. Report the x-ms-request-id.",
+        ),
+        MembershipError::Limited { retry_after } => Told {
+            inner: Some("UpstreamLimit"),
+            retry_after: Some(*retry_after),
+            oauth: "temporarily_unavailable",
+            ..Told::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "TooManyRequests",
+                "Microsoft Graph limits the looking up of group memberships. Try again after Retry-After.",
+            )
+        },
+        MembershipError::Unavailable { retry_after, .. } => membership_unavailable(*retry_after),
+        MembershipError::Timeout => membership_unavailable(AT_ONCE),
+        MembershipError::InvalidResponse(_) => Told::upstream(
+            StatusCode::BAD_GATEWAY,
+            "UpstreamInvalidResponse",
+            "Microsoft Graph gave an answer about group memberships that makes no sense. Report the x-ms-request-id.",
+        ),
+        MembershipError::Lost(_) => internal(),
+    }
+}
+
+fn membership_unavailable(retry_after: Duration) -> Told {
+    Told::unavailable(
+        "UpstreamUnavailable",
+        retry_after,
+        "Group memberships cannot be looked up at Microsoft Graph right now. Try again after Retry-After.",
+    )
 }
 
 fn exchange(error: &ExchangeError) -> Told {
@@ -249,7 +288,7 @@ fn exchange(error: &ExchangeError) -> Told {
         ExchangeError::Forbidden(_) => forbidden(
             "Azure Communication Services refused this user with this client app. Ask the operator to assign him there.",
         ),
-        ExchangeError::NoScope => denied(Denied::NoAssignment),
+        ExchangeError::NoScope => denied(&Denied::NoAssignment),
         ExchangeError::Limited { retry_after } => limited(*retry_after),
         ExchangeError::Unavailable { retry_after, .. } => unavailable(*retry_after),
         ExchangeError::Timeout => upstream_timeout(),

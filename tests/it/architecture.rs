@@ -74,7 +74,19 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "upstream",
         ],
     ),
-    ("authorize", &["authenticate", "clock", "config", "ids", "upstream"]),
+    (
+        "authorize",
+        &[
+            "authenticate",
+            "cache",
+            "clock",
+            "config",
+            "credential",
+            "ids",
+            "telemetry",
+            "upstream",
+        ],
+    ),
     (
         "authenticate",
         &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],
