@@ -22,5 +22,6 @@ mod limits;
 mod reload;
 mod renewal;
 mod shutdown;
+mod signing;
 mod tls;
 mod traces;
