@@ -28,6 +28,7 @@ pub mod exchange;
 pub mod ids;
 pub mod management;
 pub mod pipeline;
+pub mod route;
 pub mod secret;
 pub mod serve;
 pub mod tasks;

@@ -19,9 +19,18 @@ pub struct Readiness {
     /// Whose keys must have been tried.
     pub authenticator: Arc<Authenticator>,
     /// The assignments that must be loaded.
-    pub assignments: AssignmentWatch,
+    pub assignments: Vec<ResourceAssignments>,
     /// Cancelled from the first signal on.
     pub draining: CancellationToken,
+}
+
+/// The assignments of one resource.
+#[derive(Clone)]
+pub struct ResourceAssignments {
+    /// The resource's name, where there are several.
+    pub resource: Option<String>,
+    /// What is known of them.
+    pub watch: AssignmentWatch,
 }
 
 /// Whether the broker should get traffic, and what is not as it should be.
@@ -45,11 +54,12 @@ pub fn router(readiness: Readiness) -> Router {
 
 async fn readyz(State(readiness): State<Readiness>) -> Response {
     let keys: Vec<KeyStatus> = readiness.authenticator.key_status().collect();
-    let report = report(
-        readiness.draining.is_cancelled(),
-        &keys,
-        &readiness.assignments.status(),
-    );
+    let sources: Vec<_> = readiness
+        .assignments
+        .iter()
+        .map(|assignments| (assignments.resource.as_deref(), assignments.watch.status()))
+        .collect();
+    let report = report(readiness.draining.is_cancelled(), &keys, &sources);
     let (code, status) = if report.not_ready.is_empty() {
         (StatusCode::OK, "ready")
     } else {
@@ -61,7 +71,7 @@ async fn readyz(State(readiness): State<Readiness>) -> Response {
 
 /// Ready once each source of assignments was loaded and every tenant was tried, at least one with keys young enough. What
 /// merely grows old is told, and does not unready a replica: the others are no better off.
-fn report(draining: bool, keys: &[KeyStatus], sources: &[SourceStatus]) -> Report {
+fn report(draining: bool, keys: &[KeyStatus], sources: &[(Option<&str>, Vec<SourceStatus>)]) -> Report {
     let mut report = Report {
         not_ready: Vec::new(),
         degraded: Vec::new(),
@@ -69,14 +79,18 @@ fn report(draining: bool, keys: &[KeyStatus], sources: &[SourceStatus]) -> Repor
     if draining {
         report.not_ready.push("shutting down".to_owned());
     }
-    for source in sources.iter().filter(|source| source.age.is_none()) {
-        report.not_ready.push(
-            match source.kind {
+    let named = |resource: Option<&str>, text: String| match resource {
+        Some(name) => format!("resource {name}: {text}"),
+        None => text,
+    };
+    for (resource, sources) in sources {
+        for source in sources.iter().filter(|source| source.age.is_none()) {
+            let text = match source.kind {
                 SourceKind::File => "assignments are not loaded",
                 SourceKind::Acs => "assignments from ACS are not loaded",
-            }
-            .to_owned(),
-        );
+            };
+            report.not_ready.push(named(*resource, text.to_owned()));
+        }
     }
     for status in keys {
         if !status.tried {
@@ -98,7 +112,10 @@ fn report(draining: bool, keys: &[KeyStatus], sources: &[SourceStatus]) -> Repor
     if keys.iter().all(|status| status.tried) && !keys.iter().any(|status| status.usable) {
         report.not_ready.push("no tenant has usable signing keys".to_owned());
     }
-    report.degraded.extend(sources.iter().filter_map(degraded));
+    for (resource, sources) in sources {
+        let degraded = sources.iter().filter_map(degraded);
+        report.degraded.extend(degraded.map(|text| named(*resource, text)));
+    }
     report
 }
 
@@ -175,7 +192,7 @@ mod tests {
             (true, vec![good.clone()], true, None, false, 0),
         ] {
             for kind in [SourceKind::File, SourceKind::Acs] {
-                let report = report(draining, &keys, &[source(kind, loaded, failing)]);
+                let report = report(draining, &keys, &[(None, vec![source(kind, loaded, failing)])]);
                 assert_eq!(
                     (report.not_ready.is_empty(), report.degraded.len()),
                     (ready, degraded),
@@ -183,12 +200,21 @@ mod tests {
                 );
             }
         }
-        let one = [
-            source(SourceKind::File, true, None),
+        let loaded = vec![source(SourceKind::File, true, None)];
+        let one = vec![
+            source(SourceKind::File, true, Some(3)),
             source(SourceKind::Acs, false, None),
         ];
-        let report = report(false, std::slice::from_ref(&good), &one);
-        assert_eq!(report.not_ready, ["assignments from ACS are not loaded"]);
+        let sources = [(Some("contoso"), loaded), (Some("fabrikam"), one)];
+        let report = report(false, std::slice::from_ref(&good), &sources);
+        assert_eq!(
+            report.not_ready,
+            ["resource fabrikam: assignments from ACS are not loaded"]
+        );
+        assert_eq!(
+            report.degraded,
+            ["resource fabrikam: the assignment source has been unusable for 3 s"]
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The flow of a request, whatever form it came in: authenticate → authorize → cache → exchange.
+//! The flow of a request, whatever form it came in: authenticate → route → authorize → cache → exchange.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use tracing::{Instrument as _, Span, info_span};
 
 use crate::admission::{Admission, Overloaded, Place};
 use crate::authenticate::{Authenticator, Caller, Rejection, Verdict};
-use crate::authorize::{Authorizer, Basis, Denied, Permit};
+use crate::authorize::{Basis, Denied, Permit};
 use crate::cache::{Answer, Outcome, Request, TokenCache, Waiting};
 use crate::clock::SharedClock;
-use crate::exchange::{ExchangeError, ExchangeKey, Exchanger, IssuedToken};
+use crate::exchange::{ExchangeError, ExchangeKey, ExchangePlan, Exchanger, IssuedToken, Operation};
 use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
+use crate::route::{Resource, Routes};
 use crate::secret::{BearerToken, TokenDigest};
 use crate::telemetry::propagation;
 use crate::untrusted::Untrusted;
@@ -23,18 +24,14 @@ use crate::untrusted::Untrusted;
 pub struct TokenPipeline {
     /// Stage one.
     pub authenticator: Arc<Authenticator>,
-    /// Stage two.
-    pub authorizer: Authorizer,
+    /// The ACS resources, each with its stages two and four.
+    pub routes: Routes,
     /// Stage three.
     pub cache: TokenCache<ExchangeKey, IssuedToken, ExchangeError>,
-    /// Stage four.
-    pub exchanger: Arc<Exchanger>,
     /// The bound on requests being worked on.
     pub admission: Admission,
     /// The bound on exchanges under way, those included for which no request waits.
     pub underway: Admission,
-    /// Age at which a cached token that ACS alone permitted is exchanged anew.
-    pub unknown_groups_max_age: Duration,
     /// The time.
     pub clock: SharedClock,
 }
@@ -43,17 +40,28 @@ pub struct TokenPipeline {
 pub struct IssueRequest {
     /// His Entra token.
     pub token: BearerToken,
-    /// The scopes he says it has, if the form of his request lets him say so.
-    pub scope: Option<Scopes>,
+    /// What else he says.
+    pub asked: Asked,
     /// When his answer must be there.
     pub deadline: Instant,
+}
+
+/// What the form of a request lets a caller say beside his token. None of it widens what he may have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The scopes that he says his token has.
+    pub scope: Option<Scopes>,
+    /// The places of the resources that he means, any of them.
+    pub resources: Option<Vec<usize>>,
+    /// The exchange operation that he chose by the path.
+    pub operation: Option<Operation>,
 }
 
 /// What he gets.
 pub struct Issued {
     /// The ACS token.
     pub token: Arc<IssuedToken>,
-    /// The scopes of the Entra token it was exchanged for.
+    /// Its scopes: those of the Entra token it was exchanged for, unless the exchange tells others.
     pub scopes: Scopes,
     /// Whether it came from the cache.
     pub outcome: Outcome,
@@ -84,6 +92,9 @@ pub enum IssueError {
     /// He asked for other scopes than his token has.
     #[error("requested scopes are not the token's, which are `{0}`")]
     ScopeMismatch(Untrusted),
+    /// He asked for another resource than the one that serves him.
+    #[error("the resource asked for is not the one that serves {0}")]
+    TargetMismatch(CallerIds),
     /// Authorization refused him, or could not decide.
     #[error("{denied}: {caller}")]
     Denied {
@@ -156,13 +167,20 @@ impl TokenPipeline {
         let started = self.clock.monotonic();
         let caller = self.authenticate(&request, digest, &mut place).await?;
         let authenticated = self.clock.monotonic();
-        if request.scope.as_ref().is_some_and(|scope| scope != caller.scopes()) {
+        if request
+            .asked
+            .scope
+            .as_ref()
+            .is_some_and(|scope| scope != caller.scopes())
+        {
             return Err(IssueError::ScopeMismatch(Untrusted::new(&caller.scopes().to_string())));
         }
-        let permit = self.authorize(caller)?;
+        let resource = self.route(&caller, &request.asked)?;
+        let permit = Self::authorize(resource, caller, request.deadline).await?;
         let authorized = self.clock.monotonic();
         let scopes = permit.caller().scopes().clone();
-        let answer = self.exchange(permit, request, digest).await?;
+        let answer = self.exchange(resource, permit, request, digest).await?;
+        let scopes = answer.token.scopes().cloned().unwrap_or(scopes);
         Ok(Issued {
             token: answer.token,
             scopes,
@@ -221,12 +239,28 @@ impl TokenPipeline {
         }
     }
 
+    /// The resource that serves the caller. One whom none covers is not assigned anywhere.
+    fn route(&self, caller: &Caller, asked: &Asked) -> Result<&Resource, IssueError> {
+        let ids = CallerIds::of(caller);
+        let (place, resource) = self.routes.of(caller).ok_or(IssueError::Denied {
+            denied: Denied::NoAssignment,
+            caller: ids,
+        })?;
+        match &asked.resources {
+            Some(places) if !places.contains(&place) => Err(IssueError::TargetMismatch(ids)),
+            _ => Ok(resource),
+        }
+    }
+
     /// Before the cache, on every request: an assignment taken away takes effect at once.
-    fn authorize(&self, caller: Caller) -> Result<Permit, IssueError> {
+    async fn authorize(resource: &Resource, caller: Caller, deadline: Instant) -> Result<Permit, IssueError> {
         let ids = CallerIds::of(&caller);
-        let span =
-            info_span!("authorize", acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
-        span.in_scope(|| self.authorizer.authorize(caller))
+        let span = info_span!("authorize", acs_broker.resource.name = resource.name.as_deref(),
+            acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
+        let authorized = resource.authorizer.authorize(caller, deadline);
+        authorized
+            .instrument(span.clone())
+            .await
             .inspect(|permit| {
                 span.record("acs_broker.assignment.kind", permit.basis().name());
             })
@@ -236,21 +270,28 @@ impl TokenPipeline {
 
     async fn exchange(
         &self,
+        resource: &Resource,
         permit: Permit,
         request: IssueRequest,
         digest: TokenDigest,
     ) -> Result<Answer<IssuedToken>, IssueError> {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
+        let caller = CallerIds::of(permit.caller());
+        let max_age = (permit.basis() == Basis::AcsAlone).then_some(resource.unknown_groups_max_age);
+        let plan = resource
+            .exchanger
+            .plan(permit, digest, request.asked.operation)
+            .map_err(|error| IssueError::Exchange { error, caller })
+            .inspect_err(|error| fail(&span, error))?;
         let wish = Request {
             digest,
-            token_expires_on: Some(permit.caller().token_expires_on()),
-            max_age: (permit.basis() == Basis::AcsAlone).then_some(self.unknown_groups_max_age),
+            token_expires_on: plan.bounded_by(),
+            max_age,
         };
-        let caller = CallerIds::of(permit.caller());
-        let key = self.exchanger.key(&permit);
+        let key = plan.key().clone();
         let flight = Flight {
-            exchanger: Arc::clone(&self.exchanger),
-            permit: Arc::new(permit),
+            exchanger: Arc::clone(&resource.exchanger),
+            plan: Arc::new(plan),
             token: request.token,
             deadline: request.deadline,
             parent: span.clone(),
@@ -278,7 +319,7 @@ impl TokenPipeline {
 #[derive(Clone)]
 struct Flight {
     exchanger: Arc<Exchanger>,
-    permit: Arc<Permit>,
+    plan: Arc<ExchangePlan>,
     token: BearerToken,
     deadline: Instant,
     parent: Span,
@@ -304,7 +345,7 @@ impl Flight {
         };
         let outcome = self
             .exchanger
-            .exchange(&self.permit, &self.token, deadline)
+            .exchange(&self.plan, &self.token, deadline)
             .instrument(span.clone())
             .await;
         if let Err(error) = &outcome {
@@ -330,7 +371,8 @@ impl IssueError {
             Self::Overloaded(_) => "overloaded",
             Self::Rejected(_) => "token_rejected",
             Self::ScopeMismatch(_) => "scope_mismatch",
-            Self::Denied { .. } => "not_assigned",
+            Self::TargetMismatch(_) => "target_mismatch",
+            Self::Denied { denied, .. } => denied.name(),
             Self::Exchange { error, .. } => error.name(),
             Self::DeadlineExceeded => "deadline_exceeded",
         }

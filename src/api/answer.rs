@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{ALLOW, CACHE_CONTROL, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -51,7 +53,7 @@ fn server_timing(stages: Stages) -> String {
 }
 
 /// The error in Azure's shape, or in OAuth's where the request calls for it.
-pub(super) fn error(told: &Told, context: &RequestContext, required_scopes: &str) -> Response {
+pub(super) fn error(told: &Told, context: &RequestContext, settings: &ApiSettings) -> Response {
     let mut response = if context.oauth {
         oauth_error(told)
     } else {
@@ -70,8 +72,8 @@ pub(super) fn error(told: &Told, context: &RequestContext, required_scopes: &str
     if told.status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
-    if let Some(challenge) = told.challenge.filter(|_| !context.oauth)
-        && let Ok(challenge) = HeaderValue::from_str(&challenge_text(challenge, told.message, required_scopes))
+    if let Some(challenge) = told.challenge.as_ref().filter(|_| !context.oauth)
+        && let Ok(challenge) = HeaderValue::from_str(&challenge_text(challenge, told.message, settings))
     {
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
@@ -79,14 +81,23 @@ pub(super) fn error(told: &Told, context: &RequestContext, required_scopes: &str
 }
 
 /// RFC 6750 section 3.
-fn challenge_text(challenge: Challenge, message: &str, required_scopes: &str) -> String {
+fn challenge_text(challenge: &Challenge, message: &str, settings: &ApiSettings) -> String {
     match challenge {
         Challenge::NoToken => format!("Bearer realm=\"{REALM}\""),
         Challenge::InvalidToken => {
             format!("Bearer realm=\"{REALM}\", error=\"invalid_token\", error_description=\"{message}\"")
         }
         Challenge::InsufficientScope => {
-            format!("Bearer realm=\"{REALM}\", error=\"insufficient_scope\", scope=\"{required_scopes}\"")
+            let scopes = &settings.required_scopes;
+            format!("Bearer realm=\"{REALM}\", error=\"insufficient_scope\", scope=\"{scopes}\"")
+        }
+        // The form that MSAL and Azure Identity clients read.
+        Challenge::InsufficientClaims(claims) => {
+            let uri = &settings.authorization_uri;
+            let claims = claims.as_deref().map_or_else(String::new, |claims| {
+                format!(", claims=\"{}\"", STANDARD.encode(claims))
+            });
+            format!("Bearer realm=\"\", authorization_uri=\"{uri}\", error=\"insufficient_claims\"{claims}")
         }
     }
 }
@@ -124,13 +135,19 @@ fn azure_error(told: &Told) -> Response {
 /// RFC 6749 section 5.2.
 fn oauth_error(told: &Told) -> Response {
     #[derive(Serialize)]
-    struct Body {
+    struct Body<'t> {
         error: &'static str,
         error_description: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        claims: Option<&'t str>,
     }
     let body = Body {
         error: told.oauth,
         error_description: told.message,
+        claims: match &told.challenge {
+            Some(Challenge::InsufficientClaims(claims)) => claims.as_deref(),
+            _ => None,
+        },
     };
     let mut response = (told.oauth_status(), Json(body)).into_response();
     response

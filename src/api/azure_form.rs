@@ -1,4 +1,4 @@
-//! The requests in ACS's own shape: `POST /token` and `POST /access/entra/:exchangeAccessToken`.
+//! The requests in ACS's own shape: `POST /token` and the two paths that ACS itself serves.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -11,33 +11,53 @@ use super::context::RequestContext;
 use super::error::ApiError;
 use super::media::{self, Media};
 use super::{Api, answer, bearer, token_exchange};
-use crate::pipeline::{IssueRequest, Issued};
+use crate::exchange::{Operation, TEAMS_EXTENSION_API_VERSION};
+use crate::pipeline::{Asked, IssueRequest, Issued};
 use crate::untrusted::Untrusted;
 
 /// `POST /token`: the form content type makes it an RFC 8693 request.
 pub(super) async fn token(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
     match media::of(request.headers())? {
         Media::Form => token_exchange::exchange(&api, request).await,
-        media => exchange(&api, media, request).await,
+        media => exchange(&api, media, request, None).await,
     }
 }
 
 /// `POST /access/entra/:exchangeAccessToken?api-version=…`: what ACS itself serves under its endpoint.
 pub(super) async fn acs_path(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
     check_api_version(request.uri(), &api.settings.api_versions)?;
+    on_acs_path(&api, request, Operation::Entra).await
+}
+
+/// `POST /access/teamsExtension/:exchangeAccessToken?api-version=…`: the same for a Teams Phone extension app.
+pub(super) async fn teams_extension_path(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
+    check_api_version(request.uri(), &[TEAMS_EXTENSION_API_VERSION])?;
+    on_acs_path(&api, request, Operation::TeamsExtension).await
+}
+
+async fn on_acs_path(api: &Api, request: Request, operation: Operation) -> Result<Response, ApiError> {
     match media::of(request.headers())? {
         Media::Form => Err(ApiError::UnsupportedMediaType),
-        media => exchange(&api, media, request).await,
+        media => exchange(api, media, request, Some(operation)).await,
     }
 }
 
-async fn exchange(api: &Api, media: Media, request: Request) -> Result<Response, ApiError> {
+async fn exchange(
+    api: &Api,
+    media: Media,
+    request: Request,
+    operation: Option<Operation>,
+) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
     let body = api.bodies.read(&head.headers, body, context.deadline).await?;
     check_content(media, &body)?;
     let token = bearer::of(&head.headers)?;
-    let issued = api.issue(&context, token, None).await?;
+    let asked = Asked {
+        operation,
+        ..Asked::default()
+    };
+    let issued = api.issue(&context, token, asked).await?;
     Ok(answer::issued(
         &api.settings,
         &issued,
@@ -50,11 +70,11 @@ impl Api {
         &self,
         context: &RequestContext,
         token: crate::secret::BearerToken,
-        scope: Option<crate::ids::Scopes>,
+        asked: Asked,
     ) -> Result<Issued, ApiError> {
         let request = IssueRequest {
             token,
-            scope,
+            asked,
             deadline: context.deadline,
         };
         Ok(self.pipeline.issue(request).await?)
@@ -75,7 +95,7 @@ fn check_content(media: Media, content: &[u8]) -> Result<(), ApiError> {
     }
 }
 
-fn check_api_version(uri: &Uri, accepted: &[String]) -> Result<(), ApiError> {
+fn check_api_version(uri: &Uri, accepted: &[impl AsRef<str>]) -> Result<(), ApiError> {
     let mut versions = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
         .filter_map(|(name, value)| (name == "api-version").then_some(value));
     let version = versions
@@ -85,7 +105,7 @@ fn check_api_version(uri: &Uri, accepted: &[String]) -> Result<(), ApiError> {
     if versions.next().is_some() {
         return Err(ApiError::InvalidRequest("Send one api-version."));
     }
-    if accepted.iter().any(|accepted| *accepted == version) {
+    if accepted.iter().any(|accepted| accepted.as_ref() == version) {
         Ok(())
     } else {
         Err(ApiError::UnsupportedApiVersion(Untrusted::new(tellable(&version))))

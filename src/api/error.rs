@@ -36,7 +36,7 @@ pub enum ApiError {
     #[error("grant_type is not token-exchange")]
     UnsupportedGrantType,
     /// RFC 8693 section 2.2.2: `invalid_target`.
-    #[error("resource or audience is not the ACS resource")]
+    #[error("resource or audience names no ACS resource served here")]
     InvalidTarget,
     /// No such path.
     #[error("no such path")]
@@ -90,7 +90,7 @@ impl ApiError {
                 ..Told::new(
                     S::BAD_REQUEST,
                     "UnsupportedApiVersionValue",
-                    "This api-version is not supported. Use 2025-03-02-preview, or ask the operator which ones are.",
+                    "This api-version is not supported here. Use 2025-03-02-preview, or 2025-06-30 for the Teams Phone extension.",
                 )
             },
             Self::AuthenticationRequired => Told {
@@ -116,7 +116,7 @@ impl ApiError {
                 ..Told::new(
                     S::BAD_REQUEST,
                     "InvalidRequest",
-                    "resource and audience, if given, must name the one ACS resource that this broker serves.",
+                    "resource and audience, if given, must name one ACS resource that this broker serves.",
                 )
             },
             Self::NotFound => Told::new(

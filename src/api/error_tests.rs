@@ -4,8 +4,9 @@ use std::time::Duration;
 use super::*;
 use crate::authenticate::{Malformed, NotDelegated, Rejection};
 use crate::authorize::Denied;
+use crate::authorize::membership::MembershipError;
 use crate::cache::flight::Lost;
-use crate::exchange::ExchangeError;
+use crate::exchange::{EntraError, EntraSaid, ExchangeError};
 use crate::pipeline::CallerIds;
 use crate::untrusted::Untrusted;
 
@@ -39,6 +40,25 @@ fn table() -> Vec<Row> {
             retry,
             oauth,
         )
+    };
+    let membership = |error, status, code, inner, retry, oauth| {
+        let denied = Denied::MembershipUnknown(error);
+        (
+            issue(IssueError::Denied { denied, caller }),
+            status,
+            code,
+            inner,
+            retry,
+            oauth,
+        )
+    };
+    let said = || EntraSaid {
+        error: text(),
+        code: None,
+        description: text(),
+    };
+    let entra = |error, status, code, inner, retry, oauth| {
+        exchange(ExchangeError::OnBehalfOf(error), status, code, inner, retry, oauth)
     };
     let plain = |error, status, code| (error, status, code, None, false, "invalid_request");
     vec![
@@ -117,6 +137,57 @@ fn table() -> Vec<Row> {
             None,
             true,
             "temporarily_unavailable",
+        ),
+        membership(
+            MembershipError::BrokerRejected(String::new()),
+            502,
+            "UpstreamRejectedBroker",
+            None,
+            false,
+            "server_error",
+        ),
+        membership(
+            MembershipError::Limited { retry_after: second },
+            429,
+            "TooManyRequests",
+            Some("UpstreamLimit"),
+            true,
+            "temporarily_unavailable",
+        ),
+        membership(
+            MembershipError::Unavailable {
+                cause: String::new(),
+                retry_after: second,
+            },
+            503,
+            "UpstreamUnavailable",
+            None,
+            true,
+            "temporarily_unavailable",
+        ),
+        membership(
+            MembershipError::Timeout,
+            503,
+            "UpstreamUnavailable",
+            None,
+            true,
+            "temporarily_unavailable",
+        ),
+        membership(
+            MembershipError::InvalidResponse(String::new()),
+            502,
+            "UpstreamInvalidResponse",
+            None,
+            false,
+            "server_error",
+        ),
+        membership(
+            MembershipError::Lost(Lost),
+            500,
+            "InternalError",
+            None,
+            false,
+            "server_error",
         ),
         exchange(
             ExchangeError::Rejected(None),
@@ -222,6 +293,124 @@ fn table() -> Vec<Row> {
         plain(ApiError::PayloadTooLarge, 413, "PayloadTooLarge"),
         plain(ApiError::UnsupportedMediaType, 415, "UnsupportedMediaType"),
         plain(ApiError::HeadersTooLarge, 431, "HeadersTooLarge"),
+        (
+            issue(IssueError::TargetMismatch(caller)),
+            400,
+            "InvalidRequest",
+            None,
+            false,
+            "invalid_target",
+        ),
+        exchange(
+            ExchangeError::NoScope,
+            403,
+            "NotAssigned",
+            Some("NoAssignment"),
+            false,
+            "invalid_request",
+        ),
+        exchange(
+            ExchangeError::BrokerRefused(String::new()),
+            502,
+            "UpstreamRejectedBroker",
+            None,
+            false,
+            "server_error",
+        ),
+        exchange(
+            ExchangeError::ForeignPlan,
+            500,
+            "InternalError",
+            None,
+            false,
+            "server_error",
+        ),
+        entra(
+            EntraError::ClaimsChallenge {
+                claims: None,
+                said: said(),
+            },
+            401,
+            "InsufficientClaims",
+            None,
+            false,
+            "interaction_required",
+        ),
+        entra(
+            EntraError::ConsentRequired(said()),
+            403,
+            "ExchangeForbidden",
+            None,
+            false,
+            "invalid_request",
+        ),
+        entra(
+            EntraError::UserForbidden(said()),
+            403,
+            "ExchangeForbidden",
+            None,
+            false,
+            "invalid_request",
+        ),
+        entra(
+            EntraError::TokenRejected(said()),
+            401,
+            "InvalidToken",
+            Some("RejectedUpstream"),
+            false,
+            "invalid_request",
+        ),
+        entra(
+            EntraError::BrokerRejected(said()),
+            502,
+            "UpstreamRejectedBroker",
+            None,
+            false,
+            "server_error",
+        ),
+        entra(
+            EntraError::Limited { retry_after: second },
+            429,
+            "TooManyRequests",
+            Some("UpstreamLimit"),
+            true,
+            "temporarily_unavailable",
+        ),
+        entra(
+            EntraError::Unavailable {
+                cause: String::new(),
+                retry_after: second,
+            },
+            503,
+            "UpstreamUnavailable",
+            None,
+            true,
+            "temporarily_unavailable",
+        ),
+        entra(
+            EntraError::Timeout,
+            504,
+            "UpstreamTimeout",
+            None,
+            false,
+            "temporarily_unavailable",
+        ),
+        entra(
+            EntraError::InvalidResponse(String::new()),
+            502,
+            "UpstreamInvalidResponse",
+            None,
+            false,
+            "server_error",
+        ),
+        entra(
+            EntraError::NoTokenEndpoint,
+            502,
+            "UpstreamInvalidResponse",
+            None,
+            false,
+            "server_error",
+        ),
         plain(ApiError::RequestTimeout, 408, "RequestTimeout"),
         (
             issue(IssueError::DeadlineExceeded),

@@ -15,7 +15,7 @@ use tracing::{Instrument as _, Span};
 use super::context::RequestContext;
 use super::error::ApiError;
 use super::told::Told;
-use super::{Api, answer};
+use super::{Api, ApiSettings, answer};
 use crate::serve::Scheme;
 use crate::telemetry::propagation;
 
@@ -43,7 +43,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     let cause = ApiError::cause_of(&response);
     let told = cause.as_deref().map(ApiError::told);
     let mut response = match &told {
-        Some(told) => rendered(told, &context, &api.settings.required_scopes, response.headers()),
+        Some(told) => rendered(told, &context, &api.settings, response.headers()),
         None => response,
     };
     let headers = response.headers_mut();
@@ -72,8 +72,8 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     response
 }
 
-fn rendered(told: &Told, context: &RequestContext, required_scopes: &str, inner: &HeaderMap) -> Response {
-    let mut response = answer::error(told, context, required_scopes);
+fn rendered(told: &Told, context: &RequestContext, settings: &ApiSettings, inner: &HeaderMap) -> Response {
+    let mut response = answer::error(told, context, settings);
     // Those of the layers within, CORS above all; the length is that of the bare response.
     for (name, value) in inner.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
         if !response.headers().contains_key(name) {

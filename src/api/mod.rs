@@ -30,14 +30,18 @@ use crate::pipeline::TokenPipeline;
 pub const TOKEN_PATH: &str = "/token";
 /// The path that ACS itself serves; the official SDKs append it to the `resourceEndpoint` they are given.
 pub const ACS_PATH: &str = "/access/entra/:exchangeAccessToken";
-/// The same as some clients and proxies write it; the two are equivalent (RFC 3986 section 6.2.2.2).
+/// The same for tokens of a Teams Phone extension app.
+pub const TEAMS_EXTENSION_PATH: &str = "/access/teamsExtension/:exchangeAccessToken";
+/// The same two as some clients and proxies write them; they are equivalent (RFC 3986 section 6.2.2.2).
 const ACS_PATH_ENCODED: &str = "/access/entra/%3AexchangeAccessToken";
+const TEAMS_EXTENSION_PATH_ENCODED: &str = "/access/teamsExtension/%3AexchangeAccessToken";
 
 /// The route that a path is of, under one name.
 fn route_of(path: &str) -> Option<&'static str> {
     match path {
         TOKEN_PATH => Some(TOKEN_PATH),
         ACS_PATH | ACS_PATH_ENCODED => Some(ACS_PATH),
+        TEAMS_EXTENSION_PATH | TEAMS_EXTENSION_PATH_ENCODED => Some(TEAMS_EXTENSION_PATH),
         _ => None,
     }
 }
@@ -57,8 +61,12 @@ pub struct ApiSettings {
     pub allowed_origins: Vec<String>,
     /// What an `insufficient_scope` challenge names, space-separated.
     pub required_scopes: String,
-    /// What the RFC 8693 form may name as `resource` and `audience`.
-    pub target: Target,
+    /// What the RFC 8693 form may name as `resource` and `audience`, in the order of the routes.
+    pub targets: Vec<Target>,
+    /// What may stand before a scope's name there: the accepted audiences, as Entra names scopes.
+    pub scope_prefixes: Vec<String>,
+    /// Where a claims challenge sends the client: `authorization_uri`.
+    pub authorization_uri: String,
 }
 
 #[derive(Clone)]
@@ -86,6 +94,14 @@ pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: Can
         .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed))
         .route(ACS_PATH, post(azure_form::acs_path).fallback(not_allowed))
         .route(ACS_PATH_ENCODED, post(azure_form::acs_path).fallback(not_allowed))
+        .route(
+            TEAMS_EXTENSION_PATH,
+            post(azure_form::teams_extension_path).fallback(not_allowed),
+        )
+        .route(
+            TEAMS_EXTENSION_PATH_ENCODED,
+            post(azure_form::teams_extension_path).fallback(not_allowed),
+        )
         .fallback(|| async { ApiError::NotFound })
         .layer(
             ServiceBuilder::new()

@@ -15,14 +15,11 @@ use url::Url;
 use super::error::ApiError;
 use super::{Api, answer};
 use crate::cache::Token as _;
-use crate::ids::Scopes;
-use crate::pipeline::Issued;
+use crate::pipeline::{Asked, Issued};
 use crate::secret::BearerToken;
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
-/// Scopes may be given with the App ID URI of ACS Clients before them.
-const SCOPE_PREFIX: &str = "https://communication.azure.com/clients/";
 
 pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
@@ -33,9 +30,9 @@ pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, Ap
             "Send the token as subject_token or in the Authorization header, not both ways.",
         ));
     }
-    let asked = ExchangeRequest::read(&body, &api.settings.target)?;
+    let asked = ExchangeRequest::read(&body, &api.settings.targets, &api.settings.scope_prefixes)?;
     drop(body);
-    let issued = api.issue(&context, asked.subject_token, asked.scope).await?;
+    let issued = api.issue(&context, asked.subject_token, asked.asked).await?;
     let now = api.pipeline.clock.now();
     let mut response = Json(ExchangeAnswer::of(&issued, now)).into_response();
     response
@@ -44,17 +41,21 @@ pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, Ap
     Ok(answer::issued(&api.settings, &issued, response))
 }
 
-/// The one target that this broker exchanges for.
+/// An ACS resource that this broker exchanges for.
 #[derive(Debug, Clone)]
 pub struct Target {
     endpoint: Url,
+    name: Option<Box<str>>,
 }
 
 impl Target {
-    /// The ACS resource at `endpoint`.
+    /// The ACS resource at `endpoint`, with the name that the operator gave it, if he did.
     #[must_use]
-    pub fn new(endpoint: Url) -> Self {
-        Self { endpoint }
+    pub fn new(endpoint: Url, name: Option<&str>) -> Self {
+        Self {
+            endpoint,
+            name: name.map(Box::from),
+        }
     }
 
     /// `resource` is the endpoint's URL, with or without a slash at its end.
@@ -62,25 +63,28 @@ impl Target {
         Url::parse(text).is_ok_and(|url| url == self.endpoint)
     }
 
-    /// `audience` is the endpoint or the resource's name: the first label of its host.
+    /// `audience` is the endpoint or the resource's name: the first label of its host, or the operator's for it.
     fn is_audience(&self, text: &str) -> bool {
-        let name = match self.endpoint.host() {
+        let label = match self.endpoint.host() {
             Some(url::Host::Domain(domain)) => domain.split('.').next(),
             _ => None,
         };
-        self.is_resource(text) || name.is_some_and(|name| name.eq_ignore_ascii_case(text))
+        let is_name = |name: &str| name.eq_ignore_ascii_case(text);
+        self.is_resource(text) || label.is_some_and(is_name) || self.name.as_deref().is_some_and(is_name)
     }
 }
 
 #[derive(Debug)]
 struct ExchangeRequest {
     subject_token: BearerToken,
-    scope: Option<Scopes>,
+    asked: Asked,
 }
 
 impl ExchangeRequest {
     /// Reads the form (RFC 8693 section 2.1, with RFC 6749 section 3.2's rules for parameters).
-    fn read(content: &[u8], target: &Target) -> Result<Self, ApiError> {
+    ///
+    /// `scope_prefixes` are what may stand before a scope's name.
+    fn read(content: &[u8], targets: &[Target], scope_prefixes: &[String]) -> Result<Self, ApiError> {
         let mut parameters = Parameters::read(content)?;
         match parameters.take("grant_type").as_deref() {
             Some(GRANT_TYPE) => {}
@@ -110,22 +114,24 @@ impl ExchangeRequest {
         if parameters.take("actor_token").is_some() || parameters.take("actor_token_type").is_some() {
             return Err(ApiError::InvalidRequest("actor_token is not supported."));
         }
-        // Each may repeat, but all must name the one target.
-        if !parameters.resources.iter().all(|resource| target.is_resource(resource))
-            || !parameters.audiences.iter().all(|audience| target.is_audience(audience))
-        {
-            return Err(ApiError::InvalidTarget);
-        }
+        let resource = parameters.target(targets)?;
         let scope = parameters.take("scope").map(|scope| {
             scope
                 .split(' ')
                 .filter(|scope| !scope.is_empty())
-                .map(|scope| scope.strip_prefix(SCOPE_PREFIX).unwrap_or(scope))
+                .map(|scope| {
+                    let names = scope_prefixes.iter().filter_map(|prefix| scope.strip_prefix(&**prefix));
+                    names.min_by_key(|name| name.len()).unwrap_or(scope)
+                })
                 .collect()
         });
         Ok(Self {
             subject_token: BearerToken::new(subject_token),
-            scope,
+            asked: Asked {
+                scope,
+                resources: resource,
+                operation: None,
+            },
         })
     }
 }
@@ -160,6 +166,28 @@ impl<'c> Parameters<'c> {
         Ok(parameters)
     }
 
+    /// The places of the targets that every `resource` and `audience` names; `None` if there is neither. Each may
+    /// repeat, but all must name one target.
+    fn target(&self, targets: &[Target]) -> Result<Option<Vec<usize>>, ApiError> {
+        if self.resources.is_empty() && self.audiences.is_empty() {
+            return Ok(None);
+        }
+        let named: Vec<usize> = targets
+            .iter()
+            .enumerate()
+            .filter(|(_, target)| {
+                self.resources.iter().all(|resource| target.is_resource(resource))
+                    && self.audiences.iter().all(|audience| target.is_audience(audience))
+            })
+            .map(|(index, _)| index)
+            .collect();
+        if named.is_empty() {
+            Err(ApiError::InvalidTarget)
+        } else {
+            Ok(Some(named))
+        }
+    }
+
     fn take(&mut self, name: &str) -> Option<Cow<'c, str>> {
         self.single.remove(name).filter(|value| !value.is_empty())
     }
@@ -192,9 +220,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ids::Scopes;
 
-    fn target() -> Target {
-        Target::new(Url::parse("https://contoso.communication.azure.com").unwrap())
+    fn targets() -> Vec<Target> {
+        let url = |text| Url::parse(text).unwrap();
+        vec![
+            Target::new(url("https://contoso.communication.azure.com"), None),
+            Target::new(
+                url("https://northwind.unitedstates.communication.azure.com"),
+                Some("north"),
+            ),
+        ]
+    }
+
+    fn prefixes() -> Vec<String> {
+        ["https://communication.azure.com/clients/", "api://broker/"]
+            .map(str::to_owned)
+            .into()
     }
 
     fn read(changes: &[(&str, &str)]) -> Result<ExchangeRequest, (&'static str, &'static str)> {
@@ -212,7 +254,7 @@ mod tests {
         for (name, value) in changes.iter().filter(|(_, value)| *value != "(absent)") {
             form.append_pair(name, value);
         }
-        ExchangeRequest::read(form.finish().as_bytes(), &target()).map_err(|error| {
+        ExchangeRequest::read(form.finish().as_bytes(), &targets(), &prefixes()).map_err(|error| {
             let told = error.told();
             (told.oauth, told.code)
         })
@@ -242,7 +284,22 @@ mod tests {
             assert!(read(changes).is_ok(), "{changes:?}");
         }
         let scoped = read(&[("scope", "https://communication.azure.com/clients/VoIP.Join VoIP")]).unwrap();
-        assert_eq!(scoped.scope, Some(Scopes::parse("VoIP VoIP.Join")));
+        assert_eq!(scoped.asked.scope, Some(Scopes::parse("VoIP VoIP.Join")));
+        let scoped = read(&[("scope", "api://broker/access")]).unwrap();
+        assert_eq!(scoped.asked.scope, Some(Scopes::parse("access")));
+        for (name, value, named) in [
+            ("audience", "contoso", vec![0]),
+            ("audience", "north", vec![1]),
+            ("audience", "northwind", vec![1]),
+            (
+                "resource",
+                "https://northwind.unitedstates.communication.azure.com/",
+                vec![1],
+            ),
+        ] {
+            assert_eq!(read(&[(name, value)]).unwrap().asked.resources, Some(named), "{value}");
+        }
+        assert_eq!(read(&[]).unwrap().asked.resources, None);
     }
 
     #[test]
@@ -285,6 +342,10 @@ mod tests {
             ),
             (&[("audience", "fabrikam")], ("invalid_target", "InvalidRequest")),
             (
+                &[("audience", "contoso"), ("audience", "north")],
+                ("invalid_target", "InvalidRequest"),
+            ),
+            (
                 &[
                     ("resource", "https://contoso.communication.azure.com"),
                     ("resource", "https://other.example"),
@@ -299,7 +360,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_forms_never_panic(content in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = ExchangeRequest::read(&content, &target());
+            let _ = ExchangeRequest::read(&content, &targets(), &prefixes());
         }
     }
 }

@@ -6,7 +6,8 @@ use http::StatusCode;
 
 use crate::authenticate::Rejection;
 use crate::authorize::Denied;
-use crate::exchange::ExchangeError;
+use crate::authorize::membership::MembershipError;
+use crate::exchange::{EntraError, ExchangeError};
 use crate::pipeline::IssueError;
 
 /// What the caller is told of an [`ApiError`](super::error::ApiError).
@@ -31,7 +32,7 @@ pub struct Told {
 }
 
 /// `WWW-Authenticate: Bearer …`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
     /// No credentials came, so no error is told (RFC 6750 section 3.1).
     NoToken,
@@ -39,6 +40,9 @@ pub enum Challenge {
     InvalidToken,
     /// `error="insufficient_scope"`
     InsufficientScope,
+    /// `error="insufficient_claims"`, with the claims request that Entra told, a JSON object, if it did. Microsoft
+    /// identity platform, "Claims challenges".
+    InsufficientClaims(Option<Box<str>>),
 }
 
 /// What is waited for is refreshed within seconds.
@@ -46,7 +50,7 @@ const SOON: Duration = Duration::from_secs(5);
 pub(super) const AT_ONCE: Duration = Duration::from_secs(1);
 
 impl Told {
-    pub(super) const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
         Self {
             status,
             code,
@@ -59,7 +63,7 @@ impl Told {
         }
     }
 
-    pub(super) const fn invalid_token(inner: &'static str, message: &'static str) -> Self {
+    pub(super) fn invalid_token(inner: &'static str, message: &'static str) -> Self {
         Self {
             inner: Some(inner),
             challenge: Some(Challenge::InvalidToken),
@@ -67,7 +71,7 @@ impl Told {
         }
     }
 
-    pub(super) const fn unavailable(code: &'static str, retry_after: Duration, message: &'static str) -> Self {
+    pub(super) fn unavailable(code: &'static str, retry_after: Duration, message: &'static str) -> Self {
         Self {
             retry_after: Some(retry_after),
             oauth: "temporarily_unavailable",
@@ -75,7 +79,7 @@ impl Told {
         }
     }
 
-    pub(super) const fn upstream(status: StatusCode, code: &'static str, message: &'static str) -> Self {
+    pub(super) fn upstream(status: StatusCode, code: &'static str, message: &'static str) -> Self {
         Self {
             oauth: "server_error",
             ..Self::new(status, code, message)
@@ -138,7 +142,15 @@ pub(super) fn not_issued(error: &IssueError) -> Told {
                 "scope, if given, must be exactly the scopes of the subject token.",
             )
         },
-        IssueError::Denied { denied: cause, .. } => denied(*cause),
+        IssueError::TargetMismatch(_) => Told {
+            oauth: "invalid_target",
+            ..Told::new(
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+                "resource and audience, if given, must name the ACS resource that serves this user and client app.",
+            )
+        },
+        IssueError::Denied { denied: cause, .. } => denied(cause),
         IssueError::Exchange { error, .. } => exchange(error),
         IssueError::DeadlineExceeded => upstream_timeout(),
     }
@@ -206,7 +218,7 @@ fn rejected(rejection: &Rejection) -> Told {
     }
 }
 
-fn denied(denied: Denied) -> Told {
+fn denied(denied: &Denied) -> Told {
     let not_assigned = |inner, message| Told {
         inner: Some(inner),
         ..Told::new(StatusCode::FORBIDDEN, "NotAssigned", message)
@@ -225,7 +237,45 @@ fn denied(denied: Denied) -> Told {
             "GroupsUnknown",
             "Only a group's assignment could cover this user, and the token does not tell groups. Ask the operator.",
         ),
+        Denied::MembershipUnknown(error) => membership(error),
     }
+}
+
+/// Microsoft Graph, or Entra on the way to it, did not say whether a group's assignment covers the caller.
+fn membership(error: &MembershipError) -> Told {
+    match error {
+        MembershipError::BrokerRejected(_) => Told::upstream(
+            StatusCode::BAD_GATEWAY,
+            "UpstreamRejectedBroker",
+            "Microsoft Graph does not let this broker look up group memberships. Report the x-ms-request-id.",
+        ),
+        MembershipError::Limited { retry_after } => Told {
+            inner: Some("UpstreamLimit"),
+            retry_after: Some(*retry_after),
+            oauth: "temporarily_unavailable",
+            ..Told::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "TooManyRequests",
+                "Microsoft Graph limits the looking up of group memberships. Try again after Retry-After.",
+            )
+        },
+        MembershipError::Unavailable { retry_after, .. } => membership_unavailable(*retry_after),
+        MembershipError::Timeout => membership_unavailable(AT_ONCE),
+        MembershipError::InvalidResponse(_) => Told::upstream(
+            StatusCode::BAD_GATEWAY,
+            "UpstreamInvalidResponse",
+            "Microsoft Graph gave an answer about group memberships that makes no sense. Report the x-ms-request-id.",
+        ),
+        MembershipError::Lost(_) => internal(),
+    }
+}
+
+fn membership_unavailable(retry_after: Duration) -> Told {
+    Told::unavailable(
+        "UpstreamUnavailable",
+        retry_after,
+        "Group memberships cannot be looked up at Microsoft Graph right now. Try again after Retry-After.",
+    )
 }
 
 fn exchange(error: &ExchangeError) -> Told {
@@ -235,36 +285,92 @@ fn exchange(error: &ExchangeError) -> Told {
             "Azure Communication Services rejected the token. Get a new one.",
         ),
         ExchangeError::TokenOver => Told::invalid_token("Expired", "The token has expired. Get a new one."),
-        ExchangeError::Forbidden(_) => Told::new(
-            StatusCode::FORBIDDEN,
-            "ExchangeForbidden",
+        ExchangeError::Forbidden(_) => forbidden(
             "Azure Communication Services refused this user with this client app. Ask the operator to assign him there.",
         ),
-        ExchangeError::Limited { retry_after } => Told {
-            inner: Some("UpstreamLimit"),
-            retry_after: Some(*retry_after),
-            oauth: "temporarily_unavailable",
-            ..Told::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "TooManyRequests",
-                "Azure Communication Services limits this resource. Try again after Retry-After.",
-            )
-        },
-        ExchangeError::Unavailable { retry_after, .. } => Told::unavailable(
-            "UpstreamUnavailable",
-            *retry_after,
-            "Azure Communication Services is not available. Try again after Retry-After.",
-        ),
+        ExchangeError::NoScope => denied(&Denied::NoAssignment),
+        ExchangeError::Limited { retry_after } => limited(*retry_after),
+        ExchangeError::Unavailable { retry_after, .. } => unavailable(*retry_after),
         ExchangeError::Timeout => upstream_timeout(),
         ExchangeError::UnexpectedStatus { .. }
         | ExchangeError::NotAGrant(_)
         | ExchangeError::PastExpiry
-        | ExchangeError::TooLarge(_) => Told::upstream(
-            StatusCode::BAD_GATEWAY,
-            "UpstreamInvalidResponse",
-            "Azure Communication Services gave an answer that makes no sense. Report the x-ms-request-id.",
-        ),
+        | ExchangeError::TooLarge(_) => invalid_response(),
+        ExchangeError::OnBehalfOf(error) => on_behalf_of(error),
+        ExchangeError::BrokerRefused(_) => rejected_broker(),
         ExchangeError::Overloaded(_) => overloaded(),
-        ExchangeError::Lost(_) => internal(),
+        ExchangeError::Lost(_) | ExchangeError::ForeignPlan => internal(),
     }
+}
+
+/// What the user, his administrator, the operator or nobody can do about it.
+fn on_behalf_of(error: &EntraError) -> Told {
+    match error {
+        EntraError::ClaimsChallenge { claims, .. } => Told {
+            challenge: Some(Challenge::InsufficientClaims(claims.as_deref().map(Box::from))),
+            oauth: "interaction_required",
+            ..Told::new(
+                StatusCode::UNAUTHORIZED,
+                "InsufficientClaims",
+                "Microsoft Entra ID wants the user to sign in again. Pass the claims of WWW-Authenticate to the sign-in.",
+            )
+        },
+        EntraError::ConsentRequired(_) => forbidden(
+            "Consent is missing: an administrator of the user's tenant must grant this broker's app its permissions.",
+        ),
+        EntraError::UserForbidden(_) => {
+            forbidden("Microsoft Entra ID refused this user. Ask an administrator of the user's tenant.")
+        }
+        EntraError::TokenRejected(_) => Told::invalid_token(
+            "RejectedUpstream",
+            "Microsoft Entra ID rejected the token. Sign the user in again and get a new one.",
+        ),
+        EntraError::BrokerRejected(_) => rejected_broker(),
+        EntraError::Limited { retry_after } => limited(*retry_after),
+        EntraError::Unavailable { retry_after, .. } => unavailable(*retry_after),
+        EntraError::Timeout => upstream_timeout(),
+        EntraError::InvalidResponse(_) | EntraError::NoTokenEndpoint => invalid_response(),
+    }
+}
+
+fn forbidden(message: &'static str) -> Told {
+    Told::new(StatusCode::FORBIDDEN, "ExchangeForbidden", message)
+}
+
+fn limited(retry_after: Duration) -> Told {
+    Told {
+        inner: Some("UpstreamLimit"),
+        retry_after: Some(retry_after),
+        oauth: "temporarily_unavailable",
+        ..Told::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "TooManyRequests",
+            "Azure limits requests for now. Try again after Retry-After.",
+        )
+    }
+}
+
+fn unavailable(retry_after: Duration) -> Told {
+    Told::unavailable(
+        "UpstreamUnavailable",
+        retry_after,
+        "A service of Azure is not available. Try again after Retry-After.",
+    )
+}
+
+fn invalid_response() -> Told {
+    Told::upstream(
+        StatusCode::BAD_GATEWAY,
+        "UpstreamInvalidResponse",
+        "A service of Azure gave an answer that makes no sense. Report the x-ms-request-id.",
+    )
+}
+
+/// Nothing that the caller could do: the operator must look at the broker's credential.
+fn rejected_broker() -> Told {
+    Told::upstream(
+        StatusCode::BAD_GATEWAY,
+        "UpstreamRejectedBroker",
+        "A service of Azure refused the broker's own credential. Report the x-ms-request-id to the operator.",
+    )
 }

@@ -13,6 +13,7 @@ pub struct Caller {
     pub(super) scopes: Scopes,
     pub(super) groups: Groups,
     pub(super) token_expires_on: Timestamp,
+    pub(super) for_teams_extension: bool,
 }
 
 /// What a token tells of its user's groups.
@@ -74,6 +75,12 @@ impl Caller {
     pub fn token_expires_on(&self) -> Timestamp {
         self.token_expires_on
     }
+
+    /// Whether the token is addressed to ACS's Teams Phone extension.
+    #[must_use]
+    pub fn is_for_teams_extension(&self) -> bool {
+        self.for_teams_extension
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +94,7 @@ impl Caller {
             scopes: Scopes::parse("VoIP"),
             groups,
             token_expires_on: Timestamp::MAX,
+            for_teams_extension: false,
         }
     }
 }

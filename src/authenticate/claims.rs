@@ -12,6 +12,10 @@ use super::rejection::{Malformed, NotDelegated, Rejection};
 use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use crate::untrusted::Untrusted;
 
+/// Audiences of ACS's Teams Phone extension: the application id (v2 tokens) and what its name begins with in every cloud.
+const TEAMS_EXTENSION_APP: &str = "1fd5118e-2576-4263-8130-9503064c837a";
+const TEAMS_EXTENSION_URI: &str = "https://auth.msft.communication.azure.";
+
 /// Which tokens are accepted, apart from their tenant and key.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -167,7 +171,12 @@ pub(super) fn check(
         scopes,
         groups,
         token_expires_on: expires_on,
+        for_teams_extension: audiences.iter().any(|audience| is_teams_extension(audience)),
     })
+}
+
+fn is_teams_extension(audience: &str) -> bool {
+    audience.eq_ignore_ascii_case(TEAMS_EXTENSION_APP) || audience.starts_with(TEAMS_EXTENSION_URI)
 }
 
 /// RFC 7519 sections 4.1.4 to 4.1.6; `iat` in the future means a clock that cannot be trusted.

@@ -11,8 +11,8 @@ pub struct AssignmentIndex {
     users: HashSet<(TenantId, ObjectId, ClientAppId)>,
     groups: HashSet<(TenantId, ObjectId, ClientAppId)>,
     tenants: HashSet<(TenantId, ClientAppId)>,
-    // Where any group is assigned: whether unknown groups matter at all.
-    with_groups: HashSet<(TenantId, ClientAppId)>,
+    // The same by tenant and client app: whether unknown groups matter at all, and which to ask for.
+    groups_of: HashMap<(TenantId, ClientAppId), Vec<ObjectId>>,
     // Most assignments allow all: only the others take a place here.
     narrowed: HashMap<(PrincipalType, TenantId, ObjectId, ClientAppId), AllowedScopes>,
     assignments: usize,
@@ -40,8 +40,9 @@ impl AssignmentIndex {
                         index.users.insert((tenant, object, client));
                     }
                     PrincipalType::Group => {
-                        index.groups.insert((tenant, object, client));
-                        index.with_groups.insert((tenant, client));
+                        if index.groups.insert((tenant, object, client)) {
+                            index.groups_of.entry((tenant, client)).or_default().push(object);
+                        }
                     }
                     PrincipalType::Tenant => {
                         index.tenants.insert((tenant, client));
@@ -70,10 +71,10 @@ impl AssignmentIndex {
         self.tenants.contains(&(tenant, client))
     }
 
-    /// Whether any group of the tenant is assigned for the client app.
+    /// The groups of the tenant that are assigned for the client app.
     #[must_use]
-    pub fn any_group(&self, tenant: TenantId, client: ClientAppId) -> bool {
-        self.with_groups.contains(&(tenant, client))
+    pub fn groups_of(&self, tenant: TenantId, client: ClientAppId) -> &[ObjectId] {
+        self.groups_of.get(&(tenant, client)).map_or(&[], Vec::as_slice)
     }
 
     /// What the user's own assignment narrows his tokens to; `None` if it does not.

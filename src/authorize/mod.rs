@@ -4,25 +4,33 @@
 
 pub mod assignment;
 mod index;
+pub mod membership;
 mod permit;
 pub mod source;
 
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
 use self::assignment::AllowedScopes;
 pub use self::index::AssignmentIndex;
+use self::membership::{MembershipError, Memberships};
 pub use self::permit::{Basis, Permit};
 use self::source::AssignmentWatch;
 use crate::authenticate::{Caller, Groups};
 use crate::config::UnknownGroups;
+use crate::ids::ObjectId;
 
 /// Decides by the assignments in force at the moment of asking.
 pub struct Authorizer {
     assignments: AssignmentWatch,
     unknown_groups: UnknownGroups,
+    memberships: Option<Arc<Memberships>>,
     scopes_matter: bool,
 }
 
 /// Why a caller may not have a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// Not all assignments are loaded, or not any more, and what is loaded does not cover the caller: nothing can be
     /// decided.
@@ -34,6 +42,29 @@ pub enum Denied {
     /// Only a group's assignment could, and the token does not tell the user's groups.
     #[error("only a group assignment could cover this user, and the token does not tell groups")]
     GroupsUnknown,
+    /// Only a group's assignment could, and whether the user is a member cannot be learnt now.
+    #[error("only a group assignment could cover this user: {0}")]
+    MembershipUnknown(#[from] MembershipError),
+}
+
+impl Denied {
+    /// Its name in spans: of low cardinality.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotLoaded | Self::NoAssignment | Self::GroupsUnknown => "not_assigned",
+            Self::MembershipUnknown(error) => error.name(),
+        }
+    }
+}
+
+/// What the assignments say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ruling<'i> {
+    /// The caller is covered.
+    Covered(Basis),
+    /// He is if he is a member of one of these groups, and of nothing else it depends.
+    IfMember(&'i [ObjectId]),
 }
 
 impl Authorizer {
@@ -44,6 +75,7 @@ impl Authorizer {
             assignments,
             unknown_groups,
             scopes_matter: false,
+            memberships: None,
         }
     }
 
@@ -57,28 +89,66 @@ impl Authorizer {
         }
     }
 
-    /// Checks `caller` against the assignments in force now.
-    pub fn authorize(&self, caller: Caller) -> Result<Permit, Denied> {
+    /// The same, asking `memberships` where [`UnknownGroups::Graph`] says so; without them nobody is asked and no
+    /// unknown group counts.
+    #[must_use]
+    pub fn with_memberships(self, memberships: Arc<Memberships>) -> Self {
+        Self {
+            memberships: Some(memberships),
+            ..self
+        }
+    }
+
+    /// Checks `caller` against the assignments in force now. Waits only where a group decides that his token does not
+    /// tell, until `deadline` at most.
+    pub async fn authorize(&self, caller: Caller, deadline: Instant) -> Result<Permit, Denied> {
         let set = self.assignments.current().ok_or(Denied::NotLoaded)?;
         if self.scopes_matter && !set.narrowing_known {
             return Err(Denied::NotLoaded);
         }
-        let basis = match decide(&set.index, &caller, self.unknown_groups) {
+        let covered = match decide(&set.index, &caller, self.unknown_groups) {
+            Ok(Ruling::Covered(basis)) => Ok((basis, None)),
+            Ok(Ruling::IfMember(groups)) => self.member_of(&caller, groups, deadline).await,
+            Err(denied) => Err(denied),
+        };
+        let (basis, groups) = match covered {
             // What is not loaded might cover him.
             Err(_) if !set.complete => return Err(Denied::NotLoaded),
             outcome => outcome?,
         };
-        let allowed = allowed_scopes(&set.index, &caller, basis);
+        let groups = groups.as_deref().unwrap_or(caller.groups().listed());
+        let allowed = allowed_scopes(&set.index, &caller, basis, groups);
         Ok(Permit::new(caller, basis).narrowed(allowed))
+    }
+
+    /// That the caller is a member of one of `groups`, and of which of them.
+    async fn member_of(
+        &self,
+        caller: &Caller,
+        groups: &[ObjectId],
+        deadline: Instant,
+    ) -> Result<(Basis, Option<Vec<ObjectId>>), Denied> {
+        let memberships = self.memberships.as_ref().ok_or(Denied::GroupsUnknown)?;
+        let (tenant, user) = (caller.tenant(), caller.object_id());
+        let members = memberships.resolve(tenant, user, groups, deadline).await?;
+        let member_of: Vec<ObjectId> = groups.iter().copied().filter(|group| members.contains(group)).collect();
+        let first = *member_of.first().ok_or(Denied::NoAssignment)?;
+        Ok((Basis::Group(first), Some(member_of)))
     }
 }
 
-/// What the assignments behind `basis` narrow tokens to. Several groups allow together what any of them allows.
-fn allowed_scopes(index: &AssignmentIndex, caller: &Caller, basis: Basis) -> Option<AllowedScopes> {
+/// What the assignments behind `basis` narrow tokens to. Several groups, of the `groups` that the caller is a member
+/// of, allow together what any of them allows.
+fn allowed_scopes(
+    index: &AssignmentIndex,
+    caller: &Caller,
+    basis: Basis,
+    groups: &[ObjectId],
+) -> Option<AllowedScopes> {
     let (tenant, client) = (caller.tenant(), caller.client_app());
     match basis {
         Basis::User => index.scopes_of_user(tenant, caller.object_id(), client),
-        Basis::Group(_) => index.scopes_of_groups(tenant, caller.groups().listed(), client),
+        Basis::Group(_) => index.scopes_of_groups(tenant, groups, client),
         Basis::Tenant => index.scopes_of_tenant(tenant, client),
         Basis::AcsAlone => None,
     }
@@ -86,10 +156,14 @@ fn allowed_scopes(index: &AssignmentIndex, caller: &Caller, basis: Basis) -> Opt
 
 /// The rule: the user's own assignment, then a group that the token lists, then the tenant's. What the token does
 /// not tell counts only where a group is assigned at all.
-fn decide(index: &AssignmentIndex, caller: &Caller, unknown_groups: UnknownGroups) -> Result<Basis, Denied> {
+fn decide<'i>(
+    index: &'i AssignmentIndex,
+    caller: &Caller,
+    unknown_groups: UnknownGroups,
+) -> Result<Ruling<'i>, Denied> {
     let (tenant, client) = (caller.tenant(), caller.client_app());
     if index.user(tenant, caller.object_id(), client) {
-        return Ok(Basis::User);
+        return Ok(Ruling::Covered(Basis::User));
     }
     let listed = caller.groups().listed().iter();
     if let Some(&group) = listed
@@ -97,15 +171,17 @@ fn decide(index: &AssignmentIndex, caller: &Caller, unknown_groups: UnknownGroup
         .find(|group| index.group(tenant, *group, client))
         .as_ref()
     {
-        return Ok(Basis::Group(group));
+        return Ok(Ruling::Covered(Basis::Group(group)));
     }
     if index.tenant(tenant, client) {
-        return Ok(Basis::Tenant);
+        return Ok(Ruling::Covered(Basis::Tenant));
     }
+    let groups = index.groups_of(tenant, client);
     match caller.groups() {
-        Groups::Unknown { .. } if index.any_group(tenant, client) => match unknown_groups {
-            UnknownGroups::Acs => Ok(Basis::AcsAlone),
-            UnknownGroups::Refuse | UnknownGroups::Graph => Err(Denied::GroupsUnknown),
+        Groups::Unknown { .. } if !groups.is_empty() => match unknown_groups {
+            UnknownGroups::Acs => Ok(Ruling::Covered(Basis::AcsAlone)),
+            UnknownGroups::Refuse => Err(Denied::GroupsUnknown),
+            UnknownGroups::Graph => Ok(Ruling::IfMember(groups)),
         },
         Groups::Unknown { .. } | Groups::Known(_) => Err(Denied::NoAssignment),
     }
@@ -115,7 +191,7 @@ fn decide(index: &AssignmentIndex, caller: &Caller, unknown_groups: UnknownGroup
 mod tests {
     use super::assignment::{Assignment, PrincipalType};
     use super::*;
-    use crate::ids::{ClientAppId, ObjectId, TenantId};
+    use crate::ids::{ClientAppId, TenantId};
 
     fn id<T: std::str::FromStr<Err = crate::ids::NotAGuid>>(number: u32) -> T {
         format!("{number:08x}-0000-4000-8000-000000000000").parse().unwrap()
@@ -148,28 +224,28 @@ mod tests {
         let unknown = |groups: &[u32]| Groups::Unknown {
             listed: groups.iter().map(|group| id(*group)).collect(),
         };
-        let group = Ok(Basis::Group(id(GROUP)));
-        let (none, untold) = (Err(Denied::NoAssignment), Err(Denied::GroupsUnknown));
+        let group = || Ok(Basis::Group(id(GROUP)));
+        let (none, untold) = (|| Err(Denied::NoAssignment), || Err(Denied::GroupsUnknown));
         // tenant, user, client, groups, outcome under "refuse", outcome under "acs"
         let cases = [
             (FABRIKAM, USER, APP, known(&[]), Ok(Basis::User), Ok(Basis::User)),
             (FABRIKAM, USER, APP, unknown(&[]), Ok(Basis::User), Ok(Basis::User)),
-            (FABRIKAM, USER, 11, known(&[]), none, none),
-            (FABRIKAM, USER, 11, unknown(&[]), none, none),
-            (FABRIKAM, 21, APP, known(&[]), none, none),
-            (FABRIKAM, 21, APP, known(&[31]), none, none),
-            (FABRIKAM, 21, APP, known(&[31, GROUP]), group, group),
-            (FABRIKAM, 21, APP, unknown(&[GROUP]), group, group),
-            (FABRIKAM, 21, APP, unknown(&[31]), untold, Ok(Basis::AcsAlone)),
-            (FABRIKAM, 21, APP, unknown(&[]), untold, Ok(Basis::AcsAlone)),
-            (FABRIKAM, 21, 11, unknown(&[GROUP]), none, none),
+            (FABRIKAM, USER, 11, known(&[]), none(), none()),
+            (FABRIKAM, USER, 11, unknown(&[]), none(), none()),
+            (FABRIKAM, 21, APP, known(&[]), none(), none()),
+            (FABRIKAM, 21, APP, known(&[31]), none(), none()),
+            (FABRIKAM, 21, APP, known(&[31, GROUP]), group(), group()),
+            (FABRIKAM, 21, APP, unknown(&[GROUP]), group(), group()),
+            (FABRIKAM, 21, APP, unknown(&[31]), untold(), Ok(Basis::AcsAlone)),
+            (FABRIKAM, 21, APP, unknown(&[]), untold(), Ok(Basis::AcsAlone)),
+            (FABRIKAM, 21, 11, unknown(&[GROUP]), none(), none()),
             (CONTOSO, 21, APP, known(&[]), Ok(Basis::Tenant), Ok(Basis::Tenant)),
             (CONTOSO, 21, APP, unknown(&[]), Ok(Basis::Tenant), Ok(Basis::Tenant)),
-            (CONTOSO, 21, 11, unknown(&[]), none, none),
+            (CONTOSO, 21, 11, unknown(&[]), none(), none()),
             // A user's and a group's id mean nothing in another tenant.
-            (OTHER, USER, APP, unknown(&[GROUP]), none, none),
+            (OTHER, USER, APP, unknown(&[GROUP]), none(), none()),
             // A user whose id is an assigned group's is not that group.
-            (FABRIKAM, GROUP, APP, known(&[]), none, none),
+            (FABRIKAM, GROUP, APP, known(&[]), none(), none()),
         ];
         for (tenant, user, client, groups, refuse, acs) in cases {
             let caller = Caller::for_test(
@@ -178,8 +254,19 @@ mod tests {
                 id::<ClientAppId>(client),
                 groups,
             );
-            assert_eq!(decide(&index, &caller, UnknownGroups::Refuse), refuse, "{caller:?}");
-            assert_eq!(decide(&index, &caller, UnknownGroups::Acs), acs, "{caller:?}");
+            let covered = |basis: Result<Basis, Denied>| basis.map(Ruling::Covered);
+            // Graph is asked exactly where ACS alone would decide.
+            let graph = match acs {
+                Ok(Basis::AcsAlone) => Ok(Ruling::IfMember(index.groups_of(id(tenant), id(client)))),
+                ref other => covered(other.clone()),
+            };
+            assert_eq!(decide(&index, &caller, UnknownGroups::Graph), graph, "{caller:?}");
+            assert_eq!(
+                decide(&index, &caller, UnknownGroups::Refuse),
+                covered(refuse),
+                "{caller:?}"
+            );
+            assert_eq!(decide(&index, &caller, UnknownGroups::Acs), covered(acs), "{caller:?}");
         }
     }
 
@@ -215,8 +302,10 @@ mod tests {
         ] {
             let groups = Groups::Known(groups.iter().map(|group| id(*group)).collect());
             let caller = Caller::for_test(id(TENANT), id(user), id(APP), groups);
-            let basis = decide(&index, &caller, UnknownGroups::Refuse).unwrap();
-            let allowed = allowed_scopes(&index, &caller, basis);
+            let Ok(Ruling::Covered(basis)) = decide(&index, &caller, UnknownGroups::Refuse) else {
+                panic!("{caller:?}");
+            };
+            let allowed = allowed_scopes(&index, &caller, basis, caller.groups().listed());
             assert_eq!(
                 allowed,
                 wanted.map(|scopes| scopes.iter().copied().collect()),

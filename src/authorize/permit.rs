@@ -18,7 +18,7 @@ pub struct Permit {
 pub enum Basis {
     /// The user's own assignment.
     User,
-    /// The assignment of a group that the token lists.
+    /// The assignment of a group that the token lists, or of which Microsoft Graph says that he is a member.
     Group(ObjectId),
     /// The assignment of the whole tenant.
     Tenant,

@@ -22,7 +22,7 @@ use self::certificate::CertificateFile;
 pub use self::certificate::{CertificateError, CertificateFileError};
 pub use self::managed_identity::{ManagedIdentity, ManagedIdentityError, ManagedIdentityToken};
 pub use self::reloading::{ReloadingFile, ReloadingSecret, SecretError};
-pub use self::service_tokens::{NoServiceTokens, acs_auth, service_tokens};
+pub use self::service_tokens::{AppServiceTokens, IdentityServiceTokens};
 use crate::clock::SharedClock;
 use crate::config::{Cloud, CredentialConfig, SecretSource};
 use crate::ids::ClientAppId;

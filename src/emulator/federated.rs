@@ -104,7 +104,7 @@ pub(crate) fn issue(
     let subject = request.subject.as_deref().unwrap_or(SERVICE_ACCOUNT);
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-    set("iss", json!(issuer(&world.origin, cluster)));
+    set("iss", json!(issuer(world.issuer_origin(), cluster)));
     set("sub", json!(subject));
     // Kubernetes always writes a list.
     set(
@@ -152,7 +152,7 @@ pub(super) async fn document(
     }
     let keys = issuer(world.origin_asked(&extensions), &cluster);
     Json(json!({
-        "issuer": issuer(&world.origin, &cluster),
+        "issuer": issuer(world.issuer_origin(), &cluster),
         "jwks_uri": format!("{keys}/openid/v1/jwks"),
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],

@@ -141,7 +141,7 @@ fn authorize(world: &World, token: Option<&str>) -> Result<Uuid, GraphError> {
     let text = token
         .filter(|text| !text.is_empty())
         .ok_or_else(|| GraphError::bad_token("Access token is empty."))?;
-    let token = signed::read(text, &world.keys, &world.origin, None).map_err(|fault| {
+    let token = signed::read(text, &world.keys, world.issuer_origin(), None).map_err(|fault| {
         GraphError::bad_token(match fault {
             NotEntras::Malformed => "IDX14100: JWT is not well formed, there are no dots (.).",
             NotEntras::InvalidSignature => "Access token validation failure. Signature is invalid.",

@@ -149,12 +149,14 @@ impl Emulator {
         });
         let (scenario, keys, acs) = made.await.map_err(|_| EmulatorError::Stopped)??;
         let origin = format!("http://{address}");
+        let tls_origin = tls.is_some().then(|| format!("https://localhost:{}", address.port()));
+        let issuers = tls_origin.as_ref().unwrap_or(&origin);
         let world = Arc::new(World {
-            registration: Registration::new(&scenario.api_app, &origin)?,
+            registration: Registration::new(&scenario.api_app, issuers)?,
             scenario,
             clock,
             origin,
-            tls_origin: tls.is_some().then(|| format!("https://localhost:{}", address.port())),
+            tls_origin,
             keys,
             clusters: Clusters::default(),
             settings: Mutex::default(),
@@ -193,8 +195,8 @@ impl Emulator {
         self.world.origin.clone()
     }
 
-    /// `https://localhost:PORT`, if it was started with TLS. Discovery documents fetched there point there too;
-    /// issuers stay the same.
+    /// `https://localhost:PORT`, if it was started with TLS. Discovery documents fetched there point there too. Issuers
+    /// are there then, wherever the documents are fetched.
     #[must_use]
     pub fn tls_origin(&self) -> Option<String> {
         self.world.tls_origin.clone()
@@ -228,7 +230,7 @@ impl Emulator {
     /// The key set that a tenant's v2 discovery document points to.
     pub fn jwks(&self, tenant: &str) -> Result<Value, ControlError> {
         let tenant = self.tenant_id(tenant)?;
-        let issuer = entra::discovery::v2_issuer(&self.world.origin, tenant);
+        let issuer = entra::discovery::v2_issuer(self.world.issuer_origin(), tenant);
         Ok(self.world.keys.jwks(tenant, None, Some(&issuer)))
     }
 

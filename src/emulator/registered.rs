@@ -32,7 +32,9 @@ impl Emulator {
     /// Registers a federated credential with the broker's app. An issuer that begins with `/` is on the emulator's
     /// own origin.
     pub fn add_federated_credential(&self, credential: FederatedCredential) {
-        self.world.registration.add_federated(credential, &self.world.origin);
+        self.world
+            .registration
+            .add_federated(credential, self.world.issuer_origin());
     }
 
     /// The federated credentials of the broker's app, with full issuers.
@@ -80,7 +82,7 @@ impl Emulator {
     /// The issuer of the demo cluster's tokens.
     #[must_use]
     pub fn federated_issuer(&self) -> String {
-        federated::issuer(&self.world.origin, CLUSTER)
+        federated::issuer(self.world.issuer_origin(), CLUSTER)
     }
 
     /// The managed identity endpoint in App Service's form: what `IDENTITY_ENDPOINT` is set to. What goes with it in

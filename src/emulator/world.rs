@@ -19,7 +19,7 @@ use crate::clock::SharedClock;
 pub(crate) struct World {
     pub(crate) scenario: Scenario,
     pub(crate) clock: SharedClock,
-    /// `http://127.0.0.1:PORT`; issuers begin with it.
+    /// `http://127.0.0.1:PORT`.
     pub(crate) origin: String,
     /// `https://localhost:PORT`, if the emulator speaks TLS.
     pub(crate) tls_origin: Option<String>,
@@ -47,6 +47,12 @@ impl World {
     /// The settings as they stand.
     pub(crate) fn settings(&self) -> Settings {
         lock(&self.settings).clone()
+    }
+
+    /// What issuers begin with. Over TLS that is the https origin: Microsoft's libraries take an issuer only if it has
+    /// the origin of the authority that they are given, and they are given no plain http.
+    pub(crate) fn issuer_origin(&self) -> &str {
+        self.tls_origin.as_deref().unwrap_or(&self.origin)
     }
 
     /// The origin that this request was sent to: addresses in an answer must be reachable for who asked.

@@ -7,7 +7,10 @@ use http::StatusCode;
 use crate::admission::Overloaded;
 use crate::cache::Failure;
 use crate::cache::flight::Lost;
+use crate::credential::AppError;
 use crate::upstream::acs::{AcsError, NotAGrant};
+use crate::upstream::entra::EntraError;
+use crate::upstream::retry_after;
 
 /// A failed exchange: one variant per distinct cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,12 +58,37 @@ pub enum ExchangeError {
     /// A body over `upstream.max_response_bytes`.
     #[error("ACS's response is over {0} bytes")]
     TooLarge(usize),
+    /// Entra gave the broker no token on the caller's behalf.
+    #[error("on behalf of the caller: {0}")]
+    OnBehalfOf(#[from] EntraError),
+    /// The broker's own credential cannot be used, or was refused.
+    #[error("the broker's own credential: {0}")]
+    BrokerRefused(String),
+    /// The assignment that covers the caller allows nothing that this resource grants.
+    #[error("the assignment that covers this user allows none of exchange.identity.scopes")]
+    NoScope,
+    /// A bug of ours: a plan of another exchanger's.
+    #[error("the plan was made by another exchanger")]
+    ForeignPlan,
     /// As many exchanges are under way as may be.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
     /// A bug of ours.
     #[error(transparent)]
     Lost(#[from] Lost),
+}
+
+impl From<AppError> for ExchangeError {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Entra(error) => Self::OnBehalfOf(error),
+            AppError::Credential(error) if error.is_temporary() => Self::Unavailable {
+                cause: error.to_string(),
+                retry_after: retry_after::SHORTEST,
+            },
+            AppError::Credential(error) => Self::BrokerRefused(error.to_string()),
+        }
+    }
 }
 
 impl ExchangeError {
@@ -77,22 +105,38 @@ impl ExchangeError {
             Self::UnexpectedStatus { .. } | Self::NotAGrant(_) | Self::PastExpiry | Self::TooLarge(_) => {
                 "acs_invalid_response"
             }
+            Self::OnBehalfOf(error) => error.name(),
+            Self::BrokerRefused(_) => "broker_refused",
+            Self::NoScope => "not_assigned",
             Self::Overloaded(_) => "overloaded",
-            Self::Lost(_) => "internal",
+            Self::Lost(_) | Self::ForeignPlan => "internal",
         }
     }
 }
 
 fn said(error: Option<&AcsError>) -> String {
-    error.map_or_else(String::new, |error| format!(": {} ({})", error.code, error.message))
+    error.map_or_else(String::new, |error| format!(": {error}"))
 }
 
 impl Failure for ExchangeError {
     fn is_definite_refusal(&self) -> bool {
-        matches!(self, Self::Rejected(_) | Self::Forbidden(_) | Self::TokenOver)
+        match self {
+            Self::Rejected(_) | Self::Forbidden(_) | Self::TokenOver => true,
+            Self::OnBehalfOf(error) => matches!(
+                error,
+                EntraError::ClaimsChallenge { .. }
+                    | EntraError::ConsentRequired(_)
+                    | EntraError::UserForbidden(_)
+                    | EntraError::TokenRejected(_)
+            ),
+            _ => false,
+        }
     }
 
     fn forbids(&self) -> bool {
-        matches!(self, Self::Forbidden(_))
+        matches!(
+            self,
+            Self::Forbidden(_) | Self::OnBehalfOf(EntraError::ConsentRequired(_) | EntraError::UserForbidden(_))
+        )
     }
 }

@@ -1,38 +1,125 @@
-//! Which two exchanges are the same.
+//! Which two exchanges are the same, and what each of them is.
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::authorize::Permit;
 use crate::cache::Weigh;
+use crate::config::IdentityScope;
 use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
+use crate::secret::TokenDigest;
+use crate::upstream::acs::Operation;
 
 /// Who asks, for what, where: nothing that two callers could share. Made only from a [`Permit`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ExchangeKey {
     tenant: TenantId,
     object_id: ObjectId,
-    client_app: ClientAppId,
+    // Where the outcome depends on it.
+    client_app: Option<ClientAppId>,
     scopes: Scopes,
-    endpoint: Arc<str>,
-}
-
-impl ExchangeKey {
-    /// The key of an exchange for `permit` at `endpoint`.
-    #[must_use]
-    pub fn new(permit: &Permit, endpoint: &Arc<str>) -> Self {
-        let caller = permit.caller();
-        Self {
-            tenant: caller.tenant(),
-            object_id: caller.object_id(),
-            client_app: caller.client_app(),
-            scopes: caller.scopes().clone(),
-            endpoint: Arc::clone(endpoint),
-        }
-    }
+    // Where the outcome is this token's alone.
+    presented: Option<TokenDigest>,
+    operation: Option<Operation>,
+    resource: Arc<str>,
 }
 
 impl Weigh for ExchangeKey {
     fn bytes(&self) -> usize {
         size_of::<Self>() + self.scopes.bytes()
+    }
+}
+
+/// What is to be exchanged for a permitted caller.
+#[derive(Debug)]
+pub struct ExchangePlan {
+    permit: Permit,
+    key: ExchangeKey,
+    goods: Goods,
+    bounded_by: Option<Timestamp>,
+}
+
+/// What is asked of ACS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Goods {
+    /// An exchange of an Entra token.
+    Exchange(Operation),
+    /// A token for an identity, with these scopes.
+    Identity(Vec<IdentityScope>),
+}
+
+impl ExchangePlan {
+    /// The caller's token goes to ACS as it is: any token of his with the same scopes brings the same, up to its end.
+    pub(super) fn passthrough(permit: Permit, operation: Operation, resource: &Arc<str>) -> Self {
+        let caller = permit.caller();
+        Self {
+            key: ExchangeKey {
+                tenant: caller.tenant(),
+                object_id: caller.object_id(),
+                client_app: Some(caller.client_app()),
+                scopes: caller.scopes().clone(),
+                presented: None,
+                operation: Some(operation),
+                resource: Arc::clone(resource),
+            },
+            goods: Goods::Exchange(operation),
+            bounded_by: Some(caller.token_expires_on()),
+            permit,
+        }
+    }
+
+    /// Entra decides by the very token presented: a session with a stronger sign-in may get what a weaker one of the
+    /// same user may not (conditional access). So the outcome is that token's alone. It has a life of its own.
+    pub(super) fn on_behalf_of(
+        permit: Permit,
+        operation: Operation,
+        presented: TokenDigest,
+        resource: &Arc<str>,
+    ) -> Self {
+        let mut plan = Self::passthrough(permit, operation, resource);
+        plan.key.presented = Some(presented);
+        plan.bounded_by = None;
+        plan
+    }
+
+    /// The identity is the user's, whatever token he presents and through whichever app; what the token allows is
+    /// part of the key. Its life is the broker's choice.
+    pub(super) fn identity(permit: Permit, scopes: Vec<IdentityScope>, resource: &Arc<str>) -> Self {
+        let caller = permit.caller();
+        Self {
+            key: ExchangeKey {
+                tenant: caller.tenant(),
+                object_id: caller.object_id(),
+                client_app: None,
+                scopes: scopes.iter().map(|scope| scope.name()).collect(),
+                presented: None,
+                operation: None,
+                resource: Arc::clone(resource),
+            },
+            goods: Goods::Identity(scopes),
+            bounded_by: None,
+            permit,
+        }
+    }
+
+    /// The key under which the outcome is cached.
+    #[must_use]
+    pub fn key(&self) -> &ExchangeKey {
+        &self.key
+    }
+
+    /// The presented token's end, if that bounds what it brings.
+    #[must_use]
+    pub fn bounded_by(&self) -> Option<Timestamp> {
+        self.bounded_by
+    }
+
+    pub(super) fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    pub(super) fn goods(&self) -> &Goods {
+        &self.goods
     }
 }

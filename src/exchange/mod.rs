@@ -1,30 +1,43 @@
-//! Stage four: from a permitted caller's Entra token to an ACS token.
+//! Stage four: from a permitted caller's Entra token to an ACS token, in one of three modes.
+//!
+//! The modes differ in what is sent to ACS: the caller's own token (passthrough), one that Entra gives the broker on the
+//! caller's behalf (`on_behalf_of`), or a request in the broker's own name (`identity`). What ACS's answers mean,
+//! the retry and the pause are the same.
 
+mod answer;
 mod error;
+mod identity;
 mod key;
+mod on_behalf_of;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 pub use self::error::ExchangeError;
-pub use self::key::ExchangeKey;
+use self::key::Goods;
+pub use self::key::{ExchangeKey, ExchangePlan};
+pub use self::on_behalf_of::OnBehalfOf;
 use crate::authorize::Permit;
 use crate::cache;
 use crate::clock::SharedClock;
-use crate::secret::{AcsToken, BearerToken};
-use crate::upstream::acs::{self, AcsExchange, Granted};
+use crate::config::IdentityScope;
+use crate::ids::Scopes;
+use crate::secret::{AcsToken, BearerToken, TokenDigest};
+use crate::upstream::acs::{AcsExchange, Granted};
+pub use crate::upstream::acs::{Operation, TEAMS_EXTENSION_API_VERSION};
+use crate::upstream::acs_identities::{AcsIdentities, IdentityRequest};
+pub use crate::upstream::entra::{EntraError, EntraSaid};
 use crate::upstream::pause::Pause;
-use crate::upstream::retry::{self, CallError};
-use crate::upstream::{Response, SendError, retry_after};
+use crate::upstream::retry;
 
 /// An ACS access token with its identity: what callers get.
 #[derive(Debug)]
 pub struct IssuedToken {
     granted: Granted,
+    scopes: Option<Scopes>,
 }
 
 impl IssuedToken {
@@ -45,6 +58,12 @@ impl IssuedToken {
     pub fn expires_on_text(&self) -> &str {
         &self.granted.expires_on_text
     }
+
+    /// Its scopes, where they are not those of the presented token.
+    #[must_use]
+    pub fn scopes(&self) -> Option<&Scopes> {
+        self.scopes.as_ref()
+    }
 }
 
 impl cache::Token for IssuedToken {
@@ -57,173 +76,149 @@ impl cache::Token for IssuedToken {
             + self.granted.identity_id.len()
             + self.granted.token.expose().len()
             + self.granted.expires_on_text.len()
+            + self.scopes.as_ref().map_or(0, Scopes::bytes)
     }
 }
 
-/// Exchanges tokens at one ACS resource.
+/// How tokens come about at a resource.
+pub enum Mode {
+    /// The caller's token goes to ACS as it is.
+    Passthrough(AcsExchange),
+    /// Entra gives one for ACS on his behalf.
+    OnBehalfOf(AcsExchange, Box<OnBehalfOf>),
+    /// ACS gives one for an identity that stands for him.
+    Identity {
+        /// The operation.
+        identities: AcsIdentities,
+        /// The most that anyone may get.
+        scopes: Vec<IdentityScope>,
+        /// How long tokens live, in minutes.
+        lifetime: u16,
+    },
+}
+
+/// Makes ACS tokens at one resource.
 pub struct Exchanger {
-    acs: AcsExchange,
-    endpoint: Arc<str>,
+    mode: Mode,
+    resource: Arc<str>,
     timeout: Duration,
     pause: Pause,
     clock: SharedClock,
 }
 
 impl Exchanger {
-    /// An exchanger that sends the caller's token as it is to `acs` at `endpoint`; one exchange in all takes at
-    /// most `timeout`.
+    /// An exchanger in `mode`. `resource` tells this resource from every other; one exchange in all takes at most
+    /// `timeout`.
     #[must_use]
-    pub fn passthrough(acs: AcsExchange, endpoint: &str, timeout: Duration, clock: SharedClock) -> Self {
+    pub fn new(mode: Mode, resource: &str, timeout: Duration, clock: SharedClock) -> Self {
         Self {
-            acs,
-            endpoint: endpoint.into(),
+            mode,
+            resource: resource.into(),
             timeout,
             pause: Pause::new(Arc::clone(&clock)),
             clock,
         }
     }
 
-    /// The key under which the outcome for `permit` is cached.
-    #[must_use]
-    pub fn key(&self, permit: &Permit) -> ExchangeKey {
-        ExchangeKey::new(permit, &self.endpoint)
+    /// What an exchange for `permit` would be. `asked` is the operation that the caller chose, if he did.
+    pub fn plan(
+        &self,
+        permit: Permit,
+        presented: TokenDigest,
+        asked: Option<Operation>,
+    ) -> Result<ExchangePlan, ExchangeError> {
+        match &self.mode {
+            Mode::Passthrough(_) => {
+                let own = if permit.caller().is_for_teams_extension() {
+                    Operation::TeamsExtension
+                } else {
+                    Operation::Entra
+                };
+                Ok(ExchangePlan::passthrough(permit, asked.unwrap_or(own), &self.resource))
+            }
+            // The operation follows from what the broker asks Entra for.
+            Mode::OnBehalfOf(_, on_behalf_of) => Ok(ExchangePlan::on_behalf_of(
+                permit,
+                on_behalf_of.operation(),
+                presented,
+                &self.resource,
+            )),
+            Mode::Identity { scopes, .. } => {
+                let granted = identity::granted(scopes, permit.allowed_scopes());
+                if granted.is_empty() {
+                    return Err(ExchangeError::NoScope);
+                }
+                Ok(ExchangePlan::identity(permit, granted, &self.resource))
+            }
+        }
     }
 
-    /// Exchanges the token that `permit` was given for. `deadline` is that of the request that waits, if one does.
+    /// Carries out `plan` for the caller who presented `token`. `deadline` is that of the request that waits, if one
+    /// does.
     pub async fn exchange(
         &self,
-        permit: &Permit,
+        plan: &ExchangePlan,
         token: &BearerToken,
         deadline: Option<Instant>,
     ) -> Result<IssuedToken, ExchangeError> {
         let limit = Instant::now() + self.timeout;
         let deadline = deadline.map_or(limit, |deadline| deadline.min(limit));
-        let attempt = || self.acs.send(token, deadline);
-        let called = retry::call(&self.pause, &*self.clock, deadline, attempt).await;
-        self.read(called, permit)
-    }
-
-    fn read(&self, called: Result<Response, CallError>, permit: &Permit) -> Result<IssuedToken, ExchangeError> {
+        // Before Entra is asked for what ACS would not take.
+        if let Some(retry_after) = self.pause.left() {
+            return Err(ExchangeError::Limited { retry_after });
+        }
+        let (granted, scopes) = match (&self.mode, plan.goods()) {
+            (Mode::Passthrough(acs), Goods::Exchange(operation)) => {
+                (self.at_acs(acs, *operation, token, deadline).await?, None)
+            }
+            (Mode::OnBehalfOf(acs, on_behalf_of), Goods::Exchange(operation)) => {
+                let tenant = plan.permit().caller().tenant();
+                let (token, scopes) = on_behalf_of.token(tenant, token, deadline).await?;
+                (self.at_acs(acs, *operation, &token, deadline).await?, scopes)
+            }
+            (
+                Mode::Identity {
+                    identities, lifetime, ..
+                },
+                Goods::Identity(scopes),
+            ) => {
+                let user = plan.permit().caller();
+                let custom_id = identity::custom_id(user.tenant(), user.object_id());
+                let request = IdentityRequest {
+                    custom_id: &custom_id,
+                    scopes,
+                    expires_in_minutes: *lifetime,
+                };
+                let attempt = || identities.send(request, deadline);
+                let called = retry::call(&self.pause, &*self.clock, deadline, attempt).await;
+                let granted = answer::of_identity(called, self.clock.now())?;
+                (granted, Some(scopes.iter().map(|scope| scope.name()).collect()))
+            }
+            // A plan is made by the exchanger that carries it out.
+            (Mode::Identity { .. }, Goods::Exchange(_))
+            | (Mode::Passthrough(_) | Mode::OnBehalfOf(..), Goods::Identity(_)) => {
+                return Err(ExchangeError::ForeignPlan);
+            }
+        };
         let now = self.clock.now();
-        let granted = classify(called, now)?;
         if granted.expires_on > now {
-            Ok(IssuedToken { granted })
-        } else if permit.caller().token_expires_on() <= now {
+            Ok(IssuedToken { granted, scopes })
+        } else if plan.bounded_by().is_some_and(|end| end <= now) {
             Err(ExchangeError::TokenOver)
         } else {
             Err(ExchangeError::PastExpiry)
         }
     }
-}
 
-/// What ACS's answer means.
-fn classify(called: Result<Response, CallError>, now: Timestamp) -> Result<Granted, ExchangeError> {
-    let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => ExchangeError::Limited { retry_after },
-        CallError::Send(SendError::Connection(cause)) => ExchangeError::Unavailable {
-            cause,
-            retry_after: retry_after::SHORTEST,
-        },
-        CallError::Send(SendError::Timeout) => ExchangeError::Timeout,
-        CallError::Send(SendError::TooLarge(limit)) => ExchangeError::TooLarge(limit),
-    })?;
-    let asked = || response.asks_to_wait(now);
-    match response.status {
-        StatusCode::OK => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
-        StatusCode::UNAUTHORIZED => Err(ExchangeError::Rejected(acs::read_error(&response))),
-        StatusCode::FORBIDDEN => Err(ExchangeError::Forbidden(acs::read_error(&response))),
-        StatusCode::TOO_MANY_REQUESTS => Err(ExchangeError::Limited { retry_after: asked() }),
-        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
-            Err(ExchangeError::Unavailable {
-                cause: format!("status {}", response.status.as_u16()),
-                retry_after: asked(),
-            })
-        }
-        StatusCode::GATEWAY_TIMEOUT => Err(ExchangeError::Timeout),
-        status => Err(ExchangeError::UnexpectedStatus {
-            status,
-            error: acs::read_error(&response),
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderMap;
-
-    use super::*;
-
-    #[expect(clippy::unnecessary_wraps, reason = "what a call gives")]
-    fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Result<Response, CallError> {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.insert(*name, value.parse().unwrap());
-        }
-        Ok(Response {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: map,
-            body: body.to_owned().into(),
-        })
-    }
-
-    fn outcome(called: Result<Response, CallError>) -> &'static str {
-        match classify(called, Timestamp::UNIX_EPOCH) {
-            Ok(_) => "granted",
-            Err(ExchangeError::Rejected(_)) => "rejected",
-            Err(ExchangeError::Forbidden(_)) => "forbidden",
-            Err(ExchangeError::Limited { .. }) => "limited",
-            Err(ExchangeError::Unavailable { .. }) => "unavailable",
-            Err(ExchangeError::Timeout) => "timeout",
-            Err(ExchangeError::UnexpectedStatus { .. } | ExchangeError::NotAGrant(_) | ExchangeError::TooLarge(_)) => {
-                "invalid"
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    #[test]
-    fn each_answer_has_one_meaning() {
-        for (status, meaning) in [
-            (201, "invalid"),
-            (204, "invalid"),
-            (301, "invalid"),
-            (307, "invalid"),
-            (400, "invalid"),
-            (401, "rejected"),
-            (403, "forbidden"),
-            (404, "invalid"),
-            (409, "invalid"),
-            (429, "limited"),
-            (500, "unavailable"),
-            (501, "invalid"),
-            (502, "unavailable"),
-            (503, "unavailable"),
-            (504, "timeout"),
-        ] {
-            assert_eq!(outcome(response(status, &[], "<html>")), meaning, "{status}");
-        }
-        let json = [("content-type", "application/json")];
-        let body = r#"{"identity":{"id":"i"},"accessToken":{"token":"t","expiresOn":"2030-01-01T00:00:00Z"}}"#;
-        assert_eq!(outcome(response(200, &json, body)), "granted");
-        assert_eq!(outcome(response(200, &[], body)), "invalid");
-        assert_eq!(outcome(Err(SendError::Connection(String::new()).into())), "unavailable");
-        assert_eq!(outcome(Err(SendError::Timeout.into())), "timeout");
-        assert_eq!(outcome(Err(SendError::TooLarge(1).into())), "invalid");
-    }
-
-    #[test]
-    fn a_limit_always_says_how_long() {
-        for (headers, seconds) in [
-            (&[][..], 1),
-            (&[("retry-after", "20")][..], 20),
-            (&[("retry-after", "9999")][..], 300),
-        ] {
-            assert_eq!(
-                classify(response(429, headers, ""), Timestamp::UNIX_EPOCH).unwrap_err(),
-                ExchangeError::Limited {
-                    retry_after: Duration::from_secs(seconds)
-                }
-            );
-        }
+    async fn at_acs(
+        &self,
+        acs: &AcsExchange,
+        operation: Operation,
+        token: &BearerToken,
+        deadline: Instant,
+    ) -> Result<Granted, ExchangeError> {
+        let attempt = || acs.send(operation, token, deadline);
+        let called = retry::call(&self.pause, &*self.clock, deadline, attempt).await;
+        answer::of_exchange(called, self.clock.now())
     }
 }

@@ -1,4 +1,6 @@
-//! The wire contract of ACS's token exchange (data-plane Identity, `2025-03-02-preview`).
+//! The wire contract of ACS's token exchanges (data-plane Identity, `2025-03-02-preview` and `2025-06-30`).
+
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -13,10 +15,44 @@ use crate::untrusted::Untrusted;
 /// `expiresOn` has up to seven fractional digits and an offset; anything much longer is something else.
 const MAX_TIMESTAMP: usize = 64;
 
-/// The exchange operation of one ACS resource.
+/// The only version of ACS's interface with the Teams Phone extension's exchange.
+pub const TEAMS_EXTENSION_API_VERSION: &str = "2025-06-30";
+
+/// ACS's exchange operations: which one depends on what the Entra token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// `/access/entra/:exchangeAccessToken`, for tokens with scopes of ACS Clients.
+    Entra,
+    /// `/access/teamsExtension/:exchangeAccessToken`, for tokens with scopes of `auth.msft.communication.azure.com`.
+    TeamsExtension,
+}
+
+impl Operation {
+    /// Its path at ACS, and here.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Entra => "/access/entra/:exchangeAccessToken",
+            Self::TeamsExtension => "/access/teamsExtension/:exchangeAccessToken",
+        }
+    }
+
+    /// The operation for a token with this scope, as it is asked for at Entra.
+    #[must_use]
+    pub fn of_scope(scope: &str) -> Self {
+        if scope.starts_with("https://auth.msft.communication.azure.") {
+            Self::TeamsExtension
+        } else {
+            Self::Entra
+        }
+    }
+}
+
+/// The exchange operations of one ACS resource.
 pub struct AcsExchange {
     upstream: Upstream,
-    url: Url,
+    entra: Url,
+    teams_extension: Url,
 }
 
 /// What ACS grants.
@@ -55,21 +91,43 @@ pub struct AcsError {
     pub message: Untrusted,
 }
 
+impl fmt::Display for AcsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.code, self.message)
+    }
+}
+
 impl AcsExchange {
-    /// The operation at `endpoint`, an origin.
+    /// The operations at `endpoint`, an origin; `api_version` is that of the first.
     #[must_use]
     pub fn new(upstream: Upstream, endpoint: &Url, api_version: &str) -> Self {
-        let mut url = endpoint.clone();
-        url.set_path("/access/entra/:exchangeAccessToken");
-        url.query_pairs_mut().clear().append_pair("api-version", api_version);
-        Self { upstream, url }
+        let url = |operation: Operation, api_version: &str| {
+            let mut url = endpoint.clone();
+            url.set_path(operation.path());
+            url.query_pairs_mut().clear().append_pair("api-version", api_version);
+            url
+        };
+        Self {
+            upstream,
+            entra: url(Operation::Entra, api_version),
+            teams_extension: url(Operation::TeamsExtension, TEAMS_EXTENSION_API_VERSION),
+        }
     }
 
     /// Sends one exchange request.
-    pub async fn send(&self, token: &BearerToken, deadline: Instant) -> Result<Response, SendError> {
+    pub async fn send(
+        &self,
+        operation: Operation,
+        token: &BearerToken,
+        deadline: Instant,
+    ) -> Result<Response, SendError> {
+        let url = match operation {
+            Operation::Entra => &self.entra,
+            Operation::TeamsExtension => &self.teams_extension,
+        };
         let request = self
             .upstream
-            .request(http::Method::POST, self.url.clone())
+            .request(http::Method::POST, url.clone())
             .bearer_auth(token.expose())
             .header(http::header::ACCEPT, "application/json")
             .header(http::header::CONTENT_TYPE, "application/json")

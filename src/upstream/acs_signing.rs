@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::retry::Attempted;
 use super::{Response, SendError, Upstream};
 use crate::clock::SharedClock;
 
@@ -82,6 +83,15 @@ pub enum SignedSendError {
     /// The call failed.
     #[error(transparent)]
     Send(#[from] SendError),
+}
+
+impl Attempted for SignedSendError {
+    fn send_error(&self) -> Option<&SendError> {
+        match self {
+            Self::Send(error) => Some(error),
+            Self::AccessKey(_) | Self::ServiceToken(_) => None,
+        }
+    }
 }
 
 /// A request before it is signed.

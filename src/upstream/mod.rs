@@ -6,6 +6,7 @@ pub mod acs_assignments;
 pub mod acs_identities;
 pub mod acs_signing;
 pub mod entra;
+pub mod graph;
 pub mod pause;
 mod redact;
 pub mod retry;

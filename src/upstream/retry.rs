@@ -18,24 +18,43 @@ const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A call that brought no complete response, or was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
+pub enum CallError<E = SendError> {
     /// Nothing was sent: the upstream limits the broker, and for so long yet.
     #[error("not asked while it limits the broker, for {}s", .0.as_secs())]
     Paused(Duration),
     /// No complete response.
     #[error(transparent)]
-    Send(#[from] SendError),
+    Send(E),
+}
+
+impl From<SendError> for CallError {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
+}
+
+/// Why an attempt brought no response.
+pub trait Attempted {
+    /// What the transport says, if it got that far.
+    fn send_error(&self) -> Option<&SendError>;
+}
+
+impl Attempted for SendError {
+    fn send_error(&self) -> Option<&SendError> {
+        Some(self)
+    }
 }
 
 /// Makes a call by `attempt`, and once more where that is worth it; none while `pause` lasts. A 429 extends it.
-pub async fn call<F>(
+pub async fn call<F, E>(
     pause: &Pause,
     clock: &dyn Clock,
     deadline: Instant,
     attempt: impl Fn() -> F,
-) -> Result<Response, CallError>
+) -> Result<Response, CallError<E>>
 where
-    F: Future<Output = Result<Response, SendError>>,
+    F: Future<Output = Result<Response, E>>,
+    E: Attempted + std::fmt::Display,
 {
     let mut retried = false;
     loop {
@@ -62,21 +81,21 @@ where
 }
 
 /// Whether, and after how long, to try once more.
-fn wait(sent: &Result<Response, SendError>, now: Timestamp) -> Option<Duration> {
+fn wait<E: Attempted>(sent: &Result<Response, E>, now: Timestamp) -> Option<Duration> {
     let jittered = || RETRY_PAUSE.mul_f64(0.5 + fastrand::f64());
-    match sent {
-        Err(SendError::Connection(_)) => Some(jittered()),
+    match sent.as_ref().map_err(Attempted::send_error) {
+        Err(Some(SendError::Connection(_))) => Some(jittered()),
         Ok(response) if response.status == StatusCode::SERVICE_UNAVAILABLE => {
             let asked = retry_after::read(&response.headers, now);
             asked
                 .is_none_or(|asked| asked <= LONGEST_RETRY_PAUSE)
                 .then(|| asked.unwrap_or_else(jittered))
         }
-        Ok(_) | Err(SendError::Timeout | SendError::TooLarge(_)) => None,
+        Ok(_) | Err(Some(SendError::Timeout | SendError::TooLarge(_)) | None) => None,
     }
 }
 
-fn told(sent: &Result<Response, SendError>) -> String {
+fn told(sent: &Result<Response, impl std::fmt::Display>) -> String {
     match sent {
         Ok(response) => response.status.to_string(),
         Err(error) => error.to_string(),

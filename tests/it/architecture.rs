@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     (
         "broker",
         &[
@@ -17,8 +17,10 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "config",
             "credential",
             "exchange",
+            "ids",
             "management",
             "pipeline",
+            "route",
             "serve",
             "tasks",
             "upstream",
@@ -51,16 +53,40 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "clock",
             "exchange",
             "ids",
+            "route",
             "secret",
             "telemetry",
             "untrusted",
         ],
     ),
+    ("route", &["authenticate", "authorize", "exchange", "ids"]),
     (
         "exchange",
-        &["admission", "authorize", "cache", "clock", "ids", "secret", "upstream"],
+        &[
+            "admission",
+            "authorize",
+            "cache",
+            "clock",
+            "config",
+            "credential",
+            "ids",
+            "secret",
+            "upstream",
+        ],
     ),
-    ("authorize", &["authenticate", "clock", "config", "ids", "upstream"]),
+    (
+        "authorize",
+        &[
+            "authenticate",
+            "cache",
+            "clock",
+            "config",
+            "credential",
+            "ids",
+            "telemetry",
+            "upstream",
+        ],
+    ),
     (
         "authenticate",
         &["clock", "ids", "secret", "tasks", "telemetry", "untrusted", "upstream"],

@@ -51,3 +51,18 @@ fn the_identity_client_works_with_the_emulated_resource() {
 fn the_identity_client_is_refused_with_another_key() {
     node::run("wrong-key.js", &[]);
 }
+
+#[test]
+fn the_identity_client_works_with_an_entra_credential() {
+    node::run("identity-entra.js", &[]);
+}
+
+#[test]
+fn msal_acts_on_behalf_of_users_and_for_itself() {
+    node::run("msal.js", &[]);
+}
+
+#[test]
+fn azure_identitys_credentials_get_tokens() {
+    node::run("azure-identity.js", &[]);
+}

@@ -11,12 +11,14 @@ use crate::dev::Dev;
 pub(crate) fn run(script: &str, arguments: &[&str]) {
     install();
     let dev = Dev::start(&["--tls"], &[]);
+    let certificate = client_certificate();
     let output = Command::new("node")
         .arg(folder().join(script))
         .args(arguments)
         .env("BROKER", &dev.broker)
         .env("EMULATOR", &dev.emulator)
         .env("CONNECTION_STRING", dev.connection_string())
+        .env("CERTIFICATE_FILE", certificate.path())
         .env("NODE_EXTRA_CA_CERTS", dev.ca_file.as_ref().expect("--tls"))
         .stdin(Stdio::null())
         .output()
@@ -27,6 +29,16 @@ pub(crate) fn run(script: &str, arguments: &[&str]) {
         output.status,
         said(&output)
     );
+}
+
+/// A certificate with its private key, for clients that prove themselves with one.
+fn client_certificate() -> tempfile::NamedTempFile {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key");
+    let parameters = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+    let certificate = parameters.self_signed(&key).expect("a certificate");
+    let file = tempfile::NamedTempFile::with_suffix(".pem").expect("a file");
+    fs::write(file.path(), format!("{}{}", key.serialize_pem(), certificate.pem())).expect("it can be written");
+    file
 }
 
 /// Installs exactly what the lock file names, once, where it is not there yet.

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use acs_token_broker::authorize::source::parse::{self, Format};
 use acs_token_broker::broker::Broker;
-use acs_token_broker::clock::{SharedClock, SystemClock};
+use acs_token_broker::clock::SystemClock;
 use acs_token_broker::config::load::{Environment, load};
-use acs_token_broker::config::{AcsAuthConfig, Config, ExchangeMode, ResourceConfig, SecretSource};
-use acs_token_broker::credential::ReloadingSecret;
+use acs_token_broker::config::{Config, ResourceConfig};
 use acs_token_broker::telemetry;
-use acs_token_broker::upstream::acs_signing::check_access_key;
 
 use crate::{Exit, complain, say, serve};
 
@@ -29,21 +26,16 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
         complain(&error);
         return Exit::Configuration;
     }
-    if let Err(error) = Broker::check(&loaded.config) {
-        complain(&error);
-        return Exit::Configuration;
-    }
     for warning in &loaded.warnings {
         complain(&format_args!("warning: {warning}"));
     }
-    let clock = SystemClock::shared();
-    let mut problems = Vec::new();
+    let unusable = Broker::check(&loaded.config, &SystemClock::shared());
+    let mut problems: Vec<String> = unusable.iter().map(ToString::to_string).collect();
     for (index, resource) in loaded.config.resources.iter().enumerate() {
         let prefix = match &resource.name {
             Some(_) => format!("resources[{index}]."),
             None => String::new(),
         };
-        problems.extend(check_access_keys(resource, &prefix, &clock));
         match check_assignments(&loaded.config, resource, &prefix) {
             Ok(warnings) => {
                 for warning in warnings {
@@ -98,28 +90,4 @@ fn check_assignments(config: &Config, resource: &ResourceConfig, prefix: &str) -
         ));
     }
     Ok(warnings)
-}
-
-/// What is wrong with the files of access keys. Keys from the environment were looked at with the configuration.
-fn check_access_keys(resource: &ResourceConfig, prefix: &str, clock: &SharedClock) -> Vec<String> {
-    let identity = match &resource.exchange.mode {
-        ExchangeMode::Identity(identity) => Some(&identity.access_key),
-        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => None,
-    };
-    let assignments = match &resource.assignments.acs_auth {
-        Some(AcsAuthConfig::AccessKey(key)) => Some(key),
-        Some(AcsAuthConfig::App { .. } | AcsAuthConfig::ManagedIdentity { .. }) | None => None,
-    };
-    [
-        ("exchange.identity.access_key_file", identity),
-        ("assignments.acs.access_key_file", assignments),
-    ]
-    .into_iter()
-    .filter_map(|(key, source)| {
-        let source = source.filter(|source| matches!(source, SecretSource::File(_)))?;
-        let secret = ReloadingSecret::new(source.clone(), Arc::clone(clock));
-        let error = check_access_key(&secret).err()?;
-        Some(format!("{prefix}{key}: {error}"))
-    })
-    .collect()
 }

@@ -10,9 +10,10 @@ use acs_token_broker::broker::Broker;
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::config::Config;
 use acs_token_broker::config::load::{Environment, load};
+use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI};
 use acs_token_broker::emulator::{Emulator, PrincipalType, Scenario};
 use acs_token_broker::serve::{ReloadingCertificate, ShutdownSignals, signals};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::dev_certificate::DevCertificate;
 use crate::{Exit, complain, say, serve};
@@ -28,9 +29,24 @@ pub(crate) struct DevArguments {
     /// Address of the emulator; loopback only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     emulator_listen: SocketAddr,
+    /// How the broker gets ACS tokens. In all but the first, front ends ask Entra for a token for the broker's own API.
+    #[arg(long, value_enum, default_value_t = Mode::Passthrough)]
+    mode: Mode,
     /// Serve https with a throw-away certificate, as the JavaScript SDK wants it.
     #[arg(long)]
     tls: bool,
+}
+
+/// `exchange.mode`, by its name there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Mode {
+    /// The user's token, for ACS, goes to ACS as it is.
+    Passthrough,
+    /// Entra trades it for one for ACS.
+    OnBehalfOf,
+    /// The broker's access key gets a token for an identity that stands for the user; Chat too.
+    Identity,
 }
 
 pub(crate) fn run(arguments: &DevArguments, environment: &Environment) -> Exit {
@@ -72,6 +88,7 @@ struct Stack {
     emulator_runtime: tokio::runtime::Runtime,
     folder: tempfile::TempDir,
     certificate: Option<DevCertificate>,
+    mode: Mode,
     loaded: acs_token_broker::config::load::Loaded,
 }
 
@@ -97,7 +114,14 @@ impl Stack {
         let emulator = emulator_runtime.block_on(start)?;
         std::fs::write(folder.path().join("assignments.toml"), assignments(emulator.scenario()))?;
         let file = folder.path().join("broker.toml");
-        std::fs::write(&file, configuration(&emulator, certificate.as_ref()))?;
+        let secrets = [
+            (CLIENT_SECRET_FILE, CONTOSO_API_SECRET.to_owned()),
+            (ACCESS_KEY_FILE, emulator.expected_access_key()),
+        ];
+        for (name, secret) in secrets {
+            std::fs::write(folder.path().join(name), secret)?;
+        }
+        std::fs::write(&file, configuration(&emulator, certificate.as_ref(), arguments.mode))?;
         let mut loaded = match load(Some(&file), environment) {
             Ok(loaded) => loaded,
             Err(problems) => return Ok(Prepared::Problems(problems.to_string())),
@@ -109,6 +133,7 @@ impl Stack {
             emulator_runtime,
             folder,
             certificate,
+            mode: arguments.mode,
             loaded,
         })))
     }
@@ -135,6 +160,11 @@ impl Stack {
             ),
             _ => (format!("http://{public}"), self.emulator.origin(), String::new()),
         };
+        // In the other modes the user signs in to the broker's own API.
+        let body = match self.mode {
+            Mode::Passthrough => "",
+            Mode::OnBehalfOf | Mode::Identity => " -H 'Content-Type: application/json' -d '{\"audience\":\"api\"}'",
+        };
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = writeln!(text, "broker       {broker}");
@@ -151,11 +181,12 @@ impl Stack {
         if let Some(files) = &self.certificate {
             let _ = writeln!(text, "CA file      {}", files.ca.display());
         }
+        let _ = writeln!(text, "configured   {}", self.shown("broker.toml"));
         let _ = writeln!(text, "\nTry it:");
         let _ = writeln!(text, "  # adele of Fabrikam, covered by her group, signs in ...");
         let _ = writeln!(
             text,
-            "  TOKEN=$(curl -s{trust} -X POST {emulator}/_emulator/users/adele/token | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
+            "  TOKEN=$(curl -s{trust} -X POST {emulator}/_emulator/users/adele/token{body} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
         );
         let _ = writeln!(text, "  # ... and gets a token for Azure Communication Services");
         let _ = writeln!(
@@ -170,7 +201,7 @@ impl Stack {
         let _ = writeln!(text, "  # megan of Fabrikam is not assigned: 403");
         let _ = writeln!(
             text,
-            "  TOKEN=$(curl -s{trust} -X POST {emulator}/_emulator/users/megan/token | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
+            "  TOKEN=$(curl -s{trust} -X POST {emulator}/_emulator/users/megan/token{body} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
         );
         let _ = writeln!(
             text,
@@ -185,7 +216,39 @@ impl Stack {
     }
 }
 
-fn configuration(emulator: &Emulator, certificate: Option<&DevCertificate>) -> String {
+const CLIENT_SECRET_FILE: &str = "client-secret";
+const ACCESS_KEY_FILE: &str = "access-key";
+
+/// What a mode needs beside the addresses, all of it known to the emulator.
+fn mode_settings(mode: Mode, origin: &str) -> (String, String) {
+    let own_api = format!("audiences = [\"{CONTOSO_API}\", \"{CONTOSO_API_URI}\"]\nrequired_scopes = [\"access\"]\n");
+    let app = format!(
+        "client_id = \"{CONTOSO_API}\"\ncredential = \"secret\"\nclient_secret_file = \"{CLIENT_SECRET_FILE}\"\n"
+    );
+    let graph = format!("[graph]\nendpoint = \"{origin}\"\n{app}");
+    let assignments = format!(
+        "[assignments]\nunknown_groups = \"graph\"\n[assignments.acs]\naccess_key_file = \"{ACCESS_KEY_FILE}\"\n"
+    );
+    match mode {
+        Mode::Passthrough => (
+            String::new(),
+            format!("[assignments.acs]\naccess_key_file = \"{ACCESS_KEY_FILE}\"\n"),
+        ),
+        Mode::OnBehalfOf => (
+            own_api,
+            format!("mode = \"on_behalf_of\"\n[exchange.on_behalf_of]\n{app}{graph}{assignments}"),
+        ),
+        Mode::Identity => (
+            own_api,
+            format!(
+                "mode = \"identity\"\n[exchange.identity]\naccess_key_file = \"{ACCESS_KEY_FILE}\"\nscopes = [\"chat\", \"voip\"]\n\
+                 {graph}{assignments}"
+            ),
+        ),
+    }
+}
+
+fn configuration(emulator: &Emulator, certificate: Option<&DevCertificate>, mode: Mode) -> String {
     let origin = emulator.origin();
     let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
     let tls = certificate.map_or_else(String::new, |files| {
@@ -203,11 +266,12 @@ fn configuration(emulator: &Emulator, certificate: Option<&DevCertificate>) -> S
             tenant.id, tenant.name
         );
     }
+    let (entra, exchange) = mode_settings(mode, &origin);
     format!(
         "[server]\ndiagnostic_headers = true\n{tls}\
          [server.cors]\nallowed_origins = [\"http://localhost:3000\", \"http://localhost:5173\"]\n\
-         [entra]\nauthority = \"{origin}\"\n{tenants}\
-         [exchange]\nendpoint = \"{origin}\"\n\
+         [entra]\nauthority = \"{origin}\"\n{entra}{tenants}\
+         [exchange]\nendpoint = \"{origin}\"\n{exchange}\
          [telemetry]\nlog_format = \"pretty\"\n"
     )
 }

@@ -76,7 +76,12 @@ where
             tracing::error!("{error:#}");
             complain(&format_args!("{error:#}"));
             match error.downcast_ref::<StartError>() {
-                Some(StartError::Tls(_) | StartError::Upstream(_) | StartError::Assignments(_)) => Exit::Configuration,
+                Some(
+                    StartError::Tls(_)
+                    | StartError::Upstream(_)
+                    | StartError::Credential { .. }
+                    | StartError::AccessKey { .. },
+                ) => Exit::Configuration,
                 Some(StartError::Bind { .. }) | None => Exit::Failure,
             }
         }

@@ -44,10 +44,11 @@ pub(super) async fn require(State(world): State<SharedWorld>, request: Request, 
 fn with_token(world: &World, request: &Request) -> Result<(), AcsError> {
     let denied = || AcsError::denied("Denied by the resource provider.");
     let text = bearer_token(request.headers()).ok_or_else(denied)?;
-    let token = signed::read(text, &world.keys, &world.origin, None).map_err(|_| denied())?;
+    let token = signed::read(text, &world.keys, world.issuer_origin(), None).map_err(|_| denied())?;
     let current = matches!(token.lifetime(world.now()), Lifetime::Current(_));
     let resource = &world.scenario.resource;
-    if !token.is_for(None, ACS_URI) || !current || token.tenant != resource.tenant_id || token.is_delegated() {
+    let is_app = token.text("idtyp") == Some("app");
+    if !token.is_for(None, ACS_URI) || !current || token.tenant != resource.tenant_id || !is_app {
         return Err(denied());
     }
     match token.client() {

@@ -48,7 +48,7 @@ pub(super) fn bearer(world: &World, headers: &HeaderMap, accepts: &Accepts) -> R
     let Some(token) = bearer_token(headers) else {
         return Err(AcsError::denied("Denied by the resource provider."));
     };
-    verify(token, &world.keys, &world.origin, world.now(), accepts).map_err(|refusal| {
+    verify(token, &world.keys, world.issuer_origin(), world.now(), accepts).map_err(|refusal| {
         AcsError::new(StatusCode::UNAUTHORIZED, "Unauthorized", refusal.to_string()).inner(refusal.name())
     })
 }

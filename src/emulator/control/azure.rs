@@ -209,7 +209,7 @@ async fn add_federated(State(world): State<SharedWorld>, _: KnownApp, request: R
         subject: new.subject,
         audience: new.audience.unwrap_or_else(|| TOKEN_EXCHANGE_AUDIENCE.to_owned()),
     };
-    let added = world.registration.add_federated(credential, &world.origin);
+    let added = world.registration.add_federated(credential, world.issuer_origin());
     (StatusCode::CREATED, Json(federated_json(&added))).into_response()
 }
 

@@ -144,6 +144,7 @@ fn describe(world: &World, user: &User, origin: &str) -> Value {
         },
         "objectId": user.object_id.to_string(),
         "coveredBy": covered_by,
+        "stepUp": user.step_up,
         "tokenUrl": format!("{origin}{ROOT}users/{}/token", user.name),
     })
 }

@@ -67,8 +67,8 @@ pub(crate) fn issue(
     let now = world.now().as_second();
     let lifetime = world.settings().token_lifetime.unwrap_or_else(usual_lifetime);
     let issuer = match version {
-        TokenVersion::V1 => v1_issuer(&world.origin, principal.tenant),
-        TokenVersion::V2 => v2_issuer(&world.origin, principal.tenant),
+        TokenVersion::V1 => v1_issuer(world.issuer_origin(), principal.tenant),
+        TokenVersion::V2 => v2_issuer(world.issuer_origin(), principal.tenant),
     };
     let (app, acr) = match version {
         TokenVersion::V1 => ("appid", "appidacr"),

@@ -98,7 +98,7 @@ fn with_certificate(call: &TokenCall<'_>, client: Uuid, decoded: &Decoded<'_>, i
 /// The endpoint that was asked or its tenant's issuer, with the tenant by id or domain.
 fn is_this_endpoint(call: &TokenCall<'_>, audience: &str) -> bool {
     let tenant = call.tenant.id.to_string();
-    [call.origin, &call.world.origin].into_iter().any(|origin| {
+    [call.origin, call.world.issuer_origin()].into_iter().any(|origin| {
         [&tenant, &call.tenant.domain].into_iter().any(|tenant| {
             ["oauth2/v2.0/token", "oauth2/token", "v2.0"]
                 .into_iter()
@@ -152,14 +152,16 @@ fn federated(call: &TokenCall<'_>, decoded: &Decoded<'_>, issuer: &str) -> Resul
 /// and fetches from nowhere: another issuer has no keys here.
 fn is_signed_by_issuer(world: &World, decoded: &Decoded<'_>, issuer: &str, kid: Option<&str>) -> bool {
     let Some(kid) = kid else { return false };
-    let key = match cluster_of(&world.origin, issuer) {
+    let key = match cluster_of(world.issuer_origin(), issuer) {
         Some(cluster) => world.clusters.find(cluster, kid),
         None => world
             .scenario
             .tenants
             .iter()
             .map(|tenant| tenant.id)
-            .find(|id| issuer == v2_issuer(&world.origin, *id) || issuer == v1_issuer(&world.origin, *id))
+            .find(|id| {
+                issuer == v2_issuer(world.issuer_origin(), *id) || issuer == v1_issuer(world.issuer_origin(), *id)
+            })
             .and_then(|tenant| world.keys.find(tenant, kid)),
     };
     key.is_some_and(|key| key.verifies(decoded))

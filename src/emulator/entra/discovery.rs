@@ -40,7 +40,7 @@ pub(super) async fn v2_document(
         json!({
             "token_endpoint": format!("{base}/oauth2/v2.0/token"),
             "jwks_uri": keys,
-            "issuer": v2_issuer(&world.origin, tenant.id),
+            "issuer": v2_issuer(world.issuer_origin(), tenant.id),
             "userinfo_endpoint": "https://graph.microsoft.com/oidc/userinfo",
             "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
             "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
@@ -71,7 +71,7 @@ pub(super) async fn v1_document(
         json!({
             "token_endpoint": format!("{base}/oauth2/token"),
             "jwks_uri": keys,
-            "issuer": v1_issuer(&world.origin, tenant.id),
+            "issuer": v1_issuer(world.issuer_origin(), tenant.id),
             "microsoft_multi_refresh_token": true,
             "authorization_endpoint": format!("{base}/oauth2/authorize"),
             "device_authorization_endpoint": format!("{base}/oauth2/devicecode"),
@@ -93,7 +93,7 @@ pub(super) async fn v2_keys(
 ) -> Response {
     match world.scenario.tenant(&tenant) {
         Some(tenant) => {
-            let issuer = v2_issuer(&world.origin, tenant.id);
+            let issuer = v2_issuer(world.issuer_origin(), tenant.id);
             Json(world.keys.jwks(tenant.id, app_asked(query.as_deref()), Some(&issuer))).into_response()
         }
         None => EntraError::unknown_tenant(&tenant).into_response(&world, None),

@@ -244,13 +244,13 @@ fn claims(world: &World, user: &User, request: &TokenRequest, target: &Target, n
     };
     match version {
         TokenVersion::V1 => {
-            set("iss", json!(v1_issuer(&world.origin, user.tenant_id)));
+            set("iss", json!(v1_issuer(world.issuer_origin(), user.tenant_id)));
             set("appid", json!(client));
             set("appidacr", json!(public_client));
             set("ver", json!("1.0"));
         }
         TokenVersion::V2 => {
-            set("iss", json!(v2_issuer(&world.origin, user.tenant_id)));
+            set("iss", json!(v2_issuer(world.issuer_origin(), user.tenant_id)));
             set("azp", json!(client));
             set("azpacr", json!(public_client));
             set("ver", json!("2.0"));

@@ -323,4 +323,11 @@ async fn one_port_speaks_http_and_tls() {
     assert_eq!(plain["jwks_uri"], keys_at(emulator.origin()));
     assert_eq!(tls["jwks_uri"], keys_at(emulator.tls_origin().unwrap()));
     assert_eq!(plain["issuer"], tls["issuer"]);
+    // Microsoft's libraries want the issuer where the authority is, and https.
+    let issuer = format!("{}/{FABRIKAM}/v2.0", emulator.tls_origin().unwrap());
+    assert_eq!(tls["issuer"], issuer);
+    let token = emulator
+        .issue_token("adele", &crate::emulator::TokenRequest::default())
+        .unwrap();
+    assert_eq!(claims(&token)["iss"], issuer);
 }

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::support::{Pairs, claims, stage};
-use crate::emulator::scenario::{CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
+use crate::emulator::scenario::{CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS, FABRIKAM_NIGHT_SHIFT};
 
 #[tokio::test]
 async fn discovery_points_to_itself() {
@@ -112,6 +112,14 @@ async fn groups_are_told_to_ones_own_api_only() {
     assert_eq!(many["_claim_names"], json!({"groups": "src1"}));
     assert!(many["_claim_sources"]["src1"]["endpoint"].is_string());
     assert!(claims(&stage.token("lidia", json!({}))).get("_claim_names").is_none());
+    // The broker's own API is such a one, and groups within groups count.
+    let many = claims(&stage.token("lidia", json!({"audience": "api"})));
+    assert!(many.get("groups").is_none() && many["_claim_names"].is_object());
+    let nested = claims(&stage.token("nestor", json!({"audience": "api"})));
+    assert_eq!(
+        nested["groups"],
+        json!([FABRIKAM_NIGHT_SHIFT.to_string(), FABRIKAM_CALLERS.to_string()])
+    );
     let asked = claims(&stage.token("adele", json!({"groups": "overage"})));
     assert!(asked.get("_claim_names").is_some());
     let changed = claims(&stage.token("adele", json!({"claims": {"oid": null, "xms_cc": ["cp1"]}})));

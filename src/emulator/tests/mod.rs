@@ -1,7 +1,15 @@
 //! Tests over HTTP: a client of nothing but sockets, so that every byte sent is the test's own.
 
+mod client_credentials;
 mod controls;
+mod credentials;
 mod entra;
 mod exchange;
+mod federated;
+mod graph;
+mod managed_identity;
+mod on_behalf_of;
+mod registered;
 mod signed;
 mod support;
+mod teams;

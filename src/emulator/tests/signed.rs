@@ -2,6 +2,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::support::{Answer, DATE, Stage, claims, stage};
+use crate::emulator::Settings;
 use crate::emulator::acs::sign_for_test;
 use crate::emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM};
 
@@ -179,4 +180,89 @@ async fn a_custom_id_always_gets_the_same_identity() {
     assert_ne!(first.json()["accessToken"], second.json()["accessToken"]);
     let long = json!({"customId": "x".repeat(257)}).to_string();
     assert_eq!(signed(&stage, "POST", &create, &long).await.status, 400);
+}
+
+#[tokio::test]
+async fn assignments_come_in_pages() {
+    let stage = stage().await;
+    stage
+        .emulator
+        .set_settings(Settings {
+            assignments_page_size: 2,
+            ..Settings::default()
+        })
+        .unwrap();
+    let all: Vec<String> = stage
+        .emulator
+        .assignments()
+        .iter()
+        .map(|assignment| assignment.object_id.to_string())
+        .collect();
+    for (query, sizes) in [
+        ("", &[2, 1][..]),
+        ("&maxpagesize=1", &[1, 1, 1]),
+        ("&maxpagesize=50", &[2, 1]),
+    ] {
+        let mut path = format!("/access/entra/assignments?{VERSION}{query}");
+        let mut seen = Vec::new();
+        for (number, size) in sizes.iter().enumerate() {
+            let page = signed(&stage, "GET", &path, "").await.json();
+            let value = page["value"].as_array().unwrap();
+            assert_eq!(value.len(), *size, "{query}");
+            seen.extend(value.iter().map(|found| found["objectId"].as_str().unwrap().to_owned()));
+            match page["nextLink"].as_str() {
+                Some(link) => path = link.strip_prefix(&stage.emulator.origin()).unwrap().to_owned(),
+                None => assert_eq!(number + 1, sizes.len(), "{query}"),
+            }
+        }
+        assert_eq!(seen, all, "{query}");
+    }
+    for bad in ["maxpagesize=0", "maxpagesize=x", "skipToken=x"] {
+        let path = format!("/access/entra/assignments?{VERSION}&{bad}");
+        assert_eq!(signed(&stage, "GET", &path, "").await.status, 400, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn an_apps_entra_token_counts_as_much_as_the_access_key() {
+    let stage = stage().await;
+    let list = format!("/access/entra/assignments?{VERSION}");
+    let create = format!("/identities?{VERSION}");
+    let of = |tenant: &str, resource: &str| stage.emulator.issue_app_token(tenant, resource, &[]).unwrap();
+    let good = of("Contoso", "https://communication.azure.com");
+    assert_eq!(stage.send_as(&good, "GET", &list, "").await.status, 200);
+    assert_eq!(stage.send_as(&good, "POST", &create, "{}").await.status, 201);
+    let identity = "/_emulator/msi/token?api-version=2019-08-01&resource=https://communication.azure.com";
+    let key = [("x-identity-header", "emulated-identity-header")];
+    let identity = stage.send("GET", identity, &key, "").await.json();
+    let identity = identity["access_token"].as_str().unwrap();
+    assert_eq!(stage.send_as(identity, "GET", &list, "").await.status, 200);
+
+    let bad = [
+        "x".to_owned(),
+        of("Contoso", "https://graph.microsoft.com"),
+        of("Fabrikam", "https://communication.azure.com"),
+        stage.token("diego", json!({})),
+        stage.token("diego", json!({"audience": "https://communication.azure.com"})),
+        stage.token(
+            "app-only",
+            json!({"audience": "https://communication.azure.com", "lifetime": -300}),
+        ),
+    ];
+    for (number, token) in bad.iter().enumerate() {
+        assert_eq!(
+            stage.send_as(token, "GET", &list, "").await.status,
+            401,
+            "case {number}"
+        );
+    }
+    // Entra's token is good, but the app has no role on the resource.
+    let stranger = stage.token("app-only", json!({"audience": "https://communication.azure.com"}));
+    let answer = stage.send_as(&stranger, "GET", &list, "").await;
+    assert_eq!(
+        (answer.status, &answer.json()["error"]["code"]),
+        (403, &json!("Forbidden"))
+    );
+    stage.clock.advance(std::time::Duration::from_secs(5400 + 300));
+    assert_eq!(stage.send_as(&good, "GET", &list, "").await.status, 401);
 }

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -127,4 +129,103 @@ impl Stage {
 /// The claims of a token, unverified.
 pub(super) fn claims(token: &str) -> Value {
     Value::Object(crate::emulator::jwt::decode(token).unwrap().claims)
+}
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+pub(super) const JSON: (&str, &str) = ("content-type", "application/json");
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// When every test begins, in seconds since 1970.
+pub(super) const NOW: i64 = 1_767_225_600;
+
+/// Fields with some of them replaced, added, or, given an empty value, taken out.
+pub(super) fn changed<'a>(fields: &[(&'a str, &'a str)], changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut all = fields.to_vec();
+    for (name, value) in changes {
+        all.retain(|(found, _)| found != name);
+        if !value.is_empty() {
+            all.push((name, value));
+        }
+    }
+    all
+}
+
+impl Stage {
+    /// Asks a tenant's token endpoint.
+    pub(super) async fn ask(&self, tenant: &str, fields: Pairs<'_>) -> Answer {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(fields);
+        let path = format!("/{tenant}/oauth2/v2.0/token");
+        self.send("POST", &path, &[FORM], &form.finish()).await
+    }
+
+    /// Sends JSON with a bearer token.
+    pub(super) async fn send_as(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
+        let bearer = format!("Bearer {token}");
+        self.send(method, path, &[("authorization", &bearer), JSON], body).await
+    }
+}
+
+/// The error and the number behind `AADSTS` of an answer.
+pub(super) fn entra_error(answer: &Answer) -> (u16, String, u64) {
+    let body = answer.json();
+    let code = body["error_codes"][0].as_u64().unwrap();
+    let description = body["error_description"].as_str().unwrap();
+    assert!(description.starts_with(&format!("AADSTS{code}: ")), "{description}");
+    for part in ["Trace ID: ", "Correlation ID: ", "Timestamp: "] {
+        assert!(description.contains(part), "{description}");
+    }
+    (answer.status, body["error"].as_str().unwrap().to_owned(), code)
+}
+
+/// A client's certificate with its private key.
+pub(super) struct ClientCertificate {
+    pub(super) pem: String,
+    pair: aws_lc_rs::rsa::KeyPair,
+    der: Vec<u8>,
+}
+
+impl ClientCertificate {
+    pub(super) fn new() -> Self {
+        Self::lasting(2020, 2040)
+    }
+
+    /// One that is good from the start of one year to the start of another.
+    pub(super) fn lasting(from: i32, to: i32) -> Self {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(to, 1, 1);
+        let certificate = parameters.self_signed(&pair).unwrap();
+        Self {
+            pem: certificate.pem(),
+            pair: aws_lc_rs::rsa::KeyPair::from_pkcs8(&pair.serialize_der()).unwrap(),
+            der: certificate.der().to_vec(),
+        }
+    }
+
+    pub(super) fn x5t(&self) -> String {
+        let digest = &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY;
+        URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(digest, &self.der))
+    }
+
+    pub(super) fn x5t_s256(&self) -> String {
+        URL_SAFE_NO_PAD.encode(crate::emulator::jwt::sha256(&self.der))
+    }
+
+    /// Signs as the header's `alg` says.
+    pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", encode(header), encode(claims));
+        let algorithm = if header["alg"] == "PS256" {
+            &aws_lc_rs::signature::RSA_PSS_SHA256
+        } else {
+            &aws_lc_rs::signature::RSA_PKCS1_SHA256
+        };
+        let mut signature = vec![0; self.pair.public_modulus_len()];
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        self.pair
+            .sign(algorithm, &random, signed.as_bytes(), &mut signature)
+            .unwrap();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
 }

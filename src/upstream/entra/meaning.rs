@@ -60,12 +60,7 @@ pub(super) fn of(response: &Response, now: Timestamp) -> EntraError {
             said,
         };
     }
-    let meaning = codes
-        .iter()
-        .find_map(|code| code_means(*code))
-        .or_else(|| (body.suberror.as_str() == Some("consent_required")).then_some(Meaning::Consent))
-        .or_else(|| error_means(&body.error));
-    match meaning {
+    match meaning(&body, &codes) {
         Some(Meaning::Interaction) => EntraError::ClaimsChallenge { claims: None, said },
         Some(Meaning::Consent) => EntraError::ConsentRequired(said),
         Some(Meaning::Forbidden) => EntraError::UserForbidden(said),
@@ -79,6 +74,20 @@ pub(super) fn of(response: &Response, now: Timestamp) -> EntraError {
             retry_after: response.asks_to_wait(now),
         },
         None => EntraError::InvalidResponse(format!("status {}: {said}", response.status.as_u16())),
+    }
+}
+
+/// Codes are finer than errors, but for two: Entra says itself whose credential is refused, and who must act.
+fn meaning(body: &Body, codes: &[u32]) -> Option<Meaning> {
+    let by_code = codes.iter().find_map(|code| code_means(*code));
+    match (body.error.as_str(), by_code) {
+        // Also of an `invalid_client`: the tenant lacks a service principal.
+        (_, Some(Meaning::Consent)) => Some(Meaning::Consent),
+        ("invalid_client", _) => Some(Meaning::Broker),
+        ("interaction_required", _) => Some(Meaning::Interaction),
+        (_, Some(meaning)) => Some(meaning),
+        (_, None) if body.suberror.as_str() == Some("consent_required") => Some(Meaning::Consent),
+        (error, None) => error_means(error),
     }
 }
 
@@ -107,8 +116,8 @@ fn code_means(code: u32) -> Option<Meaning> {
         50020 | 50034 | 50053 | 50057 | 50105 | 50177 | 50178 | 53000 | 53001 | 53002 | 53003 | 53009 | 53011
         | 500_341 | 500_212 | 500_213 | 530_032 | 530_033 | 530_034 | 530_035 => Meaning::Forbidden,
         // The presented token: forged, for another app, over, revoked, or of a session that is.
-        50013 | 50027 | 50089 | 50132 | 50133 | 50173 | 70008 | 70043 | 70044 | 500_131 | 500_132 | 500_133
-        | 500_136 | 500_137 | 700_082 | 700_084 => Meaning::Rejected,
+        50013 | 50089 | 50132 | 50133 | 50173 | 70008 | 70043 | 70044 | 500_131 | 500_132 | 500_133 | 500_136
+        | 500_137 | 700_082 | 700_084 => Meaning::Rejected,
         // The broker's secret, certificate, federated token, registration or settings.
         50012 | 50049 | 50194 | 65002 | 65005 | 70001 | 70002 | 70011 | 70021 | 70025 | 70030 | 90002 | 90023
         | 90112 | 500_021 | 501_461 | 700_005 | 700_021 | 700_022 | 700_023 | 700_024 | 700_025 | 700_027 | 700_030

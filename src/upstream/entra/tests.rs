@@ -69,10 +69,11 @@ fn each_code_has_one_meaning() {
             &[50105, 50057, 50034, 50053, 50020, 53003, 500_341],
             "entra_user_forbidden",
         ),
+        // Entra's own word that the user must act stands above what the code alone would mean.
         (
             "interaction_required",
-            &[53000, 53001, 53003, 50105],
-            "entra_user_forbidden",
+            &[53000, 53001, 53003, 50105, 50173],
+            "entra_claims_challenge",
         ),
         (
             "invalid_grant",
@@ -81,7 +82,9 @@ fn each_code_has_one_meaning() {
             ],
             "entra_token_rejected",
         ),
-        ("interaction_required", &[50173], "entra_token_rejected"),
+        // Whose assertion is malformed, only the error says.
+        ("invalid_client", &[50027], "entra_broker_rejected"),
+        ("invalid_request", &[50027], "entra_broker_rejected"),
         (
             "invalid_client",
             &[

@@ -3,6 +3,7 @@
 pub(crate) mod fake;
 pub(crate) mod forge;
 pub(crate) mod http;
+pub(crate) mod modes;
 pub(crate) mod otlp;
 pub(crate) mod process;
 pub(crate) mod stack;
@@ -24,4 +25,26 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
         tokio::time::sleep(INTERVAL).await;
     }
     panic!("never happened: {what}");
+}
+
+/// The claims request in a claims challenge.
+pub(crate) fn claims_of(base64: &str) -> serde_json::Value {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.decode(base64).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// A self-signed certificate with an RSA key, both PEM. Making a key takes a while, so there is one for each number.
+pub(crate) fn own_certificate(number: usize) -> (String, String) {
+    static MADE: std::sync::Mutex<Vec<(String, String)>> = std::sync::Mutex::new(Vec::new());
+    let mut made = MADE.lock().unwrap();
+    while made.len() <= number {
+        let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+        let certificate = rcgen::CertificateParams::new(Vec::new())
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        made.push((certificate.pem(), key.serialize_pem()));
+    }
+    made[number].clone()
 }

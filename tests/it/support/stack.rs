@@ -44,6 +44,7 @@ pub(crate) struct Builder {
     assignments_file: &'static str,
     assignments: Option<String>,
     no_assignments: bool,
+    several_resources: bool,
     ready: bool,
     tenants: Vec<uuid::Uuid>,
     emulator: Option<Emulator>,
@@ -64,6 +65,7 @@ impl Stack {
             assignments_file: "assignments.toml",
             assignments: None,
             no_assignments: false,
+            several_resources: false,
             ready: true,
             tenants: vec![CONTOSO, FABRIKAM],
             emulator: None,
@@ -199,6 +201,12 @@ impl Builder {
         self
     }
 
+    /// Several resources, as an inline TOML list, in place of the one.
+    pub(crate) fn resources(mut self, list: &str) -> Self {
+        self.several_resources = true;
+        self.set("resources", list)
+    }
+
     /// Starts without an assignments file.
     pub(crate) fn without_assignments(mut self) -> Self {
         self.no_assignments = true;
@@ -233,6 +241,10 @@ impl Builder {
             &self.tenants,
             self.assignments_file,
         );
+        let text = match text.split_once("[exchange]") {
+            Some((text, _)) if self.several_resources => text.to_owned(),
+            _ => text,
+        };
         std::fs::write(&file, text).unwrap();
         let environment: Environment = self.overrides.into_iter().collect();
         let loaded = load(Some(&file), &environment).unwrap_or_else(|problems| panic!("{problems}"));

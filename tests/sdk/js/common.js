@@ -16,7 +16,8 @@ function required(name) {
   return value;
 }
 
-async function json(method, url, body) {
+/** Sends JSON and reads JSON. */
+export async function json(method, url, body) {
   const response = await fetch(url, { method, body: body && JSON.stringify(body) });
   if (!response.ok) throw new Error(`${method} ${url}: ${response.status} ${await response.text()}`);
   return response.json();

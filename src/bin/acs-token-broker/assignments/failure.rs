@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use acs_token_broker::authorize::source::parse::{AssignmentProblem, UnknownFormat};
+use acs_token_broker::broker::StartError;
 use acs_token_broker::config::load::Problems;
-use acs_token_broker::credential::NoServiceTokens;
 use acs_token_broker::ids::ObjectId;
 use acs_token_broker::upstream::UpstreamSetupError;
 use acs_token_broker::upstream::acs_assignments::AssignmentsError;
@@ -23,7 +23,7 @@ pub(super) enum Failure {
     #[error("{0} is required: the command line signs its requests with it")]
     NoAuth(String),
     #[error(transparent)]
-    ServiceTokens(#[from] NoServiceTokens),
+    Credential(#[from] StartError),
     #[error(transparent)]
     Upstream(#[from] UpstreamSetupError),
     #[error("no file is given, and none is configured")]
@@ -82,11 +82,11 @@ impl Failure {
                 "InvalidFile"
             }
             Self::NotTheTenant | Self::NoFile | Self::WhichResource(_) | Self::NoSuchResource(_) => "Usage",
-            Self::Configuration(_)
+            Self::Acs(AssignmentsError::AccessKey(_))
+            | Self::Configuration(_)
             | Self::NoAuth(_)
-            | Self::ServiceTokens(_)
-            | Self::Upstream(_)
-            | Self::Acs(AssignmentsError::AccessKey(_)) => "Configuration",
+            | Self::Credential(_)
+            | Self::Upstream(_) => "Configuration",
         };
         json!({ "error": { "code": code, "message": self.to_string() } })
     }

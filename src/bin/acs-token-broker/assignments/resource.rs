@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use acs_token_broker::broker::{Services, WellKnownEndpoints};
 use acs_token_broker::clock::SystemClock;
 use acs_token_broker::config::load::{Environment, load};
 use acs_token_broker::config::{AssignmentFileConfig, Config, ResourceConfig};
-use acs_token_broker::credential::acs_auth;
-use acs_token_broker::upstream::Upstream;
 use acs_token_broker::upstream::acs_assignments::AcsAssignments;
 use acs_token_broker::upstream::acs_signing::SignedAcs;
 
@@ -35,8 +34,12 @@ impl Resource {
             ))
         })?;
         let clock = SystemClock::shared();
-        let auth = acs_auth(auth, &clock)?;
-        let upstream = Upstream::new(&config.upstream, resource.exchange.connect_timeout)?;
+        let endpoints = WellKnownEndpoints {
+            authority: config.entra.authority.clone(),
+        };
+        let services = Services::new(&config, Arc::new(endpoints), Arc::clone(&clock))?;
+        let auth = services.acs_auth(auth)?;
+        let upstream = services.upstream(resource.exchange.connect_timeout)?;
         Ok(Self {
             client: AcsAssignments::new(
                 SignedAcs::new(upstream, auth, Arc::clone(&clock)),

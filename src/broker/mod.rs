@@ -1,30 +1,31 @@
-//! The composition root: from a configuration to a running broker. The only file that knows all rooms.
+//! The composition root: from a configuration to a running broker. The only room that knows all others.
 
+mod check;
+mod resource;
+mod services;
+
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::resource::Sources;
+pub use self::services::{Services, WellKnownEndpoints};
 use crate::admission::Admission;
 use crate::api::{self, ApiSettings, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
-use crate::authorize::Authorizer;
-use crate::authorize::source::acs::{AcsSource, AcsSourceSettings};
-use crate::authorize::source::file::FileSource;
-use crate::authorize::source::{AssignmentWatch, SourceKind};
 use crate::cache::TokenCache;
-use crate::clock::{SharedClock, SystemClock};
-use crate::config::{Config, ExchangeMode, ResourceConfig};
-use crate::credential::{self, NoServiceTokens};
-use crate::exchange::Exchanger;
-use crate::management::{self, Readiness};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::credential::CredentialError;
+use crate::management::{self, Readiness, ResourceAssignments};
 use crate::pipeline::TokenPipeline;
+use crate::route::Routes;
 use crate::serve::{self, Listener, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
 use crate::tasks::Tasks;
-use crate::upstream::acs::AcsExchange;
-use crate::upstream::acs_assignments::AcsAssignments;
-use crate::upstream::acs_signing::SignedAcs;
+use crate::upstream::acs_signing::AccessKeyError;
 use crate::upstream::{Upstream, UpstreamSetupError};
 
 /// Connections of the management listener: probes and a scraper need few.
@@ -51,9 +52,22 @@ pub enum StartError {
     /// The client for upstream calls cannot be made.
     #[error(transparent)]
     Upstream(#[from] UpstreamSetupError),
-    /// Nothing could sign the requests for assignments at ACS.
-    #[error(transparent)]
-    Assignments(#[from] NoServiceTokens),
+    /// A credential of the broker's cannot be used.
+    #[error("{key}: {source}")]
+    Credential {
+        /// The section.
+        key: String,
+        /// Why not.
+        source: CredentialError,
+    },
+    /// An access key cannot be used.
+    #[error("{key}: {source}")]
+    AccessKey {
+        /// The setting.
+        key: String,
+        /// Why not.
+        source: AccessKeyError,
+    },
 }
 
 /// A broker with its sockets bound, not serving yet.
@@ -63,40 +77,56 @@ pub struct Broker {
     certificate: Option<Arc<ReloadingCertificate>>,
     config: Config,
     pipeline: Arc<TokenPipeline>,
-    assignments: AssignmentWatch,
-    sources: Sources,
+    assignments: Vec<ResourceAssignments>,
+    sources: Vec<Sources>,
     tasks: Tasks,
 }
 
 impl Broker {
-    /// Makes what is made from files that the configuration names, and binds nothing: whether
-    /// [`build`](Self::build) could fail for more than an address.
-    pub fn check(config: &Config) -> Result<(), StartError> {
-        certificate(config)?;
-        let upstream = Upstream::new(&config.upstream, config.resources[0].exchange.connect_timeout)?;
-        for resource in &config.resources {
-            sources(config, resource, &upstream, &SystemClock::shared())?;
+    /// Makes what is made from files that the configuration names, and binds nothing: all for which
+    /// [`build`](Self::build) would fail, but for an address.
+    #[must_use]
+    pub fn check(config: &Config, clock: &SharedClock) -> Vec<StartError> {
+        let certificate = certificate(config).err().map(StartError::from);
+        match Upstream::new(&config.upstream, services::connect_timeout(config)) {
+            Ok(upstream) => certificate
+                .into_iter()
+                .chain(check::credentials(config, &upstream, clock))
+                .collect(),
+            Err(error) => certificate.into_iter().chain([error.into()]).collect(),
         }
-        Ok(())
     }
 
-    /// Builds all parts, binds both listeners and reads the assignments once.
+    /// Builds all parts, binds both listeners and reads assignment files once.
     pub async fn build(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let certificate = certificate(&config)?;
         let tasks = Tasks::default();
-        let upstream = Upstream::new(&config.upstream, config.resources[0].exchange.connect_timeout)?;
-        let (assignments, sources) = sources(&config, &config.resources[0], &upstream, &clock)?;
-        if let Some((file, _)) = &sources.file {
-            file.reload();
+        let upstream = Upstream::new(&config.upstream, services::connect_timeout(&config))?;
+        if let Some(error) = check::credentials(&config, &upstream, &clock).into_iter().next() {
+            return Err(error);
+        }
+        let authenticator = Arc::new(authenticator(&config, &upstream, &clock, &tasks));
+        let services = Services::new(&config, Arc::clone(&authenticator) as _, Arc::clone(&clock))?;
+        let listed: HashSet<_> = config.entra.tenants.iter().map(|tenant| tenant.id).collect();
+        let mut resources = Vec::new();
+        let mut assignments = Vec::new();
+        let mut sources = Vec::new();
+        for (place, resource) in config.resources.iter().enumerate() {
+            let built = resource::build(place, resource, &services, &listed)?;
+            built.sources.load();
+            resources.push(built.resource);
+            sources.push(built.sources);
+            assignments.push(ResourceAssignments {
+                resource: resource.name.clone(),
+                watch: built.assignments,
+            });
         }
         let pipeline = Arc::new(TokenPipeline {
-            authenticator: Arc::new(authenticator(&config, &upstream, &clock, &tasks)),
-            authorizer: Authorizer::new(assignments.clone(), config.resources[0].assignments.unknown_groups),
+            authenticator,
+            routes: Routes::new(resources),
             cache: TokenCache::new(&config.cache, Arc::clone(&clock)),
-            exchanger: Arc::new(exchanger(&config, &upstream, &clock)),
             admission: Admission::new(config.server.max_in_flight),
             underway: Admission::new(config.server.max_in_flight),
-            unknown_groups_max_age: config.resources[0].assignments.unknown_groups_max_age,
             clock,
         });
         Ok(Self {
@@ -136,11 +166,8 @@ impl Broker {
             tasks,
         } = self;
         pipeline.authenticator.start(&tasks);
-        if let Some((file, interval)) = sources.file {
-            tasks.spawn(file.run(interval));
-        }
-        if let Some(acs) = sources.acs {
-            tasks.spawn(acs.run());
+        for sources in sources {
+            sources.start(&tasks);
         }
 
         let probes = management::router(Readiness {
@@ -188,55 +215,6 @@ impl Broker {
     }
 }
 
-/// Where a resource's assignments come from.
-struct Sources {
-    file: Option<(Arc<FileSource>, Duration)>,
-    acs: Option<Arc<AcsSource>>,
-}
-
-/// The assignments of `resource`, and the sources that will load them.
-fn sources(
-    config: &Config,
-    resource: &ResourceConfig,
-    upstream: &Upstream,
-    clock: &SharedClock,
-) -> Result<(AssignmentWatch, Sources), StartError> {
-    let (file, acs) = (&resource.assignments.file, &resource.assignments.acs);
-    let kinds = [
-        file.as_ref().map(|_| SourceKind::File),
-        acs.as_ref().map(|_| SourceKind::Acs),
-    ];
-    let watch = AssignmentWatch::new(Arc::clone(clock), kinds.into_iter().flatten());
-    let listed = || config.entra.tenants.iter().map(|tenant| tenant.id).collect();
-    let file = file.as_ref().map(|file| {
-        let source = FileSource::new(file.path.clone(), listed(), watch.source(SourceKind::File));
-        (source, file.refresh_interval)
-    });
-    let acs = match acs {
-        None => None,
-        Some(acs) => {
-            let auth = credential::acs_auth(&acs.auth, clock)?;
-            let client = AcsAssignments::new(
-                SignedAcs::new(upstream.clone(), auth, Arc::clone(clock)),
-                &resource.exchange.endpoint,
-                &resource.exchange.api_version,
-                resource.exchange.timeout,
-            );
-            let settings = AcsSourceSettings {
-                refresh_interval: acs.refresh_interval,
-                max_age: acs.max_age,
-            };
-            Some(AcsSource::new(
-                client,
-                listed(),
-                watch.source(SourceKind::Acs),
-                settings,
-            ))
-        }
-    };
-    Ok((watch, Sources { file, acs }))
-}
-
 fn certificate(config: &Config) -> Result<Option<Arc<ReloadingCertificate>>, TlsError> {
     let Some(tls) = &config.server.tls else {
         return Ok(None);
@@ -268,18 +246,9 @@ fn authenticator(config: &Config, upstream: &Upstream, clock: &SharedClock, task
     })
 }
 
-fn exchanger(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Exchanger {
-    let exchange = &config.resources[0].exchange;
-    let acs = AcsExchange::new(upstream.clone(), &exchange.endpoint, &exchange.api_version);
-    match exchange.mode {
-        ExchangeMode::Passthrough => {
-            Exchanger::passthrough(acs, exchange.endpoint.as_str(), exchange.timeout, Arc::clone(clock))
-        }
-        _ => unimplemented!(),
-    }
-}
-
 fn api_settings(config: &Config) -> ApiSettings {
+    let mut authorization_uri = config.entra.authority.clone();
+    authorization_uri.set_path("/common/oauth2/v2.0/authorize");
     ApiSettings {
         max_bodies: config.server.max_connections,
         api_versions: config.server.api_versions.clone(),
@@ -287,7 +256,18 @@ fn api_settings(config: &Config) -> ApiSettings {
         diagnostic_headers: config.server.diagnostic_headers,
         allowed_origins: config.server.cors.allowed_origins.clone(),
         required_scopes: config.entra.required_scopes.join(" "),
-        target: Target::new(config.resources[0].exchange.endpoint.clone()),
+        targets: config
+            .resources
+            .iter()
+            .map(|resource| Target::new(resource.exchange.endpoint.clone(), resource.name.as_deref()))
+            .collect(),
+        scope_prefixes: config
+            .entra
+            .audiences
+            .iter()
+            .map(|audience| format!("{audience}/"))
+            .collect(),
+        authorization_uri: authorization_uri.into(),
     }
 }
 

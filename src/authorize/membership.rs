@@ -1,0 +1,301 @@
+//! Which of the assigned groups a user is a member of, where his token does not tell: Microsoft Graph is asked, and
+//! what it said is remembered for a while, "not a member" too.
+//!
+//! Only assigned groups are ever asked for, and only Graph: the address in a token's `_claim_sources` is never read.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+use tracing::field::Empty;
+
+use crate::cache::flight::{Flights, Lost};
+use crate::clock::SharedClock;
+use crate::credential::AppError;
+use crate::credential::app_tokens::{AppToken, AppTokens};
+use crate::ids::{ObjectId, TenantId};
+use crate::telemetry::propagation;
+use crate::upstream::entra::EntraError;
+use crate::upstream::graph::{GraphClient, GraphError, MOST_GROUPS};
+use crate::upstream::retry_after;
+
+/// Answers that are remembered, over all users.
+const MOST_ANSWERS: u64 = 1_000_000;
+/// Calls at once about one user.
+const CALLS_AT_ONCE: usize = 4;
+/// How long it counts that a tenant has no such user: he may be on his way through replication.
+const NO_SUCH_USER: Duration = Duration::from_secs(30);
+
+/// It is not known whether a user is a member.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// Graph or Entra refused the app that asks, or it cannot show who it is.
+    #[error("memberships cannot be asked for: {0}")]
+    BrokerRejected(String),
+    /// Graph or Entra limits the broker, now or a moment ago.
+    #[error("memberships cannot be asked for now: too many requests for {}s", .retry_after.as_secs())]
+    Limited {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Graph or Entra cannot serve now.
+    #[error("memberships cannot be asked for now: {cause}")]
+    Unavailable {
+        /// What was seen.
+        cause: String,
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// No answer in time.
+    #[error("no answer about memberships in time")]
+    Timeout,
+    /// Graph or Entra broke its contract.
+    #[error("memberships: {0}")]
+    InvalidResponse(String),
+    /// A bug of ours.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+impl MembershipError {
+    /// Its name in spans: of low cardinality.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::BrokerRejected(_) => "graph_broker_rejected",
+            Self::Limited { .. } => "graph_limited",
+            Self::Unavailable { .. } => "graph_unavailable",
+            Self::Timeout => "graph_timeout",
+            Self::InvalidResponse(_) => "graph_invalid_response",
+            Self::Lost(_) => "internal",
+        }
+    }
+}
+
+impl From<AppError> for MembershipError {
+    fn from(error: AppError) -> Self {
+        let text = error.to_string();
+        match error {
+            AppError::Entra(EntraError::Limited { retry_after }) => Self::Limited { retry_after },
+            AppError::Entra(EntraError::Unavailable { retry_after, .. }) => Self::Unavailable {
+                cause: text,
+                retry_after,
+            },
+            AppError::Entra(EntraError::Timeout) => Self::Timeout,
+            AppError::Entra(EntraError::InvalidResponse(_)) => Self::InvalidResponse(text),
+            // Its discovery document is fetched again and again.
+            AppError::Entra(EntraError::NoTokenEndpoint) => Self::Unavailable {
+                cause: text,
+                retry_after: retry_after::SHORTEST,
+            },
+            AppError::Credential(error) if error.is_temporary() => Self::Unavailable {
+                cause: text,
+                retry_after: retry_after::SHORTEST,
+            },
+            AppError::Entra(_) | AppError::Credential(_) => Self::BrokerRejected(text),
+        }
+    }
+}
+
+impl From<GraphError> for MembershipError {
+    fn from(error: GraphError) -> Self {
+        let text = error.to_string();
+        match error {
+            GraphError::Unauthorized(_) | GraphError::Forbidden(_) => Self::BrokerRejected(text),
+            GraphError::Limited { retry_after } => Self::Limited { retry_after },
+            GraphError::Unavailable { retry_after, .. } => Self::Unavailable {
+                cause: text,
+                retry_after,
+            },
+            GraphError::Timeout => Self::Timeout,
+            GraphError::NoSuchUser | GraphError::InvalidResponse(_) => Self::InvalidResponse(text),
+        }
+    }
+}
+
+/// How memberships are asked for: the settings of `[graph]`.
+#[derive(Debug, Clone, Copy)]
+pub struct MembershipSettings {
+    /// Limit for all that one question takes.
+    pub timeout: Duration,
+    /// How long an answer counts.
+    pub cache_ttl: Duration,
+}
+
+/// Memberships of users in groups.
+pub struct Memberships {
+    asker: Arc<Asker>,
+    // By user; marked by the groups that are being asked for.
+    flights: Flights<User, Arc<[ObjectId]>, Result<Answers, MembershipError>>,
+}
+
+type User = (TenantId, ObjectId);
+/// Whether the user is a member, by group.
+type Answers = Arc<HashMap<ObjectId, bool>>;
+
+struct Asker {
+    graph: GraphClient,
+    tokens: AppTokens,
+    settings: MembershipSettings,
+    known: moka::sync::Cache<User, Arc<HashMap<ObjectId, Known>>>,
+    clock: SharedClock,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    member: bool,
+    // Monotonic time.
+    until: Duration,
+}
+
+impl Memberships {
+    /// Memberships as `graph` tells them to the app of `tokens`, whose scope is Graph's.
+    #[must_use]
+    pub fn new(graph: GraphClient, tokens: AppTokens, settings: MembershipSettings, clock: SharedClock) -> Self {
+        // Expiry is decided by our own clock; moka's only reclaims memory.
+        let known = moka::sync::Cache::builder()
+            .weigher(|_, answers: &Arc<HashMap<ObjectId, Known>>| u32::try_from(answers.len()).unwrap_or(u32::MAX))
+            .max_capacity(MOST_ANSWERS)
+            .time_to_live(settings.cache_ttl.max(Duration::from_secs(1)))
+            .build();
+        Self {
+            asker: Arc::new(Asker {
+                graph,
+                tokens,
+                settings,
+                known,
+                clock,
+            }),
+            flights: Flights::default(),
+        }
+    }
+
+    /// Those of `groups` that the user is a member of. Callers of one user at once share one question.
+    pub async fn resolve(
+        &self,
+        tenant: TenantId,
+        user: ObjectId,
+        groups: &[ObjectId],
+        deadline: Instant,
+    ) -> Result<HashSet<ObjectId>, MembershipError> {
+        let deadline = deadline.min(Instant::now() + self.asker.settings.timeout);
+        tokio::time::timeout_at(deadline, self.answers((tenant, user), groups))
+            .await
+            .map_err(|_| MembershipError::Timeout)?
+    }
+
+    async fn answers(&self, user: User, groups: &[ObjectId]) -> Result<HashSet<ObjectId>, MembershipError> {
+        let mut told = self.asker.remembered(user);
+        loop {
+            let unknown: Arc<[ObjectId]> = groups.iter().copied().filter(|id| !told.contains_key(id)).collect();
+            if unknown.is_empty() {
+                let members = groups.iter().copied().filter(|id| told.get(id) == Some(&true));
+                return Ok(members.collect());
+            }
+            let asker = Arc::clone(&self.asker);
+            let question = Arc::clone(&unknown);
+            // A question under way may be about other groups: then what is still unknown is asked behind it.
+            let seat = self.flights.join(user, unknown, || asker.ask(user, question));
+            let answers = seat.outcome().await??;
+            told.extend(answers.iter().map(|(group, member)| (*group, *member)));
+        }
+    }
+}
+
+impl Asker {
+    fn remembered(&self, user: User) -> HashMap<ObjectId, bool> {
+        let now = self.clock.monotonic();
+        let known = self.known.get(&user).unwrap_or_default();
+        let young = known.iter().filter(|(_, known)| known.until > now);
+        young.map(|(group, known)| (*group, known.member)).collect()
+    }
+
+    /// Asks, and remembers the answer. In the caller's trace, but not holding his spans open: he may leave.
+    fn ask(
+        self: Arc<Self>,
+        user: User,
+        groups: Arc<[ObjectId]>,
+    ) -> impl Future<Output = Result<Answers, MembershipError>> + Send + 'static {
+        let span = tracing::info_span!(parent: None, "membership", acs_broker.graph.groups = groups.len(),
+            error.type = Empty, otel.status_code = Empty);
+        propagation::follow(&span, &tracing::Span::current());
+        let asking = span.clone();
+        async move {
+            let deadline = Instant::now() + self.settings.timeout;
+            let outcome = tokio::time::timeout_at(deadline, self.members(user, &groups, deadline))
+                .await
+                .unwrap_or(Err(MembershipError::Timeout));
+            if let Err(error) = &outcome {
+                span.record("error.type", error.name());
+                span.record("otel.status_code", "ERROR");
+            }
+            let (members, ttl) = outcome?;
+            let answers = groups.iter().map(|group| (*group, members.contains(group))).collect();
+            let answers = Arc::new(answers);
+            self.remember(user, &answers, ttl);
+            Ok(answers)
+        }
+        .instrument(asking)
+    }
+
+    fn remember(&self, user: User, answers: &HashMap<ObjectId, bool>, ttl: Duration) {
+        let now = self.clock.monotonic();
+        let mut known: HashMap<_, _> = self
+            .known
+            .get(&user)
+            .iter()
+            .flat_map(|known| known.iter().map(|(group, known)| (*group, *known)))
+            .filter(|(_, known)| known.until > now)
+            .collect();
+        let until = now + ttl;
+        known.extend(answers.iter().map(|(&group, &member)| (group, Known { member, until })));
+        self.known.insert(user, Arc::new(known));
+    }
+
+    /// The groups of which the user is a member, and how long that counts.
+    async fn members(
+        &self,
+        user: User,
+        groups: &[ObjectId],
+        deadline: Instant,
+    ) -> Result<(HashSet<ObjectId>, Duration), MembershipError> {
+        let (tenant, _) = user;
+        let token = self.tokens.token(tenant, deadline).await?;
+        let mut told = self.check(user, &token, groups, deadline).await;
+        if let Err(GraphError::Unauthorized(_)) = told {
+            // A secret was changed, or the app's rights were: one new token tells.
+            self.tokens.discard(tenant, &token);
+            let token = self.tokens.token(tenant, deadline).await?;
+            told = self.check(user, &token, groups, deadline).await;
+        }
+        match told {
+            Ok(members) => Ok((members, self.settings.cache_ttl)),
+            Err(GraphError::NoSuchUser) => Ok((HashSet::new(), self.settings.cache_ttl.min(NO_SUCH_USER))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn check(
+        &self,
+        (tenant, user): User,
+        token: &AppToken,
+        groups: &[ObjectId],
+        deadline: Instant,
+    ) -> Result<HashSet<ObjectId>, GraphError> {
+        let calls = groups.chunks(MOST_GROUPS).map(|groups| {
+            self.graph
+                .check_member_groups(tenant, token.token(), user, groups, deadline)
+        });
+        let members: Vec<Vec<ObjectId>> = stream::iter(calls.collect::<Vec<_>>())
+            .buffer_unordered(CALLS_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(members.into_iter().flatten().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

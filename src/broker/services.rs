@@ -1,0 +1,147 @@
+//! What several resources share: the ways out, the broker's apps at Entra, and group membership.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use url::Url;
+
+use super::StartError;
+use crate::clock::SharedClock;
+use crate::config::{AcsAuthConfig, AppConfig, Cloud, Config, UpstreamConfig};
+use crate::credential::app_tokens::AppTokens;
+use crate::credential::{
+    AppServiceTokens, CredentialDeps, EntraApp, IdentityServiceTokens, ManagedIdentity, ReloadingSecret,
+};
+use crate::ids::TenantId;
+use crate::upstream::acs_signing::AcsAuth;
+use crate::upstream::entra::{EntraClient, TokenEndpoints};
+use crate::upstream::{Upstream, UpstreamSetupError};
+
+/// Services of the broker, made from its configuration.
+pub struct Services {
+    pub(super) clock: SharedClock,
+    entra: Arc<EntraClient>,
+    upstream: UpstreamConfig,
+    cloud: Cloud,
+    // One connection pool for each connect timeout.
+    clients: Mutex<HashMap<Duration, Upstream>>,
+    connect_timeout: Duration,
+}
+
+impl Services {
+    /// The services that `config` says. `endpoints` knows where listed tenants are asked for tokens.
+    pub fn new(config: &Config, endpoints: Arc<dyn TokenEndpoints>, clock: SharedClock) -> Result<Self, StartError> {
+        let connect_timeout = connect_timeout(config);
+        let upstream = Upstream::new(&config.upstream, connect_timeout)?;
+        let endpoints = Endpoints {
+            listed: config.entra.tenants.iter().map(|tenant| tenant.id).collect(),
+            discovered: endpoints,
+            well_known: WellKnownEndpoints {
+                authority: config.entra.authority.clone(),
+            },
+        };
+        let entra = EntraClient::new(upstream.clone(), Arc::new(endpoints), Arc::clone(&clock));
+        let services = Self {
+            clock,
+            entra: Arc::new(entra),
+            upstream: config.upstream.clone(),
+            cloud: config.entra.cloud,
+            clients: Mutex::new(HashMap::from([(connect_timeout, upstream)])),
+            connect_timeout,
+        };
+        Ok(services)
+    }
+
+    /// A client whose connections open within `connect_timeout`.
+    pub fn upstream(&self, connect_timeout: Duration) -> Result<Upstream, UpstreamSetupError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&connect_timeout) {
+            return Ok(client.clone());
+        }
+        let client = Upstream::new(&self.upstream, connect_timeout)?;
+        clients.insert(connect_timeout, client.clone());
+        Ok(client)
+    }
+
+    /// The app of section `key`.
+    pub(super) fn app(&self, config: &AppConfig, key: &'static str) -> Result<EntraApp, StartError> {
+        let deps = CredentialDeps {
+            clock: Arc::clone(&self.clock),
+            upstream: self.upstream(self.connect_timeout)?,
+            cloud: self.cloud,
+        };
+        EntraApp::new(config, &deps, Arc::clone(&self.entra)).map_err(|source| StartError::Credential {
+            key: key.to_owned(),
+            source,
+        })
+    }
+
+    fn app_tokens(&self, config: &AppConfig, scope: String, key: &'static str) -> Result<AppTokens, StartError> {
+        let app = self.app(config, key)?;
+        Ok(AppTokens::new(app, scope, Arc::clone(&self.clock)))
+    }
+
+    /// How the broker shows an ACS resource who asks for its assignments.
+    pub fn acs_auth(&self, config: &AcsAuthConfig) -> Result<AcsAuth, StartError> {
+        const KEY: &str = "assignments.acs";
+        let scope = || format!("{}/.default", self.cloud.acs());
+        Ok(match config {
+            AcsAuthConfig::AccessKey(source) => {
+                AcsAuth::AccessKey(Arc::new(ReloadingSecret::new(source.clone(), Arc::clone(&self.clock))))
+            }
+            AcsAuthConfig::App { tenant_id, app } => {
+                let tokens = self.app_tokens(app, scope(), KEY)?;
+                AcsAuth::ServiceToken(Arc::new(AppServiceTokens::new(tokens, *tenant_id)))
+            }
+            AcsAuthConfig::ManagedIdentity { client_id } => {
+                let upstream = self.upstream(self.connect_timeout)?;
+                let identity = ManagedIdentity::new(*client_id, upstream).map_err(|source| StartError::Credential {
+                    key: KEY.to_owned(),
+                    source: source.into(),
+                })?;
+                AcsAuth::ServiceToken(Arc::new(IdentityServiceTokens::new(identity, scope())))
+            }
+        })
+    }
+}
+
+/// For Entra and Graph, which belong to no resource: the first resource's.
+pub(super) fn connect_timeout(config: &Config) -> Duration {
+    config
+        .resources
+        .first()
+        .map_or(Duration::from_secs(2), |resource| resource.exchange.connect_timeout)
+}
+
+/// Token endpoints: of a listed tenant, what its discovery document says. The tenant of an ACS resource need not be
+/// listed, since none of its users need be served; the operator names it, and the authority's own path is used.
+struct Endpoints {
+    listed: std::collections::HashSet<TenantId>,
+    discovered: Arc<dyn TokenEndpoints>,
+    well_known: WellKnownEndpoints,
+}
+
+impl TokenEndpoints for Endpoints {
+    fn of(&self, tenant: TenantId) -> Option<Url> {
+        if self.listed.contains(&tenant) {
+            self.discovered.of(tenant)
+        } else {
+            self.well_known.of(tenant)
+        }
+    }
+}
+
+/// Where nothing is discovered: a command that runs once asks at the authority's own path.
+pub struct WellKnownEndpoints {
+    /// Origin of the authority.
+    pub authority: Url,
+}
+
+impl TokenEndpoints for WellKnownEndpoints {
+    fn of(&self, tenant: TenantId) -> Option<Url> {
+        let mut url = self.authority.clone();
+        url.set_path(&format!("/{tenant}/oauth2/v2.0/token"));
+        Some(url)
+    }
+}

@@ -1,0 +1,171 @@
+//! What ACS's answers mean.
+
+use http::StatusCode;
+use jiff::Timestamp;
+
+use super::ExchangeError;
+use crate::upstream::acs::{self, Granted};
+use crate::upstream::acs_identities;
+use crate::upstream::acs_signing::{ServiceTokenError, SignedSendError};
+use crate::upstream::retry::CallError;
+use crate::upstream::{Response, SendError, retry_after};
+
+/// To an exchange: 401 and 403 are about the caller's token.
+pub(super) fn of_exchange(called: Result<Response, CallError>, now: Timestamp) -> Result<Granted, ExchangeError> {
+    let response = called.map_err(|error| match error {
+        CallError::Paused(retry_after) => ExchangeError::Limited { retry_after },
+        CallError::Send(error) => unsent(error),
+    })?;
+    match response.status {
+        StatusCode::OK => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
+        StatusCode::UNAUTHORIZED => Err(ExchangeError::Rejected(acs::read_error(&response))),
+        StatusCode::FORBIDDEN => Err(ExchangeError::Forbidden(acs::read_error(&response))),
+        _ => Err(otherwise(&response, now)),
+    }
+}
+
+/// To a request in the broker's own name: 401 and 403 are about its access key, and nothing in it is the caller's.
+pub(super) fn of_identity(
+    called: Result<Response, CallError<SignedSendError>>,
+    now: Timestamp,
+) -> Result<Granted, ExchangeError> {
+    let response = called.map_err(|error| match error {
+        CallError::Paused(retry_after) => ExchangeError::Limited { retry_after },
+        CallError::Send(SignedSendError::Send(error)) => unsent(error),
+        CallError::Send(SignedSendError::AccessKey(error)) => ExchangeError::BrokerRefused(error.to_string()),
+        CallError::Send(SignedSendError::ServiceToken(error)) => match error {
+            ServiceTokenError::Timeout => ExchangeError::Timeout,
+            ServiceTokenError::Unavailable(cause) => ExchangeError::Unavailable {
+                cause,
+                retry_after: retry_after::SHORTEST,
+            },
+            error @ (ServiceTokenError::Refused(_) | ServiceTokenError::InvalidResponse(_)) => {
+                ExchangeError::BrokerRefused(error.to_string())
+            }
+        },
+    })?;
+    match response.status {
+        status if acs_identities::is_grant(status) => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let said = acs::read_error(&response).map_or_else(String::new, |error| format!(": {error}"));
+            Err(ExchangeError::BrokerRefused(format!(
+                "ACS answered {} to the access key{said}",
+                response.status.as_u16()
+            )))
+        }
+        _ => Err(otherwise(&response, now)),
+    }
+}
+
+fn unsent(error: SendError) -> ExchangeError {
+    match error {
+        SendError::Connection(cause) => ExchangeError::Unavailable {
+            cause,
+            retry_after: retry_after::SHORTEST,
+        },
+        SendError::Timeout => ExchangeError::Timeout,
+        SendError::TooLarge(limit) => ExchangeError::TooLarge(limit),
+    }
+}
+
+/// Statuses that mean the same whatever was asked.
+fn otherwise(response: &Response, now: Timestamp) -> ExchangeError {
+    let asked = || response.asks_to_wait(now);
+    match response.status {
+        StatusCode::TOO_MANY_REQUESTS => ExchangeError::Limited { retry_after: asked() },
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
+            ExchangeError::Unavailable {
+                cause: format!("status {}", response.status.as_u16()),
+                retry_after: asked(),
+            }
+        }
+        StatusCode::GATEWAY_TIMEOUT => ExchangeError::Timeout,
+        status => ExchangeError::UnexpectedStatus {
+            status,
+            error: acs::read_error(response),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[expect(clippy::unnecessary_wraps, reason = "what a call gives")]
+    fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Result<Response, CallError> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        Ok(Response {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: map,
+            body: body.to_owned().into(),
+        })
+    }
+
+    fn outcome(called: Result<Response, CallError>) -> &'static str {
+        match of_exchange(called, Timestamp::UNIX_EPOCH) {
+            Ok(_) => "granted",
+            Err(ExchangeError::Rejected(_)) => "rejected",
+            Err(ExchangeError::Forbidden(_)) => "forbidden",
+            Err(ExchangeError::Limited { .. }) => "limited",
+            Err(ExchangeError::Unavailable { .. }) => "unavailable",
+            Err(ExchangeError::Timeout) => "timeout",
+            Err(ExchangeError::UnexpectedStatus { .. } | ExchangeError::NotAGrant(_) | ExchangeError::TooLarge(_)) => {
+                "invalid"
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn each_answer_has_one_meaning() {
+        for (status, meaning) in [
+            (201, "invalid"),
+            (204, "invalid"),
+            (301, "invalid"),
+            (307, "invalid"),
+            (400, "invalid"),
+            (401, "rejected"),
+            (403, "forbidden"),
+            (404, "invalid"),
+            (409, "invalid"),
+            (429, "limited"),
+            (500, "unavailable"),
+            (501, "invalid"),
+            (502, "unavailable"),
+            (503, "unavailable"),
+            (504, "timeout"),
+        ] {
+            assert_eq!(outcome(response(status, &[], "<html>")), meaning, "{status}");
+        }
+        let json = [("content-type", "application/json")];
+        let body = r#"{"identity":{"id":"i"},"accessToken":{"token":"t","expiresOn":"2030-01-01T00:00:00Z"}}"#;
+        assert_eq!(outcome(response(200, &json, body)), "granted");
+        assert_eq!(outcome(response(200, &[], body)), "invalid");
+        assert_eq!(outcome(Err(SendError::Connection(String::new()).into())), "unavailable");
+        assert_eq!(outcome(Err(SendError::Timeout.into())), "timeout");
+        assert_eq!(outcome(Err(SendError::TooLarge(1).into())), "invalid");
+    }
+
+    #[test]
+    fn a_limit_always_says_how_long() {
+        for (headers, seconds) in [
+            (&[][..], 1),
+            (&[("retry-after", "20")][..], 20),
+            (&[("retry-after", "9999")][..], 300),
+        ] {
+            assert_eq!(
+                of_exchange(response(429, headers, ""), Timestamp::UNIX_EPOCH).unwrap_err(),
+                ExchangeError::Limited {
+                    retry_after: Duration::from_secs(seconds)
+                }
+            );
+        }
+    }
+}

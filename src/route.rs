@@ -1,0 +1,92 @@
+//! Which ACS resource a caller is served from: the first, in the operator's order, that matches his tenant and client
+//! app. Between authentication and authorization, since each resource has assignments of its own.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::authenticate::Caller;
+use crate::authorize::Authorizer;
+use crate::exchange::Exchanger;
+use crate::ids::{ClientAppId, TenantId};
+
+/// Whom a resource serves. An empty set matches all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// Of these tenants.
+    pub tenants: HashSet<TenantId>,
+    /// Through these client apps.
+    pub client_ids: HashSet<ClientAppId>,
+}
+
+impl Selector {
+    /// Whether it matches a caller of `tenant` who comes through `client_app`.
+    #[must_use]
+    pub fn matches(&self, tenant: TenantId, client_app: ClientAppId) -> bool {
+        (self.tenants.is_empty() || self.tenants.contains(&tenant))
+            && (self.client_ids.is_empty() || self.client_ids.contains(&client_app))
+    }
+}
+
+/// One ACS resource with the stages that are its own.
+pub struct Resource {
+    /// Its name, where there are several.
+    pub name: Option<Arc<str>>,
+    /// Whom it serves.
+    pub selector: Selector,
+    /// Who may have a token there.
+    pub authorizer: Authorizer,
+    /// How he gets one.
+    pub exchanger: Arc<Exchanger>,
+    /// Age at which a cached token that ACS alone permitted is exchanged anew.
+    pub unknown_groups_max_age: Duration,
+}
+
+/// All resources, in the operator's order.
+pub struct Routes(Vec<Resource>);
+
+impl Routes {
+    /// Routes to `resources`, the first match first.
+    #[must_use]
+    pub fn new(resources: Vec<Resource>) -> Self {
+        Self(resources)
+    }
+
+    /// The resource that serves `caller`, and its place in the order; `None` if no resource covers him.
+    #[must_use]
+    pub fn of(&self, caller: &Caller) -> Option<(usize, &Resource)> {
+        self.0
+            .iter()
+            .enumerate()
+            .find(|(_, resource)| resource.selector.matches(caller.tenant(), caller.client_app()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_matches_all() {
+        let id = |number: u32| format!("{number:08x}-0000-4000-8000-000000000000");
+        let tenant = |number| id(number).parse::<TenantId>().unwrap();
+        let client = |number| id(number).parse::<ClientAppId>().unwrap();
+        for (tenants, clients, matches, misses) in [
+            (&[][..], &[][..], &[(1, 10), (2, 11)][..], &[][..]),
+            (&[1], &[], &[(1, 10), (1, 11)], &[(2, 10)]),
+            (&[], &[10], &[(1, 10), (2, 10)], &[(1, 11)]),
+            (&[1, 2], &[10], &[(1, 10), (2, 10)], &[(3, 10), (1, 11)]),
+        ] {
+            let selector = Selector {
+                tenants: tenants.iter().map(|number| tenant(*number)).collect(),
+                client_ids: clients.iter().map(|number| client(*number)).collect(),
+            };
+            for (of, by) in matches {
+                assert!(selector.matches(tenant(*of), client(*by)), "{of} {by} {selector:?}");
+            }
+            for (of, by) in misses {
+                assert!(!selector.matches(tenant(*of), client(*by)), "{of} {by} {selector:?}");
+            }
+        }
+    }
+}

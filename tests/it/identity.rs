@@ -1,0 +1,178 @@
+//! Identity mode: an ACS identity of the broker's own making, for what the Entra exchange does not grant.
+
+use acs_token_broker::emulator::scenario::{CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
+use acs_token_broker::emulator::{Endpoint, Fault};
+use serde_json::Value;
+
+use crate::support::modes::{for_api, own_api};
+use crate::support::stack::{Builder, Stack};
+use crate::support::{fake::Fake, stack};
+
+const ALEX: &str = "fab00000-0000-4000-8000-00000000a1ec";
+
+async fn identity() -> Builder {
+    let clock = stack::clock();
+    let emulator = stack::emulator(&clock).await;
+    let key = emulator.expected_access_key();
+    own_api(Stack::builder())
+        .emulator(emulator, &clock)
+        .set("exchange.mode", "identity")
+        .set("exchange.identity.access_key", key)
+}
+
+#[tokio::test]
+async fn the_same_user_always_has_the_same_identity() {
+    let stack = identity().await.start().await;
+    let first = stack.user("alex").with(for_api).post().await;
+    assert_eq!(first.cache(), "miss");
+    // The token presented has no part in it: another one is served the same.
+    let second = stack.user("alex").with(for_api).lifetime(120).post().await;
+    assert_eq!((second.cache(), second.token()), ("hit", first.token()));
+    let upper = stack
+        .user("alex")
+        .with(for_api)
+        .claim("oid", Value::from(ALEX.to_uppercase()))
+        .post()
+        .await;
+    assert_eq!(upper.cache(), "hit");
+    assert_eq!(stack.emulator.count(Endpoint::Identities), 1);
+    // After the token's end a new one, for the same identity, in time.
+    stack.advance(51 * 60);
+    let renewed = stack.user("alex").with(for_api).post().await;
+    assert_eq!(renewed.cache(), "miss");
+    assert_ne!(renewed.token(), first.token());
+    assert_eq!(renewed.json()["identity"], first.json()["identity"]);
+    // Another user, another identity.
+    let diego = stack.user("diego").with(for_api).post().await;
+    assert_ne!(diego.json()["identity"], first.json()["identity"]);
+    assert_eq!(stack.exchanges(), 0);
+}
+
+#[tokio::test]
+async fn this_broker_alone_decides_who_gets_one() {
+    let stack = identity().await.start().await;
+    for (name, told) in [
+        ("alex", "200"),
+        // By her group, which tokens for the broker's own API tell.
+        ("adele", "200"),
+        // In no group at all, which a token does not tell from groups left out.
+        ("megan", "403 NotAssigned/GroupsUnknown"),
+        ("grady", "403 NotAssigned/NoAssignment"),
+        // In more groups than a token can list.
+        ("lidia", "403 NotAssigned/GroupsUnknown"),
+    ] {
+        assert_eq!(stack.user(name).with(for_api).post().await.told(), told, "{name}");
+    }
+    assert_eq!(
+        stack.user("app-only").with(for_api).post().await.told(),
+        "401 InvalidToken/NotDelegated"
+    );
+}
+
+fn assignment(object: &str, kind: &str, scopes: Option<&str>) -> String {
+    let scopes = scopes.map_or_else(String::new, |scopes| format!("allowedScopes = {scopes}\n"));
+    format!(
+        "[[assignments]]\nobjectId = \"{object}\"\ntenantId = \"{FABRIKAM}\"\nprincipalType = \"{kind}\"\nclientIds = [\"{CONTOSO_APP}\"]\n{scopes}"
+    )
+}
+
+#[tokio::test]
+async fn an_assignment_narrows_what_the_operator_allows_at_most() {
+    let stack = identity()
+        .await
+        .set("exchange.identity.scopes", "chat,voip")
+        .assignments(
+            "assignments.toml",
+            format!(
+                "{}{}",
+                assignment(ALEX, "user", Some("[\"chat\", \"voip.join\"]")),
+                assignment(&FABRIKAM_CALLERS.to_string(), "group", None)
+            ),
+        )
+        .start()
+        .await;
+    let scope = async |name| {
+        let token = stack.user(name).with(for_api).token();
+        let answer = stack
+            .post_form(&[
+                ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+                ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+                ("subject_token", &token),
+            ])
+            .await;
+        answer.json()["scope"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer:?}"))
+            .to_owned()
+    };
+    assert_eq!(scope("alex").await, "chat");
+    assert_eq!(scope("adele").await, "chat voip");
+    // Narrowed anew at once: nothing of before is served.
+    stack.write_assignments(&assignment(ALEX, "user", Some("[\"voip\"]")));
+    crate::support::eventually("the narrower assignment", async || scope("alex").await == "voip").await;
+    stack.write_assignments(&assignment(ALEX, "user", Some("[\"chat.join\"]")));
+    crate::support::eventually("nothing is left", async || {
+        stack.user("alex").with(for_api).post().await.told() == "403 NotAssigned/NoAssignment"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn refusals_by_acs_are_about_the_brokers_key() {
+    let status = |status| Fault {
+        status: Some(status),
+        ..Fault::default()
+    };
+    let stack = identity().await.start().await;
+    let elsewhere = Fake::start().await;
+    for (fault, told) in [
+        (status(401), "502 UpstreamRejectedBroker"),
+        (status(403), "502 UpstreamRejectedBroker"),
+        (status(400), "502 UpstreamInvalidResponse"),
+        (status(500), "503 UpstreamUnavailable"),
+        (status(504), "504 UpstreamTimeout"),
+        (
+            Fault {
+                redirect: Some(format!("{}/identities", elsewhere.origin())),
+                ..Fault::default()
+            },
+            "502 UpstreamInvalidResponse",
+        ),
+        (
+            Fault {
+                past_expires_on: true,
+                ..Fault::default()
+            },
+            "502 UpstreamInvalidResponse",
+        ),
+    ] {
+        stack.fault(Endpoint::Identities, fault);
+        assert_eq!(stack.user("alex").with(for_api).post().await.told(), told);
+    }
+    assert_eq!(elsewhere.calls().len(), 0);
+    stack.emulator.clear_faults();
+    assert_eq!(stack.user("alex").with(for_api).post().await.told(), "200");
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_told_as_such_and_a_corrected_one_is_in_use_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "d3Jvbmc=").unwrap();
+    let clock = stack::clock();
+    let emulator = stack::emulator(&clock).await;
+    let key = emulator.expected_access_key();
+    let stack = own_api(Stack::builder())
+        .emulator(emulator, &clock)
+        .set("exchange.mode", "identity")
+        .set("exchange.identity.access_key_file", file.to_str().unwrap())
+        .start()
+        .await;
+    assert_eq!(
+        stack.user("alex").with(for_api).post().await.told(),
+        "502 UpstreamRejectedBroker"
+    );
+    std::fs::write(&file, key).unwrap();
+    stack.advance(12);
+    assert_eq!(stack.user("alex").with(for_api).post().await.told(), "200");
+}

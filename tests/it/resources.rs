@@ -1,0 +1,172 @@
+//! Several ACS resources behind one broker, and Teams Phone extension.
+
+use acs_token_broker::emulator::scenario::{
+    CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI, CONTOSO_APP, FABRIKAM,
+};
+use acs_token_broker::emulator::{Emulator, Endpoint};
+
+use crate::support::http::Call;
+use crate::support::modes::for_api;
+use crate::support::stack::{self, Stack, assignments_toml};
+
+const TEAMS_PATH: &str = "/access/teamsExtension/:exchangeAccessToken";
+
+/// Fabrikam is served from one emulated ACS, Contoso's own people from another.
+async fn two_resources(folder: &tempfile::TempDir) -> (Stack, Emulator) {
+    let clock = stack::clock();
+    let other = stack::emulator(&clock).await;
+    let first = stack::emulator(&clock).await;
+    let file = |name: &str, tenant| {
+        let path = folder.path().join(name);
+        let all = first.scenario().assignments.iter();
+        std::fs::write(
+            &path,
+            assignments_toml(all.filter(|assignment| assignment.tenant_id == tenant)),
+        )
+        .unwrap();
+        path.display().to_string()
+    };
+    let (fabrikam, contoso) = (file("fabrikam.toml", FABRIKAM), file("contoso.toml", CONTOSO));
+    let resources = format!(
+        "[{{ name = 'fabrikam', tenants = ['{FABRIKAM}'], client_ids = ['{CONTOSO_APP}'], exchange = {{ endpoint = '{}' }}, \
+         assignments = {{ file = '{fabrikam}' }} }}, \
+         {{ name = 'contoso', tenants = ['{CONTOSO}'], exchange = {{ endpoint = '{}', mode = 'on_behalf_of', on_behalf_of = {{ \
+         client_id = '{CONTOSO_API}', credential = 'secret', client_secret = '{CONTOSO_API_SECRET}' }} }}, \
+         assignments = {{ file = '{contoso}' }}, unknown_groups = 'refuse' }}]",
+        first.origin(),
+        other.origin()
+    );
+    let stack = Stack::builder()
+        .emulator(first, &clock)
+        .resources(&resources)
+        .set(
+            "entra.audiences",
+            format!("2a04943b-b6a7-4f65-8786-2bb6131b59f6,{CONTOSO_API},{CONTOSO_API_URI}"),
+        )
+        .set("entra.required_scopes", "VoIP,access")
+        .start()
+        .await;
+    (stack, other)
+}
+
+#[tokio::test]
+async fn each_caller_is_served_from_the_first_resource_that_matches_him() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stack, other) = two_resources(&folder).await;
+    assert_eq!(stack.user("alex").post().await.cache(), "miss");
+    assert_eq!((stack.exchanges(), other.count(Endpoint::Exchange)), (1, 0));
+    // The other resource, an emulator of its own, does not trust this one's Entra: that it was asked is what counts.
+    let diego = stack.user("diego").with(for_api).post().await;
+    assert_eq!(diego.told(), "401 InvalidToken/RejectedUpstream");
+    assert_eq!((stack.exchanges(), stack.emulator.count(Endpoint::OnBehalfOf)), (1, 1));
+    assert_eq!(other.count(Endpoint::Exchange), 1);
+    // No resource covers Fabrikam's users through another app.
+    let elsewhere = stack
+        .user("alex")
+        .with(|request| request.client_id = Some(CONTOSO.to_string()))
+        .post()
+        .await;
+    assert_eq!(elsewhere.told(), "403 NotAssigned/NoAssignment");
+}
+
+#[tokio::test]
+async fn a_form_may_name_the_resource_that_serves_the_caller_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stack, other) = two_resources(&folder).await;
+    let token = stack.user("alex").token();
+    let post = async |name: &str, value: &str| {
+        stack
+            .post_form(&[
+                ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+                ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+                ("subject_token", &token),
+                (name, value),
+            ])
+            .await
+            .told()
+    };
+    assert_eq!(post("resource", &stack.emulator.origin()).await, "200");
+    assert_eq!(post("audience", "fabrikam").await, "200");
+    for (name, value) in [
+        ("resource", other.origin()),
+        ("audience", "contoso".to_owned()),
+        ("audience", "nobody".to_owned()),
+    ] {
+        assert_eq!(post(name, &value).await, "400 invalid_target InvalidRequest", "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_file_of_one_resource_is_told_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stack, _other) = two_resources(&folder).await;
+    std::fs::write(folder.path().join("contoso.toml"), "broken").unwrap();
+    crate::support::eventually("degraded", async || {
+        let body = stack.probe("/readyz").await.json();
+        body["degraded"].to_string().contains("contoso")
+    })
+    .await;
+    assert_eq!(stack.probe("/readyz").await.status, 200);
+}
+
+fn teams() -> stack::Builder {
+    Stack::builder()
+        .set(
+            "entra.audiences",
+            "2a04943b-b6a7-4f65-8786-2bb6131b59f6,https://auth.msft.communication.azure.com,1fd5118e-2576-4263-8130-9503064c837a",
+        )
+        .set("entra.required_scopes", "VoIP,TeamsExtension.ManageCalls")
+}
+
+async fn post_teams(stack: &Stack, token: &str, query: &str) -> crate::support::http::Answer {
+    Call::new("POST", stack.url(&format!("{TEAMS_PATH}{query}")))
+        .bearer(token)
+        .body("application/json", "{}")
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn teams_extension_tokens_go_to_their_own_path() {
+    let stack = teams().start().await;
+    let version = "?api-version=2025-06-30";
+    let token = stack
+        .user("diego")
+        .with(|request| request.audience = Some("teams".to_owned()))
+        .token();
+    let answer = post_teams(&stack, &token, version).await;
+    assert_eq!(answer.cache(), "miss");
+    assert!(!answer.json()["identity"]["id"].as_str().unwrap().contains("_wf_"));
+    assert_eq!(
+        (stack.emulator.count(Endpoint::TeamsExchange), stack.exchanges()),
+        (1, 0)
+    );
+    // `POST /token` knows by the token where it goes.
+    assert_eq!(stack.post_token(&token).await.cache(), "hit");
+    let encoded = Call::new(
+        "POST",
+        stack.url("/access/teamsExtension/%3AexchangeAccessToken?api-version=2025-06-30"),
+    );
+    assert_eq!(encoded.bearer(&token).send().await.cache(), "hit");
+    // Neither path's outcome is served on the other.
+    let acs = stack.user("diego").token();
+    assert_eq!(stack.post_token(&acs).await.cache(), "miss");
+    assert_eq!(
+        (stack.emulator.count(Endpoint::TeamsExchange), stack.exchanges()),
+        (1, 1)
+    );
+    assert_eq!(
+        post_teams(&stack, &acs, version).await.told(),
+        "401 InvalidToken/RejectedUpstream"
+    );
+    assert_eq!(
+        post_teams(&stack, &token, "").await.told(),
+        "400 MissingApiVersionParameter"
+    );
+    assert_eq!(
+        post_teams(&stack, &token, "?api-version=2025-03-02-preview")
+            .await
+            .told(),
+        "400 UnsupportedApiVersionValue"
+    );
+}
