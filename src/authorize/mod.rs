@@ -34,7 +34,7 @@ pub struct Authorizer {
 pub enum Denied {
     /// Not all assignments are loaded, or not any more, and what is loaded does not cover the caller: nothing can be
     /// decided.
-    #[error("no assignments are loaded")]
+    #[error("not all assignments are loaded")]
     NotLoaded,
     /// No assignment covers this user with this client app.
     #[error("no assignment covers this user with this client app")]

@@ -331,3 +331,31 @@ async fn the_files_part_serves_when_acss_is_too_old() {
     assert_eq!(told(&stack, "diego").await, UNAVAILABLE);
     assert_eq!(stack.probe("/readyz").await.status, 200);
 }
+
+#[tokio::test]
+async fn in_identity_mode_nobody_is_served_before_the_file_says_what_he_may() {
+    let clock = clock();
+    let emulator = emulator(&clock).await;
+    let key = emulator.expected_access_key();
+    let stack = Stack::builder()
+        .emulator(emulator, &clock)
+        .set("exchange.mode", "identity")
+        .set("exchange.identity.access_key", key.clone())
+        .set("entra.audiences", "2a04943b-b6a7-4f65-8786-2bb6131b59f6")
+        .set("entra.required_scopes", "VoIP")
+        .set("assignments.sources", "file,acs")
+        .set("assignments.acs.access_key", key)
+        .set("assignments.acs.refresh_interval", "50ms")
+        .without_assignments()
+        .start()
+        .await;
+    eventually("only the file is missing", async || {
+        stack.probe("/readyz").await.json()["reasons"] == json!(["assignments are not loaded"])
+    })
+    .await;
+    // ACS lists Alex, but what the file would narrow is not known.
+    assert_eq!(told(&stack, "alex").await, UNAVAILABLE);
+    stack.write_assignments(&one_user(ALEX, "allowedScopes = [\"chat\"]\n"));
+    eventually("Alex is served", async || told(&stack, "alex").await == "200").await;
+    assert_eq!(told(&stack, "diego").await, "200");
+}

@@ -26,5 +26,6 @@ mod reload;
 mod renewal;
 mod resources;
 mod shutdown;
+mod signing;
 mod tls;
 mod traces;
