@@ -25,6 +25,7 @@ mod on_behalf_of;
 mod reload;
 mod renewal;
 mod resources;
+mod secrets;
 mod shutdown;
 mod signing;
 mod tls;

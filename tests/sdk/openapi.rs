@@ -11,6 +11,7 @@ use crate::http::Request;
 
 const TOKEN: &str = "/token";
 const ACS: &str = "/access/entra/:exchangeAccessToken";
+const TEAMS: &str = "/access/teamsExtension/:exchangeAccessToken";
 /// Each described path with a target that it answers at.
 const TARGETS: [(&str, &str); 2] = [
     (TOKEN, "/token"),
@@ -45,11 +46,13 @@ fn the_service_and_its_description_agree() {
     check.limits();
     check.upstream_trouble();
     // Whoever only a group could let in is refused where ACS is not asked about him.
-    check.restart(&[("ACS_TOKEN_BROKER__ASSIGNMENTS__UNKNOWN_GROUPS", "refuse")]);
+    check.restart(&[], &[("ACS_TOKEN_BROKER__ASSIGNMENTS__UNKNOWN_GROUPS", "refuse")]);
     let megan = check.entra_token("megan", &json!({}));
     check.both(403, "NotAssigned GroupsUnknown", |target| {
         Request::post(target).bearer(&megan)
     });
+    check.teams_extension();
+    check.on_behalf_of();
     check.everything_described_was_seen();
     assert!(check.problems.is_empty(), "\n{}", check.problems.join("\n"));
 }
@@ -73,8 +76,8 @@ impl Check {
         }
     }
 
-    fn restart(&mut self, environment: &[(&str, &str)]) {
-        self.dev = Dev::start(&[], environment);
+    fn restart(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
+        self.dev = Dev::start(arguments, environment);
     }
 
     /// Holds an answer against the description. `codes` are those that must be told: the error code and the inner
@@ -291,8 +294,52 @@ impl Check {
         }
     }
 
+    /// The third path, which differs in what its tokens are for, and in its version.
+    fn teams_extension(&mut self) {
+        self.restart(
+            &[],
+            &[
+                (
+                    "ACS_TOKEN_BROKER__ENTRA__AUDIENCES",
+                    "https://auth.msft.communication.azure.com,1fd5118e-2576-4263-8130-9503064c837a",
+                ),
+                ("ACS_TOKEN_BROKER__ENTRA__REQUIRED_SCOPES", "TeamsExtension.ManageCalls"),
+            ],
+        );
+        let good = format!("{TEAMS}?api-version=2025-06-30");
+        let diego = self.entra_token("diego", &json!({"audience": "teams"}));
+        let alex = self.entra_token("alex", &json!({"audience": "teams"}));
+        let at = |target: &str, token: &str| Request::post(target).bearer(token);
+        self.expect(TEAMS, 200, "", &at(&good, &diego));
+        self.expect(TEAMS, 403, "ExchangeForbidden", &at(&good, &alex));
+        self.expect(TEAMS, 401, "AuthenticationRequired", &Request::post(&good));
+        self.expect(TEAMS, 400, "MissingApiVersionParameter", &at(TEAMS, &diego));
+        let other = format!("{TEAMS}?api-version=2025-03-02-preview");
+        self.expect(TEAMS, 400, "UnsupportedApiVersionValue", &at(&other, &diego));
+        self.expect(TEAMS, 405, "MethodNotAllowed", &Request::new("GET", &good));
+        self.expect(TEAMS, 415, "UnsupportedMediaType", &at(&good, &diego).body(FORM, "a=b"));
+    }
+
+    /// What only another mode can tell.
+    fn on_behalf_of(&mut self) {
+        self.restart(&["--mode", "on_behalf_of"], &[]);
+        let joni = self.entra_token("joni", &json!({"audience": "api"}));
+        self.both(401, "InsufficientClaims", |target| Request::post(target).bearer(&joni));
+        self.form(400, "interaction_required", format!("{GRANT}&subject_token={joni}"));
+        let alex = self.entra_token("alex", &json!({"audience": "api"}));
+        self.both(200, "", |target| Request::post(target).bearer(&alex));
+        let app = "/_emulator/apps/c0a5a991-0000-4000-8000-000000000005/secrets";
+        let secrets = Request::new("PUT", app).body(JSON, json!({"secrets": [{"value": "another"}]}).to_string());
+        assert_eq!(secrets.send(&self.dev.emulator).status, 204);
+        let diego = self.entra_token("diego", &json!({"audience": "api"}));
+        self.both(502, "UpstreamRejectedBroker", |target| {
+            Request::post(target).bearer(&diego)
+        });
+        self.form(502, "server_error", format!("{GRANT}&subject_token={diego}"));
+    }
+
     fn everything_described_was_seen(&mut self) {
-        assert_eq!(self.description.paths(), BTreeSet::from([TOKEN, ACS]));
+        assert_eq!(self.description.paths(), BTreeSet::from([TOKEN, ACS, TEAMS]));
         let unseen = |text: &&&str| !NOT_SEEN.contains(*text);
         for (path, _) in TARGETS {
             for status in self.description.statuses(path).iter().filter(unseen) {
