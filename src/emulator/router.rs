@@ -77,7 +77,12 @@ async fn observe(State(world): State<SharedWorld>, request: Request, next: Next)
     let (request, grant) = match endpoint {
         Some(Endpoint::Token) => match with_grant(request).await {
             Ok(read) => read,
-            Err(Unreadable) => return too_large(),
+            Err((parts, Unreadable)) => {
+                let number = world.journal.begin(endpoint, None, &parts, world.now());
+                let response = too_large();
+                world.journal.answered(number, Some(response.status().as_u16()));
+                return response;
+            }
         },
         _ => (request, None),
     };
@@ -108,9 +113,12 @@ async fn observe(State(world): State<SharedWorld>, request: Request, next: Next)
 }
 
 /// Looks which grant a request to the token endpoint is for.
-async fn with_grant(request: Request) -> Result<(Request, Option<Endpoint>), Unreadable> {
+async fn with_grant(request: Request) -> Result<(Request, Option<Endpoint>), (Parts, Unreadable)> {
     let (parts, body) = request.into_parts();
-    let body = read_body(Request::new(body)).await?;
+    let body = match read_body(Request::new(body)).await {
+        Ok(body) => body,
+        Err(unreadable) => return Err((parts, unreadable)),
+    };
     let grant = match grant_type(&parts.headers, &body).as_deref() {
         Some(JWT_BEARER) => Some(Endpoint::OnBehalfOf),
         Some("client_credentials") => Some(Endpoint::ClientCredentials),

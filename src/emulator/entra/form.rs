@@ -1,5 +1,9 @@
 //! The token endpoint's form, and the request that every grant gets to see.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, header};
+
 use super::{EntraError, shortened};
 use crate::emulator::scenario::Tenant;
 use crate::emulator::world::World;
@@ -19,6 +23,29 @@ pub(super) struct Form(Vec<(String, String)>);
 impl Form {
     pub(super) fn parse(body: &[u8]) -> Self {
         Self(form_urlencoded::parse(body).into_owned().collect())
+    }
+
+    /// Adds the client's id and secret from an `Authorization: Basic` header (RFC 6749 2.3.1), where the form does not
+    /// name them itself.
+    pub(super) fn with_basic(mut self, headers: &HeaderMap) -> Self {
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let pair = value
+            .and_then(|text| text.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
+            .and_then(|(_, encoded)| STANDARD.decode(encoded.trim()).ok())
+            .and_then(|bytes| String::from_utf8(bytes).ok());
+        if let Some((id, secret)) = pair.as_deref().and_then(|text| text.split_once(':')) {
+            for (name, value) in [("client_id", id), ("client_secret", secret)] {
+                // Both are form-encoded within the header.
+                let value = form_urlencoded::parse(format!("v={value}").as_bytes())
+                    .next()
+                    .map(|(_, value)| value.into_owned());
+                if self.optional(name).is_none() {
+                    self.0.extend(value.map(|value| (name.to_owned(), value)));
+                }
+            }
+        }
+        self
     }
 
     /// A parameter that is there and not empty.

@@ -19,17 +19,16 @@ pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer
 
 /// The handler.
 pub(super) async fn token(State(world): State<SharedWorld>, Path(tenant): Path<String>, request: Request) -> Response {
-    let is_form = is_form(request.headers());
-    let correlation_id = correlation_id(request.headers());
+    let headers = request.headers().clone();
     let origin = world.origin_asked(request.extensions()).to_owned();
     let Ok(body) = read_body(request).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     // Entra does not look into another content type: to it, every parameter is missing.
-    let form = Form::parse(if is_form { &body } else { b"" });
+    let form = Form::parse(if is_form(&headers) { &body } else { b"" }).with_basic(&headers);
     let mut response = match grant(&world, &tenant, &form, &origin) {
         Ok(token) => Json(token.to_json()).into_response(),
-        Err(error) => error.into_response(&world, correlation_id),
+        Err(error) => error.into_response(&world, correlation_id(&headers)),
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-cache"));

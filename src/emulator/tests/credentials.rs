@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::support::{ClientCertificate, JWT_BEARER, NOW, Stage, changed, claims, entra_error, stage};
@@ -165,6 +167,33 @@ async fn secrets_end_and_are_replaced() {
     assert_eq!(stage.ask("fabrikam.com", &new).await.status, 200);
     stage.emulator.set_secrets([]);
     refused(&stage.ask("fabrikam.com", &new).await, 7_000_215, "taken away");
+}
+
+#[tokio::test]
+async fn the_secret_may_come_in_a_basic_header() {
+    let stage = stage().await;
+    stage.emulator.set_secrets([ClientSecret {
+        value: "a:b c%".to_owned(),
+        expires_on: None,
+    }]);
+    let form = "grant_type=client_credentials&scope=https%3A%2F%2Fgraph.microsoft.com%2F.default";
+    let post = |pair: &str| {
+        let value = format!("Basic {}", STANDARD.encode(pair));
+        let stage = &stage;
+        async move {
+            let headers = [
+                ("authorization", value.as_str()),
+                ("content-type", "application/x-www-form-urlencoded"),
+            ];
+            stage
+                .send("POST", "/fabrikam.com/oauth2/v2.0/token", &headers, form)
+                .await
+        }
+    };
+    assert_eq!(post(&format!("{API}:a%3Ab+c%25")).await.status, 200);
+    refused(&post(&format!("{API}:a")).await, 7_000_215, "wrong");
+    refused(&post(&format!("{API}:")).await, 7_000_218, "none");
+    assert_eq!(entra_error(&post("x").await).2, 900_144, "no pair");
 }
 
 #[tokio::test]

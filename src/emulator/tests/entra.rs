@@ -198,4 +198,5 @@ async fn the_password_grant_checks_what_entra_checks() {
     assert_eq!(answer.json()["error"], "invalid_tenant");
     let huge = "x".repeat(65 * 1024);
     assert_eq!(stage.send("POST", &path, &headers, &huge).await.status, 413);
+    assert_eq!(stage.emulator.journal().pop().unwrap().status, Some(413));
 }
