@@ -68,7 +68,7 @@ pub(super) fn build(
                 tenants: config.tenants.iter().copied().collect(),
                 client_ids: config.client_ids.iter().copied().collect(),
             },
-            authorizer: authorizer(config, &assignments),
+            authorizer: authorizer(config, assignments.clone(), services),
             exchanger: Arc::new(exchanger(place, &config.exchange, services)?),
             unknown_groups_max_age: config.assignments.unknown_groups_max_age,
         },
@@ -77,9 +77,11 @@ pub(super) fn build(
     })
 }
 
-/// Where we choose the scopes of tokens, nobody gets one before it is known what the file narrows.
-fn authorizer(config: &ResourceConfig, assignments: &AssignmentWatch) -> Authorizer {
-    let authorizer = Authorizer::new(assignments.clone(), config.assignments.unknown_groups);
+fn authorizer(config: &ResourceConfig, assignments: AssignmentWatch, services: &Services) -> Authorizer {
+    let mut authorizer = Authorizer::new(assignments, config.assignments.unknown_groups);
+    if let Some(memberships) = &services.memberships {
+        authorizer = authorizer.with_memberships(Arc::clone(memberships));
+    }
     match config.exchange.mode {
         ExchangeMode::Identity(_) => authorizer.with_scopes(),
         ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => authorizer,

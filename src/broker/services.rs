@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::StartError;
+use crate::authorize::membership::{MembershipSettings, Memberships};
 use crate::clock::SharedClock;
 use crate::config::{AcsAuthConfig, AppConfig, Cloud, Config, UpstreamConfig};
 use crate::credential::app_tokens::AppTokens;
@@ -16,11 +17,13 @@ use crate::credential::{
 use crate::ids::TenantId;
 use crate::upstream::acs_signing::AcsAuth;
 use crate::upstream::entra::{EntraClient, TokenEndpoints};
+use crate::upstream::graph::GraphClient;
 use crate::upstream::{Upstream, UpstreamSetupError};
 
 /// Services of the broker, made from its configuration.
 pub struct Services {
     pub(super) clock: SharedClock,
+    pub(super) memberships: Option<Arc<Memberships>>,
     entra: Arc<EntraClient>,
     upstream: UpstreamConfig,
     cloud: Cloud,
@@ -42,14 +45,27 @@ impl Services {
             },
         };
         let entra = EntraClient::new(upstream.clone(), Arc::new(endpoints), Arc::clone(&clock));
-        let services = Self {
+        let mut services = Self {
             clock,
+            memberships: None,
             entra: Arc::new(entra),
             upstream: config.upstream.clone(),
             cloud: config.entra.cloud,
-            clients: Mutex::new(HashMap::from([(connect_timeout, upstream)])),
+            clients: Mutex::new(HashMap::from([(connect_timeout, upstream.clone())])),
             connect_timeout,
         };
+        if let Some(graph) = &config.graph {
+            // Graph's name at Entra follows from the cloud, whatever address Graph is reached at.
+            let scope = format!("{}/.default", services.cloud.graph());
+            let tokens = services.app_tokens(&graph.app, scope, "graph")?;
+            let settings = MembershipSettings {
+                timeout: graph.timeout,
+                cache_ttl: graph.cache_ttl,
+            };
+            let clock = || Arc::clone(&services.clock);
+            let client = GraphClient::new(upstream, graph.endpoint.clone(), clock());
+            services.memberships = Some(Arc::new(Memberships::new(client, tokens, settings, clock())));
+        }
         Ok(services)
     }
 

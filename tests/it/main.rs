@@ -16,6 +16,7 @@ mod cache;
 mod cli;
 mod exchange;
 mod forms;
+mod graph;
 mod identity;
 mod key_sets;
 mod keys;
