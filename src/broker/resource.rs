@@ -77,6 +77,7 @@ pub(super) fn build(
     })
 }
 
+/// Where we choose the scopes of tokens, nobody gets one before it is known what the file narrows.
 fn authorizer(config: &ResourceConfig, assignments: AssignmentWatch, services: &Services) -> Authorizer {
     let mut authorizer = Authorizer::new(assignments, config.assignments.unknown_groups);
     if let Some(memberships) = &services.memberships {
