@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use acs_token_broker::emulator::scenario::CONTOSO_API;
 use serde_json::{Value, json};
 
 use crate::description::Description;
@@ -18,9 +17,6 @@ const TARGETS: [(&str, &str); 2] = [
     (TOKEN, "/token"),
     (ACS, "/access/entra/:exchangeAccessToken?api-version=2025-03-02-preview"),
 ];
-
-/// Described with the ACS path's answers, and served only where its audience and scope are accepted.
-const TEAMS: &str = "/access/teamsExtension/:exchangeAccessToken";
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -139,40 +135,6 @@ impl Check {
             request.bearer(&alex).body(JSON, "{}")
         });
         self.form(200, "", format!("{GRANT}&subject_token={alex}"));
-    }
-
-    fn teams_extension(&mut self) {
-        self.restart(&[
-            (
-                "ACS_TOKEN_BROKER__ENTRA__AUDIENCES",
-                "1fd5118e-2576-4263-8130-9503064c837a",
-            ),
-            ("ACS_TOKEN_BROKER__ENTRA__REQUIRED_SCOPES", "TeamsExtension.ManageCalls"),
-        ]);
-        let target = format!("{TEAMS}?api-version=2025-06-30");
-        let diego = self.entra_token("diego", &json!({"audience": "teams"}));
-        let adele = self.entra_token("adele", &json!({"audience": "teams"}));
-        self.expect(TEAMS, 200, "", &Request::post(&target).bearer(&diego));
-        self.expect(TEAMS, 401, "AuthenticationRequired", &Request::post(&target));
-        self.expect(TEAMS, 403, "ExchangeForbidden", &Request::post(&target).bearer(&adele));
-        self.expect(TEAMS, 400, "MissingApiVersionParameter", &Request::post(TEAMS));
-        let preview = format!("{TEAMS}?api-version=2025-03-02-preview");
-        self.expect(TEAMS, 400, "UnsupportedApiVersionValue", &Request::post(&preview));
-    }
-
-    /// What only Entra's on-behalf-of grant has a broker answer.
-    fn on_behalf_of(&mut self) {
-        self.dev = Dev::start(&["--mode", "on_behalf_of"], &[]);
-        let joni = self.entra_token("joni", &json!({"audience": "api"}));
-        self.both(401, "InsufficientClaims", |target| Request::post(target).bearer(&joni));
-        self.form(400, "interaction_required", format!("{GRANT}&subject_token={joni}"));
-        let secrets = format!("/_emulator/apps/{CONTOSO_API}/secrets");
-        let none = Request::new("PUT", &secrets).body(JSON, json!({"secrets": []}).to_string());
-        assert_eq!(none.send(&self.dev.emulator).status, 204);
-        let alex = self.entra_token("alex", &json!({"audience": "api"}));
-        self.both(502, "UpstreamRejectedBroker", |target| {
-            Request::post(target).bearer(&alex)
-        });
     }
 
     fn malformed_requests(&mut self) {
