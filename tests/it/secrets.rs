@@ -1,7 +1,7 @@
 //! Nothing that the broker shows Azure, or gets from it on the way, is written anywhere at the most talkative level:
 //! secrets, keys, assertions, signatures, intermediate tokens. Azure quotes them all in what it answers.
 
-use acs_token_broker::clock::{SharedClock, SystemClock};
+use acs_token_broker::clock::{Clock as _, SharedClock, SystemClock};
 use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_URI, FABRIKAM};
 use acs_token_broker::emulator::{Emulator, Scenario, TokenRequest};
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ impl Azure {
 
     /// Answers everything well.
     fn be_good(&self) {
-        let end = jiff::Timestamp::now() + std::time::Duration::from_secs(3600);
+        let end = SystemClock::new().now() + std::time::Duration::from_secs(3600);
         let entra = json!({"token_type": "Bearer", "expires_in": 3600, "access_token": INTERMEDIATE, "scope": "VoIP"});
         self.fake.on(TOKEN_PATH, Reply::json(&entra));
         for path in ["/access/entra/:exchangeAccessToken", "/identities"] {
