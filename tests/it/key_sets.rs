@@ -211,3 +211,40 @@ async fn unusable_keys_beside_a_good_one_verify_nothing() {
         assert_eq!(stack.post_token(&token).await.told(), told, "{issuer}");
     }
 }
+
+#[tokio::test]
+async fn an_app_with_keys_of_its_own_is_verified_by_those() {
+    use acs_token_broker::emulator::KeyOwner;
+    use acs_token_broker::emulator::scenario::{CONTOSO_API, FABRIKAM};
+
+    use crate::support::modes::{for_api, own_api};
+
+    let own_key = |request: &mut acs_token_broker::emulator::TokenRequest| {
+        for_api(request);
+        request.signing_key = Some(KeyOwner::App);
+    };
+    // Where the operator does not name the app, its keys are not among the tenant's.
+    let clock = crate::support::stack::clock();
+    let emulator = crate::support::stack::emulator(&clock).await;
+    emulator.add_app_signing_key(&FABRIKAM.to_string()).unwrap();
+    let stack = own_api(Stack::builder()).emulator(emulator, &clock).start().await;
+    let answer = stack.user("alex").with(own_key).post().await;
+    assert_eq!(answer.told(), "401 InvalidToken/UnknownKey");
+    let clock = crate::support::stack::clock();
+    let emulator = crate::support::stack::emulator(&clock).await;
+    emulator.add_app_signing_key(&FABRIKAM.to_string()).unwrap();
+    let tenants = format!("[{{ id = '{FABRIKAM}', app_id_for_keys = '{CONTOSO_API}' }}]");
+    let stack = own_api(Stack::builder())
+        .emulator(emulator, &clock)
+        .set("entra.tenants", tenants)
+        .set("exchange.mode", "on_behalf_of")
+        .set("exchange.on_behalf_of.client_id", CONTOSO_API.to_string())
+        .set("exchange.on_behalf_of.credential", "secret")
+        .set(
+            "exchange.on_behalf_of.client_secret",
+            acs_token_broker::emulator::scenario::CONTOSO_API_SECRET,
+        )
+        .start()
+        .await;
+    assert_eq!(stack.user("alex").with(own_key).post().await.told(), "200");
+}

@@ -22,6 +22,7 @@ mod key_sets;
 mod keys;
 mod limits;
 mod on_behalf_of;
+mod platform;
 mod reload;
 mod renewal;
 mod resources;
