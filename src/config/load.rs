@@ -7,7 +7,8 @@ use std::path::Path;
 use toml::Table;
 use toml::de::DeTable;
 
-use super::reader::{Findings, Reader, Section};
+use super::reader::{Findings, Reader};
+use super::section::Section;
 use super::{Config, ManagementConfig, sections};
 
 pub use super::environment::Environment;

@@ -3,10 +3,14 @@
 //! [`load`](load::load) reads the file and the environment and validates the whole; every problem is reported
 //! at once, by key. Each setting with its default stands in `config.example.toml`.
 
+mod assignments;
 mod cloud;
+mod credential;
 mod environment;
+mod exchange;
 pub mod load;
 mod reader;
+mod section;
 mod sections;
 pub mod units;
 mod unknown;
@@ -18,10 +22,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use url::Url;
 
+pub use self::assignments::{
+    AcsAuthConfig, AcsSourceConfig, AssignmentFileConfig, AssignmentsConfig, GraphConfig, UnknownGroups,
+};
 pub use self::cloud::Cloud;
+pub use self::credential::{AppConfig, CredentialConfig, SecretSource};
+pub use self::exchange::{ExchangeConfig, ExchangeMode, IdentityConfig, IdentityScope, OnBehalfOfConfig};
 use crate::ids::{ClientAppId, TenantId};
 
 /// All settings of a broker, valid as a whole.
@@ -147,185 +155,6 @@ pub struct ResourceConfig {
     pub assignments: AssignmentsConfig,
 }
 
-/// `[exchange]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct ExchangeConfig {
-    /// What is sent to ACS.
-    pub mode: ExchangeMode,
-    /// Origin of the ACS resource.
-    pub endpoint: Url,
-    /// `api-version` sent to ACS.
-    pub api_version: String,
-    /// Limit for opening a connection to ACS.
-    pub connect_timeout: Duration,
-    /// Limit for one exchange in all, a retry included.
-    pub timeout: Duration,
-}
-
-/// `exchange.mode` with the settings of its own.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ExchangeMode {
-    /// The caller's Entra token goes to ACS as it is.
-    Passthrough,
-    /// The caller's Entra token is for the broker's own API; Entra gives one for ACS on his behalf.
-    OnBehalfOf(OnBehalfOfConfig),
-    /// The broker's access key gets a token for an ACS identity that stands for the caller.
-    Identity(IdentityConfig),
-}
-
-impl ExchangeMode {
-    /// Its name in the configuration.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Passthrough => "passthrough",
-            Self::OnBehalfOf(_) => "on_behalf_of",
-            Self::Identity(_) => "identity",
-        }
-    }
-}
-
-/// `[exchange.on_behalf_of]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct OnBehalfOfConfig {
-    /// The broker's own app, whose API the callers' tokens are for.
-    pub app: AppConfig,
-    /// What is asked for: scopes of ACS, separated by blanks.
-    pub scope: String,
-}
-
-/// `[exchange.identity]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct IdentityConfig {
-    /// The resource's access key, base64 as Azure shows it.
-    pub access_key: SecretSource,
-    /// The most that anyone may get, by ACS's names.
-    pub scopes: Vec<IdentityScope>,
-    /// How long tokens live, in whole minutes.
-    pub lifetime: Duration,
-    /// `api-version` of the identity operations.
-    pub api_version: String,
-}
-
-/// A scope of an ACS identity's token (`createTokenWithScopes`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum IdentityScope {
-    /// `chat`
-    Chat,
-    /// `chat.join`
-    ChatJoin,
-    /// `chat.join.limited`
-    ChatJoinLimited,
-    /// `voip`
-    Voip,
-    /// `voip.join`
-    VoipJoin,
-}
-
-impl IdentityScope {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Chat,
-        Self::ChatJoin,
-        Self::ChatJoinLimited,
-        Self::Voip,
-        Self::VoipJoin,
-    ];
-
-    /// Its name at ACS.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::ChatJoin => "chat.join",
-            Self::ChatJoinLimited => "chat.join.limited",
-            Self::Voip => "voip",
-            Self::VoipJoin => "voip.join",
-        }
-    }
-
-    /// The scope of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.name() == name)
-    }
-}
-
-/// An app registration and how the broker proves to be it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AppConfig {
-    /// `client_id`
-    pub client_id: ClientAppId,
-    /// The proof.
-    pub credential: CredentialConfig,
-}
-
-/// `credential` with the settings of its own.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CredentialConfig {
-    /// `client_secret`
-    Secret(SecretSource),
-    /// A client assertion signed with a certificate's key.
-    Certificate {
-        /// PEM (certificate and key in one file) or PFX.
-        file: PathBuf,
-        /// The password of a PFX.
-        password: Option<SecretSource>,
-    },
-    /// A token of the platform's own issuer, such as AKS workload identity's, as client assertion.
-    WorkloadIdentity {
-        /// The file that holds it, which is written anew before the token ends.
-        federated_token_file: PathBuf,
-    },
-    /// A managed identity's token as client assertion.
-    ManagedIdentity {
-        /// A user-assigned identity's client id; the system-assigned one if absent.
-        client_id: Option<ClientAppId>,
-    },
-}
-
-/// Where a secret is read from.
-#[derive(Clone)]
-pub enum SecretSource {
-    /// The environment: fixed while the broker runs.
-    Value(SecretString),
-    /// A file, read again when it changes. Whitespace around its content does not count.
-    File(PathBuf),
-}
-
-impl PartialEq for SecretSource {
-    fn eq(&self, other: &Self) -> bool {
-        use secrecy::ExposeSecret as _;
-        match (self, other) {
-            (Self::Value(one), Self::Value(other)) => one.expose_secret() == other.expose_secret(),
-            (Self::File(one), Self::File(other)) => one == other,
-            (Self::Value(_), Self::File(_)) | (Self::File(_), Self::Value(_)) => false,
-        }
-    }
-}
-
-impl fmt::Debug for SecretSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Value(_) => f.write_str("Value([redacted])"),
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-        }
-    }
-}
-
-/// `[graph]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct GraphConfig {
-    /// Origin of Microsoft Graph; `/v1.0/…` is appended.
-    pub endpoint: Url,
-    /// Limit for all that one membership question takes.
-    pub timeout: Duration,
-    /// How long an answer about a user counts.
-    pub cache_ttl: Duration,
-    /// The app that asks.
-    pub app: AppConfig,
-}
-
 /// `[upstream]`
 #[derive(Clone, PartialEq)]
 pub struct UpstreamConfig {
@@ -370,72 +199,6 @@ impl fmt::Debug for EnvironmentProxy {
             .field("exceptions", &self.exceptions)
             .finish()
     }
-}
-
-/// `[assignments]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct AssignmentsConfig {
-    /// The file, if `sources` names it.
-    pub file: Option<AssignmentFileConfig>,
-    /// ACS itself, if `sources` names it.
-    pub acs: Option<AcsSourceConfig>,
-    /// How the broker signs assignment operations at ACS, if `[assignments.acs]` says so. The command line uses it
-    /// too where `sources` does not name ACS.
-    pub acs_auth: Option<AcsAuthConfig>,
-    /// What happens to a caller whose token does not tell his groups.
-    pub unknown_groups: UnknownGroups,
-    /// Age at which a cached token that ACS alone permitted is exchanged anew.
-    pub unknown_groups_max_age: Duration,
-}
-
-/// The source `"file"`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AssignmentFileConfig {
-    /// The TOML or JSON file that holds them.
-    pub path: PathBuf,
-    /// How often the file is looked at beside change events.
-    pub refresh_interval: Duration,
-}
-
-/// The source `"acs"`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AcsSourceConfig {
-    /// How often ACS is asked, with jitter.
-    pub refresh_interval: Duration,
-    /// How long the last good set serves while ACS is away.
-    pub max_age: Duration,
-    /// How the broker shows who asks.
-    pub auth: AcsAuthConfig,
-}
-
-/// How the broker shows ACS that it may ask for assignments.
-#[derive(Debug, Clone, PartialEq)]
-pub enum AcsAuthConfig {
-    /// Requests are signed with the resource's access key.
-    AccessKey(SecretSource),
-    /// Requests carry an Entra token of an app, from the tenant of the resource.
-    App {
-        /// The tenant that the resource belongs to.
-        tenant_id: TenantId,
-        /// The app.
-        app: AppConfig,
-    },
-    /// Requests carry an Entra token of a managed identity itself.
-    ManagedIdentity {
-        /// A user-assigned identity's client id; the system-assigned one if absent.
-        client_id: Option<ClientAppId>,
-    },
-}
-
-/// `unknown_groups`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownGroups {
-    /// Only assignments that need no groups count.
-    Refuse,
-    /// If an assignment of a group could cover the caller, ACS decides.
-    Acs,
-    /// If an assignment of a group could cover the caller, Microsoft Graph is asked.
-    Graph,
 }
 
 /// `[cache]`

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::reader::Section;
+use super::section::Section;
 use super::units::{self, Reason};
 use super::{
     CacheConfig, Cloud, CorsConfig, EntraConfig, IdentityScope, LogFormat, ResourceConfig, ServerConfig, UnknownGroups,

@@ -7,6 +7,7 @@ use super::ExchangeError;
 use crate::upstream::acs::{self, Granted};
 use crate::upstream::acs_identities;
 use crate::upstream::acs_signing::{ServiceTokenError, SignedSendError};
+use crate::upstream::azure_error::{appended, read_error};
 use crate::upstream::retry::CallError;
 use crate::upstream::{Response, SendError, retry_after};
 
@@ -18,8 +19,8 @@ pub(super) fn of_exchange(called: Result<Response, CallError>, now: Timestamp) -
     })?;
     match response.status {
         StatusCode::OK => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
-        StatusCode::UNAUTHORIZED => Err(ExchangeError::Rejected(acs::read_error(&response))),
-        StatusCode::FORBIDDEN => Err(ExchangeError::Forbidden(acs::read_error(&response))),
+        StatusCode::UNAUTHORIZED => Err(ExchangeError::Rejected(read_error(&response))),
+        StatusCode::FORBIDDEN => Err(ExchangeError::Forbidden(read_error(&response))),
         _ => Err(otherwise(&response, now)),
     }
 }
@@ -47,7 +48,7 @@ pub(super) fn of_identity(
     match response.status {
         status if acs_identities::is_grant(status) => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let said = acs::read_error(&response).map_or_else(String::new, |error| format!(": {error}"));
+            let said = appended(read_error(&response).as_ref());
             Err(ExchangeError::BrokerRefused(format!(
                 "ACS answered {} to the access key{said}",
                 response.status.as_u16()
@@ -82,7 +83,7 @@ fn otherwise(response: &Response, now: Timestamp) -> ExchangeError {
         StatusCode::GATEWAY_TIMEOUT => ExchangeError::Timeout,
         status => ExchangeError::UnexpectedStatus {
             status,
-            error: acs::read_error(response),
+            error: read_error(response),
         },
     }
 }

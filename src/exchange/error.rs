@@ -8,7 +8,8 @@ use crate::admission::Overloaded;
 use crate::cache::Failure;
 use crate::cache::flight::Lost;
 use crate::credential::AppError;
-use crate::upstream::acs::{AcsError, NotAGrant};
+use crate::upstream::acs::NotAGrant;
+use crate::upstream::azure_error::{AzureError, appended};
 use crate::upstream::entra::EntraError;
 use crate::upstream::retry_after;
 
@@ -16,11 +17,11 @@ use crate::upstream::retry_after;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeError {
     /// ACS said 401 to the caller's token.
-    #[error("ACS rejected the Entra token{}", said(.0.as_ref()))]
-    Rejected(Option<AcsError>),
+    #[error("ACS rejected the Entra token{}", appended(.0.as_ref()))]
+    Rejected(Option<AzureError>),
     /// ACS said 403.
-    #[error("ACS refused this caller{}", said(.0.as_ref()))]
-    Forbidden(Option<AcsError>),
+    #[error("ACS refused this caller{}", appended(.0.as_ref()))]
+    Forbidden(Option<AzureError>),
     /// The presented token is over; only the clock skew let it in.
     #[error("the Entra token ended before ACS's token would begin")]
     TokenOver,
@@ -42,12 +43,12 @@ pub enum ExchangeError {
     #[error("no answer from ACS in time")]
     Timeout,
     /// A status that the contract does not name.
-    #[error("ACS answered {status}{}", said(.error.as_ref()))]
+    #[error("ACS answered {status}{}", appended(.error.as_ref()))]
     UnexpectedStatus {
         /// The status.
         status: StatusCode,
         /// The error object, if there was one.
-        error: Option<AcsError>,
+        error: Option<AzureError>,
     },
     /// A 200 that is no grant.
     #[error("ACS broke its contract: {0}")]
@@ -112,10 +113,6 @@ impl ExchangeError {
             Self::Lost(_) | Self::ForeignPlan => "internal",
         }
     }
-}
-
-fn said(error: Option<&AcsError>) -> String {
-    error.map_or_else(String::new, |error| format!(": {error}"))
 }
 
 impl Failure for ExchangeError {

@@ -1,16 +1,12 @@
 //! The wire contract of ACS's token exchanges (data-plane Identity, `2025-03-02-preview` and `2025-06-30`).
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
-use super::redact::harmless;
 use super::{Response, SendError, Upstream, json_fault};
 use crate::secret::{AcsToken, BearerToken};
-use crate::untrusted::Untrusted;
 
 /// `expiresOn` has up to seven fractional digits and an offset; anything much longer is something else.
 const MAX_TIMESTAMP: usize = 64;
@@ -80,21 +76,6 @@ pub enum NotAGrant {
     /// `expiresOn` is no RFC 3339 timestamp.
     #[error("expiresOn is no timestamp")]
     ExpiresOn,
-}
-
-/// `{"error":{"code","message",…}}`, as far as an operator wants to see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcsError {
-    /// `error.code`
-    pub code: Untrusted,
-    /// `error.message`
-    pub message: Untrusted,
-}
-
-impl fmt::Display for AcsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.code, self.message)
-    }
 }
 
 impl AcsExchange {
@@ -175,26 +156,6 @@ pub fn read_grant(response: &Response) -> Result<Granted, NotAGrant> {
     })
 }
 
-/// Reads ACS's error object, if there is one.
-#[must_use]
-pub fn read_error(response: &Response) -> Option<AcsError> {
-    #[derive(Deserialize)]
-    struct Body {
-        error: Error,
-    }
-    #[derive(Deserialize)]
-    struct Error {
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let body: Body = serde_json::from_slice(&response.body).ok()?;
-    Some(AcsError {
-        code: harmless(&body.error.code),
-        message: harmless(&body.error.message),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, StatusCode};
@@ -268,19 +229,6 @@ mod tests {
                 "{body}"
             );
         }
-    }
-
-    #[test]
-    fn an_error_object_is_read_without_any_token_in_it() {
-        let token = format!("eyJhbGciOiJSUzI1NiJ9.{}.sig", "A".repeat(50));
-        let body = json!({"error": {"code": "Denied", "message": format!("no: Bearer {token}, sorry 0a1b2c3d-0000-4000-8000-00000000abcd")}});
-        let error = read_error(&response("application/json", &body.to_string())).unwrap();
-        assert_eq!(error.code.to_string(), "Denied");
-        assert_eq!(
-            error.message.to_string(),
-            "no: Bearer [redacted]  sorry 0a1b2c3d-0000-4000-8000-00000000abcd"
-        );
-        assert_eq!(read_error(&response("text/html", "<html>")), None);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::Response;
-pub use super::acs::{Granted, NotAGrant, read_error, read_grant};
+pub use super::acs::{Granted, NotAGrant, read_grant};
 use super::acs_signing::{SignedAcs, SignedSendError, Unsigned};
+pub use super::azure_error::read_error;
 use crate::config::IdentityScope;
 
 /// The identity operation of one ACS resource.

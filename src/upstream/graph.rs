@@ -3,7 +3,6 @@
 //! "directoryObject: checkMemberGroups" (v1.0): which of at most twenty groups a user is a member of, directly or
 //! through other groups.
 
-use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -12,14 +11,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use url::Url;
 
+use super::azure_error::{AzureError, appended, read_error};
 use super::pause::Pauses;
-use super::redact::harmless;
 use super::retry::{self, CallError};
 use super::{Response, SendError, Upstream, json_fault, retry_after};
 use crate::clock::SharedClock;
 use crate::ids::{ObjectId, TenantId};
 use crate::secret::BearerToken;
-use crate::untrusted::Untrusted;
 
 /// As many groups can be asked for in one call.
 pub const MOST_GROUPS: usize = 20;
@@ -36,11 +34,11 @@ pub struct GraphClient {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// 401: the app's token is not accepted.
-    #[error("Graph rejected the broker's token{}", said(.0.as_ref()))]
-    Unauthorized(Option<GraphSaid>),
+    #[error("Graph rejected the broker's token{}", appended(.0.as_ref()))]
+    Unauthorized(Option<AzureError>),
     /// 403: the app may not read memberships in this tenant.
-    #[error("Graph refused the broker{}", said(.0.as_ref()))]
-    Forbidden(Option<GraphSaid>),
+    #[error("Graph refused the broker{}", appended(.0.as_ref()))]
+    Forbidden(Option<AzureError>),
     /// 404: the tenant has no such user.
     #[error("Graph knows no such user")]
     NoSuchUser,
@@ -64,25 +62,6 @@ pub enum GraphError {
     /// An answer that the contract does not name.
     #[error("Graph broke its contract: {0}")]
     InvalidResponse(String),
-}
-
-/// Graph's error object, as far as an operator wants to see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GraphSaid {
-    /// `error.code`
-    pub code: Untrusted,
-    /// `error.message`
-    pub message: Untrusted,
-}
-
-impl fmt::Display for GraphSaid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.code, self.message)
-    }
-}
-
-fn said(said: Option<&GraphSaid>) -> String {
-    said.map_or_else(String::new, |said| format!(": {said}"))
 }
 
 #[derive(Serialize)]
@@ -161,7 +140,7 @@ fn classify(
             retry_after: response.asks_to_wait(now),
         }),
         status => {
-            let said = said(read_error(&response).as_ref());
+            let said = appended(read_error(&response).as_ref());
             Err(GraphError::InvalidResponse(format!("status {}{said}", status.as_u16())))
         }
     }
@@ -183,24 +162,6 @@ fn read_members(response: &Response, asked: &[ObjectId]) -> Result<Vec<ObjectId>
         .map(|id| id.parse().map_err(|_| "an id is no GUID".to_owned()))
         .collect::<Result<_, _>>()?;
     Ok(members.into_iter().filter(|id| asked.contains(id)).collect())
-}
-
-fn read_error(response: &Response) -> Option<GraphSaid> {
-    #[derive(Deserialize)]
-    struct Body {
-        error: Error,
-    }
-    #[derive(Deserialize)]
-    struct Error {
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let body: Body = serde_json::from_slice(&response.body).ok()?;
-    Some(GraphSaid {
-        code: harmless(&body.error.code),
-        message: harmless(&body.error.message),
-    })
 }
 
 #[cfg(test)]

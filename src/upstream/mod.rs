@@ -5,6 +5,7 @@ pub mod acs;
 pub mod acs_assignments;
 pub mod acs_identities;
 pub mod acs_signing;
+pub mod azure_error;
 pub mod entra;
 pub mod graph;
 pub mod pause;

@@ -3,7 +3,8 @@
 use secrecy::SecretString;
 
 use super::{Surroundings, id, path};
-use crate::config::reader::{Field, Section};
+use crate::config::reader::Field;
+use crate::config::section::Section;
 use crate::config::value::{self, Raw};
 use crate::config::{AppConfig, CredentialConfig, SecretSource, validate};
 use crate::ids::ClientAppId;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::app::{self, CredentialKind};
 use super::{Surroundings, exchange, id, path, positive, some};
-use crate::config::reader::{Field, Section};
+use crate::config::reader::Field;
+use crate::config::section::Section;
 use crate::config::{
     AcsAuthConfig, AcsSourceConfig, AppConfig, AssignmentFileConfig, AssignmentsConfig, ExchangeMode, UnknownGroups,
     validate, value,

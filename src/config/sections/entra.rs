@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Surroundings, id, origin, positive, some};
 use crate::config::cloud::{self, Cloud};
-use crate::config::reader::{Field, Section};
+use crate::config::reader::Field;
+use crate::config::section::Section;
 use crate::config::{EntraConfig, TenantConfig, validate, value};
 use crate::ids::TenantId;
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{API_VERSION, Surroundings, app, id, origin, positive, some};
 use crate::config::cloud;
-use crate::config::reader::{Field, Section};
+use crate::config::reader::Field;
+use crate::config::section::Section;
 use crate::config::{
     ExchangeConfig, ExchangeMode, GraphConfig, IdentityConfig, IdentityScope, OnBehalfOfConfig, validate, value,
 };

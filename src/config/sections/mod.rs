@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::Environment;
-use super::reader::{Field, Section};
+use super::reader::Field;
+use super::section::Section;
 use super::units::{self, Reason};
 use super::value::{self, Raw};
 use super::{

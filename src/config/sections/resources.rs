@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::{Surroundings, assignments, exchange, parse_id};
-use crate::config::reader::{Field, Section};
+use crate::config::reader::Field;
+use crate::config::section::Section;
 use crate::config::{ResourceConfig, UnknownGroups, validate, value};
 
 /// Reads them. `other_mode` tells one that takes tokens that are not for ACS, if there is one.

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::upstream::acs::{AcsError, read_error};
 use crate::upstream::acs_signing::{AccessKeyError, ServiceTokenError, SignedSendError};
+use crate::upstream::azure_error::{AzureError, read_error};
 use crate::upstream::redact::harmless;
 use crate::upstream::{Response, SendError, retry_after};
 
@@ -25,7 +25,7 @@ pub enum AssignmentsError {
         /// 401 or 403.
         status: StatusCode,
         /// What ACS says.
-        error: Option<AcsError>,
+        error: Option<AzureError>,
     },
     /// ACS limits the resource.
     #[error("ACS limits its resource; it asks to wait {} s", retry_after.as_secs())]
@@ -53,7 +53,7 @@ pub enum AssignmentsError {
         /// The status.
         status: StatusCode,
         /// What ACS says.
-        error: Option<AcsError>,
+        error: Option<AzureError>,
     },
     /// Nothing could be signed.
     #[error(transparent)]
@@ -92,7 +92,7 @@ impl From<SignedSendError> for AssignmentsError {
     }
 }
 
-fn told(error: Option<&AcsError>) -> String {
+fn told(error: Option<&AzureError>) -> String {
     match error {
         Some(error) => format!(" ({}): {}", error.code, error.message),
         None => String::new(),
