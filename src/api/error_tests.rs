@@ -318,6 +318,22 @@ fn table() -> Vec<Row> {
             "server_error",
         ),
         exchange(
+            ExchangeError::WrongAudience,
+            401,
+            "InvalidToken",
+            Some("InvalidAudience"),
+            false,
+            "invalid_request",
+        ),
+        exchange(
+            ExchangeError::WrongPath,
+            400,
+            "InvalidRequest",
+            None,
+            false,
+            "invalid_request",
+        ),
+        exchange(
             ExchangeError::ForeignPlan,
             500,
             "InternalError",

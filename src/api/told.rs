@@ -164,6 +164,13 @@ fn overloaded() -> Told {
     )
 }
 
+fn wrong_audience() -> Told {
+    Told::invalid_token(
+        "InvalidAudience",
+        "The token is for another API. Ask Entra for a token with the scopes that this broker requires.",
+    )
+}
+
 fn rejected(rejection: &Rejection) -> Told {
     match rejection {
         Rejection::Malformed(_) => {
@@ -195,10 +202,7 @@ fn rejected(rejection: &Rejection) -> Told {
         Rejection::InvalidIssuer { .. } => {
             Told::invalid_token("InvalidIssuer", "The token's issuer is not its tenant's.")
         }
-        Rejection::InvalidAudience(_) => Told::invalid_token(
-            "InvalidAudience",
-            "The token is for another API. Ask Entra for a token with the scopes that this broker requires.",
-        ),
+        Rejection::InvalidAudience(_) => wrong_audience(),
         Rejection::Expired { .. } => Told::invalid_token("Expired", "The token has expired. Get a new one."),
         Rejection::NotYetValid { .. } => {
             Told::invalid_token("NotYetValid", "The token is not valid yet. Check the clocks.")
@@ -289,6 +293,12 @@ fn exchange(error: &ExchangeError) -> Told {
             "Azure Communication Services refused this user with this client app. Ask the operator to assign him there.",
         ),
         ExchangeError::NoScope => denied(&Denied::NoAssignment),
+        ExchangeError::WrongAudience => wrong_audience(),
+        ExchangeError::WrongPath => Told::new(
+            StatusCode::BAD_REQUEST,
+            "InvalidRequest",
+            "The ACS resource that serves this user is not reached by this path. Use POST /token.",
+        ),
         ExchangeError::Limited { retry_after } => limited(*retry_after),
         ExchangeError::Unavailable { retry_after, .. } => unavailable(*retry_after),
         ExchangeError::Timeout => upstream_timeout(),
@@ -312,7 +322,7 @@ fn on_behalf_of(error: &EntraError) -> Told {
             ..Told::new(
                 StatusCode::UNAUTHORIZED,
                 "InsufficientClaims",
-                "Microsoft Entra ID wants the user to sign in again. Pass the claims of WWW-Authenticate to the sign-in.",
+                "Microsoft Entra ID wants the user to sign in again. Pass the claims that came with this answer to the sign-in.",
             )
         },
         EntraError::ConsentRequired(_) => forbidden(

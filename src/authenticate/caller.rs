@@ -13,7 +13,18 @@ pub struct Caller {
     pub(super) scopes: Scopes,
     pub(super) groups: Groups,
     pub(super) token_expires_on: Timestamp,
-    pub(super) for_teams_extension: bool,
+    pub(super) addressee: Addressee,
+}
+
+/// Whom an accepted token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressee {
+    /// ACS's client interfaces.
+    AcsClients,
+    /// ACS's Teams Phone extension.
+    AcsTeamsExtension,
+    /// Some other API: the broker's own.
+    OwnApi,
 }
 
 /// What a token tells of its user's groups.
@@ -76,10 +87,10 @@ impl Caller {
         self.token_expires_on
     }
 
-    /// Whether the token is addressed to ACS's Teams Phone extension.
+    /// Whom the token is for, by `aud`.
     #[must_use]
-    pub fn is_for_teams_extension(&self) -> bool {
-        self.for_teams_extension
+    pub fn addressee(&self) -> Addressee {
+        self.addressee
     }
 }
 
@@ -94,7 +105,7 @@ impl Caller {
             scopes: Scopes::parse("VoIP"),
             groups,
             token_expires_on: Timestamp::MAX,
-            for_teams_extension: false,
+            addressee: Addressee::AcsClients,
         }
     }
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::caller::{Caller, Groups};
+use super::caller::{Addressee, Caller, Groups};
 use super::rejection::{Malformed, NotDelegated, Rejection};
 use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use crate::untrusted::Untrusted;
 
-/// Audiences of ACS's Teams Phone extension: the application id (v2 tokens) and what its name begins with in every cloud.
+/// ACS's client interfaces: the application id (v2 tokens), and what its name begins with in every cloud (v1 tokens).
+const ACS_CLIENTS_APP: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
+const ACS_CLIENTS_URI: &str = "https://communication.azure.";
+/// The same of its Teams Phone extension.
 const TEAMS_EXTENSION_APP: &str = "1fd5118e-2576-4263-8130-9503064c837a";
 const TEAMS_EXTENSION_URI: &str = "https://auth.msft.communication.azure.";
 
@@ -67,7 +70,7 @@ pub(super) struct SignedClaims {
     scp: Option<String>,
     idtyp: Option<String>,
     groups: Option<Vec<ObjectId>>,
-    groups_overage: bool,
+    groups_incomplete: bool,
     bound: bool,
 }
 
@@ -98,6 +101,12 @@ impl SignedClaims {
         // Checked though unused: a token with a mistyped claim was not made by Entra.
         text(payload, "ver")?;
         text_list(payload, "roles")?;
+        // Entra can be told to emit group names instead of ids. They match no assignment, and hide who is in one.
+        let told = text_list(payload, "groups")?;
+        let groups: Option<Vec<ObjectId>> = told
+            .as_ref()
+            .map(|groups| groups.iter().filter_map(|group| group.parse().ok()).collect());
+        let all_are_ids = told.map(|told| told.len()) == groups.as_ref().map(Vec::len);
         Ok(Self {
             tid: text(payload, "tid")?,
             iss: text(payload, "iss")?,
@@ -109,10 +118,8 @@ impl SignedClaims {
             client_app: azp.or(appid),
             scp: text(payload, "scp")?,
             idtyp: text(payload, "idtyp")?,
-            // Entra can be told to emit group names instead of ids; such entries match no assignment.
-            groups: text_list(payload, "groups")?
-                .map(|groups| groups.iter().filter_map(|group| group.parse().ok()).collect()),
-            groups_overage: overage(payload)?,
+            groups,
+            groups_incomplete: overage(payload)? || !all_are_ids,
             bound: payload.contains_key("cnf"),
         })
     }
@@ -159,7 +166,7 @@ pub(super) fn check(
     }
     let listed = claims.groups.clone();
     let groups = match listed {
-        Some(groups) if !claims.groups_overage => Groups::Known(groups),
+        Some(groups) if !claims.groups_incomplete => Groups::Known(groups),
         listed => Groups::Unknown {
             listed: listed.unwrap_or_default(),
         },
@@ -171,12 +178,24 @@ pub(super) fn check(
         scopes,
         groups,
         token_expires_on: expires_on,
-        for_teams_extension: audiences.iter().any(|audience| is_teams_extension(audience)),
+        addressee: addressee(audiences),
     })
 }
 
-fn is_teams_extension(audience: &str) -> bool {
-    audience.eq_ignore_ascii_case(TEAMS_EXTENSION_APP) || audience.starts_with(TEAMS_EXTENSION_URI)
+/// Whom a token with these audiences is for. One for ACS is that, whoever else it is for too.
+#[must_use]
+pub fn addressee(audiences: &[String]) -> Addressee {
+    let is = |app: &str, uri: &str| {
+        let mut audiences = audiences.iter();
+        audiences.any(|audience| audience.eq_ignore_ascii_case(app) || audience.starts_with(uri))
+    };
+    if is(TEAMS_EXTENSION_APP, TEAMS_EXTENSION_URI) {
+        Addressee::AcsTeamsExtension
+    } else if is(ACS_CLIENTS_APP, ACS_CLIENTS_URI) {
+        Addressee::AcsClients
+    } else {
+        Addressee::OwnApi
+    }
 }
 
 /// RFC 7519 sections 4.1.4 to 4.1.6; `iat` in the future means a clock that cannot be trusted.

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use url::Url;
 
-pub use self::caller::{Caller, Groups};
-pub use self::claims::Policy;
+pub use self::caller::{Addressee, Caller, Groups};
+pub use self::claims::{Policy, addressee};
 use self::fetch::KeyFetcher;
 use self::keys::TenantKeys;
 pub use self::refresh::{KeyStatus, RefreshSettings};

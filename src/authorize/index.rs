@@ -15,6 +15,8 @@ pub struct AssignmentIndex {
     groups_of: HashMap<(TenantId, ClientAppId), Vec<ObjectId>>,
     // Most assignments allow all: only the others take a place here.
     narrowed: HashMap<(PrincipalType, TenantId, ObjectId, ClientAppId), AllowedScopes>,
+    // Where membership in a group can mean less than the tenant's assignment does.
+    with_narrowed_groups: HashSet<(TenantId, ClientAppId)>,
     assignments: usize,
     named_tenants: HashSet<TenantId>,
 }
@@ -34,6 +36,9 @@ impl AssignmentIndex {
                 if let Some(allowed) = assignment.allowed_scopes {
                     let key = (assignment.principal_type, tenant, object, client);
                     index.narrowed.insert(key, allowed);
+                    if assignment.principal_type == PrincipalType::Group {
+                        index.with_narrowed_groups.insert((tenant, client));
+                    }
                 }
                 match assignment.principal_type {
                     PrincipalType::User => {
@@ -75,6 +80,12 @@ impl AssignmentIndex {
     #[must_use]
     pub fn groups_of(&self, tenant: TenantId, client: ClientAppId) -> &[ObjectId] {
         self.groups_of.get(&(tenant, client)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the assignment of any of those groups narrows its members' tokens.
+    #[must_use]
+    pub fn narrows_a_group(&self, tenant: TenantId, client: ClientAppId) -> bool {
+        self.with_narrowed_groups.contains(&(tenant, client))
     }
 
     /// What the user's own assignment narrows his tokens to; `None` if it does not.

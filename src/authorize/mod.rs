@@ -63,8 +63,11 @@ impl Denied {
 enum Ruling<'i> {
     /// The caller is covered.
     Covered(Basis),
-    /// He is if he is a member of one of these groups, and of nothing else it depends.
-    IfMember(&'i [ObjectId]),
+    /// He is if he is a member of one of these groups; if of none, what else covers him, if anything.
+    IfMember {
+        groups: &'i [ObjectId],
+        otherwise: Option<Basis>,
+    },
 }
 
 impl Authorizer {
@@ -106,9 +109,16 @@ impl Authorizer {
         if self.scopes_matter && !set.narrowing_known {
             return Err(Denied::NotLoaded);
         }
-        let covered = match decide(&set.index, &caller, self.unknown_groups) {
+        let rules = Rules {
+            unknown_groups: self.unknown_groups,
+            scopes_matter: self.scopes_matter,
+        };
+        let covered = match decide(&set.index, &caller, rules) {
             Ok(Ruling::Covered(basis)) => Ok((basis, None)),
-            Ok(Ruling::IfMember(groups)) => self.member_of(&caller, groups, deadline).await,
+            Ok(Ruling::IfMember { groups, otherwise }) => match self.member_of(&caller, groups, deadline).await {
+                Err(Denied::NoAssignment) => otherwise.map(|basis| (basis, None)).ok_or(Denied::NoAssignment),
+                outcome => outcome,
+            },
             Err(denied) => Err(denied),
         };
         let (basis, groups) = match covered {
@@ -154,13 +164,17 @@ fn allowed_scopes(
     }
 }
 
+/// The operator's part in the rule.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    unknown_groups: UnknownGroups,
+    // Whether it counts what covers a caller, and not only that something does.
+    scopes_matter: bool,
+}
+
 /// The rule: the user's own assignment, then a group that the token lists, then the tenant's. What the token does
 /// not tell counts only where a group is assigned at all.
-fn decide<'i>(
-    index: &'i AssignmentIndex,
-    caller: &Caller,
-    unknown_groups: UnknownGroups,
-) -> Result<Ruling<'i>, Denied> {
+fn decide<'i>(index: &'i AssignmentIndex, caller: &Caller, rules: Rules) -> Result<Ruling<'i>, Denied> {
     let (tenant, client) = (caller.tenant(), caller.client_app());
     if index.user(tenant, caller.object_id(), client) {
         return Ok(Ruling::Covered(Basis::User));
@@ -173,17 +187,23 @@ fn decide<'i>(
     {
         return Ok(Ruling::Covered(Basis::Group(group)));
     }
-    if index.tenant(tenant, client) {
-        return Ok(Ruling::Covered(Basis::Tenant));
-    }
     let groups = index.groups_of(tenant, client);
-    match caller.groups() {
-        Groups::Unknown { .. } if !groups.is_empty() => match unknown_groups {
-            UnknownGroups::Acs => Ok(Ruling::Covered(Basis::AcsAlone)),
-            UnknownGroups::Refuse => Err(Denied::GroupsUnknown),
-            UnknownGroups::Graph => Ok(Ruling::IfMember(groups)),
-        },
-        Groups::Unknown { .. } | Groups::Known(_) => Err(Denied::NoAssignment),
+    let untold = matches!(caller.groups(), Groups::Unknown { .. }) && !groups.is_empty();
+    let by_tenant = index.tenant(tenant, client).then_some(Basis::Tenant);
+    // Whoever leaves his groups out must not get more than his group's assignment lets him have.
+    let may_be_narrowed = rules.scopes_matter && untold && index.narrows_a_group(tenant, client);
+    match by_tenant {
+        Some(basis) if !may_be_narrowed => return Ok(Ruling::Covered(basis)),
+        None if !untold => return Err(Denied::NoAssignment),
+        Some(_) | None => {}
+    }
+    match rules.unknown_groups {
+        UnknownGroups::Acs => Ok(Ruling::Covered(Basis::AcsAlone)),
+        UnknownGroups::Refuse => Err(Denied::GroupsUnknown),
+        UnknownGroups::Graph => Ok(Ruling::IfMember {
+            groups,
+            otherwise: by_tenant,
+        }),
     }
 }
 
@@ -204,6 +224,54 @@ mod tests {
             principal_type,
             client_ids: vec![id(client)],
             allowed_scopes: None,
+        }
+    }
+
+    fn rules(unknown_groups: UnknownGroups) -> Rules {
+        Rules {
+            unknown_groups,
+            scopes_matter: false,
+        }
+    }
+
+    #[test]
+    fn who_leaves_his_groups_out_does_not_escape_what_narrows_them() {
+        const TENANT: u32 = 1;
+        const APP: u32 = 10;
+        let group = |allowed: Option<AllowedScopes>| Assignment {
+            allowed_scopes: allowed,
+            ..assignment(PrincipalType::Group, TENANT, 30, APP)
+        };
+        let narrowed = Some(std::iter::once(crate::config::IdentityScope::Chat).collect());
+        let tenant = assignment(PrincipalType::Tenant, TENANT, TENANT, APP);
+        let untold = Groups::Unknown { listed: Vec::new() };
+        let in_none = Groups::Known(Vec::new());
+        let groups = [id(30)];
+        let (by_tenant, refused) = (Ok(Ruling::Covered(Basis::Tenant)), Err(Denied::GroupsUnknown));
+        let asked = Ok(Ruling::IfMember {
+            groups: &groups,
+            otherwise: Some(Basis::Tenant),
+        });
+        // the group's scopes, what the token tells, whether scopes matter, under "refuse", under "graph"
+        for (allowed, told, scopes_matter, refuse, graph) in [
+            (narrowed, &untold, true, &refused, &asked),
+            (narrowed, &untold, false, &by_tenant, &by_tenant),
+            (narrowed, &in_none, true, &by_tenant, &by_tenant),
+            (None, &untold, true, &by_tenant, &by_tenant),
+        ] {
+            let index = AssignmentIndex::new(&[group(allowed), tenant.clone()]);
+            let caller = Caller::for_test(id(TENANT), id(20), id(APP), told.clone());
+            for (unknown_groups, wanted) in [(UnknownGroups::Refuse, refuse), (UnknownGroups::Graph, graph)] {
+                let rules = Rules {
+                    unknown_groups,
+                    scopes_matter,
+                };
+                assert_eq!(
+                    &decide(&index, &caller, rules),
+                    wanted,
+                    "{allowed:?} {told:?} {rules:?}"
+                );
+            }
         }
     }
 
@@ -257,16 +325,27 @@ mod tests {
             let covered = |basis: Result<Basis, Denied>| basis.map(Ruling::Covered);
             // Graph is asked exactly where ACS alone would decide.
             let graph = match acs {
-                Ok(Basis::AcsAlone) => Ok(Ruling::IfMember(index.groups_of(id(tenant), id(client)))),
+                Ok(Basis::AcsAlone) => Ok(Ruling::IfMember {
+                    groups: index.groups_of(id(tenant), id(client)),
+                    otherwise: None,
+                }),
                 ref other => covered(other.clone()),
             };
-            assert_eq!(decide(&index, &caller, UnknownGroups::Graph), graph, "{caller:?}");
             assert_eq!(
-                decide(&index, &caller, UnknownGroups::Refuse),
+                decide(&index, &caller, rules(UnknownGroups::Graph)),
+                graph,
+                "{caller:?}"
+            );
+            assert_eq!(
+                decide(&index, &caller, rules(UnknownGroups::Refuse)),
                 covered(refuse),
                 "{caller:?}"
             );
-            assert_eq!(decide(&index, &caller, UnknownGroups::Acs), covered(acs), "{caller:?}");
+            assert_eq!(
+                decide(&index, &caller, rules(UnknownGroups::Acs)),
+                covered(acs),
+                "{caller:?}"
+            );
         }
     }
 
@@ -302,7 +381,7 @@ mod tests {
         ] {
             let groups = Groups::Known(groups.iter().map(|group| id(*group)).collect());
             let caller = Caller::for_test(id(TENANT), id(user), id(APP), groups);
-            let Ok(Ruling::Covered(basis)) = decide(&index, &caller, UnknownGroups::Refuse) else {
+            let Ok(Ruling::Covered(basis)) = decide(&index, &caller, rules(UnknownGroups::Refuse)) else {
                 panic!("{caller:?}");
             };
             let allowed = allowed_scopes(&index, &caller, basis, caller.groups().listed());

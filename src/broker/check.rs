@@ -7,7 +7,7 @@ use crate::clock::SharedClock;
 use crate::config::{AcsAuthConfig, Config, CredentialConfig, ExchangeMode, ResourceConfig, SecretSource};
 use crate::credential::{ClientCredential, CredentialDeps, ReloadingSecret};
 use crate::upstream::Upstream;
-use crate::upstream::acs_signing::check_access_key;
+use crate::upstream::acs_signing::{AccessKeyError, check_access_key};
 
 /// Everything that is wrong with the broker's own credentials, by section.
 pub(super) fn credentials(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Vec<StartError> {
@@ -63,7 +63,10 @@ impl Check {
             SecretSource::File(_) => "access_key_file",
         };
         let secret = ReloadingSecret::new(source.clone(), Arc::clone(&self.deps.clock));
-        let source = check_access_key(&secret).err()?;
+        let read = secret
+            .current()
+            .map_err(|error| AccessKeyError::Unreadable(error.to_string()));
+        let source = read.and_then(|key| check_access_key(&key)).err()?;
         let key = format!("{section}.{name}");
         Some(StartError::AccessKey { key, source })
     }

@@ -150,10 +150,16 @@ fn exchanger(place: usize, exchange: &ExchangeConfig, services: &Services) -> Re
     };
     // Two resources may share an endpoint, but nothing that is cached.
     let resource = format!("{place} {}", exchange.endpoint);
-    Ok(Exchanger::new(
+    let exchanger = Exchanger::new(
         mode,
         &resource,
         exchange.timeout,
+        services.pause(&exchange.endpoint),
         Arc::clone(&services.clock),
-    ))
+    );
+    Ok(if services.mixed_modes {
+        exchanger.with_strict_audience()
+    } else {
+        exchanger
+    })
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use url::Url;
 
 use super::StartError;
+use crate::authenticate::{Addressee, addressee};
 use crate::authorize::membership::{MembershipSettings, Memberships};
 use crate::clock::SharedClock;
-use crate::config::{AcsAuthConfig, AppConfig, Cloud, Config, UpstreamConfig};
+use crate::config::{AcsAuthConfig, AppConfig, Cloud, Config, ExchangeMode, UpstreamConfig};
 use crate::credential::app_tokens::AppTokens;
 use crate::credential::{
     AppServiceTokens, CredentialDeps, EntraApp, IdentityServiceTokens, ManagedIdentity, ReloadingSecret,
@@ -18,6 +19,7 @@ use crate::ids::TenantId;
 use crate::upstream::acs_signing::AcsAuth;
 use crate::upstream::entra::{EntraClient, TokenEndpoints};
 use crate::upstream::graph::GraphClient;
+use crate::upstream::pause::Pause;
 use crate::upstream::{Upstream, UpstreamSetupError};
 
 /// Services of the broker, made from its configuration.
@@ -30,6 +32,10 @@ pub struct Services {
     // One connection pool for each connect timeout.
     clients: Mutex<HashMap<Duration, Upstream>>,
     connect_timeout: Duration,
+    // ACS limits an endpoint, however many resources of ours stand for it.
+    pauses: Mutex<HashMap<String, Arc<Pause>>>,
+    // Whether resources differ in what their tokens are for.
+    pub(super) mixed_modes: bool,
 }
 
 impl Services {
@@ -53,6 +59,8 @@ impl Services {
             cloud: config.entra.cloud,
             clients: Mutex::new(HashMap::from([(connect_timeout, upstream.clone())])),
             connect_timeout,
+            pauses: Mutex::default(),
+            mixed_modes: mixed_modes(config),
         };
         if let Some(graph) = &config.graph {
             // Graph's name at Entra follows from the cloud, whatever address Graph is reached at.
@@ -78,6 +86,15 @@ impl Services {
         let client = Upstream::new(&self.upstream, connect_timeout)?;
         clients.insert(connect_timeout, client.clone());
         Ok(client)
+    }
+
+    /// The pause of an ACS endpoint.
+    pub(super) fn pause(&self, endpoint: &Url) -> Arc<Pause> {
+        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = pauses
+            .entry(endpoint.origin().ascii_serialization())
+            .or_insert_with(|| Arc::new(Pause::new(Arc::clone(&self.clock))));
+        Arc::clone(pause)
     }
 
     /// The app of section `key`.
@@ -120,6 +137,20 @@ impl Services {
             }
         })
     }
+}
+
+/// Whether some resources take tokens for ACS, and others those for an API of the broker's own.
+fn mixed_modes(config: &Config) -> bool {
+    let mut passthrough = config
+        .resources
+        .iter()
+        .map(|resource| resource.exchange.mode == ExchangeMode::Passthrough);
+    let first = passthrough.next();
+    let mixed = passthrough.any(|other| Some(other) != first);
+    // Where the operator lists one kind of audience alone, he means it for all.
+    let for_acs = |audience: &String| addressee(std::slice::from_ref(audience)) != Addressee::OwnApi;
+    let audiences = &config.entra.audiences;
+    mixed && audiences.iter().any(for_acs) && !audiences.iter().all(for_acs)
 }
 
 /// For Entra and Graph, which belong to no resource: the first resource's.

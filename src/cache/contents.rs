@@ -165,10 +165,10 @@ where
 
     /// What a failed exchange means for the entry that it was to renew or to confirm.
     ///
-    /// For a caller whom ACS alone permits, a refusal of ACS's ends what an earlier exchange brought, whatever this one
-    /// was for.
+    /// A refusal of who decides about the caller (ACS, where it alone permits him; Entra, on his behalf) ends what an
+    /// earlier exchange brought, whatever this one was for.
     pub(super) async fn heed(&self, key: &CacheKey<K>, request: &Request, purpose: Purpose, error: &impl Failure) {
-        if error.forbids() && request.max_age.is_some() {
+        if super::ends(error, request) {
             let shared = CacheKey {
                 own: None,
                 ..key.clone()

@@ -39,8 +39,10 @@ pub trait Token: Send + Sync + 'static {
 pub trait Failure: Clone + From<Lost> + Send + Sync + 'static {
     /// A refusal of the token presented: another token may fare otherwise.
     fn is_definite_refusal(&self) -> bool;
-    /// The user may not have a token (any more).
+    /// The user may not have a token (any more), as far as ACS goes.
     fn forbids(&self) -> bool;
+    /// What an earlier exchange for the same key brought must not be served any more either.
+    fn ends(&self) -> bool;
 }
 
 /// An entry's key: who asks, and for an exchange of one token's own, that token's digest.
@@ -172,7 +174,7 @@ where
                     // It was for a token that ends otherwise: the next look sees what that means for this one.
                 }
                 Err((error, leader)) => {
-                    let ended = error.forbids() && request.max_age.is_some();
+                    let ended = ends(&error, request);
                     if let Some(entry) = entry.filter(|entry| !ended && self.contents.is_alive(entry)) {
                         return Ok(hit(&entry));
                     }
@@ -255,6 +257,11 @@ where
             }
         })
     }
+}
+
+/// Whether a failed exchange ends what an earlier one brought: a refusal of who decides about this caller.
+fn ends(error: &impl Failure, request: &Request) -> bool {
+    error.ends() || (error.forbids() && request.max_age.is_some())
 }
 
 fn hit<T>(entry: &Entry<T>) -> Answer<T> {

@@ -38,6 +38,7 @@ impl Token for Granted {
 enum Trouble {
     Refused,
     Forbidden,
+    Ended,
     Away,
     Lost,
 }
@@ -50,11 +51,15 @@ impl From<Lost> for Trouble {
 
 impl Failure for Trouble {
     fn is_definite_refusal(&self) -> bool {
-        matches!(self, Self::Refused | Self::Forbidden)
+        matches!(self, Self::Refused | Self::Forbidden | Self::Ended)
     }
 
     fn forbids(&self) -> bool {
         *self == Self::Forbidden
+    }
+
+    fn ends(&self) -> bool {
+        *self == Self::Ended
     }
 }
 
@@ -455,6 +460,30 @@ async fn where_the_presented_token_bounds_nothing_a_short_one_is_served_and_rene
     bench.advance(51);
     assert_eq!(bench.get("k", unbound("b")).await, Ok((Miss, 2)));
     assert_eq!(bench.get("k", unbound("a")).await, Ok((Hit, 2)));
+}
+
+#[tokio::test]
+async fn a_refusal_that_ends_it_ends_what_was_cached() {
+    for minutes in [51, 45] {
+        let bench = Bench::new();
+        let request = Request {
+            token_expires_on: None,
+            ..bench.token("a", 0)
+        };
+        assert_eq!(bench.get("k", request).await, Ok((Miss, 1)));
+        bench.advance(minutes);
+        bench.fail(Some(Trouble::Away));
+        assert_eq!(bench.get("k", request).await, Ok((Hit, 1)), "a failed renewal");
+        // Ahead of the answer, or behind it: then the next caller knows.
+        bench.clock.advance(Duration::from_secs(31));
+        bench.fail(Some(Trouble::Ended));
+        let landed = bench.acs.landed.notified();
+        let _ = bench.get("k", request).await;
+        landed.await;
+        while bench.get("k", request).await != Err(Trouble::Ended) {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use url::Url;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::reloading::{ReloadingFile, ReloadingSecret, SecretError};
+use super::reloading::{Content, ReloadingFile, ReloadingSecret, SecretError};
 use crate::clock::SharedClock;
 use crate::config::SecretSource;
 use crate::ids::ClientAppId;
@@ -193,17 +193,19 @@ fn inside_pkcs8(der: &[u8]) -> Option<Vec<u8>> {
 /// A certificate that follows its file. One that cannot be used (half written, not belonging together) leaves the
 /// last good one in use.
 pub(super) struct CertificateFile {
-    file: ReloadingFile,
+    file: Arc<ReloadingFile>,
     password: Option<ReloadingSecret>,
     read: Mutex<Option<Read>>,
 }
 
 struct Read {
     // What was last read, good or bad, so that each content is parsed, and told of, once.
-    content: Arc<Zeroizing<Vec<u8>>>,
+    content: Content,
     password: Option<Arc<SecretString>>,
-    certificate: Arc<SigningCertificate>,
+    outcome: Outcome,
 }
+
+type Outcome = Result<Arc<SigningCertificate>, CertificateFileError>;
 
 /// Why there is no certificate: the file, its password, or what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -222,45 +224,65 @@ pub enum CertificateFileError {
 }
 
 impl CertificateFile {
-    pub(super) fn new(path: PathBuf, password: Option<SecretSource>, clock: &SharedClock) -> Self {
-        Self {
+    pub(super) fn new(path: PathBuf, password: Option<SecretSource>, clock: &SharedClock) -> Arc<Self> {
+        Arc::new(Self {
             file: ReloadingFile::new(path, Arc::clone(clock)),
             password: password.map(|source| ReloadingSecret::new(source, Arc::clone(clock))),
             read: Mutex::new(None),
-        }
+        })
     }
 
-    /// The certificate as it is now.
+    /// The certificate as it is now. Reading and parsing go on on another thread: a PFX takes its time.
+    pub(super) async fn latest(self: &Arc<Self>) -> Result<Arc<SigningCertificate>, CertificateFileError> {
+        let content = self.file.latest().await?;
+        let password = match &self.password {
+            Some(password) => Some(password.latest().await?),
+            None => None,
+        };
+        if let Some(outcome) = self.known(&content, password.as_ref()) {
+            return outcome;
+        }
+        let this = Arc::clone(self);
+        let parsed = tokio::task::spawn_blocking(move || this.take_in(content, password)).await;
+        parsed.unwrap_or_else(|_| Err(self.named(CertificateError::NoPrivateKey)))
+    }
+
+    /// The same, on this thread: for the start, where nothing else goes on.
     pub(super) fn current(&self) -> Result<Arc<SigningCertificate>, CertificateFileError> {
         let content = self.file.content()?;
         let password = self.password.as_ref().map(ReloadingSecret::current).transpose()?;
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(read) = &*read
-            && Arc::ptr_eq(&read.content, &content)
-            && read.password.as_ref().map(Arc::as_ptr) == password.as_ref().map(Arc::as_ptr)
-        {
-            return Ok(Arc::clone(&read.certificate));
-        }
+        self.known(&content, password.as_ref())
+            .unwrap_or_else(|| self.take_in(content, password))
+    }
+
+    /// What this content was found to be, if it was looked at last.
+    fn known(&self, content: &Content, password: Option<&Arc<SecretString>>) -> Option<Outcome> {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = read.as_ref()?;
+        let same =
+            Arc::ptr_eq(&read.content, content) && read.password.as_ref().map(Arc::as_ptr) == password.map(Arc::as_ptr);
+        same.then(|| read.outcome.clone())
+    }
+
+    fn take_in(&self, content: Content, password: Option<Arc<SecretString>>) -> Outcome {
         let text = password.as_deref().map(SecretString::expose_secret);
-        let certificate = match (SigningCertificate::read(&content, text), &*read) {
-            (Ok(certificate), _) => Arc::new(certificate),
+        let parsed = SigningCertificate::read(&content, text);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = read.as_ref().and_then(|read| read.outcome.as_ref().ok());
+        let outcome = match (parsed, last) {
+            (Ok(certificate), _) => Ok(Arc::new(certificate)),
             (Err(error), Some(last)) => {
                 tracing::warn!(file = %self.file.path().display(), %error, "the changed certificate cannot be used; the last one serves");
-                Arc::clone(&last.certificate)
+                Ok(Arc::clone(last))
             }
-            (Err(error), None) => {
-                return Err(CertificateFileError::Content {
-                    path: self.file.path().display().to_string(),
-                    error,
-                });
-            }
+            (Err(error), None) => Err(self.named(error)),
         };
         *read = Some(Read {
             content,
             password,
-            certificate: Arc::clone(&certificate),
+            outcome: outcome.clone(),
         });
-        Ok(certificate)
+        outcome
     }
 
     /// The same, told to one who signs with it: its file is named.

@@ -71,7 +71,7 @@ pub struct ClientCredential(Kind);
 enum Kind {
     Secret(ReloadingSecret),
     Certificate {
-        file: CertificateFile,
+        file: Arc<CertificateFile>,
         clock: SharedClock,
     },
     WorkloadIdentity(ReloadingSecret),
@@ -110,13 +110,13 @@ impl ClientCredential {
         deadline: Instant,
     ) -> Result<ClientAuthentication, CredentialError> {
         Ok(match &self.0 {
-            Kind::Secret(secret) => ClientAuthentication::Secret(secret.current()?),
+            Kind::Secret(secret) => ClientAuthentication::Secret(secret.latest().await?),
             Kind::Certificate { file, clock } => {
-                let assertion = file.current()?.assertion(client_id, audience, clock.now());
+                let assertion = file.latest().await?.assertion(client_id, audience, clock.now());
                 ClientAuthentication::Assertion(assertion.map_err(|error| file.named(error))?)
             }
             Kind::WorkloadIdentity(token) => {
-                let token = token.current()?;
+                let token = token.latest().await?;
                 ClientAuthentication::Assertion(SecretString::from(token.expose_secret()))
             }
             Kind::ManagedIdentity { identity, audience } => {

@@ -1,11 +1,13 @@
 //! Secrets that change while the broker runs.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::clock::SharedClock;
@@ -33,28 +35,38 @@ pub enum SecretError {
     Unusable(String),
 }
 
+/// How long a caller waits for a file. One on a mount that hangs must not hold him up, nor anybody else.
+const READ_LIMIT: Duration = Duration::from_secs(2);
+
 /// The bytes of a file, looked at again when that is due. The last good content stays while the file is away.
 pub struct ReloadingFile {
     path: PathBuf,
     clock: SharedClock,
     state: Mutex<Option<Looked>>,
+    // Whether a look is under way that a caller waits for: one at a time, since each takes a thread.
+    looking: AtomicBool,
 }
 
+/// What a file holds.
+pub(super) type Content = Arc<Zeroizing<Vec<u8>>>;
+
+#[derive(Clone)]
 struct Looked {
     // Monotonic time.
     at: Duration,
-    content: Arc<Zeroizing<Vec<u8>>>,
+    content: Content,
 }
 
 impl ReloadingFile {
     /// A file that is read at the first use.
     #[must_use]
-    pub fn new(path: PathBuf, clock: SharedClock) -> Self {
-        Self {
+    pub fn new(path: PathBuf, clock: SharedClock) -> Arc<Self> {
+        Arc::new(Self {
             path,
             clock,
             state: Mutex::new(None),
-        }
+            looking: AtomicBool::new(false),
+        })
     }
 
     /// Where it is.
@@ -63,52 +75,81 @@ impl ReloadingFile {
         &self.path
     }
 
-    /// Its content: the same `Arc` as long as that is the same. Reads a small file, at most every few seconds.
-    pub fn content(&self) -> Result<Arc<Zeroizing<Vec<u8>>>, SecretError> {
-        let now = self.clock.monotonic();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(looked) = &*state
-            && now.saturating_sub(looked.at) < LOOK_INTERVAL
-        {
+    /// Its content: the same `Arc` as long as that is the same. Looked at on another thread, at most every few seconds.
+    pub(super) async fn latest(self: &Arc<Self>) -> Result<Content, SecretError> {
+        let last = self.last();
+        if let Some(looked) = last.as_ref().filter(|looked| self.is_fresh(looked)) {
             return Ok(Arc::clone(&looked.content));
         }
-        match (read(&self.path), &mut *state) {
-            (Ok(content), Some(looked)) if *looked.content == content => {
-                looked.at = now;
-                Ok(Arc::clone(&looked.content))
+        if self.looking.swap(true, Ordering::AcqRel)
+            && let Some(looked) = last
+        {
+            return Ok(looked.content);
+        }
+        let this = Arc::clone(self);
+        let look = tokio::task::spawn_blocking(move || {
+            let content = this.content();
+            this.looking.store(false, Ordering::Release);
+            content
+        });
+        match (tokio::time::timeout(READ_LIMIT, look).await, last) {
+            (Ok(Ok(content)), _) => content,
+            (Ok(Err(_)) | Err(_), Some(looked)) => {
+                tracing::warn!(file = %self.path.display(), "a secret's file is not read in time; its last content serves");
+                Ok(looked.content)
             }
-            (Ok(content), state) => {
-                let content = Arc::new(content);
-                *state = Some(Looked {
-                    at: now,
-                    content: Arc::clone(&content),
-                });
-                Ok(content)
-            }
+            (Ok(Err(_)) | Err(_), None) => Err(SecretError::Unreadable {
+                path: self.path.display().to_string(),
+                kind: io::ErrorKind::TimedOut,
+            }),
+        }
+    }
+
+    /// The same, on this thread: for the start, where nothing else goes on.
+    pub(super) fn content(&self) -> Result<Content, SecretError> {
+        let last = self.last();
+        if let Some(looked) = last.as_ref().filter(|looked| self.is_fresh(looked)) {
+            return Ok(Arc::clone(&looked.content));
+        }
+        let content = match (read(&self.path), last) {
+            (Ok(content), Some(looked)) if *looked.content == content => looked.content,
+            (Ok(content), _) => Arc::new(content),
             (Err(error), Some(looked)) => {
                 // Volumes are swapped in steps: what was there serves until the new one is whole.
                 tracing::warn!(%error, "a secret's file cannot be read; its last content serves");
-                looked.at = now;
-                Ok(Arc::clone(&looked.content))
+                looked.content
             }
-            (Err(error), None) => Err(error),
-        }
+            (Err(error), None) => return Err(error),
+        };
+        let looked = Looked {
+            at: self.clock.monotonic(),
+            content: Arc::clone(&content),
+        };
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked);
+        Ok(content)
+    }
+
+    fn last(&self) -> Option<Looked> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_fresh(&self, looked: &Looked) -> bool {
+        self.clock.monotonic().saturating_sub(looked.at) < LOOK_INTERVAL
     }
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-    let unreadable = |error: &io::Error| SecretError::Unreadable {
+    let unreadable = |error: io::Error| SecretError::Unreadable {
         path: path.display().to_string(),
         kind: error.kind(),
     };
-    let length = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
-    if length > MAX_BYTES {
-        return Err(SecretError::Unusable(path.display().to_string()));
-    }
-    let content = std::fs::read(path)
-        .map(Zeroizing::new)
-        .map_err(|error| unreadable(&error))?;
-    if content.trim_ascii().is_empty() {
+    let mut content = Zeroizing::new(Vec::new());
+    // Bounded while it is read: what a file says of its length need not be so.
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut content))
+        .map_err(unreadable)?;
+    let is_too_large = u64::try_from(content.len()).unwrap_or(u64::MAX) > MAX_BYTES;
+    if is_too_large || content.trim_ascii().is_empty() {
         return Err(SecretError::Unusable(path.display().to_string()));
     }
     Ok(content)
@@ -120,14 +161,14 @@ pub struct ReloadingSecret(Source);
 enum Source {
     Fixed(Arc<SecretString>),
     File {
-        file: ReloadingFile,
+        file: Arc<ReloadingFile>,
         text: Mutex<Option<Text>>,
     },
 }
 
 /// What a file's content says.
 struct Text {
-    of: Arc<Zeroizing<Vec<u8>>>,
+    of: Content,
     secret: Arc<SecretString>,
 }
 
@@ -145,64 +186,77 @@ impl ReloadingSecret {
     }
 
     /// The secret as it is now, without whitespace around it.
-    pub fn current(&self) -> Result<Arc<SecretString>, SecretError> {
-        let (file, text) = match &self.0 {
-            Source::Fixed(secret) => return Ok(Arc::clone(secret)),
-            Source::File { file, text } => (file, text),
-        };
-        let content = file.content()?;
-        let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = text.as_ref().filter(|text| Arc::ptr_eq(&text.of, &content)) {
-            return Ok(Arc::clone(&text.secret));
+    pub async fn latest(&self) -> Result<Arc<SecretString>, SecretError> {
+        match &self.0 {
+            Source::Fixed(secret) => Ok(Arc::clone(secret)),
+            Source::File { file, text } => read_text(file, text, file.latest().await?),
         }
-        let secret = std::str::from_utf8(&content)
-            .map_err(|_| SecretError::Unusable(file.path().display().to_string()))?
-            .trim();
-        let secret = Arc::new(SecretString::from(secret));
-        *text = Some(Text {
-            of: content,
-            secret: Arc::clone(&secret),
-        });
-        Ok(secret)
     }
 
-    /// The same, exposed, for a caller who hands it on at once.
-    pub fn with<T>(&self, use_it: impl FnOnce(&str) -> T) -> Result<T, SecretError> {
-        self.current().map(|secret| use_it(secret.expose_secret()))
+    /// The same, read on this thread: for the start, where nothing else goes on.
+    pub fn current(&self) -> Result<Arc<SecretString>, SecretError> {
+        match &self.0 {
+            Source::Fixed(secret) => Ok(Arc::clone(secret)),
+            Source::File { file, text } => read_text(file, text, file.content()?),
+        }
     }
 }
 
+fn read_text(
+    file: &ReloadingFile,
+    text: &Mutex<Option<Text>>,
+    content: Content,
+) -> Result<Arc<SecretString>, SecretError> {
+    let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(text) = text.as_ref().filter(|text| Arc::ptr_eq(&text.of, &content)) {
+        return Ok(Arc::clone(&text.secret));
+    }
+    let secret = std::str::from_utf8(&content)
+        .map_err(|_| SecretError::Unusable(file.path().display().to_string()))?
+        .trim();
+    let secret = Arc::new(SecretString::from(secret));
+    *text = Some(Text {
+        of: content,
+        secret: Arc::clone(&secret),
+    });
+    Ok(secret)
+}
+
 impl AccessKeySource for ReloadingSecret {
-    fn current(&self) -> Result<Arc<SecretString>, AccessKeyError> {
-        self.current()
-            .map_err(|error| AccessKeyError::Unreadable(error.to_string()))
+    fn latest(&self) -> BoxFuture<'_, Result<Arc<SecretString>, AccessKeyError>> {
+        Box::pin(async {
+            let secret = ReloadingSecret::latest(self).await;
+            secret.map_err(|error| AccessKeyError::Unreadable(error.to_string()))
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
     use crate::clock::{ManualClock, SharedClock};
 
-    #[test]
-    fn a_changed_file_is_in_use_soon_and_a_lost_one_keeps_its_last_content() {
+    #[tokio::test]
+    async fn a_changed_file_is_in_use_soon_and_a_lost_one_keeps_its_last_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         std::fs::write(&path, "one\n").unwrap();
         let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
         let secret = ReloadingSecret::new(SecretSource::File(path.clone()), Arc::clone(&clock) as SharedClock);
-        let now = || secret.with(str::to_owned).unwrap();
-        assert_eq!(now(), "one");
+        let now = async || secret.latest().await.unwrap().expose_secret().to_owned();
+        assert_eq!(now().await, "one");
         std::fs::write(&path, " two ").unwrap();
-        assert_eq!(now(), "one");
+        assert_eq!(now().await, "one");
         clock.advance(LOOK_INTERVAL);
-        assert_eq!(now(), "two");
+        assert_eq!(now().await, "two");
         std::fs::remove_file(&path).unwrap();
         clock.advance(LOOK_INTERVAL);
-        assert_eq!(now(), "two");
+        assert_eq!(now().await, "two");
         std::fs::write(&path, "three").unwrap();
         clock.advance(LOOK_INTERVAL);
-        assert_eq!(now(), "three");
+        assert_eq!(now().await, "three");
     }
 
     #[test]
@@ -214,5 +268,34 @@ mod tests {
         assert!(matches!(secret.current(), Err(SecretError::Unreadable { .. })));
         std::fs::write(&path, "  \n").unwrap();
         assert!(matches!(secret.current(), Err(SecretError::Unusable(_))));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_hangs_holds_up_one_thread_and_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "one").unwrap();
+        let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+        let file = ReloadingFile::new(path.clone(), Arc::clone(&clock) as SharedClock);
+        assert_eq!(file.latest().await.unwrap().as_slice(), b"one");
+        // A pipe without a writer: opening it waits, as reading from a mount that hangs does.
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        clock.advance(LOOK_INTERVAL);
+        let waiting = tokio::spawn({
+            let file = Arc::clone(&file);
+            async move { file.latest().await.map(|content| content.to_vec()) }
+        });
+        while !file.looking.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+        // The others have what was there at once.
+        for _ in 0..100 {
+            assert_eq!(file.latest().await.unwrap().as_slice(), b"one");
+        }
+        // A writer comes: the look goes on.
+        std::fs::write(&path, "two").unwrap();
+        assert_eq!(waiting.await.unwrap().unwrap(), b"two");
     }
 }

@@ -68,6 +68,12 @@ pub enum ExchangeError {
     /// The assignment that covers the caller allows nothing that this resource grants.
     #[error("the assignment that covers this user allows none of exchange.identity.scopes")]
     NoScope,
+    /// The token is for another API than this resource's mode takes.
+    #[error("the token is for another API than this resource takes")]
+    WrongAudience,
+    /// The path is that of another exchange than this resource makes.
+    #[error("the path is that of another exchange than this resource makes")]
+    WrongPath,
     /// A bug of ours: a plan of another exchanger's.
     #[error("the plan was made by another exchanger")]
     ForeignPlan,
@@ -109,6 +115,8 @@ impl ExchangeError {
             Self::OnBehalfOf(error) => error.name(),
             Self::BrokerRefused(_) => "broker_refused",
             Self::NoScope => "not_assigned",
+            Self::WrongAudience => "wrong_audience",
+            Self::WrongPath => "wrong_path",
             Self::Overloaded(_) => "overloaded",
             Self::Lost(_) | Self::ForeignPlan => "internal",
         }
@@ -131,9 +139,11 @@ impl Failure for ExchangeError {
     }
 
     fn forbids(&self) -> bool {
-        matches!(
-            self,
-            Self::Forbidden(_) | Self::OnBehalfOf(EntraError::ConsentRequired(_) | EntraError::UserForbidden(_))
-        )
+        matches!(self, Self::Forbidden(_))
+    }
+
+    fn ends(&self) -> bool {
+        // What Entra refuses now it refuses to that very token, and so it does what was obtained with it.
+        matches!(self, Self::OnBehalfOf(_)) && self.is_definite_refusal()
     }
 }

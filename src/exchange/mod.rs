@@ -20,6 +20,7 @@ pub use self::error::ExchangeError;
 use self::key::Goods;
 pub use self::key::{ExchangeKey, ExchangePlan};
 pub use self::on_behalf_of::OnBehalfOf;
+use crate::authenticate::Addressee;
 use crate::authorize::Permit;
 use crate::cache;
 use crate::clock::SharedClock;
@@ -102,21 +103,33 @@ pub struct Exchanger {
     mode: Mode,
     resource: Arc<str>,
     timeout: Duration,
-    pause: Pause,
+    pause: Arc<Pause>,
+    strict_audience: bool,
     clock: SharedClock,
 }
 
 impl Exchanger {
     /// An exchanger in `mode`. `resource` tells this resource from every other; one exchange in all takes at most
-    /// `timeout`.
+    /// `timeout`; `pause` is that of the resource's endpoint.
     #[must_use]
-    pub fn new(mode: Mode, resource: &str, timeout: Duration, clock: SharedClock) -> Self {
+    pub fn new(mode: Mode, resource: &str, timeout: Duration, pause: Arc<Pause>, clock: SharedClock) -> Self {
         Self {
             mode,
             resource: resource.into(),
             timeout,
-            pause: Pause::new(Arc::clone(&clock)),
+            pause,
+            strict_audience: false,
             clock,
+        }
+    }
+
+    /// The same where other resources take tokens for other APIs: here only those count that are for this mode. A
+    /// token for ACS proves no consent to the broker's API, and one for the broker's API is not ACS's to see.
+    #[must_use]
+    pub fn with_strict_audience(self) -> Self {
+        Self {
+            strict_audience: true,
+            ..self
         }
     }
 
@@ -127,22 +140,28 @@ impl Exchanger {
         presented: TokenDigest,
         asked: Option<Operation>,
     ) -> Result<ExchangePlan, ExchangeError> {
+        let addressee = permit.caller().addressee();
+        let for_acs = addressee != Addressee::OwnApi;
+        if self.strict_audience && for_acs != matches!(self.mode, Mode::Passthrough(_)) {
+            return Err(ExchangeError::WrongAudience);
+        }
         match &self.mode {
             Mode::Passthrough(_) => {
-                let own = if permit.caller().is_for_teams_extension() {
-                    Operation::TeamsExtension
-                } else {
-                    Operation::Entra
+                let own = match addressee {
+                    Addressee::AcsTeamsExtension => Operation::TeamsExtension,
+                    Addressee::AcsClients | Addressee::OwnApi => Operation::Entra,
                 };
                 Ok(ExchangePlan::passthrough(permit, asked.unwrap_or(own), &self.resource))
             }
             // The operation follows from what the broker asks Entra for.
-            Mode::OnBehalfOf(_, on_behalf_of) => Ok(ExchangePlan::on_behalf_of(
-                permit,
-                on_behalf_of.operation(),
-                presented,
-                &self.resource,
-            )),
+            Mode::OnBehalfOf(_, on_behalf_of) => {
+                let own = on_behalf_of.operation();
+                if asked.is_some_and(|asked| asked != own) {
+                    return Err(ExchangeError::WrongPath);
+                }
+                Ok(ExchangePlan::on_behalf_of(permit, own, presented, &self.resource))
+            }
+            Mode::Identity { .. } if asked == Some(Operation::TeamsExtension) => Err(ExchangeError::WrongPath),
             Mode::Identity { scopes, .. } => {
                 let granted = identity::granted(scopes, permit.allowed_scopes());
                 if granted.is_empty() {

@@ -81,6 +81,9 @@ pub enum Put {
     Replaced,
 }
 
+/// Limit for all pages of a list together.
+const LIST_LIMIT: Duration = Duration::from_mins(5);
+
 /// The assignment operations of one ACS resource.
 #[derive(Clone)]
 pub struct AcsAssignments {
@@ -101,6 +104,12 @@ impl AcsAssignments {
 
     /// All assignments, or an error: a part of them would be another set.
     pub async fn list(&self) -> Result<Vec<EntraAssignment>, AssignmentsError> {
+        tokio::time::timeout(LIST_LIMIT, self.all_pages())
+            .await
+            .unwrap_or(Err(AssignmentsError::Timeout))
+    }
+
+    async fn all_pages(&self) -> Result<Vec<EntraAssignment>, AssignmentsError> {
         let mut pages = Pages::new(self.url.clone());
         while let Some(url) = pages.next() {
             let response = self.send(Method::GET, url, None).await?;

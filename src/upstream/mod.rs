@@ -229,9 +229,13 @@ fn client_span(request: &reqwest::Request) -> tracing::Span {
     )
 }
 
-/// The URL without credentials, fragment, and any query parameter but `api-version`.
+/// The URL without credentials, fragment, any query parameter but `api-version`, and the user that Graph is asked about.
 fn redacted(url: &Url) -> Url {
     let mut shown = url.clone();
+    let segments: Vec<&str> = url.path_segments().into_iter().flatten().collect();
+    if let [version, "users", _, operation] = segments[..] {
+        shown.set_path(&format!("/{version}/users/-/{operation}"));
+    }
     // Both fail only for URLs without a host, which the configuration refuses.
     let _ = shown.set_username("");
     let _ = shown.set_password(None);
@@ -328,6 +332,11 @@ mod tests {
         assert_eq!(
             redacted(&Url::parse("https://a.example/x?y=z").unwrap()).as_str(),
             "https://a.example/x"
+        );
+        let graph = "https://graph.example/v1.0/users/0a1b2c3d-0000-4000-8000-00000000abcd/checkMemberGroups";
+        assert_eq!(
+            redacted(&Url::parse(graph).unwrap()).as_str(),
+            "https://graph.example/v1.0/users/-/checkMemberGroups"
         );
     }
 }

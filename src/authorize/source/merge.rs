@@ -1,10 +1,10 @@
 //! The union of what several sources list.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::SourceKind;
 use crate::authorize::assignment::Assignment;
-use crate::ids::{ObjectId, TenantId};
+use crate::ids::{ClientAppId, ObjectId, TenantId};
 
 /// All assignments of `sources`, each of which lists none twice. What two of them say of one principal becomes one
 /// assignment with the client apps of both and the scopes of the earlier one. Where they take its id for different
@@ -34,11 +34,9 @@ pub(super) fn union<'a>(sources: impl IntoIterator<Item = (SourceKind, &'a [Assi
                 );
                 continue;
             }
-            for client in &assignment.client_ids {
-                if !earlier.client_ids.contains(client) {
-                    earlier.client_ids.push(*client);
-                }
-            }
+            let mut known: HashSet<ClientAppId> = earlier.client_ids.iter().copied().collect();
+            let new = assignment.client_ids.iter().copied();
+            earlier.client_ids.extend(new.filter(|client| known.insert(*client)));
         }
     }
     merged

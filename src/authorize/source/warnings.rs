@@ -6,6 +6,9 @@ use super::SourceHandle;
 use crate::authorize::assignment::Assignment;
 use crate::ids::TenantId;
 
+/// Unlisted tenants told one by one; a list from ACS may name very many.
+const MOST_TOLD: usize = 20;
+
 /// Tells of an empty set, and of tenants whose users never get as far as the assignments.
 pub(super) fn tell(handle: &SourceHandle, origin: &str, assignments: &[Assignment], listed: &HashSet<TenantId>) {
     if assignments.is_empty() {
@@ -26,12 +29,20 @@ pub(super) fn tell(handle: &SourceHandle, origin: &str, assignments: &[Assignmen
         .map(|assignment| assignment.tenant_id)
         .filter(|tenant| !listed.contains(tenant))
         .collect();
-    for tenant in unlisted {
+    for tenant in unlisted.iter().take(MOST_TOLD) {
         tracing::warn!(
             source = handle.kind().name(),
             origin,
             acs_broker.tenant.id = %tenant,
             "an assignment names a tenant that is not listed under entra.tenants"
+        );
+    }
+    if unlisted.len() > MOST_TOLD {
+        tracing::warn!(
+            source = handle.kind().name(),
+            origin,
+            tenants = unlisted.len(),
+            "assignments name further tenants that are not listed under entra.tenants"
         );
     }
 }

@@ -25,6 +25,18 @@ pub(super) fn resources(
         }
         let tenants = section.list("tenants", |text| parse_id(text, "a tenant id"));
         let client_ids = section.list("client_ids", |text| parse_id(text, "a client id"));
+        // An empty list might be meant as "none", and would match all.
+        for (key, is_empty) in [
+            ("tenants", matches!(&tenants, Field::Given(list) if list.is_empty())),
+            (
+                "client_ids",
+                matches!(&client_ids, Field::Given(list) if list.is_empty()),
+            ),
+        ] {
+            if is_empty {
+                section.problem(key, "must hold at least one; leave it out to match all");
+            }
+        }
         let unknown_groups = section
             .field("unknown_groups", |raw| validate::unknown_groups(&value::text(raw)?))
             .given();

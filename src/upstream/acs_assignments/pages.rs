@@ -12,6 +12,8 @@ use crate::ids::{ObjectId, TenantId};
 const MOST_PAGES: usize = 1_000;
 /// So is one of more assignments, which would not fit into memory some day.
 const MOST_ASSIGNMENTS: usize = 200_000;
+/// The same for the client apps that all of them name together.
+const MOST_CLIENT_IDS: usize = 1_000_000;
 
 /// One page as ACS sends it.
 #[derive(Debug, Deserialize)]
@@ -30,6 +32,7 @@ pub(super) struct Pages {
     seen: HashSet<Url>,
     ids: HashSet<(TenantId, ObjectId)>,
     assignments: Vec<EntraAssignment>,
+    client_ids: usize,
 }
 
 impl Pages {
@@ -40,6 +43,7 @@ impl Pages {
             current: first,
             ids: HashSet::new(),
             assignments: Vec::new(),
+            client_ids: 0,
         }
     }
 
@@ -57,7 +61,11 @@ impl Pages {
             if !self.ids.insert((assignment.tenant_id, assignment.object_id)) {
                 return Err(invalid(&format!("{} is in the list twice", assignment.object_id)));
             }
+            self.client_ids += assignment.client_ids.len();
             self.assignments.push(assignment);
+        }
+        if self.client_ids > MOST_CLIENT_IDS {
+            return Err(invalid(&format!("more than {MOST_CLIENT_IDS} client ids")));
         }
         if self.assignments.len() > MOST_ASSIGNMENTS {
             return Err(invalid(&format!("more than {MOST_ASSIGNMENTS} assignments")));

@@ -18,6 +18,7 @@ use url::Url;
 
 pub use self::error::{EntraError, EntraSaid};
 use super::pause::Pauses;
+use super::redact;
 use super::retry::{self, CallError};
 use super::{Response, SendError, Upstream, json_fault, retry_after};
 use crate::clock::SharedClock;
@@ -28,6 +29,9 @@ use crate::secret::BearerToken;
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// `grant_type` of RFC 7523 section 2.1, which Entra's on-behalf-of uses.
 const ON_BEHALF_OF: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// What of a request nobody may read.
+const SECRETS: [&str; 3] = ["client_secret", "client_assertion", "assertion"];
 
 /// Where tenants' tokens are asked for.
 pub trait TokenEndpoints: Send + Sync {
@@ -65,7 +69,7 @@ pub enum NotAnEntraGrant {
     #[error("body is not the JSON that the contract says: {0}")]
     Body(String),
     /// No token.
-    #[error("access_token is empty")]
+    #[error("access_token is empty, or no token")]
     NoToken,
     /// Of another type than Bearer.
     #[error("token_type is not Bearer")]
@@ -79,11 +83,12 @@ pub enum NotAnEntraGrant {
 pub struct EntraClient {
     upstream: Upstream,
     endpoints: Arc<dyn TokenEndpoints>,
-    pauses: Pauses<TenantId>,
+    // A limit on what users cause must not stop what the broker asks for itself.
+    pauses: Pauses<(TenantId, Flow)>,
     clock: SharedClock,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Flow {
     OnBehalfOf,
     ClientCredentials,
@@ -176,7 +181,14 @@ impl EntraClient {
                 .form(&form);
             self.upstream.send(request, deadline)
         };
-        let called = retry::call(&self.pauses.of(tenant), &*self.clock, deadline, attempt).await;
+        let mut called = retry::call(&self.pauses.of((tenant, flow)), &*self.clock, deadline, attempt).await;
+        if let Ok(response) = &mut called
+            && response.status != StatusCode::OK
+        {
+            let secrets = form.iter().filter(|(name, _)| SECRETS.contains(name));
+            let secrets: Vec<&str> = secrets.map(|(_, value)| *value).collect();
+            response.body = redact::without(&response.body, &secrets);
+        }
         let outcome = classify(called, asked_at, self.clock.now());
         match flow {
             Flow::OnBehalfOf => outcome,
@@ -238,7 +250,8 @@ fn read_grant(response: &Response, asked_at: Timestamp) -> Result<EntraGrant, No
     }
     let body: Body =
         serde_json::from_slice(&response.body).map_err(|error| NotAnEntraGrant::Body(json_fault(&error)))?;
-    if body.access_token.is_empty() {
+    // What cannot stand in a header could not be used either.
+    if body.access_token.is_empty() || http::HeaderValue::from_str(&body.access_token).is_err() {
         return Err(NotAnEntraGrant::NoToken);
     }
     if !body.token_type.eq_ignore_ascii_case("Bearer") {
