@@ -290,56 +290,5 @@ pub(super) mod tests {
         assert_eq!(error, ManagedIdentityError::Timeout);
     }
 
-    const CHILD: &str = "credential::managed_identity::tests::as_an_app_service";
-
-    /// What `azure_identity` reads from its process, so that it takes a process: this test's own, with `CHILD` alone.
-    async fn app_service(status: u16, body: Value) -> (String, Calls) {
-        let (origin, calls) = fake(status, body).await;
-        let output = tokio::task::spawn_blocking(move || {
-            std::process::Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", CHILD, "--ignored", "--nocapture"])
-                .env("IDENTITY_ENDPOINT", format!("{origin}/msi/token"))
-                .env("IDENTITY_HEADER", "the header")
-                .output()
-                .unwrap()
-        });
-        let output = output.await.unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let text = String::from_utf8_lossy(&output.stdout);
-        let outcome = text.lines().find_map(|line| line.split_once("outcome: "));
-        (outcome.unwrap().1.to_owned(), calls)
-    }
-
-    #[tokio::test]
-    #[ignore = "run by the test below, in a process with App Service's environment"]
-    async fn as_an_app_service() {
-        let id = "22222222-0000-4000-8000-00000000abcd".parse().unwrap();
-        let identity = ManagedIdentity::new(Some(id), upstream()).unwrap();
-        match ask(&identity).await {
-            Ok(token) => println!("outcome: {}", token.token.expose()),
-            Err(error) => println!("outcome: {error}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn an_app_services_endpoint_is_asked_with_its_header() {
-        let (outcome, calls) = app_service(200, token()).await;
-        assert_eq!(outcome, "managed");
-        let calls = calls.lock().unwrap();
-        let [(path, headers)] = &calls[..] else {
-            panic!("{calls:?}");
-        };
-        assert!(path.starts_with("/msi/token?"), "{path}");
-        for part in ["api-version=2019-08-01", "resource=api", "client_id=22222222-"] {
-            assert!(path.contains(part), "{path}");
-        }
-        assert_eq!(headers["x-identity-header"], "the header");
-    }
-
-    #[tokio::test]
-    async fn an_app_service_that_fails_is_asked_twice() {
-        let (outcome, calls) = app_service(500, json!({})).await;
-        assert!(outcome.ends_with("unavailable: status 500"), "{outcome}");
-        assert_eq!(calls.lock().unwrap().len(), 2);
-    }
+    // App Service's form is told by the process's environment: tests/it/platform.rs runs the broker in one.
 }

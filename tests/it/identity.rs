@@ -118,6 +118,37 @@ async fn an_assignment_narrows_what_the_operator_allows_at_most() {
 }
 
 #[tokio::test]
+async fn who_leaves_his_groups_out_does_not_escape_what_narrows_them() {
+    let tenant = assignment(&FABRIKAM.to_string(), "tenant", None);
+    let group = assignment(&FABRIKAM_CALLERS.to_string(), "group", Some("[\"chat\"]"));
+    let stack = identity()
+        .await
+        .set("exchange.identity.scopes", "chat,voip")
+        .assignments("assignments.toml", format!("{tenant}{group}"))
+        .start()
+        .await;
+    // Her token lists her group; lidia's cannot, and megan's does not tell that she is in none.
+    assert_eq!(stack.user("adele").with(for_api).post().await.told(), "200");
+    for name in ["lidia", "megan"] {
+        let told = stack.user(name).with(for_api).post().await.told();
+        assert_eq!(told, "403 NotAssigned/GroupsUnknown", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_teams_path_gives_no_identity() {
+    let stack = identity().await.start().await;
+    let token = stack.user("alex").with(for_api).token();
+    let path = "/access/teamsExtension/:exchangeAccessToken?api-version=2025-06-30";
+    let answer = crate::support::http::Call::new("POST", stack.url(path))
+        .bearer(&token)
+        .send()
+        .await;
+    assert_eq!(answer.told(), "400 InvalidRequest");
+    assert_eq!(stack.post_acs_path(&token).await.told(), "200");
+}
+
+#[tokio::test]
 async fn refusals_by_acs_are_about_the_brokers_key() {
     let status = |status| Fault {
         status: Some(status),

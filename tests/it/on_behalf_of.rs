@@ -93,6 +93,31 @@ async fn a_renewal_is_always_worth_a_call() {
 }
 
 #[tokio::test]
+async fn what_entra_refuses_on_renewal_ends_what_was_obtained() {
+    let stack = with_secret().start().await;
+    control(&stack, "PUT", "/_emulator/settings", json!({"token_lifetime": 3600})).await;
+    let token = stack.user("alex").with(for_api).lifetime(3 * 3600).token();
+    assert_eq!(stack.post_token(&token).await.cache(), "miss");
+    stack.advance(51 * 60);
+    // Away is no refusal: what is at hand serves.
+    let fault = |error: &str, code: u32, status| Fault {
+        status: Some(status),
+        body: Some(json!({"error": error, "error_description": "words", "error_codes": [code]})),
+        ..Fault::default()
+    };
+    stack.fault(Endpoint::Token, fault("temporarily_unavailable", 90033, 503));
+    assert_eq!(stack.post_token(&token).await.cache(), "hit");
+    stack.advance(31);
+    stack.fault(Endpoint::Token, fault("invalid_grant", 50173, 400));
+    for _ in 0..2 {
+        assert_eq!(
+            stack.post_token(&token).await.told(),
+            "401 InvalidToken/RejectedUpstream"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_claims_challenge_reaches_the_caller_and_the_stepped_up_token_succeeds() {
     let stack = with_secret().start().await;
     let joni = stack.user("joni").with(for_api).token();

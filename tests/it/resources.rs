@@ -170,3 +170,17 @@ async fn teams_extension_tokens_go_to_their_own_path() {
         "400 UnsupportedApiVersionValue"
     );
 }
+
+#[tokio::test]
+async fn where_modes_differ_each_takes_only_tokens_that_are_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stack, other) = two_resources(&folder).await;
+    // A token for ACS proves no consent to the broker's own API ...
+    let diego = stack.user("diego").post().await;
+    assert_eq!(diego.told(), "401 InvalidToken/InvalidAudience");
+    // ... and one for the broker's API is not ACS's to see.
+    let alex = stack.user("alex").with(for_api).post().await;
+    assert_eq!(alex.told(), "401 InvalidToken/InvalidAudience");
+    assert_eq!((stack.exchanges(), other.count(Endpoint::Exchange)), (0, 0));
+    assert_eq!(stack.emulator.count(Endpoint::OnBehalfOf), 0);
+}
