@@ -13,6 +13,8 @@ pub struct Caller {
     pub(super) scopes: Scopes,
     pub(super) groups: Groups,
     pub(super) token_expires_on: Timestamp,
+    pub(super) groups_by_name: bool,
+    pub(super) audience: usize,
     pub(super) addressee: Addressee,
 }
 
@@ -87,6 +89,18 @@ impl Caller {
         self.token_expires_on
     }
 
+    /// Whether the token lists groups by something else than their ids: which they are is not known.
+    #[must_use]
+    pub fn groups_by_name(&self) -> bool {
+        self.groups_by_name
+    }
+
+    /// Which of the accepted audiences the token has, by its place among them.
+    #[must_use]
+    pub fn audience(&self) -> usize {
+        self.audience
+    }
+
     /// Whom the token is for, by `aud`.
     #[must_use]
     pub fn addressee(&self) -> Addressee {
@@ -105,6 +119,8 @@ impl Caller {
             scopes: Scopes::parse("VoIP"),
             groups,
             token_expires_on: Timestamp::MAX,
+            groups_by_name: false,
+            audience: 0,
             addressee: Addressee::AcsClients,
         }
     }

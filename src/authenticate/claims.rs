@@ -51,8 +51,10 @@ impl Policy {
         }
     }
 
-    fn accepts_audience(&self, audience: &str) -> bool {
-        self.audiences.contains(&Audience::parse(audience))
+    /// The place of an accepted audience among the configured ones.
+    fn place_of(&self, audience: &str) -> Option<usize> {
+        let audience = Audience::parse(audience);
+        self.audiences.iter().position(|accepted| *accepted == audience)
     }
 }
 
@@ -70,7 +72,8 @@ pub(super) struct SignedClaims {
     scp: Option<String>,
     idtyp: Option<String>,
     groups: Option<Vec<ObjectId>>,
-    groups_incomplete: bool,
+    groups_overage: bool,
+    groups_by_name: bool,
     bound: bool,
 }
 
@@ -101,7 +104,7 @@ impl SignedClaims {
         // Checked though unused: a token with a mistyped claim was not made by Entra.
         text(payload, "ver")?;
         text_list(payload, "roles")?;
-        // Entra can be told to emit group names instead of ids. They match no assignment, and hide who is in one.
+        // Entra can be told to emit group names instead of ids; such entries match no assignment.
         let told = text_list(payload, "groups")?;
         let groups: Option<Vec<ObjectId>> = told
             .as_ref()
@@ -119,7 +122,8 @@ impl SignedClaims {
             scp: text(payload, "scp")?,
             idtyp: text(payload, "idtyp")?,
             groups,
-            groups_incomplete: overage(payload)? || !all_are_ids,
+            groups_overage: overage(payload)?,
+            groups_by_name: !all_are_ids,
             bound: payload.contains_key("cnf"),
         })
     }
@@ -143,9 +147,10 @@ pub(super) fn check(
             issuer: Untrusted::new(issuer),
         });
     }
-    if !audiences.iter().any(|audience| policy.accepts_audience(audience)) {
-        return Err(Rejection::InvalidAudience(Untrusted::new(&audiences.join(" "))));
-    }
+    let audience = audiences
+        .iter()
+        .find_map(|audience| policy.place_of(audience))
+        .ok_or_else(|| Rejection::InvalidAudience(Untrusted::new(&audiences.join(" "))))?;
     check_lifetime(expires_on, claims.nbf, claims.iat, policy.clock_skew, now)?;
     let scopes = Scopes::parse(claims.scp.as_deref().unwrap_or_default());
     if scopes.is_empty() {
@@ -166,7 +171,7 @@ pub(super) fn check(
     }
     let listed = claims.groups.clone();
     let groups = match listed {
-        Some(groups) if !claims.groups_incomplete => Groups::Known(groups),
+        Some(groups) if !claims.groups_overage => Groups::Known(groups),
         listed => Groups::Unknown {
             listed: listed.unwrap_or_default(),
         },
@@ -178,6 +183,8 @@ pub(super) fn check(
         scopes,
         groups,
         token_expires_on: expires_on,
+        groups_by_name: claims.groups_by_name,
+        audience,
         addressee: addressee(audiences),
     })
 }

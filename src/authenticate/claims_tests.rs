@@ -182,7 +182,7 @@ fn groups_are_known_only_when_the_token_lists_them_all() {
         (json!({"groups": []}), Groups::Known(vec![])),
         (
             json!({"groups": [GROUP, "CONTOSO\\Callers"]}),
-            Groups::Unknown { listed: listed.clone() },
+            Groups::Known(listed.clone()),
         ),
         (
             json!({"groups": [GROUP], "_claim_names": {"groups": "src1"}}),

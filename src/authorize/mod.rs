@@ -191,7 +191,8 @@ fn decide<'i>(index: &'i AssignmentIndex, caller: &Caller, rules: Rules) -> Resu
     let untold = matches!(caller.groups(), Groups::Unknown { .. }) && !groups.is_empty();
     let by_tenant = index.tenant(tenant, client).then_some(Basis::Tenant);
     // Whoever leaves his groups out must not get more than his group's assignment lets him have.
-    let may_be_narrowed = rules.scopes_matter && untold && index.narrows_a_group(tenant, client);
+    let hidden = untold || caller.groups_by_name();
+    let may_be_narrowed = rules.scopes_matter && hidden && index.narrows_a_group(tenant, client);
     match by_tenant {
         Some(basis) if !may_be_narrowed => return Ok(Ruling::Covered(basis)),
         None if !untold => return Err(Denied::NoAssignment),

@@ -50,7 +50,14 @@ impl Check {
         exchange.into_iter().chain(assignments).collect()
     }
 
-    fn app(&self, key: String, config: &CredentialConfig) -> Option<StartError> {
+    fn app(&self, section: String, config: &CredentialConfig) -> Option<StartError> {
+        let key = match config {
+            CredentialConfig::Secret(SecretSource::Value(_)) => section + ".client_secret",
+            CredentialConfig::Secret(SecretSource::File(_)) => section + ".client_secret_file",
+            CredentialConfig::Certificate { .. } => section + ".certificate_file",
+            CredentialConfig::WorkloadIdentity { .. } => section + ".federated_token_file",
+            CredentialConfig::ManagedIdentity { .. } => section + ".credential",
+        };
         let source = ClientCredential::new(config, &self.deps)
             .and_then(|credential| credential.check())
             .err()?;

@@ -63,8 +63,7 @@ impl Services {
             mixed_modes: mixed_modes(config),
         };
         if let Some(graph) = &config.graph {
-            // Graph's name at Entra follows from the cloud, whatever address Graph is reached at.
-            let scope = format!("{}/.default", services.cloud.graph());
+            let scope = format!("{}/.default", graph_name(&graph.endpoint, services.cloud));
             let tokens = services.app_tokens(&graph.app, scope, "graph")?;
             let settings = MembershipSettings {
                 timeout: graph.timeout,
@@ -129,14 +128,27 @@ impl Services {
             }
             AcsAuthConfig::ManagedIdentity { client_id } => {
                 let upstream = self.upstream(self.connect_timeout)?;
-                let identity = ManagedIdentity::new(*client_id, upstream).map_err(|source| StartError::Credential {
-                    key: KEY.to_owned(),
-                    source: source.into(),
-                })?;
+                let identity =
+                    ManagedIdentity::new(*client_id, upstream, Arc::clone(&self.clock)).map_err(|source| {
+                        StartError::Credential {
+                            key: KEY.to_owned(),
+                            source: source.into(),
+                        }
+                    })?;
                 AcsAuth::ServiceToken(Arc::new(IdentityServiceTokens::new(identity, scope())))
             }
         })
     }
+}
+
+/// Graph's name at Entra: its address in the cloud, whatever proxy or stand-in it is reached at.
+fn graph_name(endpoint: &Url, cloud: Cloud) -> &'static str {
+    let address = endpoint.origin().ascii_serialization();
+    [Cloud::Public, Cloud::UsGov, Cloud::China]
+        .map(Cloud::graph)
+        .into_iter()
+        .find(|name| *name == address)
+        .unwrap_or(cloud.graph())
 }
 
 /// Whether some resources take tokens for ACS, and others those for an API of the broker's own.

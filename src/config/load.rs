@@ -61,16 +61,39 @@ pub fn load_management(file: Option<&Path>, environment: &Environment) -> Result
 ///
 /// Relative paths are taken from the file's folder, without a file from the working directory.
 pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Problems> {
+    let inspected = inspect(file, environment);
+    match inspected.config {
+        Some(config) if inspected.problems.0.is_empty() => Ok(Loaded {
+            config,
+            warnings: inspected.warnings,
+        }),
+        _ => Err(inspected.problems),
+    }
+}
+
+/// What was found of a configuration, whether it can be used or not.
+#[derive(Debug)]
+pub struct Inspected {
+    /// The settings, as far as they are there. Where there are problems, defaults may stand in: for looking further
+    /// only, never for running.
+    pub config: Option<Config>,
+    /// Everything that is wrong.
+    pub problems: Problems,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// The same as [`load`], for who wants to see all that can be seen.
+#[must_use]
+pub fn inspect(file: Option<&Path>, environment: &Environment) -> Inspected {
     let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
     let (findings, config) = read(table(file), environment, |root| {
         sections::config(root, folder, environment)
     });
-    match config {
-        Some(config) if findings.problems.is_empty() => Ok(Loaded {
-            config,
-            warnings: findings.warnings,
-        }),
-        _ => Err(Problems(findings.problems)),
+    Inspected {
+        config,
+        problems: Problems(findings.problems),
+        warnings: findings.warnings,
     }
 }
 

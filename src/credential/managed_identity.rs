@@ -18,9 +18,12 @@ use azure_core::http::{
     AsyncRawResponse, ClientOptions, FixedRetryOptions, HttpClient, Request, RetryOptions, StatusCode, Transport,
 };
 use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
+use bytes::Bytes;
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use crate::clock::SharedClock;
 use crate::ids::ClientAppId;
 use crate::secret::BearerToken;
 use crate::untrusted::Untrusted;
@@ -65,8 +68,12 @@ pub struct ManagedIdentity {
 
 impl ManagedIdentity {
     /// The user-assigned identity of `client_id`, or the system-assigned one.
-    pub fn new(client_id: Option<ClientAppId>, upstream: Upstream) -> Result<Self, ManagedIdentityError> {
-        Self::over(client_id, Arc::new(OwnTransport(upstream)))
+    pub fn new(
+        client_id: Option<ClientAppId>,
+        upstream: Upstream,
+        clock: SharedClock,
+    ) -> Result<Self, ManagedIdentityError> {
+        Self::over(client_id, Arc::new(OwnTransport(upstream, clock)))
     }
 
     fn over(client_id: Option<ClientAppId>, http: Arc<dyn HttpClient>) -> Result<Self, ManagedIdentityError> {
@@ -115,6 +122,7 @@ fn meaning(error: &Error) -> ManagedIdentityError {
                     let status = u16::from(*status);
                     return match status {
                         400 | 401 | 403 | 404 => ManagedIdentityError::NoSuchIdentity(status),
+                        300..400 => ManagedIdentityError::InvalidResponse(Untrusted::new("a redirect")),
                         _ => ManagedIdentityError::Unavailable(Untrusted::new(&format!("status {status}"))),
                     };
                 }
@@ -135,7 +143,7 @@ fn meaning(error: &Error) -> ManagedIdentityError {
 }
 
 /// Our own way out for `azure_core`'s requests: bounded, traced, without redirects.
-struct OwnTransport(Upstream);
+struct OwnTransport(Upstream, SharedClock);
 
 impl fmt::Debug for OwnTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,8 +184,29 @@ impl HttpClient for OwnTransport {
             }
         }
         let status = StatusCode::from(response.status.as_u16());
-        Ok(AsyncRawResponse::from_bytes(status, headers, response.body))
+        let body = complete(&response.body, self.1.now()).unwrap_or(response.body);
+        Ok(AsyncRawResponse::from_bytes(status, headers, body))
     }
+}
+
+/// An answer with what `azure_identity` insists on: platforms differ in what they tell beside the token, and in
+/// whether times are numbers or texts. `None` where there is nothing to put right.
+fn complete(body: &[u8], now: Timestamp) -> Option<Bytes> {
+    let mut answer: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    answer.get("access_token")?;
+    let seconds = |value: &Value| match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    let expires_on = answer.get("expires_on").and_then(seconds);
+    let lasts = answer.get("expires_in").and_then(seconds);
+    let end = expires_on.or_else(|| now.as_second().checked_add(lasts?))?;
+    answer.insert("expires_on".to_owned(), Value::from(end.to_string()));
+    for (name, usual) in [("token_type", "Bearer"), ("resource", "")] {
+        answer.entry(name).or_insert_with(|| Value::from(usual));
+    }
+    serde_json::to_vec(&answer).ok().map(Bytes::from)
 }
 
 #[cfg(test)]
@@ -187,7 +216,7 @@ pub(super) mod tests {
     use axum::Router;
     use axum::extract::Request as Incoming;
     use axum::response::IntoResponse as _;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -240,7 +269,7 @@ pub(super) mod tests {
     fn led(to: &str, client_id: Option<&str>) -> ManagedIdentity {
         let transport = Led {
             to: to.to_owned(),
-            through: OwnTransport(upstream()),
+            through: OwnTransport(upstream(), crate::clock::SystemClock::shared()),
         };
         ManagedIdentity::over(client_id.map(|id| id.parse().unwrap()), Arc::new(transport)).unwrap()
     }
@@ -291,4 +320,32 @@ pub(super) mod tests {
     }
 
     // App Service's form is told by the process's environment: tests/it/platform.rs runs the broker in one.
+
+    #[test]
+    fn what_platforms_tell_beside_the_token_is_completed() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        for (answer, end) in [
+            (
+                json!({"access_token": "t", "expires_on": "1800000300"}),
+                Some("1800000300"),
+            ),
+            (
+                json!({"access_token": "t", "expires_on": 1_800_000_300}),
+                Some("1800000300"),
+            ),
+            (json!({"access_token": "t", "expires_in": 300}), Some("1800000300")),
+            (json!({"access_token": "t", "expires_in": "300"}), Some("1800000300")),
+            (json!({"access_token": "t"}), None),
+            (json!({"expires_in": 300}), None),
+            (json!([]), None),
+        ] {
+            let completed = complete(answer.to_string().as_bytes(), now);
+            let read = completed.map(|body| serde_json::from_slice::<Value>(&body).unwrap());
+            let told = read.as_ref().map(|read| read["expires_on"].as_str().unwrap());
+            assert_eq!(told, end, "{answer}");
+            if let Some(read) = &read {
+                assert_eq!((&read["token_type"], &read["resource"]), (&json!("Bearer"), &json!("")));
+            }
+        }
+    }
 }

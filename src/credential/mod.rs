@@ -96,7 +96,7 @@ impl ClientCredential {
                 Kind::WorkloadIdentity(ReloadingSecret::new(source, clock()))
             }
             CredentialConfig::ManagedIdentity { client_id } => Kind::ManagedIdentity {
-                identity: ManagedIdentity::new(*client_id, deps.upstream.clone())?,
+                identity: ManagedIdentity::new(*client_id, deps.upstream.clone(), clock())?,
                 audience: deps.cloud.token_exchange_audience(),
             },
         }))

@@ -7,7 +7,7 @@ use http::StatusCode;
 use crate::admission::Overloaded;
 use crate::cache::Failure;
 use crate::cache::flight::Lost;
-use crate::credential::AppError;
+use crate::credential::{AppError, CredentialError, ManagedIdentityError};
 use crate::upstream::acs::NotAGrant;
 use crate::upstream::azure_error::{AzureError, appended};
 use crate::upstream::entra::EntraError;
@@ -89,6 +89,10 @@ impl From<AppError> for ExchangeError {
     fn from(error: AppError) -> Self {
         match error {
             AppError::Entra(error) => Self::OnBehalfOf(error),
+            AppError::Credential(CredentialError::ManagedIdentity(ManagedIdentityError::Timeout)) => Self::Timeout,
+            AppError::Credential(CredentialError::ManagedIdentity(
+                error @ ManagedIdentityError::InvalidResponse(_),
+            )) => Self::OnBehalfOf(EntraError::InvalidResponse(error.to_string())),
             AppError::Credential(error) if error.is_temporary() => Self::Unavailable {
                 cause: error.to_string(),
                 retry_after: retry_after::SHORTEST,

@@ -19,6 +19,8 @@ pub struct ExchangeKey {
     // Where the outcome depends on it.
     client_app: Option<ClientAppId>,
     scopes: Scopes,
+    // Where the token itself goes to ACS, which may heed whom it is for.
+    audience: Option<usize>,
     // Where the outcome is this token's alone.
     presented: Option<TokenDigest>,
     operation: Option<Operation>,
@@ -59,6 +61,7 @@ impl ExchangePlan {
                 object_id: caller.object_id(),
                 client_app: Some(caller.client_app()),
                 scopes: caller.scopes().clone(),
+                audience: Some(caller.audience()),
                 presented: None,
                 operation: Some(operation),
                 resource: Arc::clone(resource),
@@ -93,6 +96,7 @@ impl ExchangePlan {
                 object_id: caller.object_id(),
                 client_app: None,
                 scopes: scopes.iter().map(|scope| scope.name()).collect(),
+                audience: None,
                 presented: None,
                 operation: None,
                 resource: Arc::clone(resource),

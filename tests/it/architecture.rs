@@ -64,6 +64,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
         "exchange",
         &[
             "admission",
+            "authenticate",
             "authorize",
             "cache",
             "clock",

@@ -84,6 +84,53 @@ async fn check_config_tells_every_problem_by_key() {
 }
 
 #[tokio::test]
+async fn check_config_looks_into_files_though_settings_are_wrong() {
+    let emulator = emulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_configuration(folder.path(), &emulator, None);
+    std::fs::write(folder.path().join("broker.pem"), "no certificate").unwrap();
+    std::fs::write(
+        folder.path().join("assignments.toml"),
+        "[[assignments]]\nobjectId = 'x'\n",
+    )
+    .unwrap();
+    let certificate = folder.path().join("broker.pem").display().to_string();
+    let environment = [
+        ("ACS_TOKEN_BROKER__ZZ", "1"),
+        ("ACS_TOKEN_BROKER__ENTRA__AUDIENCES", "api://broker"),
+        ("ACS_TOKEN_BROKER__ENTRA__REQUIRED_SCOPES", "access"),
+        ("ACS_TOKEN_BROKER__EXCHANGE__MODE", "on_behalf_of"),
+        (
+            "ACS_TOKEN_BROKER__EXCHANGE__ON_BEHALF_OF__CLIENT_ID",
+            "b0b00000-0000-4000-8000-000000000005",
+        ),
+        ("ACS_TOKEN_BROKER__EXCHANGE__ON_BEHALF_OF__CREDENTIAL", "certificate"),
+        (
+            "ACS_TOKEN_BROKER__EXCHANGE__ON_BEHALF_OF__CERTIFICATE_FILE",
+            &certificate,
+        ),
+    ];
+    let ended = Process::run(&["check-config", "--config", &file], &environment).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    for told in [
+        "ACS_TOKEN_BROKER__ZZ: unknown variable",
+        "exchange.on_behalf_of.certificate_file: ",
+        "assignments.toml: assignments[0].objectId",
+    ] {
+        assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
+    }
+    // And serve names the file once.
+    let ended = Process::run(&["serve", "--config", &file], &environment[1..]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let line = ended
+        .stderr
+        .lines()
+        .find(|line| line.contains("certificate_file"))
+        .unwrap();
+    assert_eq!(line.matches("broker.pem").count(), 1, "{line}");
+}
+
+#[tokio::test]
 async fn check_config_warns() {
     let emulator = emulator().await;
     let folder = tempfile::tempdir().unwrap();

@@ -133,6 +133,11 @@ async fn who_leaves_his_groups_out_does_not_escape_what_narrows_them() {
         let told = stack.user(name).with(for_api).post().await.told();
         assert_eq!(told, "403 NotAssigned/GroupsUnknown", "{name}");
     }
+    let by_name = stack
+        .user("adele")
+        .with(for_api)
+        .claim("groups", serde_json::json!(["Fabrikam Callers"]));
+    assert_eq!(by_name.post().await.told(), "403 NotAssigned/GroupsUnknown");
 }
 
 #[tokio::test]

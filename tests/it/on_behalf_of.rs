@@ -243,7 +243,7 @@ async fn answers_of_entra_that_are_no_refusals() {
     for (fault, told, calls) in [
         (fault(|fault| fault.status = Some(500)), "503 UpstreamUnavailable", 1),
         (fault(|fault| fault.status = Some(503)), "503 UpstreamUnavailable", 2),
-        (fault(|fault| fault.status = Some(504)), "504 UpstreamTimeout", 1),
+        (fault(|fault| fault.status = Some(504)), "503 UpstreamUnavailable", 1),
         (
             fault(|fault| fault.broken_json = true),
             "502 UpstreamInvalidResponse",

@@ -184,3 +184,31 @@ async fn where_modes_differ_each_takes_only_tokens_that_are_for_it() {
     assert_eq!((stack.exchanges(), other.count(Endpoint::Exchange)), (0, 0));
     assert_eq!(stack.emulator.count(Endpoint::OnBehalfOf), 0);
 }
+
+#[tokio::test]
+async fn what_acs_gave_for_one_audience_is_not_served_to_a_token_for_another() {
+    let stack = Stack::builder()
+        .set(
+            "entra.audiences",
+            "2a04943b-b6a7-4f65-8786-2bb6131b59f6,https://communication.azure.com/clients,api://other",
+        )
+        .start()
+        .await;
+    let other = stack
+        .user("alex")
+        .with(|request| {
+            request.audience = Some("api://other".to_owned());
+            request.scopes = Some(vec!["VoIP".to_owned(), "VoIP.Join".to_owned()]);
+        })
+        .lifetime(3600)
+        .token();
+    assert_eq!(
+        stack.post_token(&other).await.told(),
+        "401 InvalidToken/RejectedUpstream"
+    );
+    assert_eq!(stack.user("alex").lifetime(3600).post().await.cache(), "miss");
+    assert_eq!(
+        stack.post_token(&other).await.told(),
+        "401 InvalidToken/RejectedUpstream"
+    );
+}

@@ -6,37 +6,44 @@ use std::path::Path;
 use acs_token_broker::authorize::source::parse::{self, Format};
 use acs_token_broker::broker::Broker;
 use acs_token_broker::clock::SystemClock;
-use acs_token_broker::config::load::{Environment, load};
+use acs_token_broker::config::load::{Environment, inspect};
 use acs_token_broker::config::{Config, ResourceConfig};
 use acs_token_broker::telemetry;
 
 use crate::{Exit, complain, say, serve};
 
 pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
-    let loaded = match load(file, environment) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            complain(&format_args!("the configuration has problems\n{problems}"));
-            return Exit::Configuration;
-        }
-    };
-    let options = serve::telemetry_options(&loaded.config, &SystemClock::shared());
-    let lookup = |name: &str| environment.get(name).map(str::to_owned);
-    if let Err(error) = telemetry::check(&options, &lookup) {
-        complain(&error);
-        return Exit::Configuration;
-    }
-    for warning in &loaded.warnings {
+    let inspected = inspect(file, environment);
+    for warning in &inspected.warnings {
         complain(&format_args!("warning: {warning}"));
     }
-    let unusable = Broker::check(&loaded.config, &SystemClock::shared());
-    let mut problems: Vec<String> = unusable.iter().map(ToString::to_string).collect();
-    for (index, resource) in loaded.config.resources.iter().enumerate() {
+    let mut problems: Vec<String> = inspected.problems.0.iter().map(ToString::to_string).collect();
+    if let Some(config) = &inspected.config {
+        problems.extend(look_further(config, environment));
+    }
+    if problems.is_empty() {
+        say(&"the configuration is valid");
+        Exit::Done
+    } else {
+        let problems = problems.join("\n");
+        complain(&format_args!("the configuration has problems\n{problems}"));
+        Exit::Configuration
+    }
+}
+
+/// What is wrong with the files that the settings name, and with the standard variables beside them.
+fn look_further(config: &Config, environment: &Environment) -> Vec<String> {
+    let clock = SystemClock::shared();
+    let lookup = |name: &str| environment.get(name).map(str::to_owned);
+    let telemetry = telemetry::check(&serve::telemetry_options(config, &clock), &lookup).err();
+    let mut problems: Vec<String> = telemetry.iter().map(ToString::to_string).collect();
+    problems.extend(Broker::check(config, &clock).iter().map(ToString::to_string));
+    for (index, resource) in config.resources.iter().enumerate() {
         let prefix = match &resource.name {
             Some(_) => format!("resources[{index}]."),
             None => String::new(),
         };
-        match check_assignments(&loaded.config, resource, &prefix) {
+        match check_assignments(config, resource, &prefix) {
             Ok(warnings) => {
                 for warning in warnings {
                     complain(&format_args!("warning: {warning}"));
@@ -45,15 +52,7 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
             Err(found) => problems.extend(found),
         }
     }
-    if !problems.is_empty() {
-        let problems = problems.join("\n");
-        complain(&format_args!(
-            "the files that the configuration names have problems\n{problems}"
-        ));
-        return Exit::Configuration;
-    }
-    say(&"the configuration is valid");
-    Exit::Done
+    problems
 }
 
 /// What is wrong with the assignment file, or else what is odd about it. One that is not there yet is odd: the

@@ -77,8 +77,10 @@ impl From<Exit> for ExitCode {
 }
 
 fn main() -> ExitCode {
-    // Clap ends the process with 2 on bad usage and 0 on --help and --version.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error).into(),
+    };
     // Fails only if another provider was installed, which nothing here does.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     hide_panic_payloads();
@@ -92,6 +94,23 @@ fn main() -> ExitCode {
         Command::Assignments(arguments) => assignments::run(&arguments, &environment),
     };
     exit.into()
+}
+
+/// Bad usage, or `--help` and `--version`. Who asked for JSON on standard output gets one JSON value there all the same.
+fn misused(error: &clap::Error) -> Exit {
+    let exit = if error.use_stderr() {
+        Exit::Configuration
+    } else {
+        Exit::Done
+    };
+    let wants_json = exit != Exit::Done && assignments::wants_json(std::env::args_os());
+    if wants_json {
+        let message = error.render().to_string();
+        say(&assignments::usage_error(message.trim_end()));
+    }
+    // Nothing can be done where nobody listens.
+    let _ = error.print();
+    exit
 }
 
 /// A panic's message can quote what it choked on, a token for one. Only its place is told.

@@ -73,9 +73,12 @@ where
             Exit::Done
         }
         Err(error) => {
-            tracing::error!("{error:#}");
-            complain(&format_args!("{error:#}"));
-            match error.downcast_ref::<StartError>() {
+            let start = error.downcast_ref::<StartError>();
+            // A start error names its cause itself; of others the chain is told.
+            let told = start.map_or_else(|| format!("{error:#}"), ToString::to_string);
+            tracing::error!("{told}");
+            complain(&told);
+            match start {
                 Some(
                     StartError::Tls(_)
                     | StartError::Upstream(_)

@@ -43,34 +43,36 @@ pub(super) struct CredentialFields {
     pub(super) managed_identity_client_id: Option<ClientAppId>,
 }
 
-/// Reads `client_id` and the credential beside it; both are required where `needed`.
+/// Reads `client_id` and the credential beside it, a secret by default; both are required where `needed`.
 pub(super) fn app(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>, needed: bool) -> Option<AppConfig> {
     let client_id = section.field("client_id", |raw| id(raw, "a client id"));
-    let fields = fields(section, surroundings);
+    let fields = fields(section, surroundings, needed.then_some(CredentialKind::Secret));
     if needed && matches!(client_id, Field::Absent) {
         section.missing("client_id", "is required");
     }
-    if needed && fields.kind.is_none() {
-        section.missing(
-            "credential",
-            "is required: \"secret\", \"certificate\", \"workload_identity\" or \"managed_identity\"",
-        );
-    }
+    let credential = fields.chosen(section);
     Some(AppConfig {
         client_id: client_id.given()?,
-        credential: fields.chosen(section)?,
+        credential: credential?,
     })
 }
 
-/// Reads every setting that a credential can have.
-pub(super) fn fields(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>) -> CredentialFields {
+/// Reads every setting that a credential can have. `default` is the kind where none is set.
+pub(super) fn fields(
+    section: &mut Section<'_, '_>,
+    surroundings: Surroundings<'_>,
+    default: Option<CredentialKind>,
+) -> CredentialFields {
     let file = |raw: Raw<'_>| validate::readable_file(path(raw, surroundings.folder)?);
     let kind = section.field("credential", |raw| {
         CredentialKind::from_name(&value::text(raw)?).ok_or_else(|| {
             "must be \"secret\", \"certificate\", \"workload_identity\" or \"managed_identity\"".to_owned()
         })
     });
-    let kind = kind.given();
+    let kind = match kind {
+        Field::Absent => default,
+        kind => kind.given(),
+    };
     let fields = CredentialFields {
         kind,
         secret: secret(section, "client_secret", surroundings, |_| Ok(())),
@@ -151,7 +153,8 @@ impl CredentialFields {
 }
 
 fn required<T>(section: &mut Section<'_, '_>, value: Option<T>, key: &str, reason: &str) -> Option<T> {
-    if value.is_none() {
+    // What was there and is no good has been told already.
+    if value.is_none() && !section.was_given(key) && !section.was_given(&format!("{key}_file")) {
         section.missing(key, reason);
     }
     value

@@ -83,7 +83,7 @@ fn auth(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>, needed: b
     let access_key = app::secret(section, "access_key", surroundings, validate::access_key);
     let client_id = section.field("client_id", |raw| id(raw, "a client id"));
     let tenant_id = exchange::tenant_id(section);
-    let credential = app::fields(section, surroundings);
+    let credential = app::fields(section, surroundings, None);
     let has_credential = section.was_given("credential");
     match (access_key, credential.kind) {
         (Some(_), Some(_)) => {

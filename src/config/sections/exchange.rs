@@ -79,7 +79,7 @@ fn on_behalf_of(
 fn identity(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>, chosen: bool) -> Option<IdentityConfig> {
     unused(section, chosen, "identity");
     let access_key = app::secret(section, "access_key", surroundings, validate::access_key);
-    if chosen && access_key.is_none() {
+    if chosen && access_key.is_none() && !section.was_given("access_key") && !section.was_given("access_key_file") {
         section.missing("access_key", "or access_key_file is required");
     }
     let scopes = some(

@@ -42,7 +42,7 @@ pub enum EntraError {
         /// How long to wait.
         retry_after: Duration,
     },
-    /// No answer in time, by our clock or by a 504.
+    /// No answer in time.
     #[error("no answer from Entra in time")]
     Timeout,
     /// An answer that the contract does not name.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::super::Response;
-use super::super::redact::harmless;
+use super::super::redact::harmless_without;
 use super::error::{EntraError, EntraSaid};
 
 /// No claims challenge that Entra sends is as long; it goes into a header.
@@ -38,8 +38,8 @@ struct Body {
     claims: serde_json::Value,
 }
 
-/// What a 4xx other than 429 means.
-pub(super) fn of(response: &Response, now: Timestamp) -> EntraError {
+/// What a 4xx other than 429 means. `secrets` are what was sent and must not be told.
+pub(super) fn of(response: &Response, secrets: &[&str], now: Timestamp) -> EntraError {
     let Ok(body) = serde_json::from_slice::<Body>(&response.body) else {
         return EntraError::InvalidResponse(format!("status {} without an error object", response.status.as_u16()));
     };
@@ -50,9 +50,9 @@ pub(super) fn of(response: &Response, now: Timestamp) -> EntraError {
         .chain(code_in(&body.error_description))
         .collect();
     let said = EntraSaid {
-        error: harmless(&body.error),
+        error: harmless_without(&body.error, secrets),
         code: codes.first().copied(),
-        description: harmless(&body.error_description),
+        description: harmless_without(&body.error_description, secrets),
     };
     if let Some(claims) = body.claims.as_str().filter(|claims| !claims.is_empty()) {
         return EntraError::ClaimsChallenge {

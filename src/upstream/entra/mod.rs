@@ -18,7 +18,6 @@ use url::Url;
 
 pub use self::error::{EntraError, EntraSaid};
 use super::pause::Pauses;
-use super::redact;
 use super::retry::{self, CallError};
 use super::{Response, SendError, Upstream, json_fault, retry_after};
 use crate::clock::SharedClock;
@@ -181,15 +180,10 @@ impl EntraClient {
                 .form(&form);
             self.upstream.send(request, deadline)
         };
-        let mut called = retry::call(&self.pauses.of((tenant, flow)), &*self.clock, deadline, attempt).await;
-        if let Ok(response) = &mut called
-            && response.status != StatusCode::OK
-        {
-            let secrets = form.iter().filter(|(name, _)| SECRETS.contains(name));
-            let secrets: Vec<&str> = secrets.map(|(_, value)| *value).collect();
-            response.body = redact::without(&response.body, &secrets);
-        }
-        let outcome = classify(called, asked_at, self.clock.now());
+        let called = retry::call(&self.pauses.of((tenant, flow)), &*self.clock, deadline, attempt).await;
+        let secrets = form.iter().filter(|(name, _)| SECRETS.contains(name));
+        let secrets: Vec<&str> = secrets.map(|(_, value)| *value).collect();
+        let outcome = classify(called, &secrets, asked_at, self.clock.now());
         match flow {
             Flow::OnBehalfOf => outcome,
             Flow::ClientCredentials => outcome.map_err(EntraError::without_user),
@@ -200,6 +194,7 @@ impl EntraClient {
 /// What Entra's answer means.
 fn classify(
     called: Result<Response, CallError>,
+    secrets: &[&str],
     asked_at: Timestamp,
     now: Timestamp,
 ) -> Result<EntraGrant, EntraError> {
@@ -219,12 +214,11 @@ fn classify(
         StatusCode::TOO_MANY_REQUESTS => Err(EntraError::Limited {
             retry_after: response.asks_to_wait(now),
         }),
-        StatusCode::GATEWAY_TIMEOUT => Err(EntraError::Timeout),
         status if status.is_server_error() => Err(EntraError::Unavailable {
             cause: format!("status {}", status.as_u16()),
             retry_after: response.asks_to_wait(now),
         }),
-        status if status.is_client_error() => Err(meaning::of(&response, now)),
+        status if status.is_client_error() => Err(meaning::of(&response, secrets, now)),
         status => Err(EntraError::InvalidResponse(format!("status {}", status.as_u16()))),
     }
 }

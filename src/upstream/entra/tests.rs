@@ -34,7 +34,7 @@ fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Respon
 
 fn error(status: u16, body: &Value) -> EntraError {
     let json = [("content-type", "application/json")];
-    classify(Ok(response(status, &json, &body.to_string())), now(), now()).unwrap_err()
+    classify(Ok(response(status, &json, &body.to_string())), &[], now(), now()).unwrap_err()
 }
 
 fn coded(error_name: &str, code: u32) -> Value {
@@ -180,10 +180,10 @@ fn other_answers_are_told_by_their_status() {
         (500, "entra_unavailable"),
         (502, "entra_unavailable"),
         (503, "entra_unavailable"),
-        (504, "entra_timeout"),
+        (504, "entra_unavailable"),
     ] {
         for body in ["", "<html>", "[]", "{\"error\":{}}"] {
-            let outcome = classify(Ok(response(status, &[], body)), now(), now());
+            let outcome = classify(Ok(response(status, &[], body)), &[], now(), now());
             assert_eq!(outcome.unwrap_err().name(), meaning, "{status} {body}");
         }
     }
@@ -193,7 +193,7 @@ fn other_answers_are_told_by_their_status() {
         (SendError::Timeout.into(), "entra_timeout"),
         (SendError::TooLarge(1).into(), "entra_invalid_response"),
     ] {
-        assert_eq!(classify(Err(failure), now(), now()).unwrap_err().name(), meaning);
+        assert_eq!(classify(Err(failure), &[], now(), now()).unwrap_err().name(), meaning);
     }
     for (headers, seconds) in [
         (&[][..], 1),
@@ -204,7 +204,7 @@ fn other_answers_are_told_by_their_status() {
             retry_after: Duration::from_secs(seconds),
         };
         assert_eq!(
-            classify(Ok(response(429, headers, "")), now(), now()).unwrap_err(),
+            classify(Ok(response(429, headers, "")), &[], now(), now()).unwrap_err(),
             limited
         );
     }
@@ -220,7 +220,7 @@ fn a_grant_is_read_as_the_contract_says_and_nothing_else() {
         }
         body.to_string()
     };
-    let read = |changes: Value| classify(Ok(response(200, &json, &body(changes))), now(), now());
+    let read = |changes: Value| classify(Ok(response(200, &json, &body(changes))), &[], now(), now());
     let grant = read(json!({})).unwrap();
     assert_eq!(grant.access_token.expose(), "secret-t");
     assert_eq!(grant.expires_on, now() + SignedDuration::from_secs(3599));
@@ -255,7 +255,7 @@ fn a_grant_is_read_as_the_contract_says_and_nothing_else() {
         (&json, "{".to_owned()),
         (&json, "[]".to_owned()),
     ] {
-        let error = classify(Ok(response(200, headers, &text)), now(), now()).unwrap_err();
+        let error = classify(Ok(response(200, headers, &text)), &[], now(), now()).unwrap_err();
         assert_eq!(error.name(), "entra_invalid_response");
     }
 }

@@ -132,3 +132,20 @@ async fn schema_is_the_committed_one() {
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/assignments.schema.json");
     assert_eq!(ended.stdout, std::fs::read_to_string(committed).unwrap());
 }
+
+#[tokio::test]
+async fn bad_usage_is_one_json_value_too_for_who_asks_for_json() {
+    for arguments in [
+        &["assignments", "get", "zzz", "--output", "json"][..],
+        &["assignments", "--output=json", "get"],
+        &["assignments", "bogus", "--output", "json"],
+    ] {
+        let ended = Process::run(arguments, &[]).await;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(json["error"]["code"], "Usage", "{ended:?}");
+        assert!(!ended.stderr.is_empty());
+    }
+    let help = Process::run(&["assignments", "--help", "--output", "json"], &[]).await;
+    assert_eq!(help.code, Some(0), "{help:?}");
+}

@@ -6,6 +6,7 @@ mod failure;
 mod output;
 mod resource;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use acs_token_broker::authorize::assignment::{Assignment, PrincipalType};
@@ -20,6 +21,19 @@ use self::failure::Failure;
 use self::output::Report;
 use self::resource::Resource;
 use crate::{ConfigArgument, Exit, complain, say};
+
+/// Whether a command line that cannot be read asks for an answer in JSON.
+pub(crate) fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    let arguments: Vec<String> = arguments.map(|text| text.to_string_lossy().into_owned()).collect();
+    let asks = |pair: &[String]| pair == ["--output", "json"];
+    arguments.iter().any(|text| text == "assignments")
+        && (arguments.iter().any(|text| text == "--output=json") || arguments.windows(2).any(asks))
+}
+
+/// What such a command line is answered.
+pub(crate) fn usage_error(message: &str) -> serde_json::Value {
+    json!({ "error": { "code": "Usage", "message": message } })
+}
 
 #[derive(Args)]
 pub(crate) struct AssignmentsArguments {

@@ -27,7 +27,7 @@ fn on_behalf_of_needs_an_app_and_an_api_of_its_own() {
             "entra.audiences",
             "entra.required_scopes",
             "exchange.on_behalf_of.client_id",
-            "exchange.on_behalf_of.credential",
+            "exchange.on_behalf_of.client_secret",
         ]
     );
     let app = format!("{mode}{OWN_API}exchange.on_behalf_of.client_id = '{APP}'\n");
