@@ -23,7 +23,7 @@ use crate::credential::CredentialError;
 use crate::management::{self, Readiness, ResourceAssignments};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
-use crate::serve::{self, Listener, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
+use crate::serve::{self, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
 use crate::tasks::Tasks;
 use crate::upstream::acs_signing::AccessKeyError;
 use crate::upstream::{Upstream, UpstreamSetupError};
@@ -182,6 +182,7 @@ impl Broker {
         };
         let options = ServeOptions {
             max_connections: MANAGEMENT_CONNECTIONS,
+            open: OpenConnections::default(),
             head_timeout: config.server.request_timeout,
             drain_timeout: STOP_LIMIT,
             tls: None,
@@ -196,6 +197,7 @@ impl Broker {
         );
         let options = ServeOptions {
             max_connections: config.server.max_connections,
+            open: OpenConnections::default(),
             head_timeout: config.server.request_timeout,
             drain_timeout: config.server.drain_timeout,
             tls: certificate,

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::propagation::{extract, set_remote_parent};
 use super::*;
 use crate::clock::{Clock, ManualClock, SystemClock};
-use crate::serve::{Listener, ServeOptions, ShutdownSignals, run};
+use crate::serve::{Listener, OpenConnections, ServeOptions, ShutdownSignals, run};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -222,6 +222,7 @@ async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<ExportTraceServiceR
     let address = listener.address();
     let options = ServeOptions {
         max_connections: 8,
+        open: OpenConnections::default(),
         head_timeout: Duration::from_secs(10),
         drain_timeout: Duration::ZERO,
         tls: None,
