@@ -10,6 +10,7 @@ use url::Url;
 use super::redact::harmless;
 use super::{Response, SendError, Upstream, json_fault};
 use crate::secret::{AcsToken, BearerToken};
+use crate::telemetry::metrics::labels::Peer;
 use crate::untrusted::Untrusted;
 
 /// `expiresOn` has up to seven fractional digits and an offset; anything much longer is something else.
@@ -132,7 +133,7 @@ impl AcsExchange {
             .header(http::header::ACCEPT, "application/json")
             .header(http::header::CONTENT_TYPE, "application/json")
             .body("{}");
-        self.upstream.send(request, deadline).await
+        self.upstream.send(Peer::Acs, request, deadline).await
     }
 }
 
