@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug, Clone)]
 pub struct Admission {
     places: Arc<Semaphore>,
+    limit: usize,
 }
 
 /// As many requests are being worked on as may be.
@@ -26,9 +27,23 @@ impl Admission {
     /// Admits up to `max_in_flight` requests.
     #[must_use]
     pub fn new(max_in_flight: usize) -> Self {
+        let limit = max_in_flight.min(Semaphore::MAX_PERMITS);
         Self {
-            places: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Semaphore::new(limit)),
+            limit,
         }
+    }
+
+    /// How many may be admitted.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many are.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.limit.saturating_sub(self.places.available_permits())
     }
 
     /// Takes a place, if there is one.
@@ -63,7 +78,9 @@ mod tests {
         let admission = Admission::new(1);
         let mut place = admission.enter().unwrap();
         assert_eq!(admission.enter().unwrap_err(), Overloaded);
+        assert_eq!((admission.taken(), admission.limit()), (1, 1));
         place.leave();
+        assert_eq!(admission.taken(), 0);
         let other = admission.enter().unwrap();
         assert_eq!(place.return_to(), Err(Overloaded));
         drop(other);

@@ -1,4 +1,4 @@
-//! The management listener: probes, never on the public one.
+//! The management listener: probes and metrics, never on the public one.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Authenticator, KeyStatus};
 use crate::authorize::source::{AssignmentWatch, SourceKind, SourceStatus};
+use crate::telemetry::metrics::{Metrics, TEXT_FORMAT};
 
 /// What readiness depends on.
 #[derive(Clone)]
@@ -41,25 +42,65 @@ struct Report {
 }
 
 /// The router of the management listener.
-pub fn router(readiness: Readiness) -> Router {
+pub fn router(readiness: Readiness, metrics: Metrics) -> Router {
     Router::new()
         .route(
             "/livez",
             get(|| async { Json(json!({ "status": "alive" })) }).fallback(method_not_allowed),
         )
         .route("/readyz", get(readyz).fallback(method_not_allowed))
-        .fallback(|| async { error(StatusCode::NOT_FOUND, "NotFound", "Use GET /livez or GET /readyz.") })
         .with_state(readiness)
+        .route("/metrics", get(scrape).fallback(method_not_allowed).with_state(metrics))
+        .fallback(|| async {
+            error(
+                StatusCode::NOT_FOUND,
+                "NotFound",
+                "Use GET /livez, GET /readyz or GET /metrics.",
+            )
+        })
+}
+
+/// Prometheus text, whether or not metrics are pushed anywhere. Off the workers: it takes a while where there are many
+/// series.
+async fn scrape(State(metrics): State<Metrics>) -> Response {
+    match tokio::task::spawn_blocking(move || metrics.scrape()).await {
+        Ok(Ok(text)) => ([(http::header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Ok(Err(fault)) => {
+            tracing::error!(error = %fault, "cannot tell metrics");
+            unscrapable()
+        }
+        Err(_) => unscrapable(),
+    }
+}
+
+fn unscrapable() -> Response {
+    error(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "InternalError",
+        "Metrics cannot be told. See the log.",
+    )
+}
+
+impl Readiness {
+    /// Whether the broker should get traffic.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.report().not_ready.is_empty()
+    }
+
+    fn report(&self) -> Report {
+        let keys: Vec<KeyStatus> = self.authenticator.key_status().collect();
+        let sources: Vec<_> = self
+            .assignments
+            .iter()
+            .map(|assignments| (assignments.resource.as_deref(), assignments.watch.status()))
+            .collect();
+        report(self.draining.is_cancelled(), &keys, &sources)
+    }
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> Response {
-    let keys: Vec<KeyStatus> = readiness.authenticator.key_status().collect();
-    let sources: Vec<_> = readiness
-        .assignments
-        .iter()
-        .map(|assignments| (assignments.resource.as_deref(), assignments.watch.status()))
-        .collect();
-    let report = report(readiness.draining.is_cancelled(), &keys, &sources);
+    let report = readiness.report();
     let (code, status) = if report.not_ready.is_empty() {
         (StatusCode::OK, "ready")
     } else {
@@ -176,6 +217,7 @@ mod tests {
         let untried = keys(false, false, true);
         let source = |kind, loaded: bool, failing: Option<u64>| SourceStatus {
             kind,
+            entries: None,
             age: loaded.then_some(Duration::from_secs(7)),
             failing_for: failing.map(Duration::from_secs),
             overdue: false,
@@ -221,6 +263,7 @@ mod tests {
     fn what_is_told_of_assignments_from_acs() {
         let usual = SourceStatus {
             kind: SourceKind::Acs,
+            entries: None,
             age: Some(Duration::from_secs(400)),
             failing_for: None,
             overdue: false,

@@ -17,6 +17,8 @@ use crate::exchange::{ExchangeError, ExchangeKey, ExchangePlan, Exchanger, Issue
 use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use crate::route::{Resource, Routes};
 use crate::secret::{BearerToken, TokenDigest};
+use crate::telemetry::metrics::labels::{Authentication, CacheRequest};
+use crate::telemetry::metrics::{Metrics, ResourceMetrics};
 use crate::telemetry::propagation;
 use crate::untrusted::Untrusted;
 
@@ -34,6 +36,8 @@ pub struct TokenPipeline {
     pub underway: Admission,
     /// The time.
     pub clock: SharedClock,
+    /// Where decisions are recorded.
+    pub metrics: Metrics,
 }
 
 /// What a caller asks for.
@@ -202,6 +206,9 @@ impl TokenPipeline {
         let span = info_span!("authenticate", acs_broker.tenant.id = Empty, acs_broker.client_app.id = Empty,
             error.type = Empty, otel.status_code = Empty);
         let outcome = self.verify(request, digest, place).instrument(span.clone()).await;
+        if let Some(decided) = authentication(&outcome) {
+            self.metrics.authenticated(decided);
+        }
         match &outcome {
             Ok(caller) => {
                 span.record("acs_broker.tenant.id", tracing::field::display(caller.tenant()));
@@ -242,9 +249,12 @@ impl TokenPipeline {
     /// The resource that serves the caller. One whom none covers is not assigned anywhere.
     fn route(&self, caller: &Caller, asked: &Asked) -> Result<&Resource, IssueError> {
         let ids = CallerIds::of(caller);
-        let (place, resource) = self.routes.of(caller).ok_or(IssueError::Denied {
-            denied: Denied::NoAssignment,
-            caller: ids,
+        let (place, resource) = self.routes.of(caller).ok_or_else(|| {
+            self.metrics.unrouted();
+            IssueError::Denied {
+                denied: Denied::NoAssignment,
+                caller: ids,
+            }
         })?;
         match &asked.resources {
             Some(places) if !places.contains(&place) => Err(IssueError::TargetMismatch(ids)),
@@ -263,7 +273,9 @@ impl TokenPipeline {
             .await
             .inspect(|permit| {
                 span.record("acs_broker.assignment.kind", permit.basis().name());
+                resource.metrics.authorized(permit.basis().counted());
             })
+            .inspect_err(|denied| resource.metrics.authorized(denied.counted()))
             .map_err(|denied| IssueError::Denied { denied, caller: ids })
             .inspect_err(|error| fail(&span, error))
     }
@@ -296,6 +308,7 @@ impl TokenPipeline {
             deadline: request.deadline,
             parent: span.clone(),
             underway: self.underway.clone(),
+            metrics: resource.metrics.clone(),
         };
         let answer = self
             .cache
@@ -308,8 +321,16 @@ impl TokenPipeline {
         match &outcome {
             Ok(answer) => {
                 span.record("acs_broker.cache.outcome", answer.outcome.name());
+                resource.metrics.cache(match answer.outcome {
+                    Outcome::Hit => CacheRequest::Hit,
+                    Outcome::Miss => CacheRequest::Miss,
+                    Outcome::Shared => CacheRequest::Shared,
+                });
             }
-            Err(error) => fail(&span, error),
+            Err(error) => {
+                fail(&span, error);
+                resource.metrics.cache(CacheRequest::Failed);
+            }
         }
         outcome
     }
@@ -324,10 +345,19 @@ struct Flight {
     deadline: Instant,
     parent: Span,
     underway: Admission,
+    metrics: ResourceMetrics,
 }
 
 impl Flight {
     async fn run(self, waiting: Waiting) -> Result<IssuedToken, ExchangeError> {
+        let (metrics, mode, began) = (self.metrics.clone(), self.exchanger.mode_name(), Instant::now());
+        let outcome = self.fly(waiting).await;
+        let name = outcome.as_ref().err().map_or("granted", ExchangeError::name);
+        metrics.exchanged(mode, name, waiting == Waiting::Nobody, began.elapsed());
+        outcome
+    }
+
+    async fn fly(self, waiting: Waiting) -> Result<IssuedToken, ExchangeError> {
         // In the caller's trace, but not holding his spans open: they end when he is answered.
         let span = info_span!(parent: None, "exchange", acs_broker.exchange.ahead = waiting == Waiting::Nobody,
             error.type = Empty, otel.status_code = Empty);
@@ -356,6 +386,16 @@ impl Flight {
             }
         }
         outcome
+    }
+}
+
+/// What is counted of it. A caller for whom there is no place again was let in before; he is counted as refused.
+fn authentication(outcome: &Result<Caller, IssueError>) -> Option<Authentication> {
+    match outcome {
+        Ok(_) | Err(IssueError::Overloaded(_)) => Some(Authentication::Accepted),
+        Err(IssueError::Rejected(rejection)) => Some(rejection.counted()),
+        Err(IssueError::DeadlineExceeded) => Some(Authentication::UpstreamTimeout),
+        Err(_) => None,
     }
 }
 

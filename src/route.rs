@@ -9,6 +9,7 @@ use crate::authenticate::Caller;
 use crate::authorize::Authorizer;
 use crate::exchange::Exchanger;
 use crate::ids::{ClientAppId, TenantId};
+use crate::telemetry::metrics::ResourceMetrics;
 
 /// Whom a resource serves. An empty set matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Resource {
     pub exchanger: Arc<Exchanger>,
     /// Age at which a cached token that ACS alone permitted is exchanged anew.
     pub unknown_groups_max_age: Duration,
+    /// What is recorded of it.
+    pub metrics: ResourceMetrics,
 }
 
 /// All resources, in the operator's order.

@@ -485,6 +485,28 @@ fn every_cause_has_its_status_code_and_headers() {
 }
 
 #[test]
+fn what_is_counted_is_what_callers_are_told() {
+    use crate::telemetry::metrics::labels::Refusal;
+    let mut codes = BTreeSet::new();
+    for (error, _, code, inner, ..) in table() {
+        codes.insert(code);
+        if let ApiError::Issue(IssueError::Rejected(rejection)) = &error {
+            assert_eq!(rejection.counted().name(), inner.unwrap_or(code), "{error:?}");
+        }
+        if let ApiError::Issue(IssueError::Denied { denied, .. }) = &error {
+            let counted = denied.counted().name();
+            assert!(
+                inner.is_none_or(|inner| inner == counted || inner == "UpstreamLimit"),
+                "{error:?}"
+            );
+        }
+    }
+    for refusal in Refusal::ALL {
+        assert!(codes.contains(refusal.name()), "{refusal:?}");
+    }
+}
+
+#[test]
 fn the_api_description_lists_every_code_and_no_other() {
     let description = include_str!("../../openapi.yaml");
     let codes: BTreeSet<&str> = table()

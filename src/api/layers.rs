@@ -1,6 +1,7 @@
 //! What happens around every request, whatever becomes of it: context, span, limits, headers, the access line.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -17,6 +18,8 @@ use super::error::ApiError;
 use super::told::Told;
 use super::{Api, ApiSettings, answer};
 use crate::serve::Scheme;
+use crate::telemetry::metrics::Answered;
+use crate::telemetry::metrics::labels::Refusal;
 use crate::telemetry::propagation;
 
 /// The largest header section served.
@@ -35,6 +38,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     let deadline = Instant::now() + api.settings.request_timeout;
     let context = RequestContext::new(request.method(), request.uri(), request.headers(), deadline);
     let head = Head::of(&request);
+    let _active = api.pipeline.metrics.request_began(head.method, head.scheme);
     let span = server_span(&request, &head, &context);
     request.extensions_mut().insert(context.clone());
     let version = request.version();
@@ -60,6 +64,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
         }
     }
     let duration = api.pipeline.clock.monotonic().saturating_sub(started);
+    record(&api, &head, status, told.as_ref(), duration);
     span.in_scope(|| {
         access_line(
             status,
@@ -70,6 +75,22 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
         );
     });
     response
+}
+
+fn record(api: &Api, head: &Head, status: i64, told: Option<&Told>, duration: Duration) {
+    let error = told.map(|told| told.code);
+    if let Some(refusal) = error.and_then(Refusal::of_code) {
+        api.pipeline.metrics.refused(refusal);
+    }
+    let answered = Answered {
+        method: head.method,
+        route: head.route,
+        status,
+        scheme: head.scheme,
+        version: head.version,
+        error,
+    };
+    api.pipeline.metrics.answered(&answered, duration);
 }
 
 fn rendered(told: &Told, context: &RequestContext, settings: &ApiSettings, inner: &HeaderMap) -> Response {
@@ -131,11 +152,15 @@ fn access_line(
 /// Server span after the OpenTelemetry HTTP semantic conventions. The path is told only where it is one of ours:
 /// any other is whatever a caller makes up.
 fn server_span(request: &Request, head: &Head, context: &RequestContext) -> Span {
-    let Head { method, route } = *head;
+    let Head {
+        method,
+        route,
+        scheme,
+        version,
+    } = *head;
     // An unknown method is called HTTP in a span's name (semantic conventions for HTTP spans).
     let verb = if method == OTHER_METHOD { "HTTP" } else { method };
     let name = route.map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}"));
-    let scheme = request.extensions().get::<Scheme>().map(|scheme| scheme.as_str());
     let span = tracing::info_span!(
         "http_server",
         otel.name = name,
@@ -146,7 +171,7 @@ fn server_span(request: &Request, head: &Head, context: &RequestContext) -> Span
         http.response.status_code = Empty,
         url.path = route,
         url.scheme = scheme,
-        network.protocol.version = protocol_version(request.version()),
+        network.protocol.version = version,
         request_id = %context.request_id,
         error.type = Empty,
     );
@@ -158,6 +183,8 @@ fn server_span(request: &Request, head: &Head, context: &RequestContext) -> Span
 struct Head {
     method: &'static str,
     route: Option<&'static str>,
+    scheme: &'static str,
+    version: &'static str,
 }
 
 impl Head {
@@ -166,6 +193,12 @@ impl Head {
         Self {
             method: known_method(request.method()),
             route: super::route_of(path),
+            // Always there, but in a test without a socket.
+            scheme: request
+                .extensions()
+                .get()
+                .map_or("http", |scheme: &Scheme| scheme.as_str()),
+            version: protocol_version(request.version()),
         }
     }
 }
@@ -185,12 +218,12 @@ fn known_method(method: &Method) -> &'static str {
     }
 }
 
-fn protocol_version(version: Version) -> Option<&'static str> {
+/// The listener speaks no other.
+fn protocol_version(version: Version) -> &'static str {
     match version {
-        Version::HTTP_10 => Some("1.0"),
-        Version::HTTP_11 => Some("1.1"),
-        Version::HTTP_2 => Some("2"),
-        _ => None,
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
     }
 }
 

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::keys::{Discovery, KeysError, TenantKeys};
 use crate::ids::{ClientAppId, TenantId};
+use crate::telemetry::metrics::labels::Peer;
 use crate::upstream::{SendError, Upstream};
 
 /// The longest that one fetch, three requests, may take.
@@ -80,7 +81,7 @@ impl KeyFetcher {
             .header(http::header::ACCEPT, "application/json");
         let response = self
             .upstream
-            .send(request, deadline)
+            .send(Peer::EntraKeys, request, deadline)
             .await
             .map_err(|source| FetchError::Send {
                 url: url.clone(),

@@ -33,6 +33,7 @@ use crate::clock::SharedClock;
 use crate::ids::{ClientAppId, TenantId};
 use crate::secret::{BearerToken, TokenDigest};
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::Metrics;
 use crate::untrusted::Untrusted;
 use crate::upstream::Upstream;
 use crate::upstream::entra::TokenEndpoints;
@@ -111,6 +112,8 @@ pub struct AuthenticatorParts {
     pub clock: SharedClock,
     /// Owner of the background fetches.
     pub tasks: Tasks,
+    /// Where fetches are counted.
+    pub metrics: Metrics,
 }
 
 impl Authenticator {
@@ -130,6 +133,7 @@ impl Authenticator {
                 Arc::clone(&parts.clock),
                 parts.tasks.clone(),
                 Arc::clone(&waiting_room),
+                parts.metrics.tenant_keys(&tenant.to_string()),
             );
             (tenant, store)
         });

@@ -17,6 +17,8 @@ use super::keys::TenantKeys;
 use crate::clock::SharedClock;
 use crate::ids::{ClientAppId, TenantId};
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::KeyMetrics;
+use crate::telemetry::metrics::labels::KeyFetch;
 use crate::telemetry::propagation;
 
 /// First pause after a failed fetch while there are no keys at all; doubled up to the cool-down.
@@ -53,6 +55,7 @@ pub(super) struct TenantKeyStore {
     outcome: watch::Sender<Outcome>,
     // Callers with unknown keys who wait; shared by all tenants.
     waiting_room: Arc<Semaphore>,
+    metrics: KeyMetrics,
 }
 
 struct Snapshot {
@@ -106,6 +109,7 @@ impl TenantKeyStore {
         clock: SharedClock,
         tasks: Tasks,
         waiting_room: Arc<Semaphore>,
+        metrics: KeyMetrics,
     ) -> Arc<Self> {
         Arc::new(Self {
             tenant,
@@ -118,6 +122,7 @@ impl TenantKeyStore {
             attempt: Mutex::default(),
             outcome: watch::Sender::default(),
             waiting_room,
+            metrics,
         })
     }
 
@@ -164,7 +169,7 @@ impl TenantKeyStore {
     pub(super) async fn refresh_for_unknown_key(self: &Arc<Self>) -> Refreshed {
         let mut outcome = self.outcome.subscribe();
         let before = *outcome.borrow_and_update();
-        if !self.begin(Cause::UnknownKey) {
+        if !self.begin(KeyFetch::UnknownKid) {
             return self.outcome.borrow().told();
         }
         let Ok(_seat) = self.waiting_room.try_acquire() else {
@@ -178,12 +183,12 @@ impl TenantKeyStore {
     }
 
     /// Whether a fetch is under way after this call. At most one is at any time.
-    fn begin(self: &Arc<Self>, cause: Cause) -> bool {
+    fn begin(self: &Arc<Self>, cause: KeyFetch) -> bool {
         let mut attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
         if attempt.under_way {
             return true;
         }
-        if cause == Cause::UnknownKey {
+        if cause == KeyFetch::UnknownKid {
             let now = self.clock.monotonic();
             if attempt
                 .cooldown_since
@@ -198,11 +203,12 @@ impl TenantKeyStore {
         // A task of its own: the caller who caused it may go away, others wait for it. It stays in his trace.
         let span = tracing::info_span!(parent: None, "jwks_fetch", otel.name = "fetch keys", acs_broker.tenant.id = %self.tenant,
             acs_broker.jwks.cause = cause.name(), otel.status_code = tracing::field::Empty);
-        if cause == Cause::UnknownKey {
+        if cause == KeyFetch::UnknownKid {
             propagation::follow(&span, &tracing::Span::current());
         }
         let ending = Ending {
             store: Arc::clone(self),
+            cause,
             good: false,
         };
         self.tasks.spawn(ending.run().instrument(span));
@@ -216,7 +222,7 @@ impl TenantKeyStore {
         loop {
             let mut outcome = self.outcome.subscribe();
             let before = *outcome.borrow_and_update();
-            self.begin(Cause::Schedule);
+            self.begin(KeyFetch::Schedule);
             let Ok(good) = outcome
                 .wait_for(|outcome| outcome.finished > before.finished)
                 .await
@@ -243,21 +249,6 @@ impl TenantKeyStore {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    Schedule,
-    UnknownKey,
-}
-
-impl Cause {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::UnknownKey => "unknown_kid",
-        }
-    }
-}
-
 impl Outcome {
     fn told(self) -> Refreshed {
         if self.good {
@@ -271,6 +262,7 @@ impl Outcome {
 /// A fetch under way. Its end is told even if the fetch is cancelled or panics.
 struct Ending {
     store: Arc<TenantKeyStore>,
+    cause: KeyFetch,
     good: bool,
 }
 
@@ -311,6 +303,7 @@ impl Drop for Ending {
             attempt.cooldown_since = Some(self.store.clock.monotonic());
         }
         drop(attempt);
+        self.store.metrics.fetched(self.cause, self.good);
         self.store.outcome.send_modify(|outcome| {
             outcome.finished += 1;
             outcome.good = self.good;

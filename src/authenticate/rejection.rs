@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::ids::TenantId;
+use crate::telemetry::metrics::labels::Authentication;
 use crate::untrusted::Untrusted;
 
 /// A presented token that was refused, or could not be decided.
@@ -84,6 +85,28 @@ pub enum Rejection {
     /// None of the required scopes.
     #[error("scopes `{0}` hold none of the required ones")]
     InsufficientScope(Untrusted),
+}
+
+impl Rejection {
+    /// What is counted: the code that the caller is told.
+    #[must_use]
+    pub fn counted(&self) -> Authentication {
+        match self {
+            Self::Malformed(_) => Authentication::Malformed,
+            Self::UnsupportedAlgorithm(_) => Authentication::UnsupportedAlgorithm,
+            Self::UnknownTenant(_) => Authentication::UnknownTenant,
+            Self::KeysUnavailable { .. } => Authentication::KeysUnavailable,
+            Self::NoKeyId | Self::UnknownKey { .. } => Authentication::UnknownKey,
+            Self::InvalidSignature { .. } => Authentication::InvalidSignature,
+            Self::MissingClaim(_) => Authentication::MissingClaim,
+            Self::InvalidIssuer { .. } => Authentication::InvalidIssuer,
+            Self::InvalidAudience(_) => Authentication::InvalidAudience,
+            Self::Expired { .. } => Authentication::Expired,
+            Self::NotYetValid { .. } => Authentication::NotYetValid,
+            Self::NotDelegated(_) => Authentication::NotDelegated,
+            Self::InsufficientScope(_) => Authentication::InsufficientScope,
+        }
+    }
 }
 
 /// What made a token malformed.

@@ -17,6 +17,7 @@ use crate::clock::SharedClock;
 use crate::credential::AppError;
 use crate::credential::app_tokens::{AppToken, AppTokens};
 use crate::ids::{ObjectId, TenantId};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::propagation;
 use crate::upstream::entra::EntraError;
 use crate::upstream::graph::{GraphClient, GraphError, MOST_GROUPS};
@@ -28,6 +29,11 @@ const MOST_ANSWERS: u64 = 1_000_000;
 const CALLS_AT_ONCE: usize = 4;
 /// How long it counts that a tenant has no such user: he may be on his way through replication.
 const NO_SUCH_USER: Duration = Duration::from_secs(30);
+
+/// What is counted where all was remembered.
+const CACHED: &str = "cached";
+/// What is counted where Graph was asked.
+const ASKED: &str = "asked";
 
 /// It is not known whether a user is a member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +67,16 @@ pub enum MembershipError {
 }
 
 impl MembershipError {
+    /// What [`name`](Self::name) can give.
+    const NAMES: [&'static str; 6] = [
+        "graph_broker_rejected",
+        "graph_limited",
+        "graph_unavailable",
+        "graph_timeout",
+        "graph_invalid_response",
+        "internal",
+    ];
+
     /// Its name in spans: of low cardinality.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -130,6 +146,7 @@ pub struct Memberships {
     asker: Arc<Asker>,
     // By user; marked by the groups that are being asked for.
     flights: Flights<User, Arc<[ObjectId]>, Result<Answers, MembershipError>>,
+    metrics: Metrics,
 }
 
 type User = (TenantId, ObjectId);
@@ -170,7 +187,16 @@ impl Memberships {
                 clock,
             }),
             flights: Flights::default(),
+            metrics: Metrics::noop(),
         }
+    }
+
+    /// The same, counted in `metrics`.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        metrics.memberships(&[CACHED, ASKED]);
+        metrics.memberships(&MembershipError::NAMES);
+        Self { metrics, ..self }
     }
 
     /// Those of `groups` that the user is a member of. Callers of one user at once share one question.
@@ -182,12 +208,21 @@ impl Memberships {
         deadline: Instant,
     ) -> Result<HashSet<ObjectId>, MembershipError> {
         let deadline = deadline.min(Instant::now() + self.asker.settings.timeout);
-        tokio::time::timeout_at(deadline, self.answers((tenant, user), groups))
+        let mut outcome = CACHED;
+        let answers = tokio::time::timeout_at(deadline, self.answers((tenant, user), groups, &mut outcome))
             .await
-            .map_err(|_| MembershipError::Timeout)?
+            .unwrap_or(Err(MembershipError::Timeout));
+        self.metrics
+            .membership(answers.as_ref().err().map_or(outcome, MembershipError::name));
+        answers
     }
 
-    async fn answers(&self, user: User, groups: &[ObjectId]) -> Result<HashSet<ObjectId>, MembershipError> {
+    async fn answers(
+        &self,
+        user: User,
+        groups: &[ObjectId],
+        outcome: &mut &'static str,
+    ) -> Result<HashSet<ObjectId>, MembershipError> {
         let mut told = self.asker.remembered(user);
         loop {
             let unknown: Arc<[ObjectId]> = groups.iter().copied().filter(|id| !told.contains_key(id)).collect();
@@ -195,6 +230,7 @@ impl Memberships {
                 let members = groups.iter().copied().filter(|id| told.get(id) == Some(&true));
                 return Ok(members.collect());
             }
+            *outcome = ASKED;
             let asker = Arc::clone(&self.asker);
             let question = Arc::clone(&unknown);
             // A question under way may be about other groups: then what is still unknown is asked behind it.

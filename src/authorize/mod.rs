@@ -20,6 +20,7 @@ use self::source::AssignmentWatch;
 use crate::authenticate::{Caller, Groups};
 use crate::config::UnknownGroups;
 use crate::ids::ObjectId;
+use crate::telemetry::metrics::labels::Authorization;
 
 /// Decides by the assignments in force at the moment of asking.
 pub struct Authorizer {
@@ -54,6 +55,17 @@ impl Denied {
         match self {
             Self::NotLoaded | Self::NoAssignment | Self::GroupsUnknown => "not_assigned",
             Self::MembershipUnknown(error) => error.name(),
+        }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn counted(&self) -> Authorization {
+        match self {
+            Self::NotLoaded => Authorization::NotLoaded,
+            Self::NoAssignment => Authorization::NoAssignment,
+            Self::GroupsUnknown => Authorization::GroupsUnknown,
+            Self::MembershipUnknown(_) => Authorization::MembershipUnknown,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::assignment::AllowedScopes;
 use crate::authenticate::Caller;
 use crate::ids::ObjectId;
+use crate::telemetry::metrics::labels::Authorization;
 
 /// A caller whom an assignment covers. Made only by [`Authorizer::authorize`](super::Authorizer::authorize);
 /// an exchange accepts nothing else.
@@ -35,6 +36,17 @@ impl Basis {
             Self::Group(_) => "group",
             Self::Tenant => "tenant",
             Self::AcsAlone => "acs",
+        }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn counted(self) -> Authorization {
+        match self {
+            Self::User => Authorization::User,
+            Self::Group(_) => Authorization::Group,
+            Self::Tenant => Authorization::Tenant,
+            Self::AcsAlone => Authorization::Acs,
         }
     }
 }

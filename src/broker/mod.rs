@@ -3,6 +3,7 @@
 mod check;
 mod resource;
 mod services;
+mod state;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::resource::Sources;
 pub use self::services::{Services, WellKnownEndpoints};
+use self::state::Watched;
 use crate::admission::Admission;
 use crate::api::{self, ApiSettings, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
@@ -23,8 +25,9 @@ use crate::credential::CredentialError;
 use crate::management::{self, Readiness, ResourceAssignments};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
-use crate::serve::{self, Listener, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
+use crate::serve::{self, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::acs_signing::AccessKeyError;
 use crate::upstream::{Upstream, UpstreamSetupError};
 
@@ -97,16 +100,19 @@ impl Broker {
         }
     }
 
-    /// Builds all parts, binds both listeners and reads assignment files once.
-    pub async fn build(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+    /// Builds all parts, binds both listeners and reads assignment files once. What happens is recorded in `metrics`,
+    /// which the management listener tells.
+    pub async fn build(config: Config, clock: SharedClock, metrics: Metrics) -> Result<Self, StartError> {
         let certificate = certificate(&config)?;
         let tasks = Tasks::default();
-        let upstream = Upstream::new(&config.upstream, services::connect_timeout(&config))?;
+        let upstream =
+            Upstream::new(&config.upstream, services::connect_timeout(&config))?.with_metrics(metrics.clone());
         if let Some(error) = check::credentials(&config, &upstream, &clock).into_iter().next() {
             return Err(error);
         }
-        let authenticator = Arc::new(authenticator(&config, &upstream, &clock, &tasks));
-        let services = Services::new(&config, Arc::clone(&authenticator) as _, Arc::clone(&clock))?;
+        let authenticator = Arc::new(authenticator(&config, &upstream, &clock, &tasks, &metrics));
+        let endpoints = Arc::clone(&authenticator) as _;
+        let services = Services::new(&config, endpoints, Arc::clone(&clock), metrics.clone())?;
         let listed: HashSet<_> = config.entra.tenants.iter().map(|tenant| tenant.id).collect();
         let mut resources = Vec::new();
         let mut assignments = Vec::new();
@@ -128,6 +134,7 @@ impl Broker {
             admission: Admission::new(config.server.max_in_flight),
             underway: Admission::new(config.server.max_in_flight),
             clock,
+            metrics,
         });
         Ok(Self {
             public: bind("server.listen", config.server.listen).await?,
@@ -170,11 +177,16 @@ impl Broker {
             sources.start(&tasks);
         }
 
-        let probes = management::router(Readiness {
+        let readiness = Readiness {
             authenticator: Arc::clone(&pipeline.authenticator),
             assignments,
             draining: signals.draining.clone(),
-        });
+        };
+        let open = OpenConnections::default();
+        // The metrics hold it weakly, since the pipeline holds them: it is looked at until the end of this function.
+        let state = Watched::new(Arc::clone(&pipeline), readiness.clone(), &config, open.clone());
+        pipeline.metrics.watch(state.as_weak());
+        let probes = management::router(readiness, pipeline.metrics.clone());
         // The probes outlive the public listener, so that the drain can be watched.
         let last = ShutdownSignals {
             draining: CancellationToken::new(),
@@ -182,6 +194,7 @@ impl Broker {
         };
         let options = ServeOptions {
             max_connections: MANAGEMENT_CONNECTIONS,
+            open: OpenConnections::default(),
             head_timeout: config.server.request_timeout,
             drain_timeout: STOP_LIMIT,
             tls: None,
@@ -196,6 +209,7 @@ impl Broker {
         );
         let options = ServeOptions {
             max_connections: config.server.max_connections,
+            open,
             head_timeout: config.server.request_timeout,
             drain_timeout: config.server.drain_timeout,
             tls: certificate,
@@ -212,6 +226,7 @@ impl Broker {
         };
         tokio::join!(probes, public);
         tasks.stop(STOP_LIMIT).await;
+        drop(state);
     }
 }
 
@@ -223,7 +238,13 @@ fn certificate(config: &Config) -> Result<Option<Arc<ReloadingCertificate>>, Tls
     Ok(Some(Arc::new(certificate)))
 }
 
-fn authenticator(config: &Config, upstream: &Upstream, clock: &SharedClock, tasks: &Tasks) -> Authenticator {
+fn authenticator(
+    config: &Config,
+    upstream: &Upstream,
+    clock: &SharedClock,
+    tasks: &Tasks,
+    metrics: &Metrics,
+) -> Authenticator {
     let entra = &config.entra;
     Authenticator::new(AuthenticatorParts {
         upstream: upstream.clone(),
@@ -243,6 +264,7 @@ fn authenticator(config: &Config, upstream: &Upstream, clock: &SharedClock, task
         waiting_room: config.server.max_connections,
         clock: Arc::clone(clock),
         tasks: tasks.clone(),
+        metrics: metrics.clone(),
     })
 }
 

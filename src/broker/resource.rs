@@ -71,6 +71,7 @@ pub(super) fn build(
             authorizer: authorizer(config, assignments.clone(), services),
             exchanger: Arc::new(exchanger(place, &config.exchange, services)?),
             unknown_groups_max_age: config.assignments.unknown_groups_max_age,
+            metrics: services.metrics.resource(config.name.as_deref()),
         },
         assignments,
         sources,

@@ -16,6 +16,7 @@ use crate::credential::{
     AppServiceTokens, CredentialDeps, EntraApp, IdentityServiceTokens, ManagedIdentity, ReloadingSecret,
 };
 use crate::ids::TenantId;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::acs_signing::AcsAuth;
 use crate::upstream::entra::{EntraClient, TokenEndpoints};
 use crate::upstream::graph::GraphClient;
@@ -26,6 +27,7 @@ use crate::upstream::{Upstream, UpstreamSetupError};
 pub struct Services {
     pub(super) clock: SharedClock,
     pub(super) memberships: Option<Arc<Memberships>>,
+    pub(super) metrics: Metrics,
     entra: Arc<EntraClient>,
     upstream: UpstreamConfig,
     cloud: Cloud,
@@ -40,9 +42,14 @@ pub struct Services {
 
 impl Services {
     /// The services that `config` says. `endpoints` knows where listed tenants are asked for tokens.
-    pub fn new(config: &Config, endpoints: Arc<dyn TokenEndpoints>, clock: SharedClock) -> Result<Self, StartError> {
+    pub fn new(
+        config: &Config,
+        endpoints: Arc<dyn TokenEndpoints>,
+        clock: SharedClock,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
         let connect_timeout = connect_timeout(config);
-        let upstream = Upstream::new(&config.upstream, connect_timeout)?;
+        let upstream = Upstream::new(&config.upstream, connect_timeout)?.with_metrics(metrics.clone());
         let endpoints = Endpoints {
             listed: config.entra.tenants.iter().map(|tenant| tenant.id).collect(),
             discovered: endpoints,
@@ -54,6 +61,7 @@ impl Services {
         let mut services = Self {
             clock,
             memberships: None,
+            metrics,
             entra: Arc::new(entra),
             upstream: config.upstream.clone(),
             cloud: config.entra.cloud,
@@ -71,7 +79,9 @@ impl Services {
             };
             let clock = || Arc::clone(&services.clock);
             let client = GraphClient::new(upstream, graph.endpoint.clone(), clock());
-            services.memberships = Some(Arc::new(Memberships::new(client, tokens, settings, clock())));
+            let memberships = Memberships::new(client, tokens, settings, clock());
+            let memberships = memberships.with_metrics(services.metrics.clone());
+            services.memberships = Some(Arc::new(memberships));
         }
         Ok(services)
     }
@@ -82,7 +92,7 @@ impl Services {
         if let Some(client) = clients.get(&connect_timeout) {
             return Ok(client.clone());
         }
-        let client = Upstream::new(&self.upstream, connect_timeout)?;
+        let client = Upstream::new(&self.upstream, connect_timeout)?.with_metrics(self.metrics.clone());
         clients.insert(connect_timeout, client.clone());
         Ok(client)
     }

@@ -48,6 +48,10 @@ where
         }
     }
 
+    pub(super) fn fill(&self) -> (u64, u64) {
+        self.store.fill()
+    }
+
     /// What may be done with the entry of `key` for this request, if there is one.
     pub(super) async fn look(&self, key: &CacheKey<K>, request: &Request) -> Option<(Use, Arc<Entry<T>>)> {
         let entry = self.store.get(key).await?;

@@ -135,6 +135,12 @@ where
         }
     }
 
+    /// How many entries there are, and what they weigh against `max_bytes`.
+    #[must_use]
+    pub fn fill(&self) -> (u64, u64) {
+        self.contents.fill()
+    }
+
     /// A token for `key`, cached or by `exchange`, as the rule in [`entry`] says for this `request`.
     pub async fn get<X, F>(&self, key: K, request: &Request, exchange: X) -> Result<Answer<T>, E>
     where

@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 
@@ -52,6 +53,12 @@ where
             .expire_after(UntilEnd { clock })
             .build();
         Self { entries }
+    }
+
+    /// How many entries there are, and what they weigh. Does first what moka puts off, as far as that can be done at once.
+    pub(super) fn fill(&self) -> (u64, u64) {
+        let _ = self.entries.run_pending_tasks().now_or_never();
+        (self.entries.entry_count(), self.entries.weighted_size())
     }
 
     pub(super) async fn get(&self, key: &CacheKey<K>) -> Option<Arc<Entry<T>>> {

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::clock::SharedClock;
 use crate::ids::ClientAppId;
 use crate::secret::BearerToken;
+use crate::telemetry::metrics::labels::Peer;
 use crate::untrusted::Untrusted;
 use crate::upstream::{SendError, Upstream};
 
@@ -166,7 +167,10 @@ impl HttpClient for OwnTransport {
         if let Body::Bytes(bytes) = request.body() {
             outgoing = outgoing.body(bytes.clone());
         }
-        let sent = self.0.send(outgoing, Instant::now() + CALL_LIMIT).await;
+        let sent = self
+            .0
+            .send(Peer::ManagedIdentity, outgoing, Instant::now() + CALL_LIMIT)
+            .await;
         let response = sent.map_err(|error| {
             let kind = match error {
                 SendError::Connection(_) | SendError::Timeout => ErrorKind::Io,

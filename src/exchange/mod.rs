@@ -133,6 +133,16 @@ impl Exchanger {
         }
     }
 
+    /// The mode's name, as in `exchange.mode`.
+    #[must_use]
+    pub fn mode_name(&self) -> &'static str {
+        match &self.mode {
+            Mode::Passthrough(_) => "passthrough",
+            Mode::OnBehalfOf(..) => "on_behalf_of",
+            Mode::Identity { .. } => "identity",
+        }
+    }
+
     /// What an exchange for `permit` would be. `asked` is the operation that the caller chose, if he did.
     pub fn plan(
         &self,

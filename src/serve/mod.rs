@@ -64,11 +64,39 @@ impl Listener {
     }
 }
 
+/// How many connections of a listener are open. Clones count the same.
+#[derive(Debug, Clone, Default)]
+pub struct OpenConnections(Arc<AtomicUsize>);
+
+impl OpenConnections {
+    /// How many there are now.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn one_more(&self) -> OpenConnection {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(self.clone())
+    }
+}
+
+/// A connection that counts until it is dropped.
+struct OpenConnection(OpenConnections);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Limits of one listener.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// Open connections; further ones wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Counts the connections that are open.
+    pub open: OpenConnections,
     /// Limit for the TLS handshake and for a request's head.
     pub head_timeout: Duration,
     /// How long requests in flight may still take once draining began.
@@ -130,8 +158,10 @@ pub async fn run(listener: Listener, router: Router, options: ServeOptions, sign
             continue;
         };
         let (shared, router) = (Arc::clone(&shared), router.clone());
+        let open = shared.options.open.one_more();
         connections.spawn(async move {
             connection::serve(stream, peer, router, &shared).await;
+            drop(open);
             drop(permit);
         });
     }

@@ -48,6 +48,7 @@ impl Server {
 fn options() -> ServeOptions {
     ServeOptions {
         max_connections: 16,
+        open: OpenConnections::default(),
         head_timeout: SOON,
         drain_timeout: SOON,
         tls: None,

@@ -1,11 +1,12 @@
-//! What the standard `OTEL_*` variables say about traces.
+//! What the standard `OTEL_*` variables say about traces and metrics.
 //!
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/> and
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>. An empty value counts as unset there.
 //!
-//! Read here: whether to export, where and how, the sampler, and the resource. Read by opentelemetry-otlp itself
-//! from the process environment: `OTEL_EXPORTER_OTLP[_TRACES]_{HEADERS,TIMEOUT,COMPRESSION,INSECURE}`; by the SDK:
-//! `OTEL_BSP_*` and `OTEL_SPAN_*_LIMIT`. Trust anchors for a collector are the system's (`SSL_CERT_FILE`).
+//! Read here: whether to export, where and how, the sampler, and the resource; for metrics in `metrics/settings.rs`. Read
+//! by opentelemetry-otlp itself from the process environment:
+//! `OTEL_EXPORTER_OTLP[_TRACES]_{HEADERS,TIMEOUT,COMPRESSION,INSECURE}`; by the SDK: `OTEL_BSP_*` and
+//! `OTEL_SPAN_*_LIMIT`. Trust anchors for a collector are the system's (`SSL_CERT_FILE`).
 //! The broker is stricter than the specification, which has unknown values ignored with a warning: a typing error
 //! that silently loses all traces is found when they are needed.
 
@@ -20,25 +21,46 @@ use super::sampler::LocalParentBased;
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
-const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+const SPAN_QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
-/// All of it.
+/// The variables of one signal, which go before the general ones.
+pub(super) struct Signal {
+    pub(super) exporter: &'static str,
+    pub(super) endpoint: &'static str,
+    pub(super) protocol: &'static str,
+    pub(super) path: &'static str,
+    /// Values of `exporter` that mean that nothing is pushed.
+    pub(super) not_pushed: &'static [&'static str],
+}
+
+const TRACES: Signal = Signal {
+    exporter: "OTEL_TRACES_EXPORTER",
+    endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    path: "v1/traces",
+    not_pushed: &["none"],
+};
+
+/// The specification's default.
+const DEFAULT_SPAN_QUEUE: usize = 2048;
+
+/// All that is said of traces.
 #[derive(Debug)]
 pub(super) struct TraceSettings {
     pub(super) exporter: Option<ExporterSettings>,
     pub(super) sampler: Box<dyn ShouldSample>,
+    /// Spans that may wait for export.
+    pub(super) queue: usize,
     pub(super) resource: Vec<KeyValue>,
 }
 
-/// Where spans go.
+/// Where a signal goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ExporterSettings {
     pub(super) protocol: Protocol,
@@ -57,29 +79,49 @@ pub(super) enum Protocol {
 
 impl TraceSettings {
     pub(super) fn read(environment: Environment<'_>) -> Result<Self, TelemetryError> {
-        // One that is not empty, by its name.
-        let get = |name: &'static str| {
-            let value = environment(name)?;
-            let value = value.trim();
-            (!value.is_empty()).then(|| value.to_owned())
-        };
+        let get = |name| set(environment, name);
         Ok(Self {
-            exporter: exporter(&get)?,
+            exporter: exporter(&TRACES, &get)?,
+            queue: number(SPAN_QUEUE, &get)?
+                .and_then(|queue| usize::try_from(queue).ok())
+                .unwrap_or(DEFAULT_SPAN_QUEUE),
             sampler: sampler(get(SAMPLER).as_deref(), get(SAMPLER_ARG).as_deref())?,
             resource: resource(get(SERVICE_NAME), get(RESOURCE_ATTRIBUTES).as_deref())?,
         })
     }
 }
 
-fn exporter(get: &dyn Fn(&'static str) -> Option<String>) -> Result<Option<ExporterSettings>, TelemetryError> {
+/// A variable that is not empty, by its name.
+pub(super) fn set(environment: Environment<'_>, name: &'static str) -> Option<String> {
+    let value = environment(name)?;
+    let value = value.trim();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+pub(super) fn number(
+    name: &'static str,
+    get: &dyn Fn(&'static str) -> Option<String>,
+) -> Result<Option<u64>, TelemetryError> {
+    let number = get(name).map(|text| text.parse().ok().filter(|number| *number > 0));
+    match number {
+        Some(None) => Err(invalid(name, "not a whole number above 0")),
+        Some(number) => Ok(number),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn exporter(
+    signal: &Signal,
+    get: &dyn Fn(&'static str) -> Option<String>,
+) -> Result<Option<ExporterSettings>, TelemetryError> {
     // The specification: only a case-insensitive "true" is true.
     let disabled = get(SDK_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let wanted = match get(EXPORTER).as_deref() {
+    let wanted = match get(signal.exporter).as_deref() {
         None | Some("otlp") => true,
-        Some("none") => false,
-        Some(_) => return Err(invalid(EXPORTER, "neither otlp nor none")),
+        Some(other) if signal.not_pushed.contains(&other) => false,
+        Some(_) => return Err(invalid(signal.exporter, "neither otlp nor none")),
     };
-    let protocol = match first(get, [TRACES_PROTOCOL, PROTOCOL]) {
+    let protocol = match first(get, [signal.protocol, PROTOCOL]) {
         None => Protocol::HttpProtobuf,
         Some((name, value)) => match value.as_str() {
             "http/protobuf" => Protocol::HttpProtobuf,
@@ -87,7 +129,7 @@ fn exporter(get: &dyn Fn(&'static str) -> Option<String>) -> Result<Option<Expor
             _ => return Err(invalid(name, "neither http/protobuf nor grpc")),
         },
     };
-    let Some((name, mut endpoint)) = first(get, [TRACES_ENDPOINT, ENDPOINT]) else {
+    let Some((name, mut endpoint)) = first(get, [signal.endpoint, ENDPOINT]) else {
         return Ok(None);
     };
     // gRPC endpoints may be a mere host and port; `OTEL_EXPORTER_OTLP_INSECURE` then decides about TLS.
@@ -97,12 +139,12 @@ fn exporter(get: &dyn Fn(&'static str) -> Option<String>) -> Result<Option<Expor
             return Err(invalid(name, "not an http or https URL"));
         }
     }
-    // The general endpoint is a base for all signals, the one for traces is taken as it is.
+    // The general endpoint is a base for all signals, that of one signal is taken as it is.
     if protocol == Protocol::HttpProtobuf && name == ENDPOINT {
         if !endpoint.ends_with('/') {
             endpoint.push('/');
         }
-        endpoint.push_str("v1/traces");
+        endpoint.push_str(signal.path);
     }
     Ok((wanted && !disabled).then_some(ExporterSettings { protocol, endpoint }))
 }
@@ -186,7 +228,7 @@ fn decode(text: &str) -> Result<String, TelemetryError> {
     String::from_utf8(bytes).map_err(|_| malformed())
 }
 
-fn invalid(name: &'static str, reason: &'static str) -> TelemetryError {
+pub(super) fn invalid(name: &'static str, reason: &'static str) -> TelemetryError {
     TelemetryError::Variable { name, reason }
 }
 
@@ -195,6 +237,10 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+
+    const EXPORTER: &str = TRACES.exporter;
+    const TRACES_ENDPOINT: &str = TRACES.endpoint;
+    const TRACES_PROTOCOL: &str = TRACES.protocol;
 
     fn read(variables: &[(&str, &str)]) -> Result<TraceSettings, TelemetryError> {
         let variables: HashMap<String, String> = variables

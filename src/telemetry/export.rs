@@ -5,11 +5,12 @@ use std::time::Duration;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
 use opentelemetry_otlp::{Protocol as OtlpProtocol, SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 use tokio::runtime::Runtime;
 
 use super::TelemetryError;
 use super::environment::{ExporterSettings, Protocol, TraceSettings};
+use super::metrics::{CountedExporter, CountedSpans, Metrics, Pending};
 
 /// The running SDK.
 ///
@@ -22,7 +23,7 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    pub(super) fn start(settings: TraceSettings) -> Result<Self, TelemetryError> {
+    pub(super) fn start(settings: TraceSettings, metrics: &Metrics) -> Result<Self, TelemetryError> {
         let resource = Resource::builder_empty().with_attributes(settings.resource).build();
         let mut builder = SdkTracerProvider::builder()
             .with_sampler(settings.sampler)
@@ -34,7 +35,16 @@ impl Tracing {
                 Protocol::Grpc => grpc(exporter, runtime.insert(own_runtime()?))?,
             };
             // A thread of its own with a bounded queue: a dead collector costs spans, neither memory nor latency.
-            builder = builder.with_batch_exporter(exporter);
+            let pending = Pending::new(settings.queue, metrics.clone());
+            let inner = CountedExporter {
+                inner: exporter,
+                pending: pending.clone(),
+            };
+            let config = BatchConfigBuilder::default()
+                .with_max_queue_size(settings.queue)
+                .build();
+            let inner = BatchSpanProcessor::builder(inner).with_batch_config(config).build();
+            builder = builder.with_span_processor(CountedSpans { inner, pending });
         }
         Ok(Self {
             provider: builder.build(),
@@ -76,7 +86,7 @@ fn grpc(settings: &ExporterSettings, runtime: &Runtime) -> Result<SpanExporter, 
     builder.build().map_err(TelemetryError::Exporter)
 }
 
-fn own_runtime() -> Result<Runtime, TelemetryError> {
+pub(super) fn own_runtime() -> Result<Runtime, TelemetryError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("otlp-grpc")

@@ -1,4 +1,4 @@
-//! Logs to standard output and traces to an OpenTelemetry collector.
+//! Logs to standard output, traces and metrics to an OpenTelemetry collector, and metrics for whoever scrapes.
 //!
 //! Call [`init`] once, early; keep the [`TelemetryGuard`] to the end and let it flush. What is logged and traced
 //! where is bounded by `filter`, so that no setting can make other crates write tokens.
@@ -7,6 +7,7 @@ mod environment;
 mod export;
 mod filter;
 mod json;
+pub mod metrics;
 mod pretty;
 pub mod propagation;
 mod sampler;
@@ -15,7 +16,7 @@ mod tests;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::trace::TracerProvider;
@@ -32,6 +33,7 @@ use self::environment::TraceSettings;
 use self::export::Tracing;
 use self::filter::LogFilter;
 use self::json::{JsonLayer, WholeSubscriber};
+use self::metrics::{MetricSettings, Metrics, Pushing};
 use self::pretty::PrettyLine;
 use crate::clock::SharedClock;
 use crate::config::LogFormat;
@@ -84,7 +86,8 @@ pub enum TelemetryError {
 /// Checks everything that [`init`] could refuse before it starts anything.
 pub fn check(options: &TelemetryOptions, environment: Environment<'_>) -> Result<(), TelemetryError> {
     levels(&options.log_level)?;
-    TraceSettings::read(environment)?;
+    let traces = TraceSettings::read(environment)?;
+    MetricSettings::read(environment, traces.resource)?;
     Ok(())
 }
 
@@ -97,7 +100,9 @@ pub fn init(options: &TelemetryOptions, environment: Environment<'_>) -> Result<
         .lossy(true)
         .buffered_lines_limit(MAX_BUFFERED_LINES)
         .finish(std::io::stdout());
+    let lost_lines = writer.error_counter();
     let (dispatch, mut guard) = assemble(options, environment, writer)?;
+    guard.metrics.metrics.count_lost_lines(lost_lines);
     guard.logs = Some(worker);
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadySet)?;
     opentelemetry::global::set_tracer_provider(guard.tracing.provider.clone());
@@ -115,7 +120,9 @@ where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     let filter = LogFilter::new(levels(&options.log_level)?, Arc::clone(&options.clock));
-    let tracing = Tracing::start(TraceSettings::read(environment)?)?;
+    let settings = TraceSettings::read(environment)?;
+    let metrics = Pushing::start(MetricSettings::read(environment, settings.resource.clone())?)?;
+    let tracing = Tracing::start(settings, &metrics.metrics)?;
     let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
         .with_version(env!("CARGO_PKG_VERSION"))
         .build();
@@ -151,7 +158,14 @@ where
     );
     // `Layer::on_register_dispatch` would be the place, but filtered layers are not told.
     let _ = whole.set(dispatch.downgrade());
-    Ok((dispatch, TelemetryGuard { tracing, logs: None }))
+    Ok((
+        dispatch,
+        TelemetryGuard {
+            tracing,
+            metrics,
+            logs: None,
+        },
+    ))
 }
 
 fn levels(text: &str) -> Result<EnvFilter, TelemetryError> {
@@ -166,21 +180,40 @@ fn levels(text: &str) -> Result<EnvFilter, TelemetryError> {
 #[must_use = "dropping it ends tracing"]
 pub struct TelemetryGuard {
     tracing: Tracing,
+    metrics: Pushing,
     // Writes what is still buffered when it is dropped, within a second.
     logs: Option<WorkerGuard>,
 }
 
 impl TelemetryGuard {
-    /// Sends the spans that are still queued; gives up after `timeout`, whatever the collector does.
+    /// The process's metrics, to be handed to whom they concern.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.metrics.clone()
+    }
+
+    /// Sends the spans that are still queued and the metrics as they stand; gives up after `timeout`, whatever the collector does.
     ///
     /// Blocks its thread: meant for the very end, when nothing else is left to do.
     pub fn shutdown(mut self, timeout: Duration) {
+        self.stop(timeout);
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounds real waiting, whatever a test's clock says"
+    )]
+    fn stop(&mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        // Both at once: they share the limit, and a collector that hangs hangs for both.
+        let last = self.metrics.stop();
         self.tracing.stop(timeout);
+        last.wait(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
-        self.tracing.stop(DROP_LIMIT);
+        self.stop(DROP_LIMIT);
     }
 }

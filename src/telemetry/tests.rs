@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::propagation::{extract, set_remote_parent};
 use super::*;
 use crate::clock::{Clock, ManualClock, SystemClock};
-use crate::serve::{Listener, ServeOptions, ShutdownSignals, run};
+use crate::serve::{Listener, OpenConnections, ServeOptions, ShutdownSignals, run};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -200,6 +200,10 @@ async fn receive_grpc(State(received): State<Received>, body: Bytes) -> Response
     received
         .send(ExportTraceServiceRequest::decode(body.slice(5..)).unwrap())
         .unwrap();
+    grpc_answer()
+}
+
+fn grpc_answer() -> Response {
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
     let empty = Full::new(Bytes::from_static(&[0; 5])).with_trailers(std::future::ready(Some(Ok(trailers))));
     Response::builder()
@@ -218,16 +222,21 @@ async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<ExportTraceServiceR
             post(receive_grpc),
         )
         .with_state(received);
+    (serve(router).await, export)
+}
+
+async fn serve(router: Router) -> SocketAddr {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.address();
     let options = ServeOptions {
         max_connections: 8,
+        open: OpenConnections::default(),
         head_timeout: Duration::from_secs(10),
         drain_timeout: Duration::ZERO,
         tls: None,
     };
     tokio::spawn(run(listener, router, options, ShutdownSignals::default()));
-    (address, export)
+    address
 }
 
 async fn spans_arrive(protocol: &str) {
@@ -284,6 +293,48 @@ async fn spans_arrive_over_http() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn spans_arrive_over_grpc() {
     spans_arrive("grpc").await;
+}
+
+/// Once over each protocol, both signals of one process to one collector.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn metrics_arrive_over_both_protocols() {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+
+    async fn receive(State(received): State<mpsc::UnboundedSender<Bytes>>, body: Bytes) -> Response {
+        received.send(body).unwrap();
+        grpc_answer()
+    }
+
+    for (protocol, prefix) in [("http/protobuf", 0), ("grpc", 5)] {
+        let (received, mut exports) = mpsc::unbounded_channel();
+        let grpc = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+        let router = Router::new()
+            .route("/v1/metrics", post(receive))
+            .route(grpc, post(receive))
+            .with_state(received);
+        let endpoint = format!("http://{}", serve(router).await);
+        let environment = |name: &str| match name {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
+            "OTEL_EXPORTER_OTLP_PROTOCOL" => Some(protocol.to_owned()),
+            "OTEL_SERVICE_NAME" => Some("broker-under-test".to_owned()),
+            _ => None,
+        };
+        let (_dispatch, guard) = assemble(&options("off"), &environment, std::io::sink).unwrap();
+        guard.metrics().authenticated(metrics::labels::Authentication::Accepted);
+        guard.shutdown(Duration::from_secs(10));
+        let body = exports.recv().await.unwrap();
+        let request = ExportMetricsServiceRequest::decode(body.slice(prefix..)).unwrap();
+        let [resource] = &request.resource_metrics[..] else {
+            panic!("{request:?}")
+        };
+        assert!(format!("{:?}", resource.resource).contains("broker-under-test"));
+        let names: Vec<&str> = resource.scope_metrics[0]
+            .metrics
+            .iter()
+            .map(|metric| metric.name.as_str())
+            .collect();
+        assert!(names.contains(&"acs_broker.authentication"), "{protocol}: {names:?}");
+    }
 }
 
 #[tokio::test]

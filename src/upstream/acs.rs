@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{Response, SendError, Upstream, json_fault};
 use crate::secret::{AcsToken, BearerToken};
+use crate::telemetry::metrics::labels::Peer;
 
 /// `expiresOn` has up to seven fractional digits and an offset; anything much longer is something else.
 const MAX_TIMESTAMP: usize = 64;
@@ -113,7 +114,7 @@ impl AcsExchange {
             .header(http::header::ACCEPT, "application/json")
             .header(http::header::CONTENT_TYPE, "application/json")
             .body("{}");
-        self.upstream.send(request, deadline).await
+        self.upstream.send(Peer::Acs, request, deadline).await
     }
 }
 

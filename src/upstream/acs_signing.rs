@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::retry::Attempted;
 use super::{Response, SendError, Upstream};
 use crate::clock::SharedClock;
+use crate::telemetry::metrics::labels::Peer;
 
 /// Where the resource's access key comes from. It is asked at each use, so that a changed key is in use at once.
 pub trait AccessKeySource: Send + Sync {
@@ -140,7 +141,7 @@ impl SignedAcs {
                     .header("x-ms-date", signature.date)
                     .header("x-ms-content-sha256", signature.content_hash)
                     .header(header::AUTHORIZATION, secret_header(&signature.authorization));
-                Ok(self.upstream.send(builder, deadline).await?)
+                Ok(self.upstream.send(Peer::Acs, builder, deadline).await?)
             }
             AcsAuth::ServiceToken(tokens) => {
                 let token = tokens.token(deadline).await?;
@@ -162,7 +163,7 @@ impl SignedAcs {
         deadline: Instant,
     ) -> Result<Response, SendError> {
         let builder = self.builder(request).bearer_auth(token.expose_secret());
-        self.upstream.send(builder, deadline).await
+        self.upstream.send(Peer::Acs, builder, deadline).await
     }
 
     fn builder(&self, request: &Unsigned) -> reqwest::RequestBuilder {

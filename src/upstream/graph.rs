@@ -18,6 +18,7 @@ use super::{Response, SendError, Upstream, json_fault, retry_after};
 use crate::clock::SharedClock;
 use crate::ids::{ObjectId, TenantId};
 use crate::secret::BearerToken;
+use crate::telemetry::metrics::labels::Peer;
 
 /// As many groups can be asked for in one call.
 pub const MOST_GROUPS: usize = 20;
@@ -104,7 +105,7 @@ impl GraphClient {
                 .bearer_auth(token.expose())
                 .header(http::header::ACCEPT, "application/json")
                 .json(&question);
-            self.upstream.send(request, deadline)
+            self.upstream.send(Peer::Graph, request, deadline)
         };
         let called = retry::call(&self.pauses.of(tenant), &*self.clock, deadline, attempt).await;
         classify(called, groups, self.clock.now())

@@ -25,6 +25,8 @@ use tracing::field::Empty;
 use url::Url;
 
 use crate::config::{UpstreamConfig, units};
+use crate::telemetry::metrics::labels::Peer;
+use crate::telemetry::metrics::{Called, Metrics};
 use crate::telemetry::propagation;
 
 /// How long an idle pooled connection is kept. Azure's front doors close theirs after a few minutes.
@@ -35,6 +37,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Upstream {
     http: reqwest::Client,
     max_response_bytes: usize,
+    metrics: Metrics,
 }
 
 /// The client could not be made from the configuration.
@@ -141,7 +144,14 @@ impl Upstream {
         Ok(Self {
             http: builder.build().map_err(UpstreamSetupError::Client)?,
             max_response_bytes: usize::try_from(max_response_bytes).unwrap_or(usize::MAX),
+            metrics: Metrics::noop(),
         })
+    }
+
+    /// The same, whose calls are recorded in `metrics`.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// A request to be given to [`send`](Self::send).
@@ -149,11 +159,18 @@ impl Upstream {
         self.http.request(method, url)
     }
 
-    /// Sends a request and reads the whole response before `deadline`.
-    pub async fn send(&self, request: reqwest::RequestBuilder, deadline: Instant) -> Result<Response, SendError> {
+    /// Sends a request to `peer` and reads the whole response before `deadline`.
+    pub async fn send(
+        &self,
+        peer: Peer,
+        request: reqwest::RequestBuilder,
+        deadline: Instant,
+    ) -> Result<Response, SendError> {
         let mut request = request.build().map_err(|error| describe(&error))?;
         let span = client_span(&request);
         propagation::inject(&span, request.headers_mut());
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let began = Instant::now();
         let outcome = tokio::time::timeout_at(deadline, self.exchange(request).instrument(span.clone()))
             .await
             .unwrap_or(Err(SendError::Timeout));
@@ -171,6 +188,14 @@ impl Upstream {
                 span.record("otel.status_code", "ERROR");
             }
         }
+        let called = Called {
+            peer,
+            url: &url,
+            method: method.as_str(),
+            status: outcome.as_ref().ok().map(|response| response.status.as_u16()),
+            failure: outcome.as_ref().err().map(error_type),
+        };
+        self.metrics.called(&called, began.elapsed());
         outcome
     }
 

@@ -23,6 +23,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "route",
             "serve",
             "tasks",
+            "telemetry",
             "upstream",
         ],
     ),
@@ -42,7 +43,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "untrusted",
         ],
     ),
-    ("management", &["authenticate", "authorize"]),
+    ("management", &["authenticate", "authorize", "telemetry"]),
     (
         "pipeline",
         &[
@@ -59,7 +60,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "untrusted",
         ],
     ),
-    ("route", &["authenticate", "authorize", "exchange", "ids"]),
+    ("route", &["authenticate", "authorize", "exchange", "ids", "telemetry"]),
     (
         "exchange",
         &[
@@ -94,7 +95,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ),
     (
         "credential",
-        &["clock", "config", "ids", "secret", "untrusted", "upstream"],
+        &["clock", "config", "ids", "secret", "telemetry", "untrusted", "upstream"],
     ),
     ("cache", &["clock", "config", "secret"]),
     (

@@ -21,6 +21,7 @@ mod identity;
 mod key_sets;
 mod keys;
 mod limits;
+mod metrics;
 mod on_behalf_of;
 mod platform;
 mod reload;

@@ -29,6 +29,7 @@ struct State {
 /// What a source told of itself. Monotonic times.
 #[derive(Debug, Clone, Copy, Default)]
 struct Told {
+    entries: Option<usize>,
     loaded_at: Option<Duration>,
     failing_since: Option<Duration>,
     max_age: Option<Duration>,
@@ -65,6 +66,8 @@ pub struct InForce {
 pub struct SourceStatus {
     /// Which.
     pub kind: SourceKind,
+    /// How many assignments it listed at its last good look.
+    pub entries: Option<usize>,
     /// Time since its last good look; `None` if there was none yet.
     pub age: Option<Duration>,
     /// How long it has been failing, if the last look failed.
@@ -130,6 +133,7 @@ impl AssignmentWatch {
                 let beyond = |limit: Option<Duration>| age.zip(limit).is_some_and(|(age, limit)| age > limit);
                 SourceStatus {
                     kind: *kind,
+                    entries: told.entries,
                     age,
                     failing_for: told.failing_since.map(|since| now.saturating_sub(since)),
                     overdue: beyond(told.overdue_after),
@@ -195,6 +199,11 @@ impl SourceHandle {
     /// A new list is in force. Takes a while where there are many assignments.
     pub fn replace(&self, assignments: Vec<Assignment>) {
         let state = &self.watch.state;
+        let entries = assignments.len();
+        let loaded = |told: &mut Told, now| {
+            loaded(told, now);
+            told.entries = Some(entries);
+        };
         // One union at a time, so that the last one made is of the latest lists.
         let mut lists = state.lists.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_alone() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use acs_token_broker::config::UpstreamConfig;
 use acs_token_broker::config::load::{Environment, load_management};
+use acs_token_broker::telemetry::metrics::labels::Peer;
 use acs_token_broker::upstream::Upstream;
 use clap::Args;
 use tokio::time::Instant;
@@ -82,7 +83,11 @@ fn ask(url: &Url) -> anyhow::Result<()> {
             _ => Upstream::new(&direct(), TIMEOUT)?,
         };
         let request = upstream.request(http::Method::GET, url.clone());
-        anyhow::Ok(upstream.send(request, Instant::now() + TIMEOUT).await?)
+        anyhow::Ok(
+            upstream
+                .send(Peer::Healthcheck, request, Instant::now() + TIMEOUT)
+                .await?,
+        )
     })?;
     anyhow::ensure!(
         response.status == http::StatusCode::OK,

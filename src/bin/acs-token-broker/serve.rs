@@ -8,11 +8,12 @@ use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::config::Config;
 use acs_token_broker::config::load::{Environment, Loaded, load};
 use acs_token_broker::serve::{ShutdownSignals, signals};
+use acs_token_broker::telemetry::metrics::Metrics;
 use acs_token_broker::telemetry::{self, TelemetryGuard, TelemetryOptions};
 
 use crate::{Exit, complain};
 
-/// How long queued spans may take to be sent at the end.
+/// How long queued spans and the last metrics may take to be sent at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
@@ -24,8 +25,8 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
         }
     };
     let clock = SystemClock::shared();
-    in_runtime(&loaded, environment, &clock, async |config, clock| {
-        let broker = Broker::build(config, clock).await?;
+    in_runtime(&loaded, environment, &clock, async |config, clock, metrics| {
+        let broker = Broker::build(config, clock, metrics).await?;
         let signals = signals()?;
         tracing::info!(
             public = %broker.public_address(),
@@ -41,7 +42,7 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 /// Runs `work` with telemetry set up around it, and turns its outcome into an exit code.
 pub(crate) fn in_runtime<W>(loaded: &Loaded, environment: &Environment, clock: &SharedClock, work: W) -> Exit
 where
-    W: AsyncFnOnce(Config, SharedClock) -> anyhow::Result<ShutdownSignals>,
+    W: AsyncFnOnce(Config, SharedClock, Metrics) -> anyhow::Result<ShutdownSignals>,
 {
     let guard = match start_telemetry(&loaded.config, environment, clock) {
         Ok(guard) => guard,
@@ -58,7 +59,7 @@ where
         .build()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| {
-            let outcome = runtime.block_on(work(loaded.config.clone(), clock.clone()));
+            let outcome = runtime.block_on(work(loaded.config.clone(), clock.clone(), guard.metrics()));
             // Nothing that still blocks a thread may hold up the end.
             runtime.shutdown_background();
             outcome

@@ -23,6 +23,7 @@ use super::{Response, SendError, Upstream, json_fault, retry_after};
 use crate::clock::SharedClock;
 use crate::ids::{ClientAppId, TenantId};
 use crate::secret::BearerToken;
+use crate::telemetry::metrics::labels::Peer;
 
 /// `client_assertion_type` of RFC 7523 section 2.2.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -178,7 +179,7 @@ impl EntraClient {
                 .request(http::Method::POST, url.clone())
                 .header(http::header::ACCEPT, "application/json")
                 .form(&form);
-            self.upstream.send(request, deadline)
+            self.upstream.send(Peer::EntraToken, request, deadline)
         };
         let called = retry::call(&self.pauses.of((tenant, flow)), &*self.clock, deadline, attempt).await;
         let secrets = form.iter().filter(|(name, _)| SECRETS.contains(name));

@@ -6,6 +6,7 @@ pub(crate) mod http;
 pub(crate) mod modes;
 pub(crate) mod otlp;
 pub(crate) mod process;
+pub(crate) mod scrape;
 pub(crate) mod stack;
 
 use std::time::Duration;

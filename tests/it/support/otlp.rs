@@ -1,11 +1,16 @@
 //! An OTLP collector (http/protobuf) that keeps what it is sent.
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
 use super::fake::{Fake, Reply};
+
+const TRACES: &str = "/v1/traces";
+const METRICS: &str = "/v1/metrics";
 
 /// A running collector.
 pub(crate) struct Collector(Fake);
@@ -14,7 +19,8 @@ impl Collector {
     pub(crate) async fn start() -> Self {
         let fake = Fake::start().await;
         let empty = Reply::status(200).header("content-type", "application/x-protobuf");
-        fake.on("/v1/traces", empty);
+        fake.on(TRACES, empty.clone());
+        fake.on(METRICS, empty);
         Self(fake)
     }
 
@@ -33,7 +39,7 @@ impl Collector {
 
     pub(crate) fn spans(&self) -> Vec<Span> {
         let calls = self.0.calls();
-        let requests = calls.iter().map(|call| {
+        let requests = calls.iter().filter(|call| call.path == TRACES).map(|call| {
             assert_eq!(call.headers["content-type"], "application/x-protobuf");
             ExportTraceServiceRequest::decode(call.body.clone()).unwrap()
         });
@@ -42,6 +48,21 @@ impl Collector {
             .flat_map(|resource| resource.scope_spans)
             .flat_map(|scope| scope.spans)
             .collect()
+    }
+
+    /// What each export of metrics told, the last one last.
+    pub(crate) fn metrics(&self) -> Vec<Vec<Metric>> {
+        let calls = self.0.calls();
+        let exports = calls.iter().filter(|call| call.path == METRICS).map(|call| {
+            assert_eq!(call.headers["content-type"], "application/x-protobuf");
+            let request = ExportMetricsServiceRequest::decode(call.body.clone()).unwrap();
+            let scopes = request
+                .resource_metrics
+                .into_iter()
+                .flat_map(|resource| resource.scope_metrics);
+            scopes.flat_map(|scope| scope.metrics).collect()
+        });
+        exports.collect()
     }
 
     /// The spans of one trace.

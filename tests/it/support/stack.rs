@@ -13,6 +13,7 @@ use acs_token_broker::emulator::{
     Assignment, ControlError, Emulator, Endpoint, Fault, PrincipalType, Scenario, TokenRequest,
 };
 use acs_token_broker::serve::ShutdownSignals;
+use acs_token_broker::telemetry::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -248,7 +249,7 @@ impl Builder {
         std::fs::write(&file, text).unwrap();
         let environment: Environment = self.overrides.into_iter().collect();
         let loaded = load(Some(&file), &environment).unwrap_or_else(|problems| panic!("{problems}"));
-        let broker = Broker::build(loaded.config, shared).await.unwrap();
+        let broker = Broker::build(loaded.config, shared, Metrics::local()).await.unwrap();
         let signals = ShutdownSignals::default();
         let stack = Stack {
             emulator,

@@ -7,6 +7,7 @@ use acs_token_broker::broker::{Services, WellKnownEndpoints};
 use acs_token_broker::clock::SystemClock;
 use acs_token_broker::config::load::{Environment, load};
 use acs_token_broker::config::{AssignmentFileConfig, Config, ResourceConfig};
+use acs_token_broker::telemetry::metrics::Metrics;
 use acs_token_broker::upstream::acs_assignments::AcsAssignments;
 use acs_token_broker::upstream::acs_signing::SignedAcs;
 
@@ -37,7 +38,7 @@ impl Resource {
         let endpoints = WellKnownEndpoints {
             authority: config.entra.authority.clone(),
         };
-        let services = Services::new(&config, Arc::new(endpoints), Arc::clone(&clock))?;
+        let services = Services::new(&config, Arc::new(endpoints), Arc::clone(&clock), Metrics::noop())?;
         let auth = services.acs_auth(auth)?;
         let upstream = services.upstream(resource.exchange.connect_timeout)?;
         Ok(Self {
