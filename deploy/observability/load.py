@@ -35,7 +35,9 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def call(method, url, body=None, headers=None):
     """Status and body; no status where nobody answers."""
     data = json.dumps(body).encode() if body is not None else (b"" if method == "POST" else None)
-    request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
+    # Without a content type urllib says it is a form, and a form is another kind of request here.
+    headers = {"Content-Type": "application/json", **(headers or {})}
+    request = urllib.request.Request(url, data=data, method=method, headers=headers)
     try:
         with DIRECT.open(request, timeout=15) as answer:
             return answer.status, answer.read()
