@@ -103,7 +103,9 @@ def main():
     parser.add_argument("--rate", type=float, default=4, help="requests in a second, at most")
     parser.add_argument("--trouble-every", type=float, default=60, help="seconds from one fault to the next; 0 for none")
     parser.add_argument("--duration", type=float, help="seconds; without end by default")
+    parser.add_argument("--seed", type=int, help="the same choices each time")
     arguments = parser.parse_args()
+    random.seed(arguments.seed)
 
     load = Load(arguments)
     began = time.monotonic()

@@ -120,7 +120,8 @@ def explore(title, tooltip, datasource, target):
         "title": title,
         "tooltip": tooltip,
         "icon": "external link",
-        "url": "/explore?schemaVersion=1&panes=" + quote(json.dumps(pane)),
+        # Grafana puts the variable in, so its braces stay as they are.
+        "url": "/explore?schemaVersion=1&panes=" + quote(json.dumps(pane), safe="${}"),
         "targetBlank": True,
     }
 
@@ -158,7 +159,7 @@ def dashboard(name, title, description, panels):
             explore(
                 "Failed traces",
                 "Requests that ended in an error, in Tempo",
-                "tempo",
+                "${traces}",
                 {"queryType": "traceql", "query": FAILED_TRACES},
             ),
         ],
