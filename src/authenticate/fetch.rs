@@ -8,7 +8,7 @@ use url::Url;
 
 use super::keys::{Discovery, KeysError, TenantKeys};
 use crate::ids::{ClientAppId, TenantId};
-use crate::upstream::{SendError, Upstream};
+use crate::upstream::{SendError, Service, Upstream};
 
 /// The longest that one fetch, three requests, may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +31,17 @@ pub(super) enum FetchError {
     Keys { url: Url, source: KeysError },
     #[error("{0}: names no jwks_uri")]
     NoKeySet(Url),
+}
+
+impl FetchError {
+    /// Its name in spans: of low cardinality.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Send { .. } => "entra_unavailable",
+            Self::Status { .. } => "entra_status",
+            Self::Keys { .. } | Self::NoKeySet(_) => "entra_invalid_response",
+        }
+    }
 }
 
 impl KeyFetcher {
@@ -80,7 +91,7 @@ impl KeyFetcher {
             .header(http::header::ACCEPT, "application/json");
         let response = self
             .upstream
-            .send(request, deadline)
+            .send(Service::EntraKeys, request, deadline)
             .await
             .map_err(|source| FetchError::Send {
                 url: url.clone(),

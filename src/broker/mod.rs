@@ -3,6 +3,7 @@
 mod check;
 mod resource;
 mod services;
+mod telemetry;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::resource::Sources;
 pub use self::services::{Services, WellKnownEndpoints};
+pub use self::telemetry::UserNamesError;
 use crate::admission::Admission;
 use crate::api::{self, ApiSettings, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
@@ -68,6 +70,9 @@ pub enum StartError {
         /// Why not.
         source: AccessKeyError,
     },
+    /// Users cannot be told in logs and traces as the configuration says.
+    #[error("telemetry.user_hash_key: {0}")]
+    UserHashKey(#[from] UserNamesError),
 }
 
 /// A broker with its sockets bound, not serving yet.
@@ -91,6 +96,7 @@ impl Broker {
         match Upstream::new(&config.upstream, services::connect_timeout(config)) {
             Ok(upstream) => certificate
                 .into_iter()
+                .chain(telemetry::check(&config.telemetry).map(StartError::from))
                 .chain(check::credentials(config, &upstream, clock))
                 .collect(),
             Err(error) => certificate.into_iter().chain([error.into()]).collect(),
@@ -127,6 +133,7 @@ impl Broker {
             cache: TokenCache::new(&config.cache, Arc::clone(&clock)),
             admission: Admission::new(config.server.max_in_flight),
             underway: Admission::new(config.server.max_in_flight),
+            users: telemetry::user_names(&config.telemetry)?,
             clock,
         });
         Ok(Self {
@@ -251,6 +258,7 @@ fn api_settings(config: &Config) -> ApiSettings {
     authorization_uri.set_path("/common/oauth2/v2.0/authorize");
     ApiSettings {
         max_bodies: config.server.max_connections,
+        audit: config.telemetry.audit,
         api_versions: config.server.api_versions.clone(),
         request_timeout: config.server.request_timeout,
         diagnostic_headers: config.server.diagnostic_headers,

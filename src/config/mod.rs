@@ -22,6 +22,7 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use self::cloud::Cloud;
+pub use self::validate::SHORTEST_HASH_KEY;
 use crate::ids::{ClientAppId, TenantId};
 
 /// All settings of a broker, valid as a whole.

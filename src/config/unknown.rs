@@ -104,10 +104,7 @@ mod tests {
             ("listen", "unknown key"),
             ("server.zzz", "unknown key"),
             ("limits", "is a setting that this version does not have yet"),
-            (
-                "limits.per_user",
-                "is a setting that this version does not have yet",
-            ),
+            ("limits.per_user", "is a setting that this version does not have yet"),
         ] {
             assert_eq!(key(path, &known), reason, "{path}");
         }

@@ -18,8 +18,8 @@ use super::{
 /// Far more than a machine can hold, and well within what semaphores take.
 const LARGEST_COUNT: u64 = 1 << 28;
 
-/// A shorter key could be found by trying.
-pub(crate) const SHORTEST_HASH_KEY: usize = 16;
+/// Characters of the shortest `telemetry.user_hash_key`: a shorter one could be found by trying.
+pub const SHORTEST_HASH_KEY: usize = 16;
 
 /// With more leeway than this, an expired token would pass for a valid one.
 const LARGEST_SKEW: Duration = Duration::from_mins(10);

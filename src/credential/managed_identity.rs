@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use crate::ids::ClientAppId;
 use crate::secret::BearerToken;
 use crate::untrusted::Untrusted;
-use crate::upstream::{SendError, Upstream};
+use crate::upstream::{SendError, Service, Upstream};
 
 /// Limit for one call to the platform; the caller's deadline holds for all of them.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
@@ -158,7 +158,10 @@ impl HttpClient for OwnTransport {
         if let Body::Bytes(bytes) = request.body() {
             outgoing = outgoing.body(bytes.clone());
         }
-        let sent = self.0.send(outgoing, Instant::now() + CALL_LIMIT).await;
+        let sent = self
+            .0
+            .send(Service::ManagedIdentity, outgoing, Instant::now() + CALL_LIMIT)
+            .await;
         let response = sent.map_err(|error| {
             let kind = match error {
                 SendError::Connection(_) | SendError::Timeout => ErrorKind::Io,

@@ -1,42 +1,59 @@
-//! Logs to standard output and traces to an OpenTelemetry collector.
+//! Logs to standard output, logs and traces to an OpenTelemetry collector.
 //!
 //! Call [`init`] once, early; keep the [`TelemetryGuard`] to the end and let it flush. What is logged and traced
 //! where is bounded by `filter`, so that no setting can make other crates write tokens.
 
+mod correlate;
 mod environment;
 mod export;
 mod filter;
+mod gate;
+mod ids;
 mod json;
+mod log_level;
+mod otlp_logs;
 mod pretty;
 pub mod propagation;
+mod queue;
 mod sampler;
 #[cfg(test)]
 mod tests;
+pub mod trace;
+mod users;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use opentelemetry::InstrumentationScope;
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::logs::LoggerProvider as _;
+use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
-use self::environment::TraceSettings;
-use self::export::Tracing;
+use self::correlate::WholeSubscriber;
+use self::environment::Settings;
+use self::export::Exports;
 use self::filter::LogFilter;
-use self::json::{JsonLayer, WholeSubscriber};
+use self::gate::Gate;
+use self::json::JsonLayer;
+use self::otlp_logs::OtlpLogs;
 use self::pretty::PrettyLine;
 use crate::clock::SharedClock;
 use crate::config::LogFormat;
 
 pub use self::environment::Environment;
+pub use self::filter::AUDIT_TARGET;
+pub use self::log_level::LogLevel;
+pub use self::queue::Dropped;
+pub use self::users::{NoRandomness, UserName, UserNames};
 
 /// Lines that wait for whoever reads standard output. Beyond, lines are lost rather than requests held up: a reader
 /// that stalls must not stall the service.
@@ -52,6 +69,10 @@ pub struct TelemetryOptions {
     pub log_format: LogFormat,
     /// Filter in tracing-subscriber's syntax; empty means `info`. Other crates never log below INFO.
     pub log_level: String,
+    /// Whether a caller's sampled flag is obeyed.
+    pub trust_incoming_sampling: bool,
+    /// A request that takes as long leaves a span though it was not sampled. Zero is off.
+    pub slow_request: Duration,
     /// Tells the time of log lines.
     pub clock: SharedClock,
 }
@@ -83,12 +104,12 @@ pub enum TelemetryError {
 
 /// Checks everything that [`init`] could refuse before it starts anything.
 pub fn check(options: &TelemetryOptions, environment: Environment<'_>) -> Result<(), TelemetryError> {
-    levels(&options.log_level)?;
-    TraceSettings::read(environment)?;
+    LogLevel::new(&options.log_level)?;
+    Settings::read(environment)?;
     Ok(())
 }
 
-/// Sets the process's subscriber: logs to standard output, and traces as the `OTEL_*` variables say.
+/// Sets the process's subscriber: logs to standard output; logs and traces to where the `OTEL_*` variables say.
 ///
 /// `environment` looks up a variable. What the OTLP crate reads by itself (headers, timeout, compression) it takes
 /// from the process. Records of the `log` crate are not taken over: rustls and reqwest would write through it.
@@ -98,9 +119,9 @@ pub fn init(options: &TelemetryOptions, environment: Environment<'_>) -> Result<
         .buffered_lines_limit(MAX_BUFFERED_LINES)
         .finish(std::io::stdout());
     let (dispatch, mut guard) = assemble(options, environment, writer)?;
-    guard.logs = Some(worker);
+    guard.lines = Some(worker);
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadySet)?;
-    opentelemetry::global::set_tracer_provider(guard.tracing.provider.clone());
+    opentelemetry::global::set_tracer_provider(guard.exports.tracer_provider.clone());
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     Ok(guard)
 }
@@ -114,13 +135,20 @@ fn assemble<W>(
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let filter = LogFilter::new(levels(&options.log_level)?, Arc::clone(&options.clock));
-    let tracing = Tracing::start(TraceSettings::read(environment)?)?;
+    let level = LogLevel::new(&options.log_level)?;
+    let filter = LogFilter::new(level.clone(), Arc::clone(&options.clock));
+    let exports = Exports::start(Settings::read(environment)?, options.trust_incoming_sampling)?;
     let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
         .with_version(env!("CARGO_PKG_VERSION"))
         .build();
+    let gate = Gate {
+        sampler: exports.sampler.clone(),
+        spans: exports.spans.clone(),
+        scope: scope.clone(),
+        slow_request: options.slow_request,
+    };
     let traces = tracing_opentelemetry::layer()
-        .with_tracer(tracing.provider.tracer_with_scope(scope))
+        .with_tracer(exports.tracer_provider.tracer_with_scope(scope))
         // Noise on every span, and a new line number with every release.
         .with_location(false)
         .with_threads(false)
@@ -144,43 +172,73 @@ where
             .with_writer(writer)
             .boxed(),
     };
+    // Both ways under one filter: what is written here and what is sent is the same.
+    let logs = match &exports.logger_provider {
+        Some(provider) => logs
+            .and_then(OtlpLogs {
+                logger: provider.logger(env!("CARGO_PKG_NAME")),
+                clock: Arc::clone(&options.clock),
+                whole: Arc::clone(&whole),
+            })
+            .boxed(),
+        None => logs,
+    };
     let dispatch = Dispatch::new(
         tracing_subscriber::registry()
             .with(traces)
-            .with(logs.with_filter(filter)),
+            .with(logs.with_filter(filter))
+            // Last, so that it is asked first.
+            .with(gate),
     );
     // `Layer::on_register_dispatch` would be the place, but filtered layers are not told.
     let _ = whole.set(dispatch.downgrade());
-    Ok((dispatch, TelemetryGuard { tracing, logs: None }))
+    let guard = TelemetryGuard {
+        exports,
+        level,
+        lines: None,
+    };
+    Ok((dispatch, guard))
 }
 
-fn levels(text: &str) -> Result<EnvFilter, TelemetryError> {
-    EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse(text)
-        .map_err(TelemetryError::LogLevel)
+/// The time as OpenTelemetry takes it; times before 1970 as 1970.
+fn system_time(time: Timestamp) -> SystemTime {
+    let since = Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + since
 }
 
 /// Flushes traces and logs at the end. Dropping it does so too, within two seconds.
 #[derive(Debug)]
-#[must_use = "dropping it ends tracing"]
+#[must_use = "dropping it ends telemetry"]
 pub struct TelemetryGuard {
-    tracing: Tracing,
+    exports: Exports,
+    level: LogLevel,
     // Writes what is still buffered when it is dropped, within a second.
-    logs: Option<WorkerGuard>,
+    lines: Option<WorkerGuard>,
 }
 
 impl TelemetryGuard {
-    /// Sends the spans that are still queued; gives up after `timeout`, whatever the collector does.
+    /// The log's level, to change it.
+    #[must_use]
+    pub fn log_level(&self) -> LogLevel {
+        self.level.clone()
+    }
+
+    /// What was lost on the way to the collector.
+    #[must_use]
+    pub fn dropped(&self) -> Dropped {
+        self.exports.dropped.clone()
+    }
+
+    /// Sends what is still queued; gives up after `timeout`, whatever the collector does.
     ///
     /// Blocks its thread: meant for the very end, when nothing else is left to do.
     pub fn shutdown(mut self, timeout: Duration) {
-        self.tracing.stop(timeout);
+        self.exports.stop(timeout);
     }
 }
 
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
-        self.tracing.stop(DROP_LIMIT);
+        self.exports.stop(DROP_LIMIT);
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::redact::harmless;
-use super::{Response, SendError, Upstream, json_fault};
+use super::{Response, SendError, Service, Upstream, json_fault};
 use crate::secret::{AcsToken, BearerToken};
 use crate::untrusted::Untrusted;
 
@@ -132,7 +132,7 @@ impl AcsExchange {
             .header(http::header::ACCEPT, "application/json")
             .header(http::header::CONTENT_TYPE, "application/json")
             .body("{}");
-        self.upstream.send(request, deadline).await
+        self.upstream.send(Service::Acs, request, deadline).await
     }
 }
 

@@ -16,7 +16,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::retry::Attempted;
-use super::{Response, SendError, Upstream};
+use super::{Response, SendError, Service, Upstream};
 use crate::clock::SharedClock;
 
 /// Where the resource's access key comes from. It is asked at each use, so that a changed key is in use at once.
@@ -139,7 +139,7 @@ impl SignedAcs {
                     .header("x-ms-date", signature.date)
                     .header("x-ms-content-sha256", signature.content_hash)
                     .header(header::AUTHORIZATION, secret_header(&signature.authorization));
-                Ok(self.upstream.send(builder, deadline).await?)
+                Ok(self.upstream.send(Service::Acs, builder, deadline).await?)
             }
             AcsAuth::ServiceToken(tokens) => {
                 let token = tokens.token(deadline).await?;
@@ -161,7 +161,7 @@ impl SignedAcs {
         deadline: Instant,
     ) -> Result<Response, SendError> {
         let builder = self.builder(request).bearer_auth(token.expose_secret());
-        self.upstream.send(builder, deadline).await
+        self.upstream.send(Service::Acs, builder, deadline).await
     }
 
     fn builder(&self, request: &Unsigned) -> reqwest::RequestBuilder {

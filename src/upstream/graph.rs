@@ -15,7 +15,7 @@ use url::Url;
 use super::pause::Pauses;
 use super::redact::harmless;
 use super::retry::{self, CallError};
-use super::{Response, SendError, Upstream, json_fault, retry_after};
+use super::{Response, SendError, Service, Upstream, json_fault, retry_after};
 use crate::clock::SharedClock;
 use crate::ids::{ObjectId, TenantId};
 use crate::secret::BearerToken;
@@ -125,7 +125,7 @@ impl GraphClient {
                 .bearer_auth(token.expose())
                 .header(http::header::ACCEPT, "application/json")
                 .json(&question);
-            self.upstream.send(request, deadline)
+            self.upstream.send(Service::Graph, request, deadline)
         };
         let called = retry::call(&self.pauses.of(tenant), &*self.clock, deadline, attempt).await;
         classify(called, groups, self.clock.now())

@@ -24,10 +24,42 @@ use tracing::field::Empty;
 use url::Url;
 
 use crate::config::{UpstreamConfig, units};
-use crate::telemetry::propagation;
+use crate::telemetry::{propagation, trace};
 
 /// How long an idle pooled connection is kept. Azure's front doors close theirs after a few minutes.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Which upstream a call goes to: the label `acs_broker.upstream` of spans and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Entra's discovery documents and signing keys.
+    EntraKeys,
+    /// Entra's token endpoint.
+    EntraToken,
+    /// Microsoft Graph.
+    Graph,
+    /// Azure Communication Services.
+    Acs,
+    /// The platform's managed identities.
+    ManagedIdentity,
+    /// A broker that is asked how it is.
+    Broker,
+}
+
+impl Service {
+    /// Its name in telemetry.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EntraKeys => "entra_keys",
+            Self::EntraToken => "entra_token",
+            Self::Graph => "graph",
+            Self::Acs => "acs",
+            Self::ManagedIdentity => "managed_identity",
+            Self::Broker => "broker",
+        }
+    }
+}
 
 /// An HTTP client for upstream services, with the limits of `[upstream]`.
 #[derive(Clone)]
@@ -148,10 +180,15 @@ impl Upstream {
         self.http.request(method, url)
     }
 
-    /// Sends a request and reads the whole response before `deadline`.
-    pub async fn send(&self, request: reqwest::RequestBuilder, deadline: Instant) -> Result<Response, SendError> {
+    /// Sends a request to `service` and reads the whole response before `deadline`.
+    pub async fn send(
+        &self,
+        service: Service,
+        request: reqwest::RequestBuilder,
+        deadline: Instant,
+    ) -> Result<Response, SendError> {
         let mut request = request.build().map_err(|error| describe(&error))?;
-        let span = client_span(&request);
+        let span = client_span(service, &request);
         propagation::inject(&span, request.headers_mut());
         let outcome = tokio::time::timeout_at(deadline, self.exchange(request).instrument(span.clone()))
             .await
@@ -166,8 +203,7 @@ impl Upstream {
                 }
             }
             Err(error) => {
-                span.record("error.type", error_type(error));
-                span.record("otel.status_code", "ERROR");
+                trace::record_error(&span, error_type(error), || error.to_string());
             }
         }
         outcome
@@ -210,9 +246,8 @@ fn builder(connect_timeout: Duration) -> reqwest::ClientBuilder {
         .user_agent(concat!("acs-token-broker/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Client span after the OpenTelemetry HTTP semantic conventions. Our own URLs carry no query but `api-version`,
-/// so `url.full` holds nothing to redact.
-fn client_span(request: &reqwest::Request) -> tracing::Span {
+/// Client span after the OpenTelemetry HTTP semantic conventions. `url.full` holds what is no secret and nobody's id.
+fn client_span(service: Service, request: &reqwest::Request) -> tracing::Span {
     let url = request.url();
     tracing::info_span!(
         "http_client",
@@ -220,7 +255,9 @@ fn client_span(request: &reqwest::Request) -> tracing::Span {
         otel.kind = "client",
         otel.status_code = Empty,
         http.request.method = request.method().as_str(),
+        http.request.resend_count = retry::resends(),
         http.response.status_code = Empty,
+        acs_broker.upstream = service.name(),
         url.full = redacted(url).as_str(),
         server.address = url.host_str(),
         server.port = url.port_or_known_default().map(i64::from),
@@ -228,7 +265,7 @@ fn client_span(request: &reqwest::Request) -> tracing::Span {
     )
 }
 
-/// The URL without credentials, fragment, and any query parameter but `api-version`.
+/// The URL without credentials, fragment, any query parameter but `api-version`, and the user whom Graph is asked about.
 fn redacted(url: &Url) -> Url {
     let mut shown = url.clone();
     // Both fail only for URLs without a host, which the configuration refuses.
@@ -239,6 +276,11 @@ fn redacted(url: &Url) -> Url {
         .query_pairs()
         .find_map(|(name, value)| (name == "api-version").then(|| value.into_owned()));
     shown.set_query(None);
+    // Microsoft Graph: `/v1.0/users/{id}/…`.
+    if let Some((start, rest)) = url.path().split_once("/users/") {
+        let rest = rest.split_once('/').map_or("", |(_, rest)| rest);
+        shown.set_path(&format!("{start}/users/REDACTED/{rest}"));
+    }
     if let Some(version) = version {
         shown.query_pairs_mut().append_pair("api-version", &version);
     }
@@ -327,6 +369,11 @@ mod tests {
         assert_eq!(
             redacted(&Url::parse("https://a.example/x?y=z").unwrap()).as_str(),
             "https://a.example/x"
+        );
+        let url = "https://graph.example/v1.0/users/fab00000-0000-4000-8000-0000000000ad/checkMemberGroups";
+        assert_eq!(
+            redacted(&Url::parse(url).unwrap()).as_str(),
+            "https://graph.example/v1.0/users/REDACTED/checkMemberGroups"
         );
     }
 }

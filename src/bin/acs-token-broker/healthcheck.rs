@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use acs_token_broker::config::UpstreamConfig;
 use acs_token_broker::config::load::{Environment, load_management};
-use acs_token_broker::upstream::Upstream;
+use acs_token_broker::upstream::{Service, Upstream};
 use clap::Args;
 use tokio::time::Instant;
 use url::Url;
@@ -82,7 +82,11 @@ fn ask(url: &Url) -> anyhow::Result<()> {
             _ => Upstream::new(&direct(), TIMEOUT)?,
         };
         let request = upstream.request(http::Method::GET, url.clone());
-        anyhow::Ok(upstream.send(request, Instant::now() + TIMEOUT).await?)
+        anyhow::Ok(
+            upstream
+                .send(Service::Broker, request, Instant::now() + TIMEOUT)
+                .await?,
+        )
     })?;
     anyhow::ensure!(
         response.status == http::StatusCode::OK,

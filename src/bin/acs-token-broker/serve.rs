@@ -80,7 +80,8 @@ where
                     StartError::Tls(_)
                     | StartError::Upstream(_)
                     | StartError::Credential { .. }
-                    | StartError::AccessKey { .. },
+                    | StartError::AccessKey { .. }
+                    | StartError::UserHashKey(_),
                 ) => Exit::Configuration,
                 Some(StartError::Bind { .. }) | None => Exit::Failure,
             }
@@ -98,6 +99,8 @@ pub(crate) fn telemetry_options(config: &Config, clock: &SharedClock) -> Telemet
     TelemetryOptions {
         log_format: config.telemetry.log_format,
         log_level: config.telemetry.log_level.clone(),
+        trust_incoming_sampling: config.telemetry.trust_incoming_sampling,
+        slow_request: config.telemetry.slow_request,
         clock: clock.clone(),
     }
 }

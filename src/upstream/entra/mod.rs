@@ -19,7 +19,7 @@ use url::Url;
 pub use self::error::{EntraError, EntraSaid};
 use super::pause::Pauses;
 use super::retry::{self, CallError};
-use super::{Response, SendError, Upstream, json_fault, retry_after};
+use super::{Response, SendError, Service, Upstream, json_fault, retry_after};
 use crate::clock::SharedClock;
 use crate::ids::{ClientAppId, TenantId};
 use crate::secret::BearerToken;
@@ -174,7 +174,7 @@ impl EntraClient {
                 .request(http::Method::POST, url.clone())
                 .header(http::header::ACCEPT, "application/json")
                 .form(&form);
-            self.upstream.send(request, deadline)
+            self.upstream.send(Service::EntraToken, request, deadline)
         };
         let called = retry::call(&self.pauses.of(tenant), &*self.clock, deadline, attempt).await;
         let outcome = classify(called, asked_at, self.clock.now());

@@ -1,11 +1,17 @@
 //! An OTLP collector (http/protobuf) that keeps what it is sent.
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
 
-use super::fake::{Fake, Reply};
+use super::fake::{Fake, Gate, Reply};
+
+const TRACES: &str = "/v1/traces";
+const LOGS: &str = "/v1/logs";
+const METRICS: &str = "/v1/metrics";
 
 /// A running collector.
 pub(crate) struct Collector(Fake);
@@ -14,8 +20,24 @@ impl Collector {
     pub(crate) async fn start() -> Self {
         let fake = Fake::start().await;
         let empty = Reply::status(200).header("content-type", "application/x-protobuf");
-        fake.on("/v1/traces", empty);
+        for path in [TRACES, LOGS, METRICS] {
+            fake.on(path, empty.clone());
+        }
         Self(fake)
+    }
+
+    /// Takes nothing any more: no request is answered.
+    pub(crate) fn hang(&self) -> Gate {
+        let gate = Gate::closed();
+        for path in [TRACES, LOGS, METRICS] {
+            self.0.on(path, Reply::status(200).behind(&gate));
+        }
+        gate
+    }
+
+    /// How many requests have come.
+    pub(crate) fn requests(&self) -> usize {
+        self.0.calls().len()
     }
 
     pub(crate) fn origin(&self) -> String {
@@ -32,15 +54,38 @@ impl Collector {
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
-        let calls = self.0.calls();
-        let requests = calls.iter().map(|call| {
-            assert_eq!(call.headers["content-type"], "application/x-protobuf");
-            ExportTraceServiceRequest::decode(call.body.clone()).unwrap()
-        });
+        let requests = self.received::<ExportTraceServiceRequest>(TRACES).into_iter();
         requests
             .flat_map(|request| request.resource_spans)
             .flat_map(|resource| resource.scope_spans)
             .flat_map(|scope| scope.spans)
+            .collect()
+    }
+
+    /// Log records, each with its target.
+    pub(crate) fn logs(&self) -> Vec<(String, LogRecord)> {
+        let requests = self.received::<ExportLogsServiceRequest>(LOGS).into_iter();
+        requests
+            .flat_map(|request| request.resource_logs)
+            .flat_map(|resource| resource.scope_logs)
+            .flat_map(|scope| {
+                let target = scope.scope.unwrap_or_default().name;
+                scope
+                    .log_records
+                    .into_iter()
+                    .map(move |record| (target.clone(), record))
+            })
+            .collect()
+    }
+
+    fn received<M: prost::Message + Default>(&self, path: &str) -> Vec<M> {
+        let calls = self.0.calls().into_iter();
+        calls
+            .filter(|call| call.path == path)
+            .map(|call| {
+                assert_eq!(call.headers["content-type"], "application/x-protobuf");
+                M::decode(call.body).unwrap()
+            })
             .collect()
     }
 
@@ -52,14 +97,24 @@ impl Collector {
     }
 }
 
-/// An attribute as text.
+/// An attribute of a span as text.
 pub(crate) fn attribute(span: &Span, name: &str) -> Option<String> {
-    let attribute = span.attributes.iter().find(|attribute| attribute.key == name)?;
-    match attribute.value.as_ref()?.value.as_ref()? {
-        Any::StringValue(text) => Some(text.clone()),
-        Any::IntValue(number) => Some(number.to_string()),
-        Any::BoolValue(flag) => Some(flag.to_string()),
-        other => Some(format!("{other:?}")),
+    value(&span.attributes, name)
+}
+
+/// An attribute as text.
+pub(crate) fn value(attributes: &[KeyValue], name: &str) -> Option<String> {
+    let attribute = attributes.iter().find(|attribute| attribute.key == name)?;
+    Some(text(attribute.value.as_ref()?))
+}
+
+/// Any value as text.
+pub(crate) fn text(value: &AnyValue) -> String {
+    match &value.value {
+        Some(Any::StringValue(text)) => text.clone(),
+        Some(Any::IntValue(number)) => number.to_string(),
+        Some(Any::BoolValue(flag)) => flag.to_string(),
+        other => format!("{other:?}"),
     }
 }
 
