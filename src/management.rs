@@ -1,4 +1,6 @@
-//! The management listener: probes, never on the public one.
+//! The management listener: probes and the log level, never on the public one.
+
+mod log_level;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Authenticator, KeyStatus};
 use crate::authorize::source::{AssignmentWatch, SourceKind, SourceStatus};
+use crate::telemetry::LogLevel;
 
 /// What readiness depends on.
 #[derive(Clone)]
@@ -40,16 +43,20 @@ struct Report {
     degraded: Vec<String>,
 }
 
-/// The router of the management listener.
-pub fn router(readiness: Readiness) -> Router {
-    Router::new()
+/// The router of the management listener; with the log's level, that can be changed here.
+pub fn router(readiness: Readiness, level: Option<LogLevel>) -> Router {
+    let probes = Router::new()
         .route(
             "/livez",
-            get(|| async { Json(json!({ "status": "alive" })) }).fallback(method_not_allowed),
+            get(|| async { Json(json!({ "status": "alive" })) }).fallback(only_get),
         )
-        .route("/readyz", get(readyz).fallback(method_not_allowed))
+        .route("/readyz", get(readyz).fallback(only_get))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "NotFound", "Use GET /livez or GET /readyz.") })
-        .with_state(readiness)
+        .with_state(readiness);
+    match level {
+        Some(level) => probes.merge(log_level::router(level)),
+        None => probes,
+    }
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> Response {
@@ -139,11 +146,15 @@ fn degraded(source: &SourceStatus) -> Option<String> {
     }
 }
 
-async fn method_not_allowed() -> Response {
-    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Use GET.");
+async fn only_get() -> Response {
+    method_not_allowed("Use GET.", "GET, HEAD")
+}
+
+fn method_not_allowed(message: &str, allow: &'static str) -> Response {
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
     response
         .headers_mut()
-        .insert(http::header::ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+        .insert(http::header::ALLOW, http::HeaderValue::from_static(allow));
     response
 }
 

@@ -27,6 +27,7 @@ use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
 use crate::serve::{self, Listener, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
 use crate::tasks::Tasks;
+use crate::telemetry::LogLevel;
 use crate::upstream::acs_signing::AccessKeyError;
 use crate::upstream::{Upstream, UpstreamSetupError};
 
@@ -85,6 +86,7 @@ pub struct Broker {
     assignments: Vec<ResourceAssignments>,
     sources: Vec<Sources>,
     tasks: Tasks,
+    log_level: Option<LogLevel>,
 }
 
 impl Broker {
@@ -145,7 +147,17 @@ impl Broker {
             assignments,
             sources,
             tasks,
+            log_level: None,
         })
+    }
+
+    /// The same, letting the management listener change the log's level.
+    #[must_use]
+    pub fn with_log_level(self, level: LogLevel) -> Self {
+        Self {
+            log_level: Some(level),
+            ..self
+        }
     }
 
     /// The public listener's address, with its real port.
@@ -171,17 +183,19 @@ impl Broker {
             assignments,
             sources,
             tasks,
+            log_level,
         } = self;
         pipeline.authenticator.start(&tasks);
         for sources in sources {
             sources.start(&tasks);
         }
 
-        let probes = management::router(Readiness {
+        let readiness = Readiness {
             authenticator: Arc::clone(&pipeline.authenticator),
             assignments,
             draining: signals.draining.clone(),
-        });
+        };
+        let probes = management::router(readiness, log_level);
         // The probes outlive the public listener, so that the drain can be watched.
         let last = ShutdownSignals {
             draining: CancellationToken::new(),

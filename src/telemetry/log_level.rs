@@ -26,7 +26,7 @@ impl fmt::Debug for LogLevel {
 }
 
 impl LogLevel {
-    pub(super) fn new(text: &str) -> Result<Self, TelemetryError> {
+    pub(crate) fn new(text: &str) -> Result<Self, TelemetryError> {
         Ok(Self(Arc::new(ArcSwap::from_pointee(Levels::read(text)?))))
     }
 

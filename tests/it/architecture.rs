@@ -43,7 +43,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "untrusted",
         ],
     ),
-    ("management", &["authenticate", "authorize"]),
+    ("management", &["authenticate", "authorize", "telemetry"]),
     (
         "pipeline",
         &[

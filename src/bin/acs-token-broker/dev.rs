@@ -139,13 +139,18 @@ impl Stack {
     }
 
     fn run(self: Box<Self>, environment: &Environment, clock: &SharedClock) -> Exit {
-        let exit = serve::in_runtime(&self.loaded, environment, clock, async |config: Config, clock| {
-            let broker = Broker::build(config, clock).await?;
-            let signals: ShutdownSignals = signals()?;
-            say(&self.guide(broker.public_address(), broker.management_address()));
-            broker.run(signals.clone()).await;
-            Ok(signals)
-        });
+        let exit = serve::in_runtime(
+            &self.loaded,
+            environment,
+            clock,
+            async |config: Config, clock, level| {
+                let broker = Broker::build(config, clock).await?.with_log_level(level);
+                let signals: ShutdownSignals = signals()?;
+                say(&self.guide(broker.public_address(), broker.management_address()));
+                broker.run(signals.clone()).await;
+                Ok(signals)
+            },
+        );
         self.emulator_runtime.block_on(self.emulator.stop());
         exit
     }
