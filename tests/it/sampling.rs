@@ -202,7 +202,10 @@ async fn a_collector_that_never_answers_costs_requests_nothing() {
     let requests = lines(&ended.stdout).filter(|line| line["message"] == "request");
     assert_eq!(requests.count(), 301);
     let all = clock.monotonic();
-    assert!((all - took).as_secs() < 8, "the end is not held up: {all:?}");
+    assert!(
+        all.saturating_sub(took).as_secs() < 8,
+        "the end is not held up: {all:?}"
+    );
 }
 
 #[tokio::test]

@@ -79,9 +79,9 @@ async fn a_miss_a_hit_a_retry_and_the_keys_of_a_rotation() {
 
     let miss = collector.trace(&trace(1));
     assert_eq!(tree(&miss), "POST /token(authenticate authorize cache(exchange(acs)))");
-    let server = one(&miss, "POST /token");
-    assert_eq!(server.kind(), SpanKind::Server);
-    has(server, "http.route", "/token");
+    let root = one(&miss, "POST /token");
+    assert_eq!(root.kind(), SpanKind::Server);
+    has(root, "http.route", "/token");
     let authenticate = one(&miss, "authenticate");
     has(authenticate, "acs_broker.tenant.id", &FABRIKAM.to_string());
     has(authenticate, "acs_broker.client_app.id", &CONTOSO_APP.to_string());
@@ -176,10 +176,10 @@ async fn who_waits_for_anothers_exchange_links_to_it() {
     for (leader, waiter) in [(1, 2), (3, 4)] {
         let exchange = collector.trace(&trace(leader));
         let exchange = one(&exchange, "exchange");
-        let waited = collector.trace(&trace(waiter));
-        assert_eq!(tree(&waited), "POST /token(authenticate authorize cache)");
-        let [link] = &one(&waited, "cache").links[..] else {
-            panic!("{waited:?}")
+        let spans = collector.trace(&trace(waiter));
+        assert_eq!(tree(&spans), "POST /token(authenticate authorize cache)");
+        let [link] = &one(&spans, "cache").links[..] else {
+            panic!("{spans:?}")
         };
         assert_eq!((hex(&link.trace_id), &link.span_id), (trace(leader), &exchange.span_id));
         assert!(one(&collector.trace(&trace(leader)), "cache").links.is_empty());
@@ -198,7 +198,7 @@ async fn each_refusal_is_told_by_the_stage_that_refuses() {
     let parts: Vec<&str> = alex.split('.').collect();
     let kid = "key\u{1b}[31m".to_owned() + &"x".repeat(300);
     let header = serde_json::json!({"alg": "RS256", "kid": kid}).to_string();
-    let unknown = assemble(&header, &format!(r#"{{"tid":"{FABRIKAM}"}}"#), "c2ln");
+    let unknown = assemble(&header, format!(r#"{{"tid":"{FABRIKAM}"}}"#), "c2ln");
     let expired = TokenRequest {
         lifetime: Some(-3600),
         ..TokenRequest::default()
@@ -242,9 +242,9 @@ async fn each_refusal_is_told_by_the_stage_that_refuses() {
         assert_eq!(exception(span), *kind);
         assert_eq!(span.status.as_ref().unwrap().code, 2);
         // The caller's fault is no error of the server's (semantic conventions for HTTP spans).
-        let server = one(&spans, "POST /token");
-        assert_eq!(server.status.as_ref().map_or(0, |status| status.code), 0);
-        assert!(attribute(server, "error.type").is_some());
+        let root = one(&spans, "POST /token");
+        assert_eq!(root.status.as_ref().map_or(0, |status| status.code), 0);
+        assert!(attribute(root, "error.type").is_some());
     }
     let named = collector.trace(&trace(3));
     let key = attribute(one(&named, "authenticate"), "acs_broker.key.id").unwrap();
