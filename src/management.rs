@@ -1,4 +1,6 @@
-//! The management listener: probes and metrics, never on the public one.
+//! The management listener: probes, metrics and the log level, never on the public one.
+
+mod log_level;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Authenticator, KeyStatus};
 use crate::authorize::source::{AssignmentWatch, SourceKind, SourceStatus};
+use crate::telemetry::LogLevel;
 use crate::telemetry::metrics::{Metrics, TEXT_FORMAT};
 
 /// What readiness depends on.
@@ -41,23 +44,27 @@ struct Report {
     degraded: Vec<String>,
 }
 
-/// The router of the management listener.
-pub fn router(readiness: Readiness, metrics: Metrics) -> Router {
-    Router::new()
+/// The router of the management listener; with the log's level, that can be changed here.
+pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>) -> Router {
+    let router = Router::new()
         .route(
             "/livez",
-            get(|| async { Json(json!({ "status": "alive" })) }).fallback(method_not_allowed),
+            get(|| async { Json(json!({ "status": "alive" })) }).fallback(only_get),
         )
-        .route("/readyz", get(readyz).fallback(method_not_allowed))
+        .route("/readyz", get(readyz).fallback(only_get))
         .with_state(readiness)
-        .route("/metrics", get(scrape).fallback(method_not_allowed).with_state(metrics))
+        .route("/metrics", get(scrape).fallback(only_get).with_state(metrics))
         .fallback(|| async {
             error(
                 StatusCode::NOT_FOUND,
                 "NotFound",
-                "Use GET /livez, GET /readyz or GET /metrics.",
+                "Use GET /livez, GET /readyz, GET /metrics, or GET or PUT /loglevel.",
             )
-        })
+        });
+    match level {
+        Some(level) => router.merge(log_level::router(level)),
+        None => router,
+    }
 }
 
 /// Prometheus text, whether or not metrics are pushed anywhere. Off the workers: it takes a while where there are many
@@ -180,11 +187,15 @@ fn degraded(source: &SourceStatus) -> Option<String> {
     }
 }
 
-async fn method_not_allowed() -> Response {
-    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Use GET.");
+async fn only_get() -> Response {
+    method_not_allowed("Use GET.", "GET, HEAD")
+}
+
+fn method_not_allowed(message: &str, allow: &'static str) -> Response {
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
     response
         .headers_mut()
-        .insert(http::header::ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+        .insert(http::header::ALLOW, http::HeaderValue::from_static(allow));
     response
 }
 

@@ -1,6 +1,8 @@
 //! The flow of a request, whatever form it came in: authenticate → route → authorize → cache → exchange.
 
-use std::fmt;
+mod caller_ids;
+mod flight;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,18 +10,22 @@ use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, info_span};
 
+pub use self::caller_ids::CallerIds;
+use self::flight::Flight;
+pub use self::flight::{Exchanged, FailedExchange};
 use crate::admission::{Admission, Overloaded, Place};
 use crate::authenticate::{Authenticator, Caller, Rejection, Verdict};
 use crate::authorize::{Basis, Denied, Permit};
-use crate::cache::{Answer, Outcome, Request, TokenCache, Waiting};
+use crate::cache::{Answer, Outcome, Request, TokenCache};
 use crate::clock::SharedClock;
-use crate::exchange::{ExchangeError, ExchangeKey, ExchangePlan, Exchanger, IssuedToken, Operation};
-use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
+use crate::exchange::{ExchangeError, ExchangeKey, IssuedToken, Operation};
+use crate::ids::Scopes;
 use crate::route::{Resource, Routes};
 use crate::secret::{BearerToken, TokenDigest};
+use crate::telemetry::UserNames;
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::{Authentication, CacheRequest};
-use crate::telemetry::metrics::{Metrics, ResourceMetrics};
-use crate::telemetry::propagation;
+use crate::telemetry::trace::{self, Trace};
 use crate::untrusted::Untrusted;
 
 /// Turns a caller's Entra token into an ACS token.
@@ -29,11 +35,13 @@ pub struct TokenPipeline {
     /// The ACS resources, each with its stages two and four.
     pub routes: Routes,
     /// Stage three.
-    pub cache: TokenCache<ExchangeKey, IssuedToken, ExchangeError>,
+    pub cache: TokenCache<ExchangeKey, Exchanged, FailedExchange>,
     /// The bound on requests being worked on.
     pub admission: Admission,
     /// The bound on exchanges under way, those included for which no request waits.
     pub underway: Admission,
+    /// How users are told in logs and traces.
+    pub users: UserNames,
     /// The time.
     pub clock: SharedClock,
     /// Where decisions are recorded.
@@ -61,16 +69,45 @@ pub struct Asked {
     pub operation: Option<Operation>,
 }
 
+/// What became of his wish, and what was found out on the way.
+pub struct Decided {
+    /// What he gets, or why nothing.
+    pub outcome: Result<Issued, IssueError>,
+    /// Who he is and what covers him, once his token was verified.
+    pub trail: Option<Trail>,
+}
+
+/// What is known of a verified caller at the end.
+#[derive(Debug, Clone)]
+pub struct Trail {
+    /// Who he is.
+    pub caller: CallerIds,
+    /// The scopes of his token.
+    pub scopes: Scopes,
+    /// The resource that serves him, where there are several.
+    pub resource: Option<Arc<str>>,
+    /// What allows him a token.
+    pub basis: Option<Basis>,
+}
+
 /// What he gets.
 pub struct Issued {
-    /// The ACS token.
-    pub token: Arc<IssuedToken>,
+    /// What was exchanged.
+    pub exchanged: Arc<Exchanged>,
     /// Its scopes: those of the Entra token it was exchanged for, unless the exchange tells others.
     pub scopes: Scopes,
     /// Whether it came from the cache.
     pub outcome: Outcome,
     /// How long each stage took.
     pub stages: Stages,
+}
+
+impl Issued {
+    /// The ACS token.
+    #[must_use]
+    pub fn token(&self) -> &IssuedToken {
+        &self.exchanged.token
+    }
 }
 
 /// How long the stages took.
@@ -100,7 +137,7 @@ pub enum IssueError {
     #[error("the resource asked for is not the one that serves {0}")]
     TargetMismatch(CallerIds),
     /// Authorization refused him, or could not decide.
-    #[error("{denied}: {caller}")]
+    #[error("{}: {caller}", caller.in_words_of_others(denied))]
     Denied {
         /// Why.
         denied: Denied,
@@ -108,7 +145,7 @@ pub enum IssueError {
         caller: CallerIds,
     },
     /// The exchange failed.
-    #[error("{error}: {caller}")]
+    #[error("{}: {caller}", caller.in_words_of_others(error))]
     Exchange {
         /// Why.
         error: ExchangeError,
@@ -120,57 +157,26 @@ pub enum IssueError {
     DeadlineExceeded,
 }
 
-/// Who a verified caller is, for the operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CallerIds {
-    tenant: TenantId,
-    object_id: ObjectId,
-    client_app: ClientAppId,
-}
-
-impl CallerIds {
-    fn of(caller: &Caller) -> Self {
-        Self {
-            tenant: caller.tenant(),
-            object_id: caller.object_id(),
-            client_app: caller.client_app(),
-        }
-    }
-}
-
-#[cfg(test)]
-impl CallerIds {
-    pub(crate) fn for_test() -> Self {
-        let id = "11111111-0000-4000-8000-000000000001";
-        let (Ok(tenant), Ok(object_id), Ok(client_app)) = (id.parse(), id.parse(), id.parse()) else {
-            unreachable!("a GUID");
-        };
-        Self {
-            tenant,
-            object_id,
-            client_app,
-        }
-    }
-}
-
-impl fmt::Display for CallerIds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "user {} of tenant {} with client app {}",
-            self.object_id, self.tenant, self.client_app
-        )
-    }
-}
-
 impl TokenPipeline {
     /// Issues a token, or says why not.
-    pub async fn issue(&self, request: IssueRequest) -> Result<Issued, IssueError> {
+    pub async fn issue(&self, request: IssueRequest) -> Decided {
+        let mut trail = None;
+        let outcome = self.decide(request, &mut trail).await;
+        Decided { outcome, trail }
+    }
+
+    async fn decide(&self, request: IssueRequest, trail: &mut Option<Trail>) -> Result<Issued, IssueError> {
         let mut place = self.admission.enter()?;
         let digest = TokenDigest::of(&request.token);
         let started = self.clock.monotonic();
         let caller = self.authenticate(&request, digest, &mut place).await?;
         let authenticated = self.clock.monotonic();
+        let trail = trail.insert(Trail {
+            caller: CallerIds::of(&caller, &self.users),
+            scopes: caller.scopes().clone(),
+            resource: None,
+            basis: None,
+        });
         if request
             .asked
             .scope
@@ -179,14 +185,13 @@ impl TokenPipeline {
         {
             return Err(IssueError::ScopeMismatch(Untrusted::new(&caller.scopes().to_string())));
         }
-        let resource = self.route(&caller, &request.asked)?;
-        let permit = Self::authorize(resource, caller, request.deadline).await?;
+        let resource = self.route(&caller, &request.asked, trail)?;
+        let permit = Self::authorize(resource, caller, request.deadline, trail).await?;
         let authorized = self.clock.monotonic();
-        let scopes = permit.caller().scopes().clone();
-        let answer = self.exchange(resource, permit, request, digest).await?;
-        let scopes = answer.token.scopes().cloned().unwrap_or(scopes);
+        let answer = self.exchange(resource, permit, request, digest, trail).await?;
+        let scopes = answer.token.token.scopes().unwrap_or(&trail.scopes).clone();
         Ok(Issued {
-            token: answer.token,
+            exchanged: answer.token,
             scopes,
             outcome: answer.outcome,
             stages: Stages {
@@ -204,16 +209,20 @@ impl TokenPipeline {
         place: &mut Place,
     ) -> Result<Caller, IssueError> {
         let span = info_span!("authenticate", acs_broker.tenant.id = Empty, acs_broker.client_app.id = Empty,
-            error.type = Empty, otel.status_code = Empty);
+            acs_broker.key.id = Empty, enduser.pseudo.id = Empty, enduser.id = Empty, error.type = Empty, otel.status_code = Empty);
         let outcome = self.verify(request, digest, place).instrument(span.clone()).await;
         if let Some(decided) = authentication(&outcome) {
             self.metrics.authenticated(decided);
         }
         match &outcome {
-            Ok(caller) => {
+            Ok(caller) if !span.is_disabled() => {
+                let user = self.users.name(caller.tenant(), caller.object_id());
                 span.record("acs_broker.tenant.id", tracing::field::display(caller.tenant()));
                 span.record("acs_broker.client_app.id", tracing::field::display(caller.client_app()));
+                span.record("enduser.pseudo.id", user.pseudonym());
+                span.record("enduser.id", user.plain().map(tracing::field::display));
             }
+            Ok(_) => {}
             Err(error) => fail(&span, error),
         }
         outcome
@@ -247,24 +256,28 @@ impl TokenPipeline {
     }
 
     /// The resource that serves the caller. One whom none covers is not assigned anywhere.
-    fn route(&self, caller: &Caller, asked: &Asked) -> Result<&Resource, IssueError> {
-        let ids = CallerIds::of(caller);
+    fn route(&self, caller: &Caller, asked: &Asked, trail: &mut Trail) -> Result<&Resource, IssueError> {
         let (place, resource) = self.routes.of(caller).ok_or_else(|| {
             self.metrics.unrouted();
             IssueError::Denied {
                 denied: Denied::NoAssignment,
-                caller: ids,
+                caller: trail.caller.clone(),
             }
         })?;
+        trail.resource.clone_from(&resource.name);
         match &asked.resources {
-            Some(places) if !places.contains(&place) => Err(IssueError::TargetMismatch(ids)),
+            Some(places) if !places.contains(&place) => Err(IssueError::TargetMismatch(trail.caller.clone())),
             _ => Ok(resource),
         }
     }
 
     /// Before the cache, on every request: an assignment taken away takes effect at once.
-    async fn authorize(resource: &Resource, caller: Caller, deadline: Instant) -> Result<Permit, IssueError> {
-        let ids = CallerIds::of(&caller);
+    async fn authorize(
+        resource: &Resource,
+        caller: Caller,
+        deadline: Instant,
+        trail: &mut Trail,
+    ) -> Result<Permit, IssueError> {
         let span = info_span!("authorize", acs_broker.resource.name = resource.name.as_deref(),
             acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
         let authorized = resource.authorizer.authorize(caller, deadline);
@@ -272,11 +285,15 @@ impl TokenPipeline {
             .instrument(span.clone())
             .await
             .inspect(|permit| {
+                trail.basis = Some(permit.basis());
                 span.record("acs_broker.assignment.kind", permit.basis().name());
                 resource.metrics.authorized(permit.basis().counted());
             })
             .inspect_err(|denied| resource.metrics.authorized(denied.counted()))
-            .map_err(|denied| IssueError::Denied { denied, caller: ids })
+            .map_err(|denied| IssueError::Denied {
+                denied,
+                caller: trail.caller.clone(),
+            })
             .inspect_err(|error| fail(&span, error))
     }
 
@@ -286,14 +303,18 @@ impl TokenPipeline {
         permit: Permit,
         request: IssueRequest,
         digest: TokenDigest,
-    ) -> Result<Answer<IssuedToken>, IssueError> {
+        trail: &Trail,
+    ) -> Result<Answer<Exchanged>, IssueError> {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
-        let caller = CallerIds::of(permit.caller());
+        let caller = || trail.caller.clone();
         let max_age = (permit.basis() == Basis::AcsAlone).then_some(resource.unknown_groups_max_age);
         let plan = resource
             .exchanger
             .plan(permit, digest, request.asked.operation)
-            .map_err(|error| IssueError::Exchange { error, caller })
+            .map_err(|error| IssueError::Exchange {
+                error,
+                caller: caller(),
+            })
             .inspect_err(|error| fail(&span, error))?;
         let wish = Request {
             digest,
@@ -306,7 +327,8 @@ impl TokenPipeline {
             plan: Arc::new(plan),
             token: request.token,
             deadline: request.deadline,
-            parent: span.clone(),
+            caller: caller(),
+            trace: span.in_scope(Trace::current),
             underway: self.underway.clone(),
             metrics: resource.metrics.clone(),
         };
@@ -314,11 +336,12 @@ impl TokenPipeline {
             .cache
             .get(key, &wish, move |waiting| flight.clone().run(waiting))
             .instrument(span.clone());
-        let outcome = match tokio::time::timeout_at(request.deadline, answer).await {
-            Ok(outcome) => outcome.map_err(|error| IssueError::Exchange { error, caller }),
-            Err(_) => Err(IssueError::DeadlineExceeded),
+        let Ok(answer) = tokio::time::timeout_at(request.deadline, answer).await else {
+            let error = IssueError::DeadlineExceeded;
+            fail(&span, &error);
+            return Err(error);
         };
-        match &outcome {
+        match answer {
             Ok(answer) => {
                 span.record("acs_broker.cache.outcome", answer.outcome.name());
                 resource.metrics.cache(match answer.outcome {
@@ -326,66 +349,22 @@ impl TokenPipeline {
                     Outcome::Miss => CacheRequest::Miss,
                     Outcome::Shared => CacheRequest::Shared,
                 });
+                if answer.outcome == Outcome::Shared {
+                    flight::link(answer.token.span, &span);
+                }
+                Ok(answer)
             }
-            Err(error) => {
-                fail(&span, error);
+            Err(FailedExchange { error, span: exchange }) => {
                 resource.metrics.cache(CacheRequest::Failed);
+                flight::link(exchange, &span);
+                let error = IssueError::Exchange {
+                    error,
+                    caller: caller(),
+                };
+                fail(&span, &error);
+                Err(error)
             }
         }
-        outcome
-    }
-}
-
-/// An exchange as it goes on without its caller.
-#[derive(Clone)]
-struct Flight {
-    exchanger: Arc<Exchanger>,
-    plan: Arc<ExchangePlan>,
-    token: BearerToken,
-    deadline: Instant,
-    parent: Span,
-    underway: Admission,
-    metrics: ResourceMetrics,
-}
-
-impl Flight {
-    async fn run(self, waiting: Waiting) -> Result<IssuedToken, ExchangeError> {
-        let (metrics, mode, began) = (self.metrics.clone(), self.exchanger.mode_name(), Instant::now());
-        let outcome = self.fly(waiting).await;
-        let name = outcome.as_ref().err().map_or("granted", ExchangeError::name);
-        metrics.exchanged(mode, name, waiting == Waiting::Nobody, began.elapsed());
-        outcome
-    }
-
-    async fn fly(self, waiting: Waiting) -> Result<IssuedToken, ExchangeError> {
-        // In the caller's trace, but not holding his spans open: they end when he is answered.
-        let span = info_span!(parent: None, "exchange", acs_broker.exchange.ahead = waiting == Waiting::Nobody,
-            error.type = Empty, otel.status_code = Empty);
-        propagation::follow(&span, &self.parent);
-        drop(self.parent);
-        // Bounded apart from the requests: a renewal, or an exchange whose caller has left, keeps nobody out who can be
-        // served from the cache.
-        let _place = match self.underway.enter() {
-            Ok(place) => place,
-            Err(overloaded) => return Err(overloaded.into()),
-        };
-        let deadline = match waiting {
-            Waiting::Caller => Some(self.deadline),
-            Waiting::Nobody => None,
-        };
-        let outcome = self
-            .exchanger
-            .exchange(&self.plan, &self.token, deadline)
-            .instrument(span.clone())
-            .await;
-        if let Err(error) = &outcome {
-            span.record("error.type", error.name());
-            span.record("otel.status_code", "ERROR");
-            if waiting == Waiting::Nobody {
-                span.in_scope(|| tracing::warn!(%error, "renewing a token in the background failed"));
-            }
-        }
-        outcome
     }
 }
 
@@ -400,8 +379,7 @@ fn authentication(outcome: &Result<Caller, IssueError>) -> Option<Authentication
 }
 
 fn fail(span: &Span, error: &IssueError) {
-    span.record("error.type", error.name());
-    span.record("otel.status_code", "ERROR");
+    trace::record_error(span, error.name(), || error.to_string());
 }
 
 impl IssueError {

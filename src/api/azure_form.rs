@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 use super::context::RequestContext;
 use super::error::ApiError;
 use super::media::{self, Media};
-use super::{Api, answer, bearer, token_exchange};
+use super::{Api, answer, audit, bearer, token_exchange};
 use crate::exchange::{Operation, TEAMS_EXTENSION_API_VERSION};
-use crate::pipeline::{Asked, IssueRequest, Issued};
+use crate::pipeline::{Asked, Decided, IssueRequest, Issued};
 use crate::untrusted::Untrusted;
 
 /// `POST /token`: the form content type makes it an RFC 8693 request.
@@ -77,7 +77,14 @@ impl Api {
             asked,
             deadline: context.deadline,
         };
-        Ok(self.pipeline.issue(request).await?)
+        let Decided { outcome, trail } = self.pipeline.issue(request).await;
+        let outcome = outcome.map_err(ApiError::from);
+        if self.settings.audit
+            && let Some(trail) = &trail
+        {
+            audit::tell(trail, &outcome, context);
+        }
+        outcome
     }
 }
 
@@ -146,11 +153,11 @@ impl<'t> TokenAnswer<'t> {
     fn of(issued: &'t Issued) -> Self {
         Self {
             identity: Identity {
-                id: issued.token.identity_id(),
+                id: issued.token().identity_id(),
             },
             access_token: AccessToken {
-                token: issued.token.token().expose(),
-                expires_on: issued.token.expires_on_text(),
+                token: issued.token().token().expose(),
+                expires_on: issued.token().expires_on_text(),
             },
         }
     }

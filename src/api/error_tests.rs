@@ -17,7 +17,7 @@ type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static st
 fn table() -> Vec<Row> {
     let tenant = "11111111-0000-4000-8000-000000000001".parse().unwrap();
     let text = || Untrusted::new("x");
-    let caller = CallerIds::for_test();
+    let caller = CallerIds::for_test;
     let issue = ApiError::Issue;
     let now = jiff::Timestamp::UNIX_EPOCH;
     let second = Duration::from_secs(1);
@@ -33,7 +33,10 @@ fn table() -> Vec<Row> {
     };
     let exchange = |error, status, code, inner, retry, oauth| {
         (
-            issue(IssueError::Exchange { error, caller }),
+            issue(IssueError::Exchange {
+                error,
+                caller: caller(),
+            }),
             status,
             code,
             inner,
@@ -44,7 +47,10 @@ fn table() -> Vec<Row> {
     let membership = |error, status, code, inner, retry, oauth| {
         let denied = Denied::MembershipUnknown(error);
         (
-            issue(IssueError::Denied { denied, caller }),
+            issue(IssueError::Denied {
+                denied,
+                caller: caller(),
+            }),
             status,
             code,
             inner,
@@ -108,7 +114,7 @@ fn table() -> Vec<Row> {
         (
             issue(IssueError::Denied {
                 denied: Denied::NoAssignment,
-                caller,
+                caller: caller(),
             }),
             403,
             "NotAssigned",
@@ -119,7 +125,7 @@ fn table() -> Vec<Row> {
         (
             issue(IssueError::Denied {
                 denied: Denied::GroupsUnknown,
-                caller,
+                caller: caller(),
             }),
             403,
             "NotAssigned",
@@ -130,7 +136,7 @@ fn table() -> Vec<Row> {
         (
             issue(IssueError::Denied {
                 denied: Denied::NotLoaded,
-                caller,
+                caller: caller(),
             }),
             503,
             "AssignmentsUnavailable",
@@ -294,7 +300,7 @@ fn table() -> Vec<Row> {
         plain(ApiError::UnsupportedMediaType, 415, "UnsupportedMediaType"),
         plain(ApiError::HeadersTooLarge, 431, "HeadersTooLarge"),
         (
-            issue(IssueError::TargetMismatch(caller)),
+            issue(IssueError::TargetMismatch(caller())),
             400,
             "InvalidRequest",
             None,

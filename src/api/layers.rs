@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use opentelemetry::KeyValue;
 use tokio::time::Instant;
 use tower_http::cors::CorsLayer;
 use tracing::field::Empty;
@@ -20,7 +21,7 @@ use super::{Api, ApiSettings, answer};
 use crate::serve::Scheme;
 use crate::telemetry::metrics::Answered;
 use crate::telemetry::metrics::labels::Refusal;
-use crate::telemetry::propagation;
+use crate::telemetry::trace::{LateSpan, RequestTrace};
 
 /// The largest header section served.
 pub const MAX_HEADER_BYTES: usize = 32 * 1024;
@@ -39,10 +40,11 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     let context = RequestContext::new(request.method(), request.uri(), request.headers(), deadline);
     let head = Head::of(&request);
     let _active = api.pipeline.metrics.request_began(head.method, head.scheme);
-    let span = server_span(&request, &head, &context);
+    let trace = RequestTrace::begin(request.headers());
+    let span = trace.span(|| server_span(&head, &context));
     request.extensions_mut().insert(context.clone());
     let version = request.version();
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = trace.carry(next.run(request).instrument(span.clone())).await;
 
     let cause = ApiError::cause_of(&response);
     let told = cause.as_deref().map(ApiError::told);
@@ -65,14 +67,21 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     }
     let duration = api.pipeline.clock.monotonic().saturating_sub(started);
     record(&api, &head, status, told.as_ref(), duration);
-    span.in_scope(|| {
-        access_line(
-            status,
-            duration.as_secs_f64() * 1e3,
-            &head,
-            &context,
-            cause.as_deref().zip(told.as_ref()),
-        );
+    trace.within(|| {
+        span.in_scope(|| {
+            access_line(
+                status,
+                duration.as_secs_f64() * 1e3,
+                &head,
+                &context,
+                cause.as_deref().zip(told.as_ref()),
+            );
+        });
+    });
+    trace.leave(told.as_ref().is_some_and(Told::is_ours), duration, || LateSpan {
+        name: head.span_name(),
+        end: api.pipeline.clock.now(),
+        attributes: late_attributes(&head, &context, status, told.as_ref()),
     });
     response
 }
@@ -151,35 +160,44 @@ fn access_line(
 
 /// Server span after the OpenTelemetry HTTP semantic conventions. The path is told only where it is one of ours:
 /// any other is whatever a caller makes up.
-fn server_span(request: &Request, head: &Head, context: &RequestContext) -> Span {
-    let Head {
-        method,
-        route,
-        scheme,
-        version,
-    } = *head;
-    // An unknown method is called HTTP in a span's name (semantic conventions for HTTP spans).
-    let verb = if method == OTHER_METHOD { "HTTP" } else { method };
-    let name = route.map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}"));
-    let span = tracing::info_span!(
+fn server_span(head: &Head, context: &RequestContext) -> Span {
+    tracing::info_span!(
         "http_server",
-        otel.name = name,
+        otel.name = head.span_name(),
         otel.kind = "server",
         otel.status_code = Empty,
-        http.request.method = method,
-        http.route = route,
+        http.request.method = head.method,
+        http.route = head.route,
         http.response.status_code = Empty,
-        url.path = route,
-        url.scheme = scheme,
-        network.protocol.version = version,
+        url.path = head.route,
+        url.scheme = head.scheme,
+        network.protocol.version = head.version,
         request_id = %context.request_id,
         error.type = Empty,
-    );
-    propagation::set_remote_parent(&span, propagation::extract(request.headers()));
-    span
+    )
 }
 
-/// What of a request's first line may be told.
+/// What the server span of a request tells that was not sampled.
+fn late_attributes(head: &Head, context: &RequestContext, status: i64, told: Option<&Told>) -> Vec<KeyValue> {
+    let texts = [
+        ("http.request.method", Some(head.method)),
+        ("http.route", head.route),
+        ("url.path", head.route),
+        ("url.scheme", Some(head.scheme)),
+        ("network.protocol.version", Some(head.version)),
+        ("error.type", told.map(|told| told.code)),
+    ];
+    let texts = texts
+        .into_iter()
+        .filter_map(|(key, text)| Some(KeyValue::new(key, text?)));
+    let rest = [
+        KeyValue::new("http.response.status_code", status),
+        KeyValue::new("request_id", context.request_id.to_string()),
+    ];
+    texts.chain(rest).collect()
+}
+
+/// What of a request's first line and connection may be told.
 struct Head {
     method: &'static str,
     route: Option<&'static str>,
@@ -189,10 +207,9 @@ struct Head {
 
 impl Head {
     fn of(request: &Request) -> Self {
-        let path = request.uri().path();
         Self {
             method: known_method(request.method()),
-            route: super::route_of(path),
+            route: super::route_of(request.uri().path()),
             // Always there, but in a test without a socket.
             scheme: request
                 .extensions()
@@ -200,6 +217,17 @@ impl Head {
                 .map_or("http", |scheme: &Scheme| scheme.as_str()),
             version: protocol_version(request.version()),
         }
+    }
+
+    /// `{method} {route}`; an unknown method is called HTTP in a span's name (semantic conventions for HTTP spans).
+    fn span_name(&self) -> String {
+        let verb = if self.method == OTHER_METHOD {
+            "HTTP"
+        } else {
+            self.method
+        };
+        self.route
+            .map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The public listener: three request forms, one pipeline. Nothing in here decides who gets a token.
 
 mod answer;
+mod audit;
 mod azure_form;
 mod bearer;
 pub mod body;
@@ -51,6 +52,8 @@ fn route_of(path: &str) -> Option<&'static str> {
 pub struct ApiSettings {
     /// How many bodies of 64 KiB may be in memory at once.
     pub max_bodies: usize,
+    /// Whether each token handed out, or refused to a verified caller, is an event of its own.
+    pub audit: bool,
     /// Accepted on the ACS path.
     pub api_versions: Vec<String>,
     /// The whole request's deadline.

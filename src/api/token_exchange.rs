@@ -206,10 +206,10 @@ struct ExchangeAnswer<'t> {
 impl<'t> ExchangeAnswer<'t> {
     fn of(issued: &'t Issued, now: Timestamp) -> Self {
         Self {
-            access_token: issued.token.token().expose(),
+            access_token: issued.token().token().expose(),
             issued_token_type: ACCESS_TOKEN_TYPE,
             token_type: "Bearer",
-            expires_in: issued.token.expires_on().duration_since(now).as_secs().max(0),
+            expires_in: issued.token().expires_on().duration_since(now).as_secs().max(0),
             scope: issued.scopes.to_string(),
         }
     }

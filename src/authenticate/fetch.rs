@@ -34,6 +34,17 @@ pub(super) enum FetchError {
     NoKeySet(Url),
 }
 
+impl FetchError {
+    /// Its name in spans: of low cardinality.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Send { .. } => "entra_unavailable",
+            Self::Status { .. } => "entra_status",
+            Self::Keys { .. } | Self::NoKeySet(_) => "entra_invalid_response",
+        }
+    }
+}
+
 impl KeyFetcher {
     /// Fetches the keys of `tenant`; with `app`, those that sign for that app alone too.
     pub(super) async fn fetch(&self, tenant: TenantId, app: Option<ClientAppId>) -> Result<TenantKeys, FetchError> {

@@ -174,6 +174,7 @@ impl Authenticator {
             && let Some(keys) = self.tenants.get(&verified.tenant).and_then(|store| store.current())
             && verified.is_by(&keys)
         {
+            tell_key(&verified.kid);
             return self.check(&verified, &keys);
         }
         let unverified = UnverifiedToken::parse(token)?;
@@ -187,6 +188,7 @@ impl Authenticator {
             .and_then(|tenant: TenantId| Some((tenant, self.tenants.get(&tenant)?)))
             .ok_or_else(|| Rejection::UnknownTenant(Untrusted::new(unverified.tid())))?;
         let kid = Untrusted::new(unverified.kid());
+        tell_key(&kid);
         let keys = store.current();
         let Some((keys, key)) = keys.as_ref().and_then(|keys| Some((keys, keys.get(unverified.kid())?))) else {
             return Ok(Verdict::KeyMiss(KeyMiss {
@@ -195,10 +197,11 @@ impl Authenticator {
                 kid,
             }));
         };
-        let claims = unverified
-            .verify(key)
-            .ok_or(Rejection::InvalidSignature { tenant, kid })?;
-        let verified = Arc::new(Verified::new(tenant, claims, keys));
+        let claims = unverified.verify(key).ok_or_else(|| Rejection::InvalidSignature {
+            tenant,
+            kid: kid.clone(),
+        })?;
+        let verified = Arc::new(Verified::new(tenant, claims, kid, keys));
         self.verified.remember(digest, Arc::clone(&verified));
         self.check(&verified, keys)
     }
@@ -207,6 +210,11 @@ impl Authenticator {
         let now = self.clock.now();
         claims::check(&verified.claims, verified.tenant, keys.issuers(), &self.policy, now).map(Verdict::Accepted)
     }
+}
+
+/// Which key a token names, in the stage's span.
+fn tell_key(kid: &Untrusted) {
+    tracing::Span::current().record("acs_broker.key.id", tracing::field::display(kid));
 }
 
 impl TokenEndpoints for Authenticator {

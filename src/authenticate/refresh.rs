@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument as _;
+use tracing::field::Empty;
 use url::Url;
 
 use super::fetch::KeyFetcher;
@@ -19,7 +20,7 @@ use crate::ids::{ClientAppId, TenantId};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::KeyMetrics;
 use crate::telemetry::metrics::labels::KeyFetch;
-use crate::telemetry::propagation;
+use crate::telemetry::trace::{self, Trace};
 
 /// First pause after a failed fetch while there are no keys at all; doubled up to the cool-down.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -201,17 +202,21 @@ impl TenantKeyStore {
         attempt.under_way = true;
         drop(attempt);
         // A task of its own: the caller who caused it may go away, others wait for it. It stays in his trace.
-        let span = tracing::info_span!(parent: None, "jwks_fetch", otel.name = "fetch keys", acs_broker.tenant.id = %self.tenant,
-            acs_broker.jwks.cause = cause.name(), otel.status_code = tracing::field::Empty);
-        if cause == KeyFetch::UnknownKid {
-            propagation::follow(&span, &tracing::Span::current());
-        }
+        let trace = match cause {
+            KeyFetch::UnknownKid => Trace::current(),
+            KeyFetch::Schedule => Trace::none(),
+        };
+        let span = trace.follow(|| {
+            tracing::info_span!(parent: None, "jwks_fetch", otel.name = "fetch keys", acs_broker.tenant.id = %self.tenant,
+                acs_broker.jwks.cause = cause.name(), acs_broker.jwks.keys = Empty, error.type = Empty,
+                otel.status_code = Empty)
+        });
         let ending = Ending {
             store: Arc::clone(self),
             cause,
             good: false,
         };
-        self.tasks.spawn(ending.run().instrument(span));
+        self.tasks.spawn(trace.carry(ending.run().instrument(span)));
         true
     }
 
@@ -271,6 +276,8 @@ impl Ending {
         let store = Arc::clone(&self.store);
         match store.fetcher.fetch(store.tenant, store.app).await {
             Ok(keys) => {
+                let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+                tracing::Span::current().record("acs_broker.jwks.keys", count);
                 tracing::info!(
                     acs_broker.tenant.id = %store.tenant,
                     acs_broker.jwks.keys = keys.len(),
@@ -283,7 +290,7 @@ impl Ending {
                 self.good = true;
             }
             Err(error) => {
-                tracing::Span::current().record("otel.status_code", "ERROR");
+                trace::record_error(&tracing::Span::current(), error.name(), || error.to_string());
                 tracing::error!(
                     acs_broker.tenant.id = %store.tenant,
                     error = %error,

@@ -12,6 +12,7 @@ use super::claims::SignedClaims;
 use super::keys::TenantKeys;
 use crate::ids::TenantId;
 use crate::secret::TokenDigest;
+use crate::untrusted::Untrusted;
 
 /// Bound on what is remembered. A token without groups takes about 1 KiB.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
@@ -22,14 +23,17 @@ const ENTRY_OVERHEAD: usize = 256;
 pub(super) struct Verified {
     pub(super) tenant: TenantId,
     pub(super) claims: SignedClaims,
+    /// The key that signed it.
+    pub(super) kid: Untrusted,
     keys: Weak<TenantKeys>,
 }
 
 impl Verified {
-    pub(super) fn new(tenant: TenantId, claims: SignedClaims, keys: &Arc<TenantKeys>) -> Self {
+    pub(super) fn new(tenant: TenantId, claims: SignedClaims, kid: Untrusted, keys: &Arc<TenantKeys>) -> Self {
         Self {
             tenant,
             claims,
+            kid,
             keys: Arc::downgrade(keys),
         }
     }

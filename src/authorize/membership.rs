@@ -18,7 +18,7 @@ use crate::credential::AppError;
 use crate::credential::app_tokens::{AppToken, AppTokens};
 use crate::ids::{ObjectId, TenantId};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::propagation;
+use crate::telemetry::trace::{self, Trace};
 use crate::upstream::entra::EntraError;
 use crate::upstream::graph::{GraphClient, GraphError, MOST_GROUPS};
 use crate::upstream::retry_after;
@@ -255,18 +255,19 @@ impl Asker {
         user: User,
         groups: Arc<[ObjectId]>,
     ) -> impl Future<Output = Result<Answers, MembershipError>> + Send + 'static {
-        let span = tracing::info_span!(parent: None, "membership", acs_broker.graph.groups = groups.len(),
-            error.type = Empty, otel.status_code = Empty);
-        propagation::follow(&span, &tracing::Span::current());
+        let trace = Trace::current();
+        let span = trace.follow(|| {
+            tracing::info_span!(parent: None, "membership", acs_broker.graph.groups = i64::try_from(groups.len()).unwrap_or(i64::MAX),
+                error.type = Empty, otel.status_code = Empty)
+        });
         let asking = span.clone();
-        async move {
+        let question = async move {
             let deadline = Instant::now() + self.settings.timeout;
             let outcome = tokio::time::timeout_at(deadline, self.members(user, &groups, deadline))
                 .await
                 .unwrap_or(Err(MembershipError::Timeout));
             if let Err(error) = &outcome {
-                span.record("error.type", error.name());
-                span.record("otel.status_code", "ERROR");
+                trace::record_error(&span, error.name(), || error.to_string());
             }
             let (members, ttl) = outcome?;
             let answers = groups.iter().map(|group| (*group, members.contains(group))).collect();
@@ -274,7 +275,8 @@ impl Asker {
             self.remember(user, &answers, ttl);
             Ok(answers)
         }
-        .instrument(asking)
+        .instrument(asking);
+        trace.carry(question)
     }
 
     fn remember(&self, user: User, answers: &HashMap<ObjectId, bool>, ttl: Duration) {

@@ -4,6 +4,7 @@ mod check;
 mod resource;
 mod services;
 mod state;
+mod telemetry;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::resource::Sources;
 pub use self::services::{Services, WellKnownEndpoints};
 use self::state::Watched;
+pub use self::telemetry::UserNamesError;
 use crate::admission::Admission;
 use crate::api::{self, ApiSettings, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
@@ -27,6 +29,7 @@ use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
 use crate::serve::{self, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
 use crate::tasks::Tasks;
+use crate::telemetry::LogLevel;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::acs_signing::AccessKeyError;
 use crate::upstream::{Upstream, UpstreamSetupError};
@@ -71,6 +74,9 @@ pub enum StartError {
         /// Why not.
         source: AccessKeyError,
     },
+    /// Users cannot be told in logs and traces as the configuration says.
+    #[error("telemetry.user_hash_key: {0}")]
+    UserHashKey(#[from] UserNamesError),
 }
 
 /// A broker with its sockets bound, not serving yet.
@@ -83,6 +89,7 @@ pub struct Broker {
     assignments: Vec<ResourceAssignments>,
     sources: Vec<Sources>,
     tasks: Tasks,
+    log_level: Option<LogLevel>,
 }
 
 impl Broker {
@@ -94,6 +101,7 @@ impl Broker {
         match Upstream::new(&config.upstream, services::connect_timeout(config)) {
             Ok(upstream) => certificate
                 .into_iter()
+                .chain(telemetry::check(&config.telemetry).map(StartError::from))
                 .chain(check::credentials(config, &upstream, clock))
                 .collect(),
             Err(error) => certificate.into_iter().chain([error.into()]).collect(),
@@ -133,6 +141,7 @@ impl Broker {
             cache: TokenCache::new(&config.cache, Arc::clone(&clock)),
             admission: Admission::new(config.server.max_in_flight),
             underway: Admission::new(config.server.max_in_flight),
+            users: telemetry::user_names(&config.telemetry)?,
             clock,
             metrics,
         });
@@ -145,7 +154,17 @@ impl Broker {
             assignments,
             sources,
             tasks,
+            log_level: None,
         })
+    }
+
+    /// The same, letting the management listener change the log's level.
+    #[must_use]
+    pub fn with_log_level(self, level: LogLevel) -> Self {
+        Self {
+            log_level: Some(level),
+            ..self
+        }
     }
 
     /// The public listener's address, with its real port.
@@ -171,6 +190,7 @@ impl Broker {
             assignments,
             sources,
             tasks,
+            log_level,
         } = self;
         pipeline.authenticator.start(&tasks);
         for sources in sources {
@@ -186,7 +206,7 @@ impl Broker {
         // The metrics hold it weakly, since the pipeline holds them: it is looked at until the end of this function.
         let state = Watched::new(Arc::clone(&pipeline), readiness.clone(), &config, open.clone());
         pipeline.metrics.watch(state.as_weak());
-        let probes = management::router(readiness, pipeline.metrics.clone());
+        let probes = management::router(readiness, pipeline.metrics.clone(), log_level);
         // The probes outlive the public listener, so that the drain can be watched.
         let last = ShutdownSignals {
             draining: CancellationToken::new(),
@@ -273,6 +293,7 @@ fn api_settings(config: &Config) -> ApiSettings {
     authorization_uri.set_path("/common/oauth2/v2.0/authorize");
     ApiSettings {
         max_bodies: config.server.max_connections,
+        audit: config.telemetry.audit,
         api_versions: config.server.api_versions.clone(),
         request_timeout: config.server.request_timeout,
         diagnostic_headers: config.server.diagnostic_headers,

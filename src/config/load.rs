@@ -57,6 +57,22 @@ pub fn load_management(file: Option<&Path>, environment: &Environment) -> Result
     }
 }
 
+/// Reads `telemetry.log_level` alone, for a broker that is told to look again.
+pub fn load_log_level(file: Option<&Path>, environment: &Environment) -> Result<String, Problems> {
+    let table = table(file).map_err(|problem| Problems(vec![problem]))?;
+    let (mut findings, level) = read(Ok(table), environment, |root| {
+        root.section("telemetry", sections::log_level)
+    });
+    findings
+        .problems
+        .retain(|problem| problem.key.contains("log_level") || problem.key.contains("LOG_LEVEL"));
+    if findings.problems.is_empty() {
+        Ok(level)
+    } else {
+        Err(Problems(findings.problems))
+    }
+}
+
 /// Reads the file, if there is one, lays the environment over it and checks the whole.
 ///
 /// Relative paths are taken from the file's folder, without a file from the working directory.

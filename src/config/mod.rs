@@ -30,6 +30,7 @@ pub use self::assignments::{
 pub use self::cloud::Cloud;
 pub use self::credential::{AppConfig, CredentialConfig, SecretSource};
 pub use self::exchange::{ExchangeConfig, ExchangeMode, IdentityConfig, IdentityScope, OnBehalfOfConfig};
+pub use self::validate::SHORTEST_HASH_KEY;
 use crate::ids::{ClientAppId, TenantId};
 
 /// All settings of a broker, valid as a whole.
@@ -52,7 +53,7 @@ pub struct Config {
     pub graph: Option<GraphConfig>,
     /// How long exchanged tokens are served again.
     pub cache: CacheConfig,
-    /// Logs. Traces are set by the standard `OTEL_*` variables.
+    /// Logs, and what traces may tell. Exporters are set by the standard `OTEL_*` variables.
     pub telemetry: TelemetryConfig,
 }
 
@@ -236,6 +237,27 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// Filter in tracing-subscriber's syntax.
     pub log_level: String,
+    /// How users are told in logs and traces.
+    pub user_ids: UserIds,
+    /// Key of the hash of user ids; one is made up at start if absent.
+    pub user_hash_key: Option<SecretSource>,
+    /// Whether each token handed out or refused is an event of its own.
+    pub audit: bool,
+    /// Whether a caller's own sampled flag decides where a `parentbased_` sampler asks.
+    pub trust_incoming_sampling: bool,
+    /// A request that takes as long leaves a span though it was not sampled. Zero turns that off.
+    pub slow_request: Duration,
+}
+
+/// `telemetry.user_ids`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserIds {
+    /// As a keyed hash.
+    Hash,
+    /// As Entra's object id.
+    Plain,
+    /// Not at all.
+    Nothing,
 }
 
 /// `telemetry.log_format`

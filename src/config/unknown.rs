@@ -6,14 +6,7 @@ use super::environment::PREFIX;
 use super::reader::within;
 
 /// Settings that are documented but come with a later version.
-const LATER: [&str; 6] = [
-    "limits",
-    "telemetry.audit",
-    "telemetry.slow_request",
-    "telemetry.trust_incoming_sampling",
-    "telemetry.user_hash_key",
-    "telemetry.user_ids",
-];
+const LATER: [&str; 1] = ["limits"];
 
 /// Why a key of the file is refused.
 pub(super) fn key(path: &str, known: &BTreeSet<String>) -> String {
@@ -58,7 +51,7 @@ pub(super) fn pattern(path: &str) -> String {
 }
 
 fn is_later(path: &str) -> bool {
-    path == "telemetry.user_hash_key_file" || LATER.iter().any(|later| within(path, later))
+    LATER.iter().any(|later| within(path, later))
 }
 
 /// The known path that was probably meant: one that differs by a slip, else the only one with the same last key.
@@ -111,10 +104,7 @@ mod tests {
             ("listen", "unknown key"),
             ("server.zzz", "unknown key"),
             ("limits", "is a setting that this version does not have yet"),
-            (
-                "telemetry.user_hash_key_file",
-                "is a setting that this version does not have yet",
-            ),
+            ("limits.per_user", "is a setting that this version does not have yet"),
         ] {
             assert_eq!(key(path, &known), reason, "{path}");
         }
@@ -124,7 +114,7 @@ mod tests {
                 "unknown variable; did you mean ACS_TOKEN_BROKER__SERVER__LISTEN?",
             ),
             (
-                "telemetry.user_hash_key",
+                "limits.per_user",
                 "is for a setting that this version does not have yet",
             ),
             ("entra.tenants.0.name", "unknown variable"),

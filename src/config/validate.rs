@@ -12,10 +12,14 @@ use super::section::Section;
 use super::units::{self, Reason};
 use super::{
     CacheConfig, Cloud, CorsConfig, EntraConfig, IdentityScope, LogFormat, ResourceConfig, ServerConfig, UnknownGroups,
+    UserIds,
 };
 
 /// Far more than a machine can hold, and well within what semaphores take.
 const LARGEST_COUNT: u64 = 1 << 28;
+
+/// Characters of the shortest `telemetry.user_hash_key`: a shorter one could be found by trying.
+pub const SHORTEST_HASH_KEY: usize = 16;
 
 /// With more leeway than this, an expired token would pass for a valid one.
 const LARGEST_SKEW: Duration = Duration::from_mins(10);
@@ -134,6 +138,24 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, Reason> {
         "json" => Ok(LogFormat::Json),
         "pretty" => Ok(LogFormat::Pretty),
         _ => Err("must be \"json\" or \"pretty\"".to_owned()),
+    }
+}
+
+pub(super) fn user_ids(text: &str) -> Result<UserIds, Reason> {
+    match text {
+        "hash" => Ok(UserIds::Hash),
+        "plain" => Ok(UserIds::Plain),
+        "none" => Ok(UserIds::Nothing),
+        _ => Err("must be \"hash\", \"plain\" or \"none\"".to_owned()),
+    }
+}
+
+/// Whoever has the key can tell which user a hash is of.
+pub(super) fn user_hash_key(text: &str) -> Result<(), Reason> {
+    if text.len() >= SHORTEST_HASH_KEY {
+        Ok(())
+    } else {
+        Err(format!("must have {SHORTEST_HASH_KEY} characters at least"))
     }
 }
 

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::connection::Scheme;
-pub use self::shutdown::{ShutdownSignals, signals};
+pub use self::shutdown::{ShutdownSignals, on_hangup, signals};
 pub use self::tls::{ReloadingCertificate, TlsError};
 
 /// Pause after an accept error that will not go away by itself, such as too many open files.

@@ -60,6 +60,17 @@ pub fn signals() -> io::Result<ShutdownSignals> {
     Ok(signals)
 }
 
+/// Listens for SIGHUP: `heard` is called at each. Its default action, the end, is off from now on.
+pub fn on_hangup(heard: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            heard();
+        }
+    });
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

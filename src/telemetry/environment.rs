@@ -1,21 +1,21 @@
-//! What the standard `OTEL_*` variables say about traces and metrics.
+//! What the standard `OTEL_*` variables say about traces and logs; for metrics, see `metrics/settings.rs`.
 //!
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/> and
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>. An empty value counts as unset there.
 //!
-//! Read here: whether to export, where and how, the sampler, and the resource; for metrics in `metrics/settings.rs`. Read
-//! by opentelemetry-otlp itself from the process environment:
-//! `OTEL_EXPORTER_OTLP[_TRACES]_{HEADERS,TIMEOUT,COMPRESSION,INSECURE}`; by the SDK: `OTEL_BSP_*` and
-//! `OTEL_SPAN_*_LIMIT`. Trust anchors for a collector are the system's (`SSL_CERT_FILE`).
+//! Read here: whether to export, where and how, the sampler, the resource, and how much may wait. Read by
+//! opentelemetry-otlp itself from the process environment: `OTEL_EXPORTER_OTLP[_TRACES|_LOGS]_{HEADERS,TIMEOUT,
+//! COMPRESSION,INSECURE}`; by the SDK: the rest of `OTEL_BSP_*` and `OTEL_BLRP_*`, and `OTEL_SPAN_*_LIMIT`. Trust anchors
+//! for a collector are the system's (`SSL_CERT_FILE`).
 //! The broker is stricter than the specification, which has unknown values ignored with a warning: a typing error
 //! that silently loses all traces is found when they are needed.
 
 use opentelemetry::KeyValue;
-use opentelemetry_sdk::trace::{Sampler, ShouldSample};
+use opentelemetry_sdk::trace::Sampler;
 use url::Url;
 
 use super::TelemetryError;
-use super::sampler::LocalParentBased;
+use super::sampler::RequestSampler;
 
 /// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -23,17 +23,24 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-const SPAN_QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
+const SPAN_QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+const LOG_QUEUE: &str = "OTEL_BLRP_MAX_QUEUE_SIZE";
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
-/// The variables of one signal, which go before the general ones.
+/// How much of a signal may wait if nothing is said: the specification's default.
+const QUEUE: usize = 2048;
+/// More would be a way to fill the memory.
+const LARGEST_QUEUE: usize = 1 << 20;
+
+/// The variables of one signal.
 pub(super) struct Signal {
     pub(super) exporter: &'static str,
     pub(super) endpoint: &'static str,
     pub(super) protocol: &'static str,
+    /// What is added to the general endpoint in HTTP.
     pub(super) path: &'static str,
     /// Values of `exporter` that mean that nothing is pushed.
     pub(super) not_pushed: &'static [&'static str],
@@ -47,17 +54,40 @@ const TRACES: Signal = Signal {
     not_pushed: &["none"],
 };
 
-/// The specification's default.
-const DEFAULT_SPAN_QUEUE: usize = 2048;
+const LOGS: Signal = Signal {
+    exporter: "OTEL_LOGS_EXPORTER",
+    endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    protocol: "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+    path: "v1/logs",
+    not_pushed: &["none"],
+};
 
-/// All that is said of traces.
+/// All of it.
 #[derive(Debug)]
-pub(super) struct TraceSettings {
-    pub(super) exporter: Option<ExporterSettings>,
-    pub(super) sampler: Box<dyn ShouldSample>,
-    /// Spans that may wait for export.
-    pub(super) queue: usize,
+pub(super) struct Settings {
+    pub(super) traces: Option<ExporterSettings>,
+    pub(super) logs: Option<ExporterSettings>,
+    pub(super) sampler: SamplerSettings,
+    pub(super) span_queue: usize,
+    pub(super) log_queue: usize,
     pub(super) resource: Vec<KeyValue>,
+}
+
+/// `OTEL_TRACES_SAMPLER`
+#[derive(Debug)]
+pub(super) struct SamplerSettings {
+    root: Sampler,
+    parent_based: bool,
+}
+
+impl SamplerSettings {
+    /// The sampler; a caller is obeyed only if he is trusted and the variable asks for parents.
+    pub(super) fn sampler(self, trust_callers: bool) -> RequestSampler {
+        RequestSampler {
+            root: self.root,
+            obeys_callers: self.parent_based && trust_callers,
+        }
+    }
 }
 
 /// Where a signal goes.
@@ -77,15 +107,15 @@ pub(super) enum Protocol {
     Grpc,
 }
 
-impl TraceSettings {
+impl Settings {
     pub(super) fn read(environment: Environment<'_>) -> Result<Self, TelemetryError> {
         let get = |name| set(environment, name);
         Ok(Self {
-            exporter: exporter(&TRACES, &get)?,
-            queue: number(SPAN_QUEUE, &get)?
-                .and_then(|queue| usize::try_from(queue).ok())
-                .unwrap_or(DEFAULT_SPAN_QUEUE),
+            traces: exporter(&TRACES, &get)?,
+            logs: exporter(&LOGS, &get)?,
             sampler: sampler(get(SAMPLER).as_deref(), get(SAMPLER_ARG).as_deref())?,
+            span_queue: queue(&get, SPAN_QUEUE)?,
+            log_queue: queue(&get, LOG_QUEUE)?,
             resource: resource(get(SERVICE_NAME), get(RESOURCE_ATTRIBUTES).as_deref())?,
         })
     }
@@ -107,6 +137,17 @@ pub(super) fn number(
         Some(None) => Err(invalid(name, "not a whole number above 0")),
         Some(number) => Ok(number),
         None => Ok(None),
+    }
+}
+
+fn queue(get: &dyn Fn(&'static str) -> Option<String>, name: &'static str) -> Result<usize, TelemetryError> {
+    match get(name) {
+        None => Ok(QUEUE),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|size| (1..=LARGEST_QUEUE).contains(size))
+            .ok_or_else(|| invalid(name, "not a number from 1 to 1048576")),
     }
 }
 
@@ -139,7 +180,7 @@ pub(super) fn exporter(
             return Err(invalid(name, "not an http or https URL"));
         }
     }
-    // The general endpoint is a base for all signals, that of one signal is taken as it is.
+    // The general endpoint is a base for all signals, the one for one signal is taken as it is.
     if protocol == Protocol::HttpProtobuf && name == ENDPOINT {
         if !endpoint.ends_with('/') {
             endpoint.push('/');
@@ -153,7 +194,7 @@ fn first(get: &dyn Fn(&'static str) -> Option<String>, names: [&'static str; 2])
     names.into_iter().find_map(|name| Some((name, get(name)?)))
 }
 
-fn sampler(name: Option<&str>, argument: Option<&str>) -> Result<Box<dyn ShouldSample>, TelemetryError> {
+fn sampler(name: Option<&str>, argument: Option<&str>) -> Result<SamplerSettings, TelemetryError> {
     let name = name.unwrap_or("parentbased_always_on");
     let (parent_based, root) = match name.strip_prefix("parentbased_") {
         Some(root) => (true, root),
@@ -178,11 +219,7 @@ fn sampler(name: Option<&str>, argument: Option<&str>) -> Result<Box<dyn ShouldS
             ));
         }
     };
-    Ok(if parent_based {
-        Box::new(LocalParentBased { root })
-    } else {
-        Box::new(root)
-    })
+    Ok(SamplerSettings { root, parent_based })
 }
 
 /// Attributes of this process. The name in `OTEL_SERVICE_NAME` goes before that among the attributes, which go
@@ -233,122 +270,4 @@ pub(super) fn invalid(name: &'static str, reason: &'static str) -> TelemetryErro
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    const EXPORTER: &str = TRACES.exporter;
-    const TRACES_ENDPOINT: &str = TRACES.endpoint;
-    const TRACES_PROTOCOL: &str = TRACES.protocol;
-
-    fn read(variables: &[(&str, &str)]) -> Result<TraceSettings, TelemetryError> {
-        let variables: HashMap<String, String> = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        TraceSettings::read(&|name| variables.get(name).cloned())
-    }
-
-    fn exporter(variables: &[(&str, &str)]) -> Option<(Protocol, String)> {
-        let settings = read(variables).unwrap();
-        settings.exporter.map(|exporter| (exporter.protocol, exporter.endpoint))
-    }
-
-    #[test]
-    fn endpoint_and_protocol_follow_the_specification() {
-        use Protocol::{Grpc, HttpProtobuf};
-        let found = |protocol, endpoint: &str| Some((protocol, endpoint.to_owned()));
-        assert_eq!(exporter(&[]), None);
-        assert_eq!(exporter(&[(ENDPOINT, " ")]), None);
-        assert_eq!(
-            exporter(&[(ENDPOINT, "http://c:4318")]),
-            found(HttpProtobuf, "http://c:4318/v1/traces")
-        );
-        assert_eq!(
-            exporter(&[(ENDPOINT, "http://c:4318/otlp/")]),
-            found(HttpProtobuf, "http://c:4318/otlp/v1/traces")
-        );
-        assert_eq!(
-            exporter(&[(ENDPOINT, "http://c:4318"), (TRACES_ENDPOINT, "https://t/in")]),
-            found(HttpProtobuf, "https://t/in")
-        );
-        assert_eq!(
-            exporter(&[(ENDPOINT, "http://c:4317"), (PROTOCOL, "grpc")]),
-            found(Grpc, "http://c:4317")
-        );
-        assert_eq!(
-            exporter(&[
-                (ENDPOINT, "http://c:4318"),
-                (PROTOCOL, "grpc"),
-                (TRACES_PROTOCOL, "http/protobuf")
-            ]),
-            found(HttpProtobuf, "http://c:4318/v1/traces")
-        );
-        assert_eq!(
-            exporter(&[(ENDPOINT, "c:4317"), (PROTOCOL, "grpc")]),
-            found(Grpc, "c:4317")
-        );
-        assert_eq!(exporter(&[(ENDPOINT, "http://c"), (EXPORTER, "none")]), None);
-        assert_eq!(exporter(&[(ENDPOINT, "http://c"), (SDK_DISABLED, "True")]), None);
-    }
-
-    #[test]
-    fn unknown_values_are_told_by_name() {
-        for (variables, name) in [
-            (&[(PROTOCOL, "http/json")][..], PROTOCOL),
-            (&[(PROTOCOL, "grpc"), (TRACES_PROTOCOL, "udp")], TRACES_PROTOCOL),
-            (&[(ENDPOINT, "collector:4318")], ENDPOINT),
-            (&[(TRACES_ENDPOINT, "ftp://c"), (PROTOCOL, "grpc")], TRACES_ENDPOINT),
-            (&[(EXPORTER, "zipkin")], EXPORTER),
-            (&[(SAMPLER, "jaeger_remote")], SAMPLER),
-            (&[(SAMPLER, "parentbased_")], SAMPLER),
-            (&[(SAMPLER, "traceidratio"), (SAMPLER_ARG, "1.5")], SAMPLER_ARG),
-            (&[(SAMPLER, "traceidratio"), (SAMPLER_ARG, "NaN")], SAMPLER_ARG),
-            (&[(RESOURCE_ATTRIBUTES, "a=1,b")], RESOURCE_ATTRIBUTES),
-            (&[(RESOURCE_ATTRIBUTES, "a=%+1")], RESOURCE_ATTRIBUTES),
-        ] {
-            match read(variables) {
-                Err(TelemetryError::Variable { name: told, .. }) => assert_eq!(told, name),
-                other => panic!("{variables:?}: {other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn samplers_by_name() {
-        for (name, argument, shown) in [
-            (None, None, "LocalParentBased { root: AlwaysOn }"),
-            (Some("always_off"), None, "AlwaysOff"),
-            (Some("traceidratio"), Some("0.25"), "TraceIdRatioBased(0.25)"),
-            (
-                Some("parentbased_traceidratio"),
-                None,
-                "LocalParentBased { root: TraceIdRatioBased(1.0) }",
-            ),
-        ] {
-            assert_eq!(format!("{:?}", sampler(name, argument).unwrap()), shown);
-        }
-    }
-
-    #[test]
-    fn the_resource_can_be_renamed() {
-        let value = |variables: &[(&str, &str)], key: &str| {
-            let resource = read(variables).unwrap().resource;
-            let mut found = resource.into_iter().filter(|attribute| attribute.key.as_str() == key);
-            let value = found.next().map(|attribute| attribute.value.to_string());
-            assert!(found.next().is_none(), "{key} once only");
-            value
-        };
-        assert_eq!(value(&[], "service.name").unwrap(), "acs-token-broker");
-        assert!(value(&[], "service.instance.id").is_some());
-        let attributes = (
-            RESOURCE_ATTRIBUTES,
-            "service.name=a, deployment.environment.name=pr%2Fod ,service.instance.id=7",
-        );
-        assert_eq!(value(&[attributes], "service.name").unwrap(), "a");
-        assert_eq!(value(&[attributes], "deployment.environment.name").unwrap(), "pr/od");
-        assert_eq!(value(&[attributes], "service.instance.id").unwrap(), "7");
-        assert_eq!(value(&[attributes, (SERVICE_NAME, "b")], "service.name").unwrap(), "b");
-    }
-}
+mod tests;

@@ -9,13 +9,16 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Context, Filter};
 
+use super::log_level::LogLevel;
 use crate::clock::SharedClock;
 
 /// Target of everything in this package, its modules as `acs_token_broker::…`.
 const OWN_TARGET: &str = "acs_token_broker";
+
+/// Target of the audit events.
+pub const AUDIT_TARGET: &str = "acs_token_broker::audit";
 
 /// Begins the targets of the OpenTelemetry crates.
 const EXPORTER_TARGETS: &str = "opentelemetry";
@@ -24,7 +27,7 @@ const EXPORTER_TARGETS: &str = "opentelemetry";
 const EXPORTER_SILENCE: Duration = Duration::from_mins(1);
 
 /// Whether `target` is this package's.
-fn is_own(target: &str) -> bool {
+pub(super) fn is_own(target: &str) -> bool {
     target
         .strip_prefix(OWN_TARGET)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -49,17 +52,18 @@ pub(super) fn is_traced(metadata: &Metadata<'_>) -> bool {
 /// header fields with bearer tokens, frames, bodies. Whatever `log_level` says, even `trace` or `h2=trace`, other
 /// crates log at INFO at most, and the OpenTelemetry crates at WARN.
 ///
-/// The filter applies to events. Our spans pass always, since events take their trace ids from them.
+/// The filter applies to events. Our spans pass always, since events take their trace ids from them; and so do audit
+/// events, which have a setting of their own: who turns the log down must not lose them unawares.
 #[derive(Debug)]
 pub(super) struct LogFilter {
-    levels: EnvFilter,
+    levels: LogLevel,
     clock: SharedClock,
     // When each place in the OpenTelemetry crates was last heard.
     heard: Mutex<HashMap<Identifier, Duration>>,
 }
 
 impl LogFilter {
-    pub(super) fn new(levels: EnvFilter, clock: SharedClock) -> Self {
+    pub(super) fn new(levels: LogLevel, clock: SharedClock) -> Self {
         Self {
             levels,
             clock,
@@ -79,6 +83,10 @@ fn cap(target: &str) -> LevelFilter {
     }
 }
 
+fn is_audit(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event() && metadata.target() == AUDIT_TARGET && *metadata.level() <= tracing::Level::INFO
+}
+
 fn is_capped(metadata: &Metadata<'_>) -> bool {
     *metadata.level() > cap(metadata.target())
 }
@@ -88,19 +96,21 @@ impl<S> Filter<S> for LogFilter {
         if metadata.is_span() {
             is_own(metadata.target())
         } else {
-            !is_capped(metadata) && Filter::enabled(&self.levels, metadata, context)
+            is_audit(metadata) || !is_capped(metadata) && Filter::enabled(&*self.levels.filter(), metadata, context)
         }
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
         // Asked for spans too: the configured filter may name some, and registers them here.
-        let interest = Filter::<S>::callsite_enabled(&self.levels, metadata);
+        let interest = Filter::<S>::callsite_enabled(&*self.levels.filter(), metadata);
         if metadata.is_span() {
             if is_own(metadata.target()) {
                 Interest::always()
             } else {
                 Interest::never()
             }
+        } else if is_audit(metadata) {
+            Interest::always()
         } else if is_capped(metadata) {
             Interest::never()
         } else {
@@ -124,28 +134,28 @@ impl<S> Filter<S> for LogFilter {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // With `log_level = "warn"` spans must go on: trace ids and the exporter need them.
-        Filter::<S>::max_level_hint(&self.levels).map(|level| level.max(LevelFilter::INFO))
+        // With `log_level = "warn"` spans must go on, for trace ids and the exporter, and so must audit events.
+        Filter::<S>::max_level_hint(&*self.levels.filter()).map(|level| level.max(LevelFilter::INFO))
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        Filter::on_new_span(&self.levels, attributes, id, context);
+        Filter::on_new_span(&*self.levels.filter(), attributes, id, context);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        Filter::on_record(&self.levels, id, values, context);
+        Filter::on_record(&*self.levels.filter(), id, values, context);
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        Filter::on_enter(&self.levels, id, context);
+        Filter::on_enter(&*self.levels.filter(), id, context);
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        Filter::on_exit(&self.levels, id, context);
+        Filter::on_exit(&*self.levels.filter(), id, context);
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        Filter::on_close(&self.levels, id, context);
+        Filter::on_close(&*self.levels.filter(), id, context);
     }
 }
 

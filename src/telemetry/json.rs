@@ -1,15 +1,11 @@
 //! Log lines as JSON objects, one a line.
 
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::io::Write as _;
-use std::sync::{Arc, OnceLock};
-
-use opentelemetry::trace::{SpanContext, TraceContextExt};
-use serde::ser::{SerializeMap, Serializer};
-use serde_json::Value;
-use tracing::dispatcher::WeakDispatch;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -17,14 +13,11 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::filter::is_exporter;
+use super::correlate::{self, WholeSubscriber};
 use crate::clock::SharedClock;
 
 /// Members that every line has of its own; a field of the same name gets `field.` before it.
 const RESERVED: [&str; 5] = ["timestamp", "level", "target", "trace_id", "span_id"];
-
-/// The subscriber as a whole, which knows the trace of each span. Set once it is complete.
-pub(super) type WholeSubscriber = Arc<OnceLock<WeakDispatch>>;
 
 /// Writes every event as `{"timestamp","level","target","message",…fields,"trace_id","span_id"}`.
 ///
@@ -40,24 +33,6 @@ impl<W> JsonLayer<W> {
     pub(super) fn new(writer: W, clock: SharedClock, whole: WholeSubscriber) -> Self {
         Self { writer, clock, whole }
     }
-
-    /// The trace context of the innermost span around `event` that is part of a trace.
-    fn trace<S>(&self, event: &Event<'_>, context: &Context<'_, S>) -> Option<SpanContext>
-    where
-        S: Subscriber + for<'span> LookupSpan<'span>,
-    {
-        // The SDK may speak while a span is being started, when asking for its context would wait for itself.
-        if is_exporter(event.metadata().target()) {
-            return None;
-        }
-        let whole = self.whole.get()?.upgrade()?;
-        context.event_scope(event)?.find_map(|span| {
-            let context = tracing_opentelemetry::get_otel_context(&span.id(), &whole)?;
-            let span = context.span();
-            let trace = span.span_context();
-            trace.is_valid().then(|| trace.clone())
-        })
-    }
 }
 
 impl<S, W> Layer<S> for JsonLayer<W>
@@ -68,7 +43,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let trace = self.trace(event, &context);
+        let trace = correlate::trace_of(event, &context, &self.whole);
         let metadata = event.metadata();
 
         let mut line = Vec::with_capacity(256);
@@ -98,7 +73,7 @@ where
 
 /// An event's fields in order, `message` first.
 #[derive(Default)]
-struct Fields(Vec<(Cow<'static, str>, Value)>);
+pub(super) struct Fields(pub(super) Vec<(Cow<'static, str>, Value)>);
 
 impl Fields {
     fn push(&mut self, field: &Field, value: Value) {

@@ -35,7 +35,6 @@ use self::counts::{Counts, ResourceCounts};
 pub(super) use self::export::Pushing;
 pub use self::http::{Answered, Called};
 use self::labels::{Authentication, Authorization, CacheRequest, KeyFetch, Refusal, Signal};
-pub(super) use self::lost::{CountedExporter, CountedSpans, Pending};
 pub(super) use self::settings::MetricSettings;
 use self::state::Watched;
 pub use self::state::{AssignmentsState, Bounded, BrokerState, CacheState, KeysState};

@@ -1,44 +1,60 @@
-//! Logs to standard output, traces and metrics to an OpenTelemetry collector, and metrics for whoever scrapes.
+//! Logs to standard output; logs, traces and metrics to an OpenTelemetry collector; and metrics for whoever scrapes.
 //!
 //! Call [`init`] once, early; keep the [`TelemetryGuard`] to the end and let it flush. What is logged and traced
 //! where is bounded by `filter`, so that no setting can make other crates write tokens.
 
+mod correlate;
 mod environment;
 mod export;
 mod filter;
+mod gate;
+mod ids;
 mod json;
+mod log_level;
 pub mod metrics;
+mod otlp_logs;
 mod pretty;
 pub mod propagation;
+mod queue;
 mod sampler;
 #[cfg(test)]
 mod tests;
+pub mod trace;
+mod users;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use jiff::Timestamp;
 use opentelemetry::InstrumentationScope;
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::logs::LoggerProvider as _;
+use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
-use self::environment::TraceSettings;
-use self::export::Tracing;
+use self::correlate::WholeSubscriber;
+use self::environment::Settings;
+use self::export::Exports;
 use self::filter::LogFilter;
-use self::json::{JsonLayer, WholeSubscriber};
+use self::gate::Gate;
+use self::json::JsonLayer;
 use self::metrics::{MetricSettings, Metrics, Pushing};
+use self::otlp_logs::OtlpLogs;
 use self::pretty::PrettyLine;
 use crate::clock::SharedClock;
 use crate::config::LogFormat;
 
 pub use self::environment::Environment;
+pub use self::filter::AUDIT_TARGET;
+pub use self::log_level::LogLevel;
+pub use self::users::{NoRandomness, UserName, UserNames};
 
 /// Lines that wait for whoever reads standard output. Beyond, lines are lost rather than requests held up: a reader
 /// that stalls must not stall the service.
@@ -54,6 +70,10 @@ pub struct TelemetryOptions {
     pub log_format: LogFormat,
     /// Filter in tracing-subscriber's syntax; empty means `info`. Other crates never log below INFO.
     pub log_level: String,
+    /// Whether a caller's sampled flag is obeyed.
+    pub trust_incoming_sampling: bool,
+    /// A request that takes as long leaves a span though it was not sampled. Zero is off.
+    pub slow_request: Duration,
     /// Tells the time of log lines.
     pub clock: SharedClock,
 }
@@ -85,13 +105,13 @@ pub enum TelemetryError {
 
 /// Checks everything that [`init`] could refuse before it starts anything.
 pub fn check(options: &TelemetryOptions, environment: Environment<'_>) -> Result<(), TelemetryError> {
-    levels(&options.log_level)?;
-    let traces = TraceSettings::read(environment)?;
-    MetricSettings::read(environment, traces.resource)?;
+    LogLevel::new(&options.log_level)?;
+    let settings = Settings::read(environment)?;
+    MetricSettings::read(environment, settings.resource)?;
     Ok(())
 }
 
-/// Sets the process's subscriber: logs to standard output, and traces as the `OTEL_*` variables say.
+/// Sets the process's subscriber: logs to standard output; logs, traces and metrics to where the `OTEL_*` variables say.
 ///
 /// `environment` looks up a variable. What the OTLP crate reads by itself (headers, timeout, compression) it takes
 /// from the process. Records of the `log` crate are not taken over: rustls and reqwest would write through it.
@@ -103,9 +123,9 @@ pub fn init(options: &TelemetryOptions, environment: Environment<'_>) -> Result<
     let lost_lines = writer.error_counter();
     let (dispatch, mut guard) = assemble(options, environment, writer)?;
     guard.metrics.metrics.count_lost_lines(lost_lines);
-    guard.logs = Some(worker);
+    guard.lines = Some(worker);
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadySet)?;
-    opentelemetry::global::set_tracer_provider(guard.tracing.provider.clone());
+    opentelemetry::global::set_tracer_provider(guard.exports.tracer_provider.clone());
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     Ok(guard)
 }
@@ -119,15 +139,22 @@ fn assemble<W>(
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let filter = LogFilter::new(levels(&options.log_level)?, Arc::clone(&options.clock));
-    let settings = TraceSettings::read(environment)?;
+    let level = LogLevel::new(&options.log_level)?;
+    let filter = LogFilter::new(level.clone(), Arc::clone(&options.clock));
+    let settings = Settings::read(environment)?;
     let metrics = Pushing::start(MetricSettings::read(environment, settings.resource.clone())?)?;
-    let tracing = Tracing::start(settings, &metrics.metrics)?;
+    let exports = Exports::start(settings, options.trust_incoming_sampling, &metrics.metrics)?;
     let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
         .with_version(env!("CARGO_PKG_VERSION"))
         .build();
+    let gate = Gate {
+        sampler: exports.sampler.clone(),
+        spans: exports.spans.clone(),
+        scope: scope.clone(),
+        slow_request: options.slow_request,
+    };
     let traces = tracing_opentelemetry::layer()
-        .with_tracer(tracing.provider.tracer_with_scope(scope))
+        .with_tracer(exports.tracer_provider.tracer_with_scope(scope))
         // Noise on every span, and a new line number with every release.
         .with_location(false)
         .with_threads(false)
@@ -151,48 +178,66 @@ where
             .with_writer(writer)
             .boxed(),
     };
+    // Both ways under one filter: what is written here and what is sent is the same.
+    let logs = match &exports.logger_provider {
+        Some(provider) => logs
+            .and_then(OtlpLogs {
+                logger: provider.logger(env!("CARGO_PKG_NAME")),
+                clock: Arc::clone(&options.clock),
+                whole: Arc::clone(&whole),
+            })
+            .boxed(),
+        None => logs,
+    };
     let dispatch = Dispatch::new(
         tracing_subscriber::registry()
             .with(traces)
-            .with(logs.with_filter(filter)),
+            .with(logs.with_filter(filter))
+            // Last, so that it is asked first.
+            .with(gate),
     );
     // `Layer::on_register_dispatch` would be the place, but filtered layers are not told.
     let _ = whole.set(dispatch.downgrade());
-    Ok((
-        dispatch,
-        TelemetryGuard {
-            tracing,
-            metrics,
-            logs: None,
-        },
-    ))
+    let guard = TelemetryGuard {
+        exports,
+        metrics,
+        level,
+        lines: None,
+    };
+    Ok((dispatch, guard))
 }
 
-fn levels(text: &str) -> Result<EnvFilter, TelemetryError> {
-    EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse(text)
-        .map_err(TelemetryError::LogLevel)
+/// The time as OpenTelemetry takes it; times before 1970 as 1970.
+fn system_time(time: Timestamp) -> SystemTime {
+    let since = Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + since
 }
 
-/// Flushes traces and logs at the end. Dropping it does so too, within two seconds.
+/// Flushes traces, logs and metrics at the end. Dropping it does so too, within two seconds.
 #[derive(Debug)]
-#[must_use = "dropping it ends tracing"]
+#[must_use = "dropping it ends telemetry"]
 pub struct TelemetryGuard {
-    tracing: Tracing,
+    exports: Exports,
     metrics: Pushing,
+    level: LogLevel,
     // Writes what is still buffered when it is dropped, within a second.
-    logs: Option<WorkerGuard>,
+    lines: Option<WorkerGuard>,
 }
 
 impl TelemetryGuard {
+    /// The log's level, to change it.
+    #[must_use]
+    pub fn log_level(&self) -> LogLevel {
+        self.level.clone()
+    }
+
     /// The process's metrics, to be handed to whom they concern.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.metrics.metrics.clone()
     }
 
-    /// Sends the spans that are still queued and the metrics as they stand; gives up after `timeout`, whatever the collector does.
+    /// Sends what is still queued and the metrics as they stand; gives up after `timeout`, whatever the collector does.
     ///
     /// Blocks its thread: meant for the very end, when nothing else is left to do.
     pub fn shutdown(mut self, timeout: Duration) {
@@ -205,9 +250,9 @@ impl TelemetryGuard {
     )]
     fn stop(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        // Both at once: they share the limit, and a collector that hangs hangs for both.
+        // All at once: they share the limit, and a collector that hangs hangs for all.
         let last = self.metrics.stop();
-        self.tracing.stop(timeout);
+        self.exports.stop(timeout);
         last.wait(deadline.saturating_duration_since(Instant::now()));
     }
 }

@@ -6,8 +6,11 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::trace;
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
@@ -19,6 +22,9 @@ const MAX_TRACESTATE: usize = 512;
 /// The caller's trace context; an empty one if there is none or it is malformed.
 #[must_use]
 pub fn extract(headers: &HeaderMap) -> Context {
+    if !headers.contains_key(TRACEPARENT) {
+        return Context::new();
+    }
     // Several fields are one list (section 3.3.1); several traceparents are malformed.
     let mut states = headers.get_all(TRACESTATE).iter().map(HeaderValue::to_str);
     let state = states
@@ -49,15 +55,14 @@ pub fn set_remote_parent(span: &tracing::Span, parent: Context) {
     }
 }
 
-/// Puts `span` into the trace of `leader` as its child, without keeping `leader` open: for work that goes on when
-/// the span that caused it has ended.
-pub fn follow(span: &tracing::Span, leader: &tracing::Span) {
-    set_remote_parent(span, leader.context());
-}
-
-/// Writes the context of `span` into the headers of an outgoing request, in place of what may stand there.
+/// Writes the context of `span` into the headers of an outgoing request, in place of what may stand there; where no spans
+/// are made, that of the request around.
 pub fn inject(span: &tracing::Span, headers: &mut HeaderMap) {
-    TraceContextPropagator::new().inject_context(&span.context(), &mut Headers(headers));
+    let context = match trace::quiet() {
+        Some(quiet) => Context::new().with_remote_span_context(quiet),
+        None => span.context(),
+    };
+    TraceContextPropagator::new().inject_context(&context, &mut Headers(headers));
 }
 
 struct Fields<'a> {
@@ -102,7 +107,7 @@ impl Injector for Headers<'_> {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::{TraceContextExt, TracerProvider};
+    use opentelemetry::trace::TracerProvider;
     use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
     use tracing_subscriber::layer::SubscriberExt;
 

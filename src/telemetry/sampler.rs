@@ -1,60 +1,80 @@
 //! Which traces are recorded.
 
-use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId};
+use opentelemetry::trace::{Link, SpanContext, SpanKind, TraceContextExt, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
 
-/// `parentbased_*`, except that a caller's sampled flag is not obeyed: children of this process's own spans
-/// follow them, everything else is the root sampler's decision.
+/// The sampler that the variables name, except that a caller's sampled flag is not obeyed unless the operator says so:
+/// children of this process's own spans follow them, everything else is the root sampler's decision.
 ///
 /// The flag comes from anyone who can reach the listener. Obeying it would let a caller make the broker record
 /// every one of his requests, or none (W3C Trace Context section 4.2 warns of both). A ratio still goes by the
 /// trace id, which callers choose too: what they can gain by that is bounded by the exporter's queue, and services
 /// that sample the same ratio keep whole traces.
 #[derive(Debug, Clone)]
-pub(super) struct LocalParentBased {
-    /// Asked where no parent of this process has decided.
+pub(super) struct RequestSampler {
+    /// Asked where no parent has decided.
     pub(super) root: Sampler,
+    /// Whether a caller's flag decides.
+    pub(super) obeys_callers: bool,
 }
 
-impl ShouldSample for LocalParentBased {
+impl RequestSampler {
+    /// One that records nothing.
+    pub(super) fn off() -> Self {
+        Self {
+            root: Sampler::AlwaysOff,
+            obeys_callers: false,
+        }
+    }
+
+    /// Whether a span of this trace under `parent`, which need not be valid, is recorded. The same at every time.
+    pub(super) fn samples(&self, parent: &SpanContext, trace_id: TraceId) -> bool {
+        if parent.is_valid() && (!parent.is_remote() || self.obeys_callers) {
+            return parent.is_sampled();
+        }
+        let result = self.root.should_sample(None, trace_id, "", &SpanKind::Server, &[], &[]);
+        result.decision == SamplingDecision::RecordAndSample
+    }
+}
+
+impl ShouldSample for RequestSampler {
     fn should_sample(
         &self,
         parent_context: Option<&Context>,
         trace_id: TraceId,
-        name: &str,
-        span_kind: &SpanKind,
-        attributes: &[KeyValue],
-        links: &[Link],
+        _: &str,
+        _: &SpanKind,
+        _: &[KeyValue],
+        _: &[Link],
     ) -> SamplingResult {
-        if let Some(context) = parent_context {
-            let span = context.span();
-            let parent = span.span_context();
-            if parent.is_valid() && !parent.is_remote() {
-                return SamplingResult {
-                    decision: if parent.is_sampled() {
-                        SamplingDecision::RecordAndSample
-                    } else {
-                        SamplingDecision::Drop
-                    },
-                    attributes: Vec::new(),
-                    trace_state: parent.trace_state().clone(),
-                };
-            }
+        let none = SpanContext::NONE;
+        let span = parent_context.map(TraceContextExt::span);
+        let parent = span.as_ref().map_or(&none, |span| span.span_context());
+        SamplingResult {
+            decision: if self.samples(parent, trace_id) {
+                SamplingDecision::RecordAndSample
+            } else {
+                SamplingDecision::Drop
+            },
+            attributes: Vec::new(),
+            trace_state: if parent.is_valid() {
+                parent.trace_state().clone()
+            } else {
+                TraceState::default()
+            },
         }
-        self.root
-            .should_sample(parent_context, trace_id, name, span_kind, attributes, links)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceState};
+    use opentelemetry::trace::{SpanId, TraceFlags};
 
     use super::*;
 
-    fn decide(root: Sampler, sampled: bool, remote: bool) -> SamplingDecision {
-        let flags = if sampled {
+    fn decide(sampler: &RequestSampler, flag: bool, remote: bool) -> bool {
+        let flags = if flag {
             TraceFlags::SAMPLED
         } else {
             TraceFlags::default()
@@ -62,44 +82,51 @@ mod tests {
         let state = TraceState::from_key_value([("a", "1")]).unwrap();
         let parent = SpanContext::new(TraceId::from(1), SpanId::from(2), flags, remote, state);
         let context = Context::new().with_remote_span_context(parent);
-        let result = LocalParentBased { root }.should_sample(
-            Some(&context),
-            TraceId::from(1),
-            "request",
-            &SpanKind::Server,
-            &[],
-            &[],
-        );
+        let result = sampler.should_sample(Some(&context), TraceId::from(1), "request", &SpanKind::Server, &[], &[]);
         assert_eq!(result.trace_state.header(), "a=1");
-        result.decision
+        result.decision == SamplingDecision::RecordAndSample
     }
 
     #[test]
-    fn local_parents_decide_and_remote_ones_do_not() {
-        use SamplingDecision::{Drop, RecordAndSample};
-        let cases = [
-            // (root, sampled, remote, decision)
-            (Sampler::AlwaysOn, true, true, RecordAndSample),
-            (Sampler::AlwaysOn, false, true, RecordAndSample),
-            (Sampler::AlwaysOff, true, true, Drop),
-            (Sampler::AlwaysOff, false, true, Drop),
-            (Sampler::AlwaysOn, true, false, RecordAndSample),
-            (Sampler::AlwaysOn, false, false, Drop),
-            (Sampler::AlwaysOff, true, false, RecordAndSample),
-            (Sampler::AlwaysOff, false, false, Drop),
-        ];
-        for (root, sampled, remote, decision) in cases {
-            let case = format!("{root:?} {sampled} {remote}");
-            assert_eq!(decide(root, sampled, remote), decision, "{case}");
+    fn local_parents_decide_and_remote_ones_only_if_they_are_trusted() {
+        for (root, sampled, remote, decision, trusting) in [
+            (Sampler::AlwaysOn, true, true, true, true),
+            (Sampler::AlwaysOn, false, true, true, false),
+            (Sampler::AlwaysOff, true, true, false, true),
+            (Sampler::AlwaysOff, false, true, false, false),
+            (Sampler::AlwaysOn, true, false, true, true),
+            (Sampler::AlwaysOn, false, false, false, false),
+            (Sampler::AlwaysOff, true, false, true, true),
+            (Sampler::AlwaysOff, false, false, false, false),
+        ] {
+            for (obeys_callers, wanted) in [(false, decision), (true, trusting)] {
+                let sampler = RequestSampler {
+                    root: root.clone(),
+                    obeys_callers,
+                };
+                assert_eq!(
+                    decide(&sampler, sampled, remote),
+                    wanted,
+                    "{sampler:?} {sampled} {remote}"
+                );
+            }
         }
     }
 
     #[test]
     fn without_a_parent_the_root_sampler_decides() {
-        let sampler = LocalParentBased {
-            root: Sampler::AlwaysOff,
-        };
-        let result = sampler.should_sample(None, TraceId::from(1), "request", &SpanKind::Server, &[], &[]);
-        assert_eq!(result.decision, SamplingDecision::Drop);
+        for (sampler, wanted) in [
+            (RequestSampler::off(), SamplingDecision::Drop),
+            (
+                RequestSampler {
+                    root: Sampler::AlwaysOn,
+                    obeys_callers: true,
+                },
+                SamplingDecision::RecordAndSample,
+            ),
+        ] {
+            let result = sampler.should_sample(None, TraceId::from(1), "request", &SpanKind::Server, &[], &[]);
+            assert_eq!(result.decision, wanted);
+        }
     }
 }

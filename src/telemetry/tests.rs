@@ -55,6 +55,8 @@ fn options(log_level: &str) -> TelemetryOptions {
     TelemetryOptions {
         log_format: LogFormat::Json,
         log_level: log_level.to_owned(),
+        trust_incoming_sampling: false,
+        slow_request: Duration::from_secs(1),
         clock: ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap()),
     }
 }

@@ -27,7 +27,7 @@ use url::Url;
 use crate::config::{UpstreamConfig, units};
 use crate::telemetry::metrics::labels::Peer;
 use crate::telemetry::metrics::{Called, Metrics};
-use crate::telemetry::propagation;
+use crate::telemetry::{propagation, trace};
 
 /// How long an idle pooled connection is kept. Azure's front doors close theirs after a few minutes.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -167,7 +167,7 @@ impl Upstream {
         deadline: Instant,
     ) -> Result<Response, SendError> {
         let mut request = request.build().map_err(|error| describe(&error))?;
-        let span = client_span(&request);
+        let span = client_span(peer, &request);
         propagation::inject(&span, request.headers_mut());
         let (method, url) = (request.method().clone(), request.url().clone());
         let began = Instant::now();
@@ -184,8 +184,7 @@ impl Upstream {
                 }
             }
             Err(error) => {
-                span.record("error.type", error_type(error));
-                span.record("otel.status_code", "ERROR");
+                trace::record_error(&span, error_type(error), || error.to_string());
             }
         }
         let called = Called {
@@ -236,9 +235,8 @@ fn builder(connect_timeout: Duration) -> reqwest::ClientBuilder {
         .user_agent(concat!("acs-token-broker/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Client span after the OpenTelemetry HTTP semantic conventions. Our own URLs carry no query but `api-version`,
-/// so `url.full` holds nothing to redact.
-fn client_span(request: &reqwest::Request) -> tracing::Span {
+/// Client span after the OpenTelemetry HTTP semantic conventions. `url.full` holds what is no secret and nobody's id.
+fn client_span(peer: Peer, request: &reqwest::Request) -> tracing::Span {
     let url = request.url();
     tracing::info_span!(
         "http_client",
@@ -246,7 +244,9 @@ fn client_span(request: &reqwest::Request) -> tracing::Span {
         otel.kind = "client",
         otel.status_code = Empty,
         http.request.method = request.method().as_str(),
+        http.request.resend_count = retry::resends(),
         http.response.status_code = Empty,
+        acs_broker.upstream = peer.name(),
         url.full = redacted(url).as_str(),
         server.address = url.host_str(),
         server.port = url.port_or_known_default().map(i64::from),
@@ -254,12 +254,12 @@ fn client_span(request: &reqwest::Request) -> tracing::Span {
     )
 }
 
-/// The URL without credentials, fragment, any query parameter but `api-version`, and the user that Graph is asked about.
+/// The URL without credentials, fragment, any query parameter but `api-version`, and the user whom Graph is asked about.
 fn redacted(url: &Url) -> Url {
     let mut shown = url.clone();
     let segments: Vec<&str> = url.path_segments().into_iter().flatten().collect();
     if let [version, "users", _, operation] = segments[..] {
-        shown.set_path(&format!("/{version}/users/-/{operation}"));
+        shown.set_path(&format!("/{version}/users/REDACTED/{operation}"));
     }
     // Both fail only for URLs without a host, which the configuration refuses.
     let _ = shown.set_username("");
@@ -361,7 +361,7 @@ mod tests {
         let graph = "https://graph.example/v1.0/users/0a1b2c3d-0000-4000-8000-00000000abcd/checkMemberGroups";
         assert_eq!(
             redacted(&Url::parse(graph).unwrap()).as_str(),
-            "https://graph.example/v1.0/users/-/checkMemberGroups"
+            "https://graph.example/v1.0/users/REDACTED/checkMemberGroups"
         );
     }
 }

@@ -16,6 +16,16 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// A 503 that asks for a longer wait is told to the caller instead of being retried.
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+tokio::task_local! {
+    // How many attempts went before the one that runs here.
+    static RESENDS: i64;
+}
+
+/// For the attribute `http.request.resend_count`, which first attempts do not have.
+pub(super) fn resends() -> Option<i64> {
+    RESENDS.try_with(|resends| *resends).ok().filter(|resends| *resends > 0)
+}
+
 /// A call that brought no complete response, or was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError<E = SendError> {
@@ -62,7 +72,7 @@ where
         if let Some(left) = pause.left() {
             return Err(CallError::Paused(left));
         }
-        let sent = attempt().await;
+        let sent = RESENDS.scope(i64::from(retried), attempt()).await;
         if let Some(wait) = wait(&sent, clock.now()).filter(|_| !retried)
             && Instant::now() + wait < deadline
         {

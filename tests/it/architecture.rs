@@ -102,7 +102,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
         "upstream",
         &["clock", "config", "ids", "secret", "telemetry", "untrusted"],
     ),
-    ("telemetry", &["clock", "config"]),
+    ("telemetry", &["clock", "config", "ids"]),
     ("serve", &[]),
     ("config", &["ids"]),
     ("admission", &[]),

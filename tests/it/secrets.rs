@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::support::fake::{Entra, Fake, Reply, Seen, grant};
 use crate::support::http::Call;
 use crate::support::modes::for_api;
+use crate::support::observed::user_of;
 use crate::support::otlp::Collector;
 use crate::support::process::{Process, address, write_configuration};
 use crate::support::{eventually, own_certificate};
@@ -253,9 +254,12 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
         .iter()
         .chain(&presented)
         .flat_map(|token| token.split('.').skip(1));
+    // Users are told as a hash.
+    let users = presented.iter().map(|token| user_of(token));
     let secrets: Vec<String> = parts
         .map(str::to_owned)
         .chain(fixed)
+        .chain(users)
         .chain(secrets_of(&calls))
         .collect();
     assert!(secrets.iter().filter(|secret| secret.len() > 20).count() > 10);
@@ -266,6 +270,7 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
             assert_eq!(line, None, "{secret}");
         }
     }
+    assert!(collector.logs().len() > 20 && collector.spans().len() > 20);
     assert!(written[0].len() > 2000, "something was written");
     let upstream: Value = written[0]
         .lines()

@@ -6,50 +6,10 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
 
 use crate::support::forge::assemble;
+use crate::support::observed::{PARENT, exported, flushed, lines, one, trace, traceparent, user_in};
 use crate::support::otlp::{Collector, attribute, hex};
-use crate::support::process::{Ended, Served};
+use crate::support::process::Served;
 use crate::support::stack::{ACS_PATH, API_VERSION};
-
-/// The trace and the span of whoever calls.
-const PARENT: &str = "b7ad6b7169203331";
-
-fn trace(n: u32) -> String {
-    format!("0af7651916cd43dd8448eb21{n:08x}")
-}
-
-fn traceparent(n: u32) -> String {
-    format!("00-{}-{PARENT}-01", trace(n))
-}
-
-async fn exported() -> (Served, Collector) {
-    let collector = Collector::start().await;
-    let origin = collector.origin();
-    let environment = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", origin.as_str()),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
-        ("OTEL_SERVICE_NAME", "broker-under-test"),
-    ];
-    (Served::start(None, &environment).await, collector)
-}
-
-/// Ends the broker, which sends what it still has.
-async fn flushed(served: Served) -> Ended {
-    served.process.signal("TERM");
-    let ended = served.process.end().await;
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    ended
-}
-
-fn one<'s>(spans: &'s [Span], name: &str) -> &'s Span {
-    let found: Vec<&Span> = spans.iter().filter(|span| span.name == name).collect();
-    assert_eq!(
-        found.len(),
-        1,
-        "{name} in {:?}",
-        spans.iter().map(|span| &span.name).collect::<Vec<_>>()
-    );
-    found[0]
-}
 
 #[tokio::test]
 async fn a_request_is_one_trace_from_the_caller_to_acs() {
@@ -175,12 +135,6 @@ async fn whatever_is_answered_has_one_server_span() {
     assert!(!output.contains(secret));
 }
 
-fn lines(output: &str) -> impl Iterator<Item = Value> {
-    output
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
-}
-
 #[tokio::test]
 async fn without_an_exporter_the_trace_goes_on() {
     let served = Served::start(None, &[]).await;
@@ -245,11 +199,15 @@ async fn no_token_is_ever_written() {
         let served = Served::start(None, &environment).await;
         let mut secrets = provoke(&served).await;
         let ended = flushed(served).await;
+        let users: Vec<String> = secrets.iter().filter_map(|token| user_in(token)).collect();
+        assert!(users.len() > 10);
         // The header is the same for all and no secret; payload and signature are, each by itself.
         secrets = secrets
             .iter()
             .flat_map(|token| token.split('.').skip(1))
             .map(str::to_owned)
+            // Users are told as a hash.
+            .chain(users)
             .collect();
         assert!(secrets.len() > 20);
         let written = [ended.stdout, ended.stderr, collector.bytes()];
@@ -260,7 +218,7 @@ async fn no_token_is_ever_written() {
             }
         }
         assert!(written[0].len() > 2000, "something was written");
-        assert!(collector.spans().len() > 20);
+        assert!(collector.spans().len() > 20 && collector.logs().len() > 20);
     }
 }
 

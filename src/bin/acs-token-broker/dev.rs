@@ -143,8 +143,8 @@ impl Stack {
             &self.loaded,
             environment,
             clock,
-            async |config: Config, clock, metrics| {
-                let broker = Broker::build(config, clock, metrics).await?;
+            async |config: Config, clock, metrics, level| {
+                let broker = Broker::build(config, clock, metrics).await?.with_log_level(level);
                 let signals: ShutdownSignals = signals()?;
                 say(&self.guide(broker.public_address(), broker.management_address()));
                 broker.run(signals.clone()).await;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use acs_token_broker::broker::{Broker, StartError};
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::config::Config;
-use acs_token_broker::config::load::{Environment, Loaded, load};
-use acs_token_broker::serve::{ShutdownSignals, signals};
+use acs_token_broker::config::load::{Environment, Loaded, load, load_log_level};
+use acs_token_broker::serve::{ShutdownSignals, on_hangup, signals};
 use acs_token_broker::telemetry::metrics::Metrics;
-use acs_token_broker::telemetry::{self, TelemetryGuard, TelemetryOptions};
+use acs_token_broker::telemetry::{self, LogLevel, TelemetryGuard, TelemetryOptions};
 
 use crate::{Exit, complain};
 
@@ -25,24 +25,44 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
         }
     };
     let clock = SystemClock::shared();
-    in_runtime(&loaded, environment, &clock, async |config, clock, metrics| {
-        let broker = Broker::build(config, clock, metrics).await?;
-        let signals = signals()?;
-        tracing::info!(
-            public = %broker.public_address(),
-            management = %broker.management_address(),
-            version = env!("CARGO_PKG_VERSION"),
-            "listening"
-        );
-        broker.run(signals.clone()).await;
-        Ok(signals)
-    })
+    let (level_file, level_environment) = (file.map(Path::to_owned), environment.clone());
+    in_runtime(
+        &loaded,
+        environment,
+        &clock,
+        async |config, clock, metrics, level: LogLevel| {
+            let broker = Broker::build(config, clock, metrics)
+                .await?
+                .with_log_level(level.clone());
+            on_hangup(move || reload_level(&level, level_file.as_deref(), &level_environment))?;
+            let signals = signals()?;
+            tracing::info!(
+                public = %broker.public_address(),
+                management = %broker.management_address(),
+                version = env!("CARGO_PKG_VERSION"),
+                "listening"
+            );
+            broker.run(signals.clone()).await;
+            Ok(signals)
+        },
+    )
+}
+
+/// Takes `telemetry.log_level` from where it was taken at start. One that is no filter changes nothing.
+fn reload_level(level: &LogLevel, file: Option<&Path>, environment: &Environment) {
+    match load_log_level(file, environment) {
+        Ok(text) => match level.set(&text) {
+            Ok(()) => tracing::info!(log_level = text, "the log level was read again"),
+            Err(error) => tracing::error!(%error, "the log level stays"),
+        },
+        Err(problems) => tracing::error!(error = %problems, "the log level stays"),
+    }
 }
 
 /// Runs `work` with telemetry set up around it, and turns its outcome into an exit code.
 pub(crate) fn in_runtime<W>(loaded: &Loaded, environment: &Environment, clock: &SharedClock, work: W) -> Exit
 where
-    W: AsyncFnOnce(Config, SharedClock, Metrics) -> anyhow::Result<ShutdownSignals>,
+    W: AsyncFnOnce(Config, SharedClock, Metrics, LogLevel) -> anyhow::Result<ShutdownSignals>,
 {
     let guard = match start_telemetry(&loaded.config, environment, clock) {
         Ok(guard) => guard,
@@ -59,7 +79,8 @@ where
         .build()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| {
-            let outcome = runtime.block_on(work(loaded.config.clone(), clock.clone(), guard.metrics()));
+            let work = work(loaded.config.clone(), clock.clone(), guard.metrics(), guard.log_level());
+            let outcome = runtime.block_on(work);
             // Nothing that still blocks a thread may hold up the end.
             runtime.shutdown_background();
             outcome
@@ -84,7 +105,8 @@ where
                     StartError::Tls(_)
                     | StartError::Upstream(_)
                     | StartError::Credential { .. }
-                    | StartError::AccessKey { .. },
+                    | StartError::AccessKey { .. }
+                    | StartError::UserHashKey(_),
                 ) => Exit::Configuration,
                 Some(StartError::Bind { .. }) | None => Exit::Failure,
             }
@@ -102,6 +124,8 @@ pub(crate) fn telemetry_options(config: &Config, clock: &SharedClock) -> Telemet
     TelemetryOptions {
         log_format: config.telemetry.log_format,
         log_level: config.telemetry.log_level.clone(),
+        trust_incoming_sampling: config.telemetry.trust_incoming_sampling,
+        slow_request: config.telemetry.slow_request,
         clock: clock.clone(),
     }
 }

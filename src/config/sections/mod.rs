@@ -16,7 +16,7 @@ use super::units::{self, Reason};
 use super::value::{self, Raw};
 use super::{
     CacheConfig, Config, CorsConfig, EnvironmentProxy, LogFormat, ManagementConfig, RenewalConfig, ServerConfig,
-    TelemetryConfig, TlsConfig, UpstreamConfig, validate,
+    TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, validate,
 };
 
 /// The version of ACS's interface that has the Entra exchange.
@@ -54,7 +54,7 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
     let asks_graph = resources.as_deref().is_some_and(resources::asks_graph);
     let graph = root.section("graph", |section| exchange::graph(section, surroundings, asks_graph));
     let cache = root.section("cache", cache);
-    let telemetry = root.section("telemetry", telemetry);
+    let telemetry = root.section("telemetry", |section| telemetry(section, surroundings));
 
     validate::listeners(root, server.listen, management.listen);
     let resources = resources?;
@@ -202,15 +202,34 @@ fn cache(section: &mut Section<'_, '_>) -> CacheConfig {
     cache
 }
 
-fn telemetry(section: &mut Section<'_, '_>) -> TelemetryConfig {
+fn telemetry(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>) -> TelemetryConfig {
+    let user_ids = section
+        .field("user_ids", |raw| validate::user_ids(&value::text(raw)?))
+        .or(UserIds::Hash);
+    let user_hash_key = app::secret(section, "user_hash_key", surroundings, validate::user_hash_key);
+    if user_hash_key.is_some() && user_ids != UserIds::Hash {
+        section.warn("telemetry.user_hash_key: is set, but telemetry.user_ids is not \"hash\"".to_owned());
+    }
     TelemetryConfig {
         log_format: section
             .field("log_format", |raw| validate::log_format(&value::text(raw)?))
             .or(LogFormat::Json),
-        log_level: section
-            .field("log_level", |raw| validate::log_level(value::text(raw)?))
-            .or("info".to_owned()),
+        log_level: log_level(section),
+        user_ids,
+        user_hash_key,
+        audit: section.field("audit", value::boolean).or(true),
+        trust_incoming_sampling: section.field("trust_incoming_sampling", value::boolean).or(false),
+        slow_request: section
+            .field("slow_request", value::duration)
+            .or(Duration::from_secs(1)),
     }
+}
+
+/// `telemetry.log_level`, which can change while the broker runs.
+pub(super) fn log_level(section: &mut Section<'_, '_>) -> String {
+    section
+        .field("log_level", |raw| validate::log_level(value::text(raw)?))
+        .or("info".to_owned())
 }
 
 /// Reads a list of strings that must not be empty.

@@ -4,6 +4,7 @@ pub(crate) mod fake;
 pub(crate) mod forge;
 pub(crate) mod http;
 pub(crate) mod modes;
+pub(crate) mod observed;
 pub(crate) mod otlp;
 pub(crate) mod process;
 pub(crate) mod scrape;

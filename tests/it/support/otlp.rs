@@ -1,15 +1,18 @@
 //! An OTLP collector (http/protobuf) that keeps what it is sent.
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
 
-use super::fake::{Fake, Reply};
+use super::fake::{Fake, Gate, Reply};
 
 const TRACES: &str = "/v1/traces";
+const LOGS: &str = "/v1/logs";
 const METRICS: &str = "/v1/metrics";
 
 /// A running collector.
@@ -19,9 +22,24 @@ impl Collector {
     pub(crate) async fn start() -> Self {
         let fake = Fake::start().await;
         let empty = Reply::status(200).header("content-type", "application/x-protobuf");
-        fake.on(TRACES, empty.clone());
-        fake.on(METRICS, empty);
+        for path in [TRACES, LOGS, METRICS] {
+            fake.on(path, empty.clone());
+        }
         Self(fake)
+    }
+
+    /// Takes nothing any more: no request is answered.
+    pub(crate) fn hang(&self) -> Gate {
+        let gate = Gate::closed();
+        for path in [TRACES, LOGS, METRICS] {
+            self.0.on(path, Reply::status(200).behind(&gate));
+        }
+        gate
+    }
+
+    /// How many requests have come.
+    pub(crate) fn requests(&self) -> usize {
+        self.0.calls().len()
     }
 
     pub(crate) fn origin(&self) -> String {
@@ -38,11 +56,7 @@ impl Collector {
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
-        let calls = self.0.calls();
-        let requests = calls.iter().filter(|call| call.path == TRACES).map(|call| {
-            assert_eq!(call.headers["content-type"], "application/x-protobuf");
-            ExportTraceServiceRequest::decode(call.body.clone()).unwrap()
-        });
+        let requests = self.received::<ExportTraceServiceRequest>(TRACES).into_iter();
         requests
             .flat_map(|request| request.resource_spans)
             .flat_map(|resource| resource.scope_spans)
@@ -52,17 +66,41 @@ impl Collector {
 
     /// What each export of metrics told, the last one last.
     pub(crate) fn metrics(&self) -> Vec<Vec<Metric>> {
-        let calls = self.0.calls();
-        let exports = calls.iter().filter(|call| call.path == METRICS).map(|call| {
-            assert_eq!(call.headers["content-type"], "application/x-protobuf");
-            let request = ExportMetricsServiceRequest::decode(call.body.clone()).unwrap();
-            let scopes = request
-                .resource_metrics
-                .into_iter()
-                .flat_map(|resource| resource.scope_metrics);
-            scopes.flat_map(|scope| scope.metrics).collect()
-        });
-        exports.collect()
+        let requests = self.received::<ExportMetricsServiceRequest>(METRICS).into_iter();
+        requests
+            .map(|request| {
+                let resources = request.resource_metrics.into_iter();
+                let scopes = resources.flat_map(|resource| resource.scope_metrics);
+                scopes.flat_map(|scope| scope.metrics).collect()
+            })
+            .collect()
+    }
+
+    /// Log records, each with its target.
+    pub(crate) fn logs(&self) -> Vec<(String, LogRecord)> {
+        let requests = self.received::<ExportLogsServiceRequest>(LOGS).into_iter();
+        requests
+            .flat_map(|request| request.resource_logs)
+            .flat_map(|resource| resource.scope_logs)
+            .flat_map(|scope| {
+                let target = scope.scope.unwrap_or_default().name;
+                scope
+                    .log_records
+                    .into_iter()
+                    .map(move |record| (target.clone(), record))
+            })
+            .collect()
+    }
+
+    fn received<M: prost::Message + Default>(&self, path: &str) -> Vec<M> {
+        let calls = self.0.calls().into_iter();
+        calls
+            .filter(|call| call.path == path)
+            .map(|call| {
+                assert_eq!(call.headers["content-type"], "application/x-protobuf");
+                M::decode(call.body).unwrap()
+            })
+            .collect()
     }
 
     /// The spans of one trace.
@@ -73,14 +111,24 @@ impl Collector {
     }
 }
 
-/// An attribute as text.
+/// An attribute of a span as text.
 pub(crate) fn attribute(span: &Span, name: &str) -> Option<String> {
-    let attribute = span.attributes.iter().find(|attribute| attribute.key == name)?;
-    match attribute.value.as_ref()?.value.as_ref()? {
-        Any::StringValue(text) => Some(text.clone()),
-        Any::IntValue(number) => Some(number.to_string()),
-        Any::BoolValue(flag) => Some(flag.to_string()),
-        other => Some(format!("{other:?}")),
+    value(&span.attributes, name)
+}
+
+/// An attribute as text.
+pub(crate) fn value(attributes: &[KeyValue], name: &str) -> Option<String> {
+    let attribute = attributes.iter().find(|attribute| attribute.key == name)?;
+    Some(text(attribute.value.as_ref()?))
+}
+
+/// Any value as text.
+pub(crate) fn text(value: &AnyValue) -> String {
+    match &value.value {
+        Some(Any::StringValue(text)) => text.clone(),
+        Some(Any::IntValue(number)) => number.to_string(),
+        Some(Any::BoolValue(flag)) => flag.to_string(),
+        other => format!("{other:?}"),
     }
 }
 

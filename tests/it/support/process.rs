@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
-use acs_token_broker::emulator::{Emulator, Scenario, TokenRequest};
+use acs_token_broker::emulator::{Emulator, GroupsClaim, Scenario, TokenRequest};
 use tempfile::TempDir;
 
 use super::eventually;
@@ -142,13 +142,30 @@ pub(crate) struct Served {
 impl Served {
     /// Starts a broker that exchanges at `endpoint`, by default the emulator's, and awaits that it is ready.
     pub(crate) async fn start(endpoint: Option<&str>, environment: &[(&str, &str)]) -> Self {
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Self::start_with(endpoint, |_| environment).await
+    }
+
+    /// The same with an environment that depends on the emulator's origin.
+    pub(crate) async fn start_with(
+        endpoint: Option<&str>,
+        environment: impl FnOnce(String) -> Vec<(String, String)>,
+    ) -> Self {
         let clock: SharedClock = SystemClock::shared();
         let emulator = Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock)
             .await
             .unwrap();
+        let environment = environment(emulator.origin());
+        let environment: Vec<(&str, &str)> = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let folder = tempfile::tempdir().unwrap();
         let file = write_configuration(folder.path(), &emulator, endpoint);
-        let process = Process::start(&["serve", "--config", &file], environment);
+        let process = Process::start(&["serve", "--config", &file], &environment);
         let (public, management) = process
             .line("the addresses are told", |line| {
                 line.contains("listening").then_some(())?;
@@ -174,6 +191,16 @@ impl Served {
 
     pub(crate) fn token(&self, user: &str) -> String {
         self.emulator.issue_token(user, &TokenRequest::default()).unwrap()
+    }
+
+    /// A token that lists the user's groups, and lives as long as any other such token.
+    pub(crate) fn token_with_groups(&self, user: &str) -> String {
+        let request = TokenRequest {
+            groups: Some(GroupsClaim::Listed),
+            lifetime: Some(3600),
+            ..TokenRequest::default()
+        };
+        self.emulator.issue_token(user, &request).unwrap()
     }
 
     pub(crate) fn call(&self, path: &str) -> Call {

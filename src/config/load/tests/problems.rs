@@ -63,11 +63,12 @@ const ALL_WRONG: &str = r#"
         [telemetry]
         log_format = "text"
         log_level = "a=b=c"
-        audit = true
+        user_ids = "all"
+        slow_request = "soon"
     "#;
 
 /// What is told of it, by how each line begins.
-const ALL_PROBLEMS: [&str; 46] = [
+const ALL_PROBLEMS: [&str; 47] = [
     "server.listen: is not an IP address and a port",
     "server.request_timeout: is an integer, not a duration such as",
     "server.max_in_flight: must be at least 1",
@@ -107,12 +108,13 @@ const ALL_PROBLEMS: [&str; 46] = [
     "cache.min_gain: is not a duration such as",
     "cache.min_remaining: must be 0s (off) or at least cache.expiry_margin",
     "cache.refresh_ahead: must be 0s (off) or at least cache.min_remaining",
+    "telemetry.user_ids: must be \"hash\", \"plain\" or \"none\"",
     "telemetry.log_format: must be \"json\" or \"pretty\"",
     "telemetry.log_level: is not a filter such as",
+    "telemetry.slow_request: is not a duration such as",
     "alow_insecure_upstreams: unknown key; did you mean allow_insecure_upstreams?",
     "limits: is a setting that this version does not have yet",
     "entra.tenants[3].nam: unknown key; did you mean entra.tenants[].name?",
-    "telemetry.audit: is a setting that this version does not have yet",
     "ACS_TOKEN_BROKER__SERVER__LISTN: unknown variable; did you mean ACS_TOKEN_BROKER__SERVER__LISTEN?",
 ];
 

@@ -1,0 +1,88 @@
+//! `/loglevel`: the log's level, told and changed while the broker runs.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+
+use super::{error, method_not_allowed};
+use crate::telemetry::LogLevel;
+
+/// No filter is as long.
+const MAX_FILTER_BYTES: usize = 4096;
+
+/// `GET` tells the filter in force, `PUT` sets the one in the body, both as text.
+pub(super) fn router(level: LogLevel) -> Router {
+    Router::new()
+        .route(
+            "/loglevel",
+            get(tell)
+                .put(set)
+                .fallback(|| async { method_not_allowed("Use GET or PUT.", "GET, HEAD, PUT") }),
+        )
+        .layer(DefaultBodyLimit::max(MAX_FILTER_BYTES))
+        .with_state(level)
+}
+
+async fn tell(State(level): State<LogLevel>) -> String {
+    level.text() + "\n"
+}
+
+async fn set(State(level): State<LogLevel>, body: Bytes) -> Response {
+    let filter = str::from_utf8(&body).unwrap_or_default().trim();
+    if filter.is_empty() || level.set(filter).is_err() {
+        // The body is not repeated: it is whatever was sent.
+        return error(
+            StatusCode::BAD_REQUEST,
+            "InvalidFilter",
+            "Send a filter such as info or info,acs_token_broker=debug.",
+        );
+    }
+    tracing::info!(log_level = filter, "the log level was set");
+    (StatusCode::OK, level.text() + "\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn filters_are_told_and_set() {
+        let level = LogLevel::new("info").unwrap();
+        for (method, body, status, after) in [
+            ("GET", "", 200, "info"),
+            (
+                "PUT",
+                "info,acs_token_broker=debug\n",
+                200,
+                "info,acs_token_broker=debug",
+            ),
+            ("PUT", "a=b=c", 400, "info,acs_token_broker=debug"),
+            ("PUT", "", 400, "info,acs_token_broker=debug"),
+            ("PUT", "\u{0}", 400, "info,acs_token_broker=debug"),
+            ("POST", "debug", 405, "info,acs_token_broker=debug"),
+            ("PUT", "off", 200, "off"),
+        ] {
+            let request = Request::builder().method(method).uri("/loglevel");
+            let request = request.body(Body::from(body)).unwrap();
+            let response = router(level.clone()).oneshot(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), status, "{method} {body:?}");
+            if status == 200 {
+                let told = response.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(told, format!("{after}\n"));
+            }
+            assert_eq!(level.text(), after);
+        }
+        let long = "a".repeat(MAX_FILTER_BYTES + 1);
+        let request = Request::put("/loglevel").body(Body::from(long)).unwrap();
+        let response = router(level).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+}

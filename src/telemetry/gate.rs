@@ -1,0 +1,95 @@
+//! Lets no span be made for a request that is not sampled, and makes the one that is left of it if it failed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use tracing::subscriber::Interest;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use super::filter::is_own;
+use super::queue::SpanQueue;
+use super::sampler::RequestSampler;
+use super::system_time;
+use super::trace::{self, LateSpan};
+
+/// Decides about requests, and shuts the way to all span layers while one runs that is not sampled.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub(super) sampler: RequestSampler,
+    /// Where spans go. `None` without an exporter: nothing is recorded then.
+    pub(super) spans: Option<Arc<SpanQueue>>,
+    pub(super) scope: InstrumentationScope,
+    /// Zero is off.
+    pub(super) slow_request: Duration,
+}
+
+impl Gate {
+    /// Whether the request with this trace id, and perhaps a caller's span, is recorded.
+    pub(super) fn records(&self, caller: &SpanContext, trace_id: TraceId) -> bool {
+        self.spans.is_some() && self.sampler.samples(caller, trace_id)
+    }
+
+    /// A server fault always leaves a span, and so does what took too long. A refusal leaves none: whoever reaches the
+    /// listener can cause as many as he likes, and the access line tells it.
+    pub(super) fn leave(
+        &self,
+        context: &SpanContext,
+        parent: SpanId,
+        failed: bool,
+        duration: Duration,
+        describe: impl FnOnce() -> LateSpan,
+    ) {
+        let slow = !self.slow_request.is_zero() && duration >= self.slow_request;
+        let Some(spans) = self.spans.as_ref().filter(|_| failed || slow) else {
+            return;
+        };
+        let late = describe();
+        let end = system_time(late.end);
+        let mut attributes = late.attributes;
+        // Who estimates rates from sampled spans has to leave these out.
+        attributes.push(KeyValue::new(
+            "acs_broker.trace.late",
+            if failed { "error" } else { "slow" },
+        ));
+        spans.add(SpanData {
+            span_context: SpanContext::new(
+                context.trace_id(),
+                context.span_id(),
+                TraceFlags::SAMPLED,
+                false,
+                context.trace_state().clone(),
+            ),
+            parent_span_id: parent,
+            parent_span_is_remote: parent != SpanId::INVALID,
+            span_kind: SpanKind::Server,
+            name: late.name.into(),
+            start_time: end.checked_sub(duration).unwrap_or(end),
+            end_time: end,
+            attributes,
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: if failed { Status::error("") } else { Status::Unset },
+            instrumentation_scope: self.scope.clone(),
+        });
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Gate {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if metadata.is_span() && is_own(metadata.target()) {
+            Interest::sometimes()
+        } else {
+            Interest::always()
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        !(metadata.is_span() && trace::is_quiet())
+    }
+}

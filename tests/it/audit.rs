@@ -1,0 +1,146 @@
+//! Audit: one event for each token handed out, or refused to a verified user; never the token.
+
+use acs_token_broker::emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
+use acs_token_broker::emulator::{Endpoint, Fault};
+use serde_json::Value;
+
+use crate::support::http::Call;
+use crate::support::observed::{exported_with, flushed, lines, trace, traceparent, user_of};
+use crate::support::otlp::{hex, value};
+use crate::support::process::Served;
+
+const TARGET: &str = "acs_token_broker::audit";
+const KEY: &str = "a key for the tests of audit";
+
+async fn post(served: &Served, user: &str, n: u32) -> String {
+    post_token(served, &served.token_with_groups(user), n).await
+}
+
+/// Gives the user's id.
+async fn post_token(served: &Served, token: &str, n: u32) -> String {
+    let call = served.call("/token").bearer(token);
+    let told = call.header("traceparent", &traceparent(n)).send().await.told();
+    assert!(!told.is_empty());
+    user_of(token)
+}
+
+fn events(output: &str) -> Vec<Value> {
+    lines(output).filter(|line| line["target"] == TARGET).collect()
+}
+
+#[tokio::test]
+async fn each_decision_about_a_verified_user_is_told() {
+    let (served, collector) = exported_with(&[
+        ("ACS_TOKEN_BROKER__TELEMETRY__USER_HASH_KEY", KEY),
+        ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
+    ])
+    .await;
+    // Not even a log that is turned off loses it.
+    let level = Call::new("PUT", format!("{}/loglevel", served.management)).body("text/plain", "off");
+    assert_eq!(level.send().await.status, 200);
+    let token = served.token("alex");
+    let alex = post_token(&served, &token, 1).await;
+    post_token(&served, &token, 2).await;
+    post(&served, "adele", 3).await;
+    post(&served, "diego", 4).await;
+    let grady = post(&served, "grady", 5).await;
+    // Who is not verified is nobody to tell of.
+    assert_eq!(served.post_token("no.token.at-all").await.status, 401);
+    served
+        .emulator
+        .set_fault(Endpoint::Exchange, Fault::status(403))
+        .unwrap();
+    post(&served, "lidia", 6).await;
+    let output = flushed(served).await.stdout;
+    let told = events(&output);
+    assert_eq!(told.len(), 6, "{output}");
+    let requests = lines(&output).filter(|line| line["message"] == "request");
+    assert_eq!(requests.count(), 0, "the rest is off");
+    let fabrikam = FABRIKAM.to_string();
+    let contoso = CONTOSO.to_string();
+    let group = FABRIKAM_CALLERS.to_string();
+    let hash = told[0]["enduser.pseudo.id"].as_str().unwrap().to_owned();
+    assert_eq!(hash.len(), 32);
+    let cases = [
+        (1, "issued", &fabrikam, Some("user"), Some(&hash), Some("miss"), None),
+        (2, "issued", &fabrikam, Some("user"), Some(&hash), Some("hit"), None),
+        (3, "issued", &fabrikam, Some("group"), Some(&group), Some("miss"), None),
+        (
+            4,
+            "issued",
+            &contoso,
+            Some("tenant"),
+            Some(&contoso),
+            Some("miss"),
+            None,
+        ),
+        (5, "refused", &fabrikam, None, None, None, Some("NotAssigned")),
+    ];
+    for (event, (n, decision, tenant, kind, object, cache, code)) in told.iter().zip(cases) {
+        assert_eq!(event["decision"], decision, "{event}");
+        assert_eq!(event["level"], "INFO");
+        assert_eq!(event["trace_id"], trace(n));
+        assert_eq!(event["acs_broker.tenant.id"], tenant.as_str());
+        assert_eq!(event["acs_broker.client_app.id"], CONTOSO_APP.to_string());
+        assert_eq!(event["acs_broker.assignment.kind"].as_str(), kind, "{event}");
+        assert_eq!(
+            event["acs_broker.assignment.object_id"].as_str(),
+            object.map(String::as_str)
+        );
+        assert_eq!(event["acs_broker.cache.outcome"].as_str(), cache);
+        assert_eq!(event["error.code"].as_str(), code);
+        assert!(event["acs_broker.scopes"].as_str().unwrap().contains("VoIP"));
+        assert_eq!(event["request_id"].as_str().unwrap().len(), 36);
+        assert_eq!(event["enduser.pseudo.id"].as_str().unwrap().len(), 32);
+    }
+    assert_eq!(told[5]["error.code"], "ExchangeForbidden");
+    assert_ne!(told[4]["enduser.pseudo.id"], hash.as_str());
+    // The same over OTLP.
+    let sent: Vec<_> = collector
+        .logs()
+        .into_iter()
+        .filter(|(target, _)| target == TARGET)
+        .collect();
+    assert_eq!(sent.len(), told.len());
+    for ((_, record), line) in sent.iter().zip(&told) {
+        assert_eq!(line["trace_id"], hex(&record.trace_id));
+        for name in [
+            "decision",
+            "enduser.pseudo.id",
+            "request_id",
+            "acs_broker.assignment.kind",
+        ] {
+            assert_eq!(value(&record.attributes, name).as_deref(), line[name].as_str());
+        }
+    }
+    for id in [alex, grady] {
+        assert!(!output.contains(&id) && !collector.bytes().contains(&id));
+    }
+}
+
+#[tokio::test]
+async fn users_are_told_as_configured() {
+    for (rule, plain, pseudonym) in [("plain", true, false), ("none", false, false), ("hash", false, true)] {
+        let settings = [("ACS_TOKEN_BROKER__TELEMETRY__USER_IDS", rule)];
+        let (served, collector) = exported_with(&settings).await;
+        let alex = post(&served, "alex", 1).await;
+        post(&served, "grady", 2).await;
+        let output = flushed(served).await.stdout;
+        let told = events(&output);
+        assert_eq!(told[0]["enduser.id"].as_str(), plain.then_some(alex.as_str()), "{rule}");
+        assert_eq!(told[0]["enduser.pseudo.id"].is_string(), pseudonym, "{rule}");
+        assert_eq!(output.contains(&alex), plain);
+        assert_eq!(collector.bytes().contains(&alex), plain);
+        assert_eq!(collector.bytes().contains("enduser.pseudo.id"), pseudonym);
+    }
+}
+
+#[tokio::test]
+async fn audit_can_be_turned_off() {
+    let (served, _collector) = exported_with(&[("ACS_TOKEN_BROKER__TELEMETRY__AUDIT", "false")]).await;
+    post(&served, "alex", 1).await;
+    post(&served, "grady", 2).await;
+    let output = flushed(served).await.stdout;
+    assert_eq!(events(&output), Vec::<Value>::new());
+    assert!(output.contains("request"));
+}

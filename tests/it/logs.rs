@@ -1,0 +1,143 @@
+//! Logs: the same lines on standard output and over OTLP, with the ids of their trace; a level that can change.
+
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use serde_json::Value;
+
+use crate::support::eventually;
+use crate::support::http::Call;
+use crate::support::observed::{exported_with, flushed, lines, one, trace, traceparent};
+use crate::support::otlp::{hex, text, value};
+use crate::support::process::Served;
+
+fn body(record: &LogRecord) -> String {
+    record.body.as_ref().map(text).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn what_is_written_is_sent_too_and_tells_its_trace() {
+    for sampler in ["always_on", "always_off"] {
+        let verbose = ("ACS_TOKEN_BROKER__TELEMETRY__LOG_LEVEL", "trace,hyper=trace");
+        let (served, collector) = exported_with(&[("OTEL_TRACES_SAMPLER", sampler), verbose]).await;
+        let token = served.token_with_groups("grady");
+        let call = served
+            .call("/token")
+            .bearer(&token)
+            .header("traceparent", &traceparent(1));
+        assert_eq!(call.send().await.told(), "403 NotAssigned/NoAssignment");
+        let output = flushed(served).await.stdout;
+        assert!(collector.bytes().contains("broker-under-test"));
+        let logs = collector.logs();
+        let (target, access) = logs.iter().find(|(_, record)| body(record) == "request").unwrap();
+        assert_eq!(target, "acs_token_broker::api::layers");
+        assert_eq!((access.severity_text.as_str(), access.severity_number), ("WARN", 13));
+        assert_eq!(hex(&access.trace_id), trace(1));
+        let line = lines(&output).find(|line| line["message"] == "request").unwrap();
+        assert_eq!(line["span_id"], hex(&access.span_id));
+        for name in [
+            "http.request.method",
+            "http.route",
+            "error.code",
+            "error.cause",
+            "request_id",
+        ] {
+            assert_eq!(
+                value(&access.attributes, name).as_deref(),
+                line[name].as_str(),
+                "{name}"
+            );
+        }
+        assert_eq!(
+            value(&access.attributes, "http.response.status_code").as_deref(),
+            Some("403")
+        );
+        assert!(access.time_unix_nano > 1_700_000_000_000_000_000);
+        assert_eq!(access.flags, u32::from(sampler == "always_on"));
+        if sampler == "always_on" {
+            assert_eq!(one(&collector.trace(&trace(1)), "POST /token").span_id, access.span_id);
+        }
+        // Nothing of the exporter's own, nor of any other crate: that would cause more to export.
+        assert!(logs.iter().all(|(target, _)| target.starts_with("acs_token_broker")));
+        // To the last line.
+        assert!(logs.iter().any(|(_, record)| body(record) == "stopped"));
+        let requests = |name: &str| lines(&output).filter(|line| line["message"] == name).count();
+        assert_eq!(
+            logs.iter().filter(|(_, record)| body(record) == "request").count(),
+            requests("request")
+        );
+    }
+}
+
+#[tokio::test]
+async fn logs_can_stay_here() {
+    let (served, collector) = exported_with(&[("OTEL_LOGS_EXPORTER", "none")]).await;
+    assert_eq!(served.post_token(&served.token("alex")).await.status, 200);
+    flushed(served).await;
+    assert!(collector.logs().is_empty() && !collector.spans().is_empty());
+}
+
+/// Whether a refused request is in the log.
+async fn is_heard(served: &Served) -> bool {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1000);
+    let n = COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    let call = served.call("/nowhere").header("traceparent", &traceparent(n));
+    assert_eq!(call.send().await.status, 404);
+    // Lines are written by a thread of their own, in order: at a level that is always heard nothing tells the end.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    served.process.stdout().contains(&trace(n))
+}
+
+#[tokio::test]
+async fn the_level_changes_by_put_and_by_sighup() {
+    let served = Served::start(None, &[]).await;
+    let level = format!("{}/loglevel", served.management);
+    let put = async |filter: &str| {
+        let call = Call::new("PUT", &level).body("text/plain", filter.to_owned());
+        call.send().await
+    };
+    assert!(is_heard(&served).await);
+    assert_eq!(Call::new("GET", &level).send().await.body, "info\n");
+    let answer = put("error").await;
+    assert_eq!((answer.status, &answer.body[..]), (200, &b"error\n"[..]));
+    assert!(!is_heard(&served).await);
+    let refused = put("a=b=c").await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.json()["error"]["code"], "InvalidFilter");
+    assert!(!is_heard(&served).await);
+    // Its place is the management listener alone.
+    for method in ["GET", "PUT"] {
+        let call = Call::new(method, format!("{}/loglevel", served.public));
+        assert_eq!(call.send().await.status, 404);
+    }
+
+    // What the file says counts again.
+    served.process.signal("HUP");
+    eventually("the level is read again", async || is_heard(&served).await).await;
+    assert_eq!(Call::new("GET", &level).send().await.body, "info\n");
+    let file = served.folder.path().join("broker.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        format!("{text}[telemetry]\nlog_level = \"warn,acs_token_broker=debug\"\n"),
+    )
+    .unwrap();
+    served.process.signal("HUP");
+    eventually("the file's level counts", async || {
+        Call::new("GET", &level).send().await.body == "warn,acs_token_broker=debug\n"
+    })
+    .await;
+    // A file that is no good changes nothing.
+    std::fs::write(&file, format!("{text}[telemetry]\nlog_level = \"=,=\"\n")).unwrap();
+    served.process.signal("HUP");
+    served
+        .process
+        .line("the refusal is told", |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["message"] == "the log level stays").then_some(())
+        })
+        .await;
+    assert_eq!(
+        Call::new("GET", &level).send().await.body,
+        "warn,acs_token_broker=debug\n"
+    );
+    flushed(served).await;
+}
