@@ -346,7 +346,7 @@ async fn heads_far_beyond_the_limit() {
 }
 
 #[tokio::test]
-async fn the_management_listener_serves_probes_only() {
+async fn the_management_listener_serves_no_tokens() {
     let stack = Stack::start().await;
     let ready = stack.probe("/readyz").await;
     assert_eq!(ready.json(), json!({"status": "ready", "reasons": [], "degraded": []}));
