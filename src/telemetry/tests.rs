@@ -358,3 +358,31 @@ async fn a_dead_collector_does_not_hold_up_the_end() {
         assert!(clock.monotonic() < Duration::from_secs(3), "{protocol}");
     }
 }
+
+#[tokio::test]
+async fn what_a_silent_collector_does_not_take_is_dropped_and_counted() {
+    const QUEUE: u64 = 8;
+    const SENT: u64 = 2_000;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let environment = |name: &str| match name {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
+        "OTEL_BSP_MAX_QUEUE_SIZE" | "OTEL_BLRP_MAX_QUEUE_SIZE" => Some(QUEUE.to_string()),
+        _ => None,
+    };
+    let (dispatch, guard) = assemble(&options("info"), &environment, std::io::sink).unwrap();
+    tracing::dispatcher::with_default(&dispatch, || {
+        for _ in 0..SENT {
+            request_span().in_scope(|| tracing::info!("request"));
+        }
+    });
+    let told = guard.metrics().scrape().unwrap();
+    // All but one batch on its way, which hangs, and one queue behind it.
+    for signal in ["traces", "logs"] {
+        let name = format!("acs_broker_telemetry_dropped_total{{acs_broker_signal=\"{signal}\"}} ");
+        let lost = told.lines().find_map(|line| line.strip_prefix(name.as_str())).unwrap();
+        let lost: u64 = lost.parse().unwrap();
+        assert!((SENT - 2 * QUEUE..SENT).contains(&lost), "{signal}: {lost}");
+    }
+    guard.shutdown(Duration::from_millis(200));
+}
