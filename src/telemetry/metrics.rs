@@ -79,7 +79,9 @@ impl Metrics {
     /// Metrics that nobody reads.
     #[must_use]
     pub fn noop() -> Self {
-        Self::new(SdkMeterProvider::builder(), Registry::new(), Arc::new(Counts::new()))
+        let provider = SdkMeterProvider::builder().build();
+        // The SDK complains of each observed instrument that no reader will ask, so there are none.
+        Self::new(provider, Registry::new(), Arc::new(Counts::new()), |_, _, _| ())
     }
 
     /// Metrics that can be scraped, and are pushed nowhere.
@@ -97,34 +99,31 @@ impl Metrics {
             .scope_info_enabled(false)
             .build();
         match reader {
-            Ok(reader) => Self::new(builder.with_reader(reader), registry, counts),
+            Ok(reader) => Self::read(builder.with_reader(reader), registry, counts),
             // A new registry refuses nothing.
             Err(error) => {
                 tracing::error!(%error, "metrics cannot be scraped");
-                Self::new(builder, registry, counts)
+                Self::read(builder, registry, counts)
             }
         }
     }
 
-    fn new(builder: MeterProviderBuilder, registry: Registry, counts: Arc<Counts>) -> Self {
-        let provider = builder.with_view(limited).build();
+    fn read(builder: MeterProviderBuilder, registry: Registry, counts: Arc<Counts>) -> Self {
+        Self::new(builder.with_view(limited).build(), registry, counts, observe)
+    }
+
+    fn new(
+        provider: SdkMeterProvider,
+        registry: Registry,
+        counts: Arc<Counts>,
+        observe: impl FnOnce(&Meter, &Arc<Counts>, &Watched),
+    ) -> Self {
         let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
         let meter = provider.meter_with_scope(scope);
         let watched = Watched::default();
-        count_by(&meter, &all::AUTHENTICATION, &counts, Counts::observe_authentication);
-        count_by(&meter, &all::AUTHORIZATION, &counts, Counts::observe_authorization);
-        count_by(&meter, &all::CACHE_REQUESTS, &counts, Counts::observe_cache);
-        count_by(&meter, &all::TELEMETRY_DROPPED, &counts, Counts::observe_dropped);
-        let active = Arc::clone(&counts);
-        meter
-            .i64_observable_up_down_counter(all::ACTIVE_REQUESTS.name)
-            .with_unit(all::ACTIVE_REQUESTS.unit)
-            .with_description(all::ACTIVE_REQUESTS.description)
-            .with_callback(move |observer| active.observe_active(observer))
-            .build();
-        state::register(&meter, &watched);
+        observe(&meter, &counts, &watched);
         let refusals = counter(&meter, &all::REFUSALS);
         for refusal in Refusal::ALL {
             refusals.add(0, &[labels::reason(refusal.name())]);
@@ -235,6 +234,22 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::noop()
     }
+}
+
+/// Registers what is looked at when somebody collects.
+fn observe(meter: &Meter, counts: &Arc<Counts>, watched: &Watched) {
+    count_by(meter, &all::AUTHENTICATION, counts, Counts::observe_authentication);
+    count_by(meter, &all::AUTHORIZATION, counts, Counts::observe_authorization);
+    count_by(meter, &all::CACHE_REQUESTS, counts, Counts::observe_cache);
+    count_by(meter, &all::TELEMETRY_DROPPED, counts, Counts::observe_dropped);
+    let active = Arc::clone(counts);
+    meter
+        .i64_observable_up_down_counter(all::ACTIVE_REQUESTS.name)
+        .with_unit(all::ACTIVE_REQUESTS.unit)
+        .with_description(all::ACTIVE_REQUESTS.description)
+        .with_callback(move |observer| active.observe_active(observer))
+        .build();
+    state::register(meter, watched);
 }
 
 impl std::fmt::Debug for Metrics {

@@ -299,6 +299,8 @@ async fn dev_prints_where_it_is_and_works() {
             call.send_with(&client).await.is_ok_and(|answer| answer.status == 200)
         };
         eventually("dev is ready", ready).await;
+        let output = process.stdout();
+        assert!(!output.contains(" ERROR "), "a good start tells of no error: {output}");
         for (user, told) in [("adele", "200"), ("diego", "200"), ("megan", "403 ExchangeForbidden")] {
             let url = format!("{emulator}/_emulator/users/{user}/token");
             let token = Call::new("POST", url).send_with(&client).await.unwrap().json()["access_token"].clone();
