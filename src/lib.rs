@@ -18,6 +18,7 @@ pub mod api;
 pub mod authenticate;
 pub mod authorize;
 pub mod broker;
+pub mod build_info;
 pub mod cache;
 pub mod clock;
 pub mod config;

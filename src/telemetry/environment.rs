@@ -16,6 +16,7 @@ use url::Url;
 
 use super::TelemetryError;
 use super::sampler::RequestSampler;
+use crate::build_info;
 
 /// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -227,7 +228,7 @@ fn sampler(name: Option<&str>, argument: Option<&str>) -> Result<SamplerSettings
 fn resource(name: Option<String>, attributes: Option<&str>) -> Result<Vec<KeyValue>, TelemetryError> {
     let mut resource = vec![
         KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
-        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.version", build_info::VERSION),
         KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()),
     ];
     let mut set = |key: String, value: String| {

@@ -38,6 +38,7 @@ use self::labels::{Authentication, Authorization, CacheRequest, KeyFetch, Refusa
 pub(super) use self::settings::MetricSettings;
 use self::state::Watched;
 pub use self::state::{AssignmentsState, Bounded, BrokerState, CacheState, KeysState};
+use crate::build_info;
 
 /// Buckets of the conventions for HTTP durations, in seconds.
 const HTTP_BUCKETS: [f64; 14] = [
@@ -119,7 +120,7 @@ impl Metrics {
         observe: impl FnOnce(&Meter, &Arc<Counts>, &Watched),
     ) -> Self {
         let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
-            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_version(build_info::VERSION)
             .build();
         let meter = provider.meter_with_scope(scope);
         let watched = Watched::default();

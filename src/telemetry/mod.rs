@@ -48,6 +48,7 @@ use self::json::JsonLayer;
 use self::metrics::{MetricSettings, Metrics, Pushing};
 use self::otlp_logs::OtlpLogs;
 use self::pretty::PrettyLine;
+use crate::build_info;
 use crate::clock::SharedClock;
 use crate::config::LogFormat;
 
@@ -145,7 +146,7 @@ where
     let metrics = Pushing::start(MetricSettings::read(environment, settings.resource.clone())?)?;
     let exports = Exports::start(settings, options.trust_incoming_sampling, &metrics.metrics)?;
     let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
-        .with_version(env!("CARGO_PKG_VERSION"))
+        .with_version(build_info::VERSION)
         .build();
     let gate = Gate {
         sampler: exports.sampler.clone(),

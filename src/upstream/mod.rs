@@ -24,6 +24,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 use url::Url;
 
+use crate::build_info;
 use crate::config::{UpstreamConfig, units};
 use crate::telemetry::metrics::labels::Peer;
 use crate::telemetry::metrics::{Called, Metrics};
@@ -232,7 +233,7 @@ fn builder(connect_timeout: Duration) -> reqwest::ClientBuilder {
         .no_proxy()
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .user_agent(concat!("acs-token-broker/", env!("CARGO_PKG_VERSION")))
+        .user_agent(format!("acs-token-broker/{}", build_info::VERSION))
 }
 
 /// Client span after the OpenTelemetry HTTP semantic conventions. `url.full` holds what is no secret and nobody's id.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     (
         "broker",
         &[
@@ -100,12 +100,21 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("cache", &["clock", "config", "secret"]),
     (
         "upstream",
-        &["clock", "config", "ids", "secret", "telemetry", "untrusted"],
+        &[
+            "build_info",
+            "clock",
+            "config",
+            "ids",
+            "secret",
+            "telemetry",
+            "untrusted",
+        ],
     ),
-    ("telemetry", &["clock", "config", "ids"]),
+    ("telemetry", &["build_info", "clock", "config", "ids"]),
     ("serve", &[]),
     ("config", &["ids"]),
     ("admission", &[]),
+    ("build_info", &[]),
     ("clock", &[]),
     ("ids", &[]),
     ("secret", &[]),

@@ -1,5 +1,6 @@
 //! The command line: exit codes, what is said, and `dev` as a newcomer meets it.
 
+use acs_token_broker::build_info;
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::emulator::{Emulator, Scenario};
 
@@ -39,6 +40,17 @@ async fn usage() {
         let said = if code == 0 { &ended.stdout } else { &ended.stderr };
         assert!(!said.is_empty(), "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn the_version_and_the_commit_are_told() {
+    let told = Process::run(&["--version"], &[]).await.stdout;
+    let built = format!(
+        "acs-token-broker {} (commit {})\n",
+        build_info::VERSION,
+        build_info::COMMIT
+    );
+    assert_eq!(told, built);
 }
 
 #[tokio::test]

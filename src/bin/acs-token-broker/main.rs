@@ -12,12 +12,18 @@ mod serve;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use acs_token_broker::build_info;
 use acs_token_broker::config::load::Environment;
 use clap::{Args, Parser, Subcommand};
 
+/// musl's allocator takes one lock for all threads. The image's static binary brings one that does not.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exchanges Microsoft Entra ID access tokens for Azure Communication Services access tokens.
 #[derive(Parser)]
-#[command(version, about, args_conflicts_with_subcommands = true)]
+#[command(version = version(), about, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -53,6 +59,11 @@ impl ConfigArgument {
             .clone()
             .or_else(|| environment.get("ACS_TOKEN_BROKER_CONFIG").map(PathBuf::from))
     }
+}
+
+/// What `--version` says after the name.
+fn version() -> String {
+    format!("{} (commit {})", build_info::VERSION, build_info::COMMIT)
 }
 
 /// How the process ends.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use acs_token_broker::broker::{Broker, StartError};
+use acs_token_broker::build_info;
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::config::Config;
 use acs_token_broker::config::load::{Environment, Loaded, load, load_log_level};
@@ -39,7 +40,8 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
             tracing::info!(
                 public = %broker.public_address(),
                 management = %broker.management_address(),
-                version = env!("CARGO_PKG_VERSION"),
+                version = build_info::VERSION,
+                commit = build_info::COMMIT,
                 "listening"
             );
             broker.run(signals.clone()).await;

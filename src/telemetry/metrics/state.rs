@@ -9,6 +9,7 @@ use opentelemetry::{KeyValue, StringValue};
 use super::catalogue as all;
 use super::catalogue::Definition;
 use super::counts;
+use crate::build_info;
 
 /// A broker that can be looked at. The composition root implements it, since it alone knows all parts.
 pub trait BrokerState: Send + Sync {
@@ -153,9 +154,8 @@ pub(super) fn register(meter: &Meter, watched: &Watched) {
         .u64_observable_gauge(all::BUILD_INFO.name)
         .with_description(all::BUILD_INFO.description)
         .with_callback(|observer| {
-            let version = KeyValue::new("version", env!("CARGO_PKG_VERSION"));
-            let commit = option_env!("ACS_TOKEN_BROKER_COMMIT").unwrap_or("unknown");
-            observer.observe(1, &[version, KeyValue::new("commit", commit)]);
+            let version = KeyValue::new("version", build_info::VERSION);
+            observer.observe(1, &[version, KeyValue::new("commit", build_info::COMMIT)]);
         })
         .build();
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use acs_token_broker::build_info;
 use acs_token_broker::clock::{Clock as _, SystemClock};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
@@ -184,7 +185,8 @@ async fn without_an_exporter_or_with_the_sdk_off_they_can_be_scraped() {
         let served = Served::start(None, more).await;
         served.post_token(&served.token("alex")).await;
         let told = scrape(&served).await;
-        assert!((told.sum("acs_broker_build_info", &[("version", env!("CARGO_PKG_VERSION"))]) - 1.0).abs() < 1e-9);
+        let built = [("version", build_info::VERSION), ("commit", build_info::COMMIT)];
+        assert!((told.sum("acs_broker_build_info", &built) - 1.0).abs() < 1e-9);
         assert!((told.sum("acs_broker_cache_requests_total", &[]) - 1.0).abs() < 1e-9);
         served.process.signal("TERM");
         assert_eq!(served.process.end().await.code, Some(0));
