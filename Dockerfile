@@ -1,23 +1,86 @@
-# The development image: the broker with the emulator of Entra and ACS in it, which gives tokens to anyone.
-# docker-compose.yml builds it as the target "dev".
+#   docker build -t acs-token-broker .                  the image for production: a static binary and trust anchors
+#   docker build -t acs-token-broker:dev --target dev . the same with the emulator of Entra and ACS, which gives tokens to
+#                                                       anyone; docker-compose.yml builds it
+#
+# For amd64 and arm64, each built on a machine of its kind (.github/workflows/release.yml). Nothing is compiled for another
+# machine than the one that builds: emulated, it would take an hour.
+#
+# Bases are pinned by version. To pin them by content too, append the digest, here or by --build-arg:
+#   docker buildx imagetools inspect docker.io/library/rust:1.95.0-bookworm
+#   --build-arg RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm@sha256:…
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
-ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+ARG RUNTIME_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
-# The dependencies by themselves, so that a change of the broker does not build them again.
-FROM ${RUST_IMAGE} AS build
+# Static, with musl: the final image then needs no library, and none that could be old.
+FROM ${RUST_IMAGE} AS dependencies
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends musl-tools \
+    && rm -rf /var/lib/apt/lists/* \
+    && rustup target add "$(uname -m)-unknown-linux-musl"
+# aws-lc is C.
+ENV TARGET_CC=musl-gcc
 WORKDIR /build
+# The dependencies by themselves, so that a change of the broker does not build them again.
 COPY Cargo.toml Cargo.lock README.md ./
 RUN mkdir -p src/bin/acs-token-broker \
     && touch src/lib.rs \
     && echo 'fn main() {}' >src/bin/acs-token-broker/main.rs \
-    && cargo build --release --locked
+    && cargo build --release --locked --target "$(uname -m)-unknown-linux-musl" --no-default-features
 COPY src ./src
 # Cargo goes by times, and those of a checkout may be older than the build above.
-RUN find src -name '*.rs' -exec touch {} + && cargo build --release --locked
+RUN find src -name '*.rs' -exec touch {} +
 
-FROM ${RUNTIME_IMAGE} AS dev
-COPY --from=build /build/target/release/acs-token-broker /usr/local/bin/acs-token-broker
+FROM dependencies AS build-dev
+ARG VERSION
+ARG COMMIT
+RUN ACS_TOKEN_BROKER_VERSION="${VERSION}" ACS_TOKEN_BROKER_COMMIT="${COMMIT}" \
+        cargo build --release --locked --target "$(uname -m)-unknown-linux-musl" \
+    && mv "target/$(uname -m)-unknown-linux-musl/release/acs-token-broker" /acs-token-broker
+
+FROM dependencies AS build
+ARG VERSION
+ARG COMMIT
+RUN ACS_TOKEN_BROKER_VERSION="${VERSION}" ACS_TOKEN_BROKER_COMMIT="${COMMIT}" \
+        cargo build --release --locked --target "$(uname -m)-unknown-linux-musl" --no-default-features \
+    && mv "target/$(uname -m)-unknown-linux-musl/release/acs-token-broker" /acs-token-broker
+# No image for production with the emulator in it: neither its command nor the path that all its controls are under.
+RUN if /acs-token-broker dev --help || grep --quiet --text _emulator /acs-token-broker; then \
+        echo 'the emulator is in the binary' >&2; exit 1; fi
+
+# What both have. The user is distroless' nonroot, by number, since Kubernetes can only tell that a number is not root.
+FROM ${RUNTIME_IMAGE} AS runtime
 USER 65532:65532
+# mimalloc would take its first 16 MB in huge pages, used or not.
+ENV MIMALLOC_ALLOW_THP=0
+# Relative paths of settings that come from the environment alone start here: assignments.toml, for one.
+WORKDIR /etc/acs-token-broker
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/acs-token-broker"]
+# Docker asks it; Kubernetes has probes of its own. It finds management.listen where the broker does.
+HEALTHCHECK --interval=10s --timeout=6s --start-period=15s --retries=3 \
+    CMD ["/usr/local/bin/acs-token-broker", "healthcheck"]
+ARG VERSION
+ARG COMMIT
+ARG SOURCE=https://github.com/contoso/acs-token-broker
+LABEL org.opencontainers.image.title="acs-token-broker" \
+      org.opencontainers.image.description="Exchanges Microsoft Entra ID access tokens for Azure Communication Services access tokens" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.documentation="${SOURCE}#readme" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}"
+
+FROM runtime AS dev
+COPY --from=build-dev /acs-token-broker /usr/local/bin/acs-token-broker
 CMD ["dev"]
+
+# The last one is what is built without --target.
+FROM runtime AS production
+# A container's own addresses; who may reach them is said outside. (The linter takes "TOKEN" in the names for a secret.)
+# hadolint ignore=DL3064
+ENV ACS_TOKEN_BROKER__SERVER__LISTEN=0.0.0.0:8080 \
+    ACS_TOKEN_BROKER__MANAGEMENT__LISTEN=0.0.0.0:8081
+EXPOSE 8080 8081
+COPY --from=build /acs-token-broker /usr/local/bin/acs-token-broker
+CMD ["serve"]
