@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Checks .github: the workflows by GitHub's schema, by actionlint, and by zizmor for what could be abused; and the release
+# notes that a tag would get. Nothing is run: that takes GitHub.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+programs=$(.ci/venv)
+(cd tests/workflows && npm ci --silent --no-audit --no-fund --ignore-scripts)
+"$programs/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
+"$programs/check-jsonschema" --builtin-schema vendor.dependabot .github/dependabot.yml
+node tests/workflows/lint.js .github/workflows/*.yml
+"$programs/zizmor" --offline --no-progress --quiet .github
+echo "the workflows are good"
+
+# A copy in which the version at hand is released.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/.ci"
+cp .ci/release-notes "$work/.ci"
+cp Cargo.toml "$work"
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+printf '# Changelog\n\n## [Unreleased]\n\n- later\n\n## [%s] - 2026-01-01\n\n- this\n\n## [0.0.1] - 2025-01-01\n\n- before\n' \
+    "$version" >"$work/CHANGELOG.md"
+[[ $("$work/.ci/release-notes" "v$version") == "- this" ]]
+for wrong in "$version" v0.0.1 v9.9.9 "v$version-rc.1" latest; do
+    if "$work/.ci/release-notes" "$wrong" >/dev/null 2>&1; then
+        echo "release notes for the tag $wrong, which is wrong" >&2
+        exit 1
+    fi
+done
+echo "the release notes are good"
