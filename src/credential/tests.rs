@@ -258,7 +258,6 @@ async fn app_tokens(clock: &Arc<ManualClock>, status: u16) -> (AppTokens, Arc<st
     let counted = Arc::clone(&calls);
     let router = Router::new().fallback(async move |_: Request| {
         let call = counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
-        tokio::time::sleep(Duration::from_millis(50)).await;
         let body = json!({"token_type": "Bearer", "expires_in": 3600, "access_token": format!("token {call}"),
             "error": "invalid_client"});
         (http::StatusCode::from_u16(status).unwrap(), axum::Json(body))
