@@ -1,4 +1,4 @@
-metadata description = 'The registrations in Entra that the broker and its front end need. It follows "Set up Entra and ACS" in README.md; the steps are named.'
+metadata description = 'The registrations in Entra. It follows "Set up Entra and ACS" in README.md; the steps are named.'
 
 targetScope = 'resourceGroup'
 

@@ -1,4 +1,4 @@
-metadata description = 'acs-token-broker on Azure Container Apps, with all that it needs. What each parameter means for you is said in main.bicepparam.'
+metadata description = 'acs-token-broker on Azure Container Apps, with all that it needs; main.bicepparam is what you fill in.'
 
 targetScope = 'resourceGroup'
 
@@ -192,7 +192,25 @@ param deploymentEnvironment string = 'production'
 @description('Who is told by email when something is wrong; empty for nobody.')
 param alertEmail string = ''
 
-// ----
+// ---- What cannot work is told here, and not by a replica that does not start.
+
+var needsBroker = mode != 'passthrough' || unknownGroups == 'graph'
+var checkedClientId = needsBroker && empty(brokerClientId)
+  ? fail('brokerClientId is needed in this mode, and for unknownGroups graph; entra.bicep tells it')
+  : brokerClientId
+var checkedUnknownGroups = mode == 'identity' && unknownGroups == 'acs'
+  ? fail('unknownGroups cannot be acs in identity mode: ACS decides nothing there')
+  : unknownGroups
+var checkedAssignments = assignmentsSource != 'acs' && empty(assignments)
+  ? fail('assignments is empty, so nobody would be let in')
+  : assignments
+var checkedSubnetId = (zoneRedundant || !externalIngress) && empty(infrastructureSubnetId)
+  ? fail('zones, and an environment without a public address, need infrastructureSubnetId')
+  : infrastructureSubnetId
+var checkedMaxReplicas = minReplicas > maxReplicas ? fail('minReplicas is larger than maxReplicas') : maxReplicas
+var checkedHashKey = !empty(userHashKey) && length(userHashKey) < 16
+  ? fail('userHashKey has 16 characters at least')
+  : userHashKey
 
 // Container Apps takes these pairs only.
 var memoryOf = {
@@ -254,7 +272,7 @@ module vault 'modules/keyvault.bicep' = {
     accessKey: accessKey
     communicationServiceName: communicationServiceName
     communicationServiceResourceGroup: communicationServiceResourceGroup
-    userHashKey: userHashKey
+    userHashKey: checkedHashKey
   }
   dependsOn: [
     communication
@@ -278,7 +296,7 @@ module environment 'modules/environment.bicep' = {
     name: '${name}-environment'
     location: location
     tags: tags
-    infrastructureSubnetId: infrastructureSubnetId
+    infrastructureSubnetId: checkedSubnetId
     internal: !externalIngress
     zoneRedundant: zoneRedundant
     encryptPeerTraffic: encryptPeerTraffic
@@ -305,11 +323,12 @@ module app 'modules/app.bicep' = {
     endpoint: communicationAccess.outputs.endpoint
     mode: mode
     tenants: tenants
-    brokerClientId: brokerClientId
+    brokerClientId: checkedClientId
     identityScopes: identityScopes
     assignmentsSource: assignmentsSource
-    assignments: assignments
-    unknownGroups: unknownGroups
+    assignments: checkedAssignments
+    accessKey: accessKey
+    unknownGroups: checkedUnknownGroups
     allowedOrigins: allowedOrigins
     settings: settings
     // ... and with this one for the role at the vault, and for its secrets.
@@ -322,7 +341,7 @@ module app 'modules/app.bicep' = {
     cpu: cpu
     memory: memoryOf[cpu]
     minReplicas: minReplicas
-    maxReplicas: maxReplicas
+    maxReplicas: checkedMaxReplicas
     concurrentRequests: concurrentRequests
     drainDelaySeconds: drainDelaySeconds
     drainTimeoutSeconds: drainTimeoutSeconds

@@ -568,7 +568,11 @@ class Template:
         if operator == "??":
             return self.value(node[3], local) if left is None else left
         right = self.value(node[3], local)
-        return {"==": lambda: left == right, "!=": lambda: left != right, "+": lambda: left + right, "-": lambda: left - right}[operator]()
+        return {"==": lambda: left == right, "!=": lambda: left != right, "+": lambda: left + right, "-": lambda: left - right,
+                ">": lambda: left > right, "<": lambda: left < right}[operator]()
+
+    def refuse(self, reason):
+        raise Problem(f"{self.file.path.name}: {reason}")
 
     @staticmethod
     def as_text(value):
@@ -593,6 +597,8 @@ class Template:
             "union": lambda *objects: {key: value for one in objects for key, value in one.items()},
             "items": lambda whole: [{"key": key, "value": whole[key]} for key in sorted(whole)],
             "empty": lambda value: not value,
+            "length": len,
+            "fail": self.refuse,
             "contains": lambda whole, one: one in whole,
             "replace": lambda text, old, new: text.replace(old, new),
             "string": self.as_text,

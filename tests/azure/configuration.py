@@ -21,7 +21,9 @@ problems = []
 
 # What each way of use sets in main.bicepparam, what the broker is told then, and which files its volume has.
 WAYS = {
-    "passthrough": ({}, {"EXCHANGE__MODE": "passthrough", "ASSIGNMENTS__SOURCES": "file"}, {"assignments.toml", "user-hash-key"}),
+    "passthrough": (
+        {}, {"EXCHANGE__MODE": "passthrough", "ASSIGNMENTS__SOURCES": "file", "TELEMETRY__USER_HASH_KEY_FILE": f"{SECRETS}/user-hash-key"},
+        {"assignments.toml", "user-hash-key"}),
     "passthrough, a hash key of each replica's own": ({"userHashKey": ""}, {}, {"assignments.toml"}),
     "passthrough, assignments at ACS": (
         {"assignmentsSource": "acs", "userHashKey": ""},
@@ -89,9 +91,10 @@ def way(name, changes, told, wanted_files, broker):
     for key, value in told.items():
         told_now = variables.get(f"ACS_TOKEN_BROKER__{key}")
         expect(name, f"{key} is {told_now}, not {value}", told_now == value)
-    for secret in (HASH_KEY, ACCESS_KEY, "the primary key", "the secondary key", "a secret header"):
+    for secret in (HASH_KEY, ACCESS_KEY, "the primary key", "the secondary key", "a secret header", "[[assignments]]"):
         expect(name, "a secret is a plain variable", not any(secret in value for value in variables.values()))
-    # Only these can tell a wrong name from one that the broker does not know.
+    mark = f"{'none' if changes.get('assignmentsSource') == 'acs' else 'unique0string'}-{changes.get('accessKey', 'primary') if 'access-key' in wanted_files else 'none'}"
+    expect(name, f"the mark of the secrets is {variables['SECRETS_MARK']}", variables["SECRETS_MARK"] == mark)
     exit_code, words = check_config(broker, variables, secret_files)
     expect(name, f"check-config ends with {exit_code}: {words}", exit_code == 0)
     expect(name, f"check-config warns: {words}", "warning" not in words.lower())
@@ -124,9 +127,9 @@ def way(name, changes, told, wanted_files, broker):
 
 
 def refused(name, changes):
-    """What cannot work is refused before anything is deployed."""
+    """What cannot work is refused before a replica is started."""
     try:
-        main_template(changes)
+        body_of(main_template(changes), "Microsoft.App/containerApps")
     except Problem:
         return
     problems.append(f"{name} is accepted")
@@ -197,6 +200,15 @@ def main():
     refused("a scope that ACS does not have", {"identityScopes": ["everything"]})
     refused("no replicas", {"minReplicas": 0})
     refused("a parameter that is not there", {"mod": "passthrough"})
+    refused("on behalf of users without an API of the broker's own", {"mode": "on_behalf_of"})
+    refused("identity mode without one", {"mode": "identity"})
+    refused("Graph without an app", {"unknownGroups": "graph"})
+    refused("identity mode that leaves groups to ACS", {"mode": "identity", "brokerClientId": BROKER, "unknownGroups": "acs"})
+    refused("no assignments", {"assignments": ""})
+    refused("zones without a subnet", {"zoneRedundant": True})
+    refused("no public address without a subnet", {"externalIngress": False})
+    refused("more replicas at least than at most", {"minReplicas": 7})
+    refused("a short hash key", {"userHashKey": "short"})
     # A broker that is told half is not ready to run: the check above would see it.
     code, _ = check_config(broker, {"ACS_TOKEN_BROKER__EXCHANGE__MODE": "identity"}, {})
     expect("check-config", f"ends with {code} where settings are missing", code == 2)

@@ -12,7 +12,7 @@ from common import HOME, files
 
 GRAMMAR = tree_sitter.Parser(tree_sitter.Language(tree_sitter_bicep.language()))
 DECORATORS = {"description", "allowed", "secure", "minLength", "maxLength", "minValue", "maxValue"}
-# The Bicep version of what a resource is called by.
+# Built-in roles, by the names of their variables.
 ROLES = {
     "pullRole": "7f951dda-4ed3-4680-a7ca-43fe172d538d",  # AcrPull
     "secretsUserRole": "4633458b-17de-408a-b874-0445c86b69e6",  # Key Vault Secrets User
@@ -186,7 +186,7 @@ def secret(expression, file):
     waiting, seen = [expression], set()
     while waiting:
         node = waiting.pop()
-        if isinstance(node, tuple) and node and node[0] == "call" and node[1] == "empty":
+        if isinstance(node, tuple) and node and node[0] == "call" and node[1] in ("empty", "length"):
             continue
         if isinstance(node, tuple) and node and node[0] == "call" and node[1].startswith("list"):
             return True
@@ -233,6 +233,9 @@ def parameter_file(path, template):
         problem(path.name, f"says nothing of {name}")
     for name in named - parameters:
         problem(path.name, f"{template.path.name} has no parameter {name}")
+    for name, each in File(path).of("param").items():
+        if each["value"] is None:
+            problem(path.name, f"sets {name} to nothing")
     # What is commented out must be good Bicep too, once somebody takes the marks away.
     example = re.sub(r"^// (?=param |[ }\]]|\{$)", "", text, flags=re.M)
     if broken(example):

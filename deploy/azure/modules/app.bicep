@@ -57,6 +57,10 @@ param assignmentsSource string
 @secure()
 param assignments string
 
+@description('Which of the two access keys is in the vault, for identity mode.')
+@allowed(['primary', 'secondary'])
+param accessKey string
+
 @description('What happens to callers whose groups are not known; empty for the broker\'s default.')
 param unknownGroups string
 
@@ -196,13 +200,8 @@ var telemetry = union({
   })
 
 // A changed secret makes no new revision, and replicas that run may never see it. This variable, which the broker does not
-// read, does: other assignments, another revision.
-var assignmentsMark = !usesFile ? [] : [
-  {
-    name: 'ASSIGNMENTS_MARK'
-    value: uniqueString(assignments)
-  }
-]
+// read, does: other assignments or the other access key, another revision.
+var secretsMark = '${usesFile ? uniqueString(assignments) : 'none'}-${mode == 'identity' ? accessKey : 'none'}'
 
 var environmentVariables = concat(
   map(items(brokerSettings), each => {
@@ -213,7 +212,12 @@ var environmentVariables = concat(
     name: each.key
     value: each.value
   }),
-  assignmentsMark)
+  [
+    {
+      name: 'SECRETS_MARK'
+      value: secretsMark
+    }
+  ])
 
 // ---- Secrets, and the file that each becomes.
 
