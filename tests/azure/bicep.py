@@ -405,13 +405,14 @@ class Deployed:
 class Template:
     """A file with values for its parameters."""
 
-    def __init__(self, file, given, azure, folder_reader=None):
+    readers = {}
+
+    def __init__(self, file, given, azure):
         self.file, self.azure, self.known, self.busy = file, azure, {}, set()
         self.parameters = file.of("param")
         self.symbols = file.of("param", "var", "resource", "module")
         self.types = file.of("type")
         self.given = given
-        self.reader = folder_reader
         for name in given:
             if name not in self.parameters:
                 raise Problem(f"{file.path.name}: there is no parameter {name}")
@@ -610,8 +611,21 @@ class Template:
             "tenant": lambda: {"tenantId": "c0a50000-0000-4000-8000-000000000001"},
             "environment": lambda: {"authentication": {"loginEndpoint": "https://login.microsoftonline.com/"}},
         }
-        if self.reader:
-            functions |= self.reader
+        functions |= self.readers
         if name not in functions:
             raise Problem(f"{self.file.path.name}: the function {name} is not known here")
         return functions[name](*arguments)
+
+
+class Parameters(Template):
+    """A parameter file. Its functions read files beside it, and variables from `environment`."""
+
+    def __init__(self, file, environment):
+        self.file, self.symbols = file, {}
+        self.readers = {
+            "loadTextContent": lambda path: (file.path.parent / path).read_text(),
+            "readEnvironmentVariable": lambda name: environment[name],
+        }
+
+    def values(self):
+        return {name: self.value(each["value"]) for name, each in self.file.of("param").items()}

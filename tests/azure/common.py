@@ -2,7 +2,7 @@
 
 import pathlib
 
-from bicep import File, Problem, Template
+from bicep import File, Parameters, Problem, Template
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOME = ROOT / "deploy" / "azure"
@@ -33,15 +33,7 @@ def files():
 
 def given(name, environment):
     """The values of a parameter file."""
-    file = File(HOME / name)
-    reader = {
-        "loadTextContent": lambda path: (HOME / path).read_text(),
-        "readEnvironmentVariable": lambda *names: environment[names[0]],
-    }
-    template = Template.__new__(Template)
-    template.file, template.azure, template.known, template.busy, template.reader = file, {}, {}, set(), reader
-    template.symbols = {}
-    return {name: template.value(each["value"]) for name, each in file.of("param").items()}
+    return Parameters(File(HOME / name), environment).values()
 
 
 def deployed(template):
