@@ -159,7 +159,7 @@ param infrastructureSubnetId string = ''
 param zoneRedundant bool = false
 
 @description('Whether traffic within the environment is encrypted too.')
-param encryptPeerTraffic bool = false
+param encryptPeerTraffic bool = true
 
 // ---- What is seen of it
 

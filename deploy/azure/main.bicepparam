@@ -103,7 +103,7 @@ param userHashKey = readEnvironmentVariable('USER_HASH_KEY')
 // param externalIngress = false
 
 // Between the ingress and the replicas, and among them. It costs some throughput.
-// param encryptPeerTraffic = true
+// param encryptPeerTraffic = false
 
 // ---- What is seen of it
 
