@@ -458,6 +458,10 @@ impl World {
             self.load(&table, &[])
         };
         if with(setting.value.clone()).as_ref() != Ok(&unset) {
+            assert!(
+                setting.commented,
+                "{path}: the example shows another value than the default"
+            );
             return self.kind_that_requires(path).unwrap_or("none".to_owned());
         }
         // That it makes no difference means something only where another value does.
