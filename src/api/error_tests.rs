@@ -530,3 +530,63 @@ fn the_api_description_lists_every_code_and_no_other() {
         );
     }
 }
+
+/// `deploy/TROUBLESHOOTING.md`: its table from codes to entries, and the entries.
+#[test]
+fn the_troubleshooting_guide_has_every_code_and_no_other() {
+    let guide = include_str!("../../deploy/TROUBLESHOOTING.md");
+    let codes: BTreeSet<(String, String, String)> = table()
+        .iter()
+        .map(|(error, ..)| {
+            let told = error.told();
+            let inner = told.inner.unwrap_or_default();
+            (told.status.as_str().to_owned(), told.code.to_owned(), inner.to_owned())
+        })
+        .collect();
+
+    let (_, rows) = guide.split_once("\n## From the code to the entry\n").unwrap();
+    let (rows, entries) = rows.split_once("\n## Errors\n").unwrap();
+    let code = |cell: &str| cell.split('`').nth(1).unwrap_or_default().to_owned();
+    let rows: BTreeSet<_> = rows
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| status"))
+        .map(|line| {
+            let cells: Vec<&str> = line.split(" | ").collect();
+            (
+                cells[0].trim_start_matches("| ").to_owned(),
+                code(cells[1]),
+                code(cells[2]),
+            )
+        })
+        .collect();
+    let differ: Vec<_> = rows.symmetric_difference(&codes).collect();
+    assert!(differ.is_empty(), "only in the table or only in the source: {differ:?}");
+
+    let (entries, _) = entries.split_once("\n## ").unwrap();
+    let mut outer = "";
+    let mut told = BTreeSet::new();
+    for entry in entries
+        .split("\n### ")
+        .flat_map(|entry| entry.split("\n#### ").enumerate())
+        .skip(1)
+    {
+        let (heading, text) = entry.1.split_once('\n').unwrap();
+        let inner = if entry.0 == 0 { "" } else { heading };
+        if inner.is_empty() {
+            outer = heading;
+        }
+        told.insert((outer.to_owned(), inner.to_owned()));
+        for part in ["**Means.**", "**Log.**", "**Do.**"] {
+            assert!(text.contains(part), "{heading} has no {part}");
+        }
+    }
+    let expected: BTreeSet<_> = codes
+        .into_iter()
+        .flat_map(|(_, code, inner)| [(code.clone(), String::new()), (code, inner)])
+        .collect();
+    let differ: Vec<_> = told.symmetric_difference(&expected).collect();
+    assert!(
+        differ.is_empty(),
+        "only in the entries or only in the source: {differ:?}"
+    );
+}

@@ -10,6 +10,7 @@ use super::*;
 
 mod example;
 mod problems;
+mod reference;
 mod sources;
 mod ways_in;
 
