@@ -3,7 +3,7 @@
 use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
 use serde_json::{Value, json};
 
-use crate::support::fake::{Entra, Fake, Reply};
+use crate::support::fake::{Entra, Fake, Gate, Reply};
 use crate::support::forge::{change, with_header};
 use crate::support::stack::{Builder, Stack, clock, emulator};
 
@@ -30,6 +30,14 @@ pub(crate) async fn fabrikam_elsewhere(keys: &[&str]) -> (Fake, Entra, Builder) 
         .authority(&fake.origin())
         .tenants(&[FABRIKAM]);
     (fake, entra, builder)
+}
+
+/// From now on Fabrikam's keys are answered once the gate opens.
+pub(crate) fn held_back_keys(fake: &Fake, entra: &Entra, stack: &Stack) -> Gate {
+    let gate = Gate::closed();
+    let keys = Reply::json(&stack.emulator.jwks("Fabrikam").unwrap());
+    fake.on(&entra.keys, keys.behind(&gate));
+    gate
 }
 
 /// What is wrong, where, and what is answered there.

@@ -6,9 +6,8 @@ use acs_token_broker::emulator::{Endpoint, Fault};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use crate::key_sets::{KEYS_UNAVAILABLE, UNKNOWN_KEY, fabrikam_elsewhere, unknown_kid};
+use crate::key_sets::{KEYS_UNAVAILABLE, UNKNOWN_KEY, fabrikam_elsewhere, held_back_keys, unknown_kid};
 use crate::support::eventually;
-use crate::support::fake::{Gate, Reply};
 use crate::support::http::{Call, client};
 use crate::support::stack::Stack;
 
@@ -147,9 +146,7 @@ async fn callers_with_unknown_keys_wait_outside() {
         .start()
         .await;
     let known = stack.user("alex").token();
-    let gate = Gate::closed();
-    let keys = Reply::json(&stack.emulator.jwks("Fabrikam").unwrap());
-    fake.on(&entra.keys, keys.behind(&gate));
+    let gate = held_back_keys(&fake, &entra, &stack);
     let before = fake.count(&entra.keys);
     let token = unknown_kid(&stack, "x");
     let others = async {
@@ -174,9 +171,7 @@ async fn who_waited_in_vain_is_told_so_however_busy_the_broker_is() {
         .start()
         .await;
     let known = stack.user("alex").token();
-    let gate = Gate::closed();
-    let keys = Reply::json(&stack.emulator.jwks("Fabrikam").unwrap());
-    fake.on(&entra.keys, keys.behind(&gate));
+    let gate = held_back_keys(&fake, &entra, &stack);
     let before = fake.count(&entra.keys);
     let token = unknown_kid(&stack, "x");
     // The one place is taken for as long as the emulated ACS takes; the fetch ends meanwhile.
@@ -210,9 +205,7 @@ async fn the_waiting_room_is_bounded() {
     };
     assert_eq!(unknown("first").await, UNKNOWN_KEY);
     stack.advance(30);
-    let gate = Gate::closed();
-    let keys = Reply::json(&stack.emulator.jwks("Fabrikam").unwrap());
-    fake.on(&entra.keys, keys.behind(&gate));
+    let gate = held_back_keys(&fake, &entra, &stack);
     // Four come, three can wait: whichever is last to come is told at once, the others when the fetch is over.
     let mut callers: FuturesUnordered<_> = ["a", "b", "c", "d"].map(unknown).into_iter().collect();
     assert_eq!(callers.next().await.unwrap(), KEYS_UNAVAILABLE);
@@ -224,9 +217,7 @@ async fn the_waiting_room_is_bounded() {
 async fn nobody_waits_longer_than_jwks_wait() {
     let (fake, entra, builder) = fabrikam_elsewhere(&["Fabrikam"]).await;
     let stack = builder.set("entra.jwks_wait", "100ms").start().await;
-    let gate = Gate::closed();
-    let keys = Reply::json(&stack.emulator.jwks("Fabrikam").unwrap());
-    fake.on(&entra.keys, keys.behind(&gate));
+    let gate = held_back_keys(&fake, &entra, &stack);
     assert_eq!(
         stack.post_token(&unknown_kid(&stack, "x")).await.told(),
         KEYS_UNAVAILABLE

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::EntraError;
 use crate::emulator::journal::query_parameter;
-use crate::emulator::world::SharedWorld;
+use crate::emulator::world::{SharedWorld, World};
 
 /// The issuer of a tenant's v2 tokens.
 pub(crate) fn v2_issuer(origin: &str, tenant: Uuid) -> String {
@@ -29,18 +29,11 @@ pub(super) async fn v2_document(
     RawQuery(query): RawQuery,
     extensions: Extensions,
 ) -> Response {
-    let Some(tenant) = world.scenario.tenant(&tenant) else {
-        return EntraError::unknown_tenant(&tenant).into_response(&world, None);
-    };
-    let base = format!("{}/{}", world.origin_asked(&extensions), tenant.id);
-    let keys = format!("{base}/discovery/v2.0/keys{}", app_suffix(query.as_deref()));
-    let mut document = common_fields();
-    extend(
-        &mut document,
+    document(&world, &tenant, &extensions, |base, tenant| {
         json!({
             "token_endpoint": format!("{base}/oauth2/v2.0/token"),
-            "jwks_uri": keys,
-            "issuer": v2_issuer(world.issuer_origin(), tenant.id),
+            "jwks_uri": format!("{base}/discovery/v2.0/keys{}", app_suffix(query.as_deref())),
+            "issuer": v2_issuer(world.issuer_origin(), tenant),
             "userinfo_endpoint": "https://graph.microsoft.com/oidc/userinfo",
             "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
             "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
@@ -48,9 +41,8 @@ pub(super) async fn v2_document(
             "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
             "scopes_supported": ["openid", "profile", "email", "offline_access"],
             "request_uri_parameter_supported": false,
-        }),
-    );
-    Json(document).into_response()
+        })
+    })
 }
 
 /// `GET /{tenant}/.well-known/openid-configuration`.
@@ -60,18 +52,11 @@ pub(super) async fn v1_document(
     RawQuery(query): RawQuery,
     extensions: Extensions,
 ) -> Response {
-    let Some(tenant) = world.scenario.tenant(&tenant) else {
-        return EntraError::unknown_tenant(&tenant).into_response(&world, None);
-    };
-    let base = format!("{}/{}", world.origin_asked(&extensions), tenant.id);
-    let keys = format!("{base}/discovery/keys{}", app_suffix(query.as_deref()));
-    let mut document = common_fields();
-    extend(
-        &mut document,
+    document(&world, &tenant, &extensions, |base, tenant| {
         json!({
             "token_endpoint": format!("{base}/oauth2/token"),
-            "jwks_uri": keys,
-            "issuer": v1_issuer(world.issuer_origin(), tenant.id),
+            "jwks_uri": format!("{base}/discovery/keys{}", app_suffix(query.as_deref())),
+            "issuer": v1_issuer(world.issuer_origin(), tenant),
             "microsoft_multi_refresh_token": true,
             "authorization_endpoint": format!("{base}/oauth2/authorize"),
             "device_authorization_endpoint": format!("{base}/oauth2/devicecode"),
@@ -80,8 +65,20 @@ pub(super) async fn v1_document(
             "userinfo_endpoint": format!("{base}/openid/userinfo"),
             "response_types_supported": ["code", "id_token", "code id_token", "token id_token", "token"],
             "scopes_supported": ["openid"],
-        }),
-    );
+        })
+    })
+}
+
+/// What both documents say alike, with what one of them says about the tenant under `base`.
+fn document(world: &World, tenant: &str, extensions: &Extensions, own: impl FnOnce(&str, Uuid) -> Value) -> Response {
+    let Some(tenant) = world.scenario.tenant(tenant) else {
+        return EntraError::unknown_tenant(tenant).into_response(world, None);
+    };
+    let base = format!("{}/{}", world.origin_asked(extensions), tenant.id);
+    let mut document = common_fields();
+    if let (Value::Object(document), Value::Object(own)) = (&mut document, own(&base, tenant.id)) {
+        document.extend(own);
+    }
     Json(document).into_response()
 }
 
@@ -124,7 +121,6 @@ fn app_suffix(query: Option<&str>) -> String {
     app_asked(query).map(|app| format!("?appid={app}")).unwrap_or_default()
 }
 
-/// What both documents say alike.
 fn common_fields() -> Value {
     json!({
         "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
@@ -144,10 +140,4 @@ fn common_fields() -> Value {
         "msgraph_host": "graph.microsoft.com",
         "rbac_url": "https://pas.windows.net",
     })
-}
-
-fn extend(document: &mut Value, more: Value) {
-    if let (Value::Object(document), Value::Object(more)) = (document, more) {
-        document.extend(more);
-    }
 }

@@ -7,8 +7,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::EntraError;
 use super::apis::Api;
+use super::client_auth::Client;
 use super::discovery::{v1_issuer, v2_issuer};
+use super::form::TokenCall;
 use crate::emulator::jwt::{CryptoFailed, SigningKey, random_text, sha256};
 use crate::emulator::scenario::{User, UserKind};
 use crate::emulator::world::World;
@@ -135,6 +138,29 @@ pub(super) fn header(key: &SigningKey, version: TokenVersion) -> Value {
         header["x5t"] = json!(key.kid);
     }
     header
+}
+
+/// What a grant ends in: a token for the user, to the client, for the API.
+pub(super) fn issue_to(
+    call: &TokenCall<'_>,
+    client: &Client,
+    user: &User,
+    api: Api,
+    scopes: Vec<String>,
+) -> Result<IssuedToken, EntraError> {
+    let world = call.world;
+    let request = TokenRequest {
+        client_id: Some(client.id.to_string()),
+        audience: Some(api.audience(&world.scenario, TokenVersion::V2)),
+        scopes: Some(scopes),
+        lifetime: world.settings().token_lifetime,
+        claims: [("azpacr".to_owned(), json!(client.proof.acr()))].into_iter().collect(),
+        ..TokenRequest::default()
+    };
+    issue(world, user, &request)
+        .ok()
+        .flatten()
+        .ok_or_else(EntraError::transient)
 }
 
 /// Issues a token for a user of the scenario; `None` if there is no key to sign it with.

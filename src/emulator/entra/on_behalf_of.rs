@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client_auth::Client;
 use super::form::TokenCall;
-use super::issue::{IssuedToken, TokenRequest, TokenVersion, issue};
+use super::issue::{IssuedToken, TokenVersion, issue_to};
 use super::password::unknown_user;
 use super::scope::{Asked, consent_required};
 use super::signed::{self, Lifetime, NotEntras, SignedToken};
@@ -16,7 +16,7 @@ use crate::emulator::scenario::User;
 
 /// Checks what Entra checks, and issues.
 pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
-    let (world, scenario) = (call.world, &call.world.scenario);
+    let scenario = &call.world.scenario;
     let client = Client::authenticate(call)?;
     let assertion = call.form.required("assertion")?;
     let token_use = call.form.required("requested_token_use")?;
@@ -38,18 +38,7 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
         .filter(|_| client.has_consent(call, asked.api))
         .ok_or_else(|| consent_required(&client.id.to_string(), &client.name))?;
     challenge(&token, user, &asked.api.audience(scenario, TokenVersion::V2))?;
-    let request = TokenRequest {
-        client_id: Some(client.id.to_string()),
-        audience: Some(asked.api.audience(scenario, TokenVersion::V2)),
-        scopes: Some(scopes),
-        lifetime: world.settings().token_lifetime,
-        claims: [("azpacr".to_owned(), json!(client.proof.acr()))].into_iter().collect(),
-        ..TokenRequest::default()
-    };
-    issue(world, user, &request)
-        .ok()
-        .flatten()
-        .ok_or_else(EntraError::transient)
+    issue_to(call, &client, user, asked.api, scopes)
 }
 
 /// The assertion, if it is a token of this tenant for this client, within its time, and a user's.

@@ -1,17 +1,15 @@
 //! The resource owner password grant, for demo users.
 
-use serde_json::json;
-
 use super::EntraError;
 use super::client_auth::Client;
 use super::form::TokenCall;
-use super::issue::{IssuedToken, TokenRequest, issue};
+use super::issue::{IssuedToken, issue_to};
 use super::scope::{Asked, consent_required};
 use crate::emulator::scenario::UserKind;
 
 /// Checks what Entra checks, and issues.
 pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
-    let (world, scenario) = (call.world, &call.world.scenario);
+    let scenario = &call.world.scenario;
     let client = Client::identify(call)?;
     let asked = Asked::parse(scenario, call.tenant, call.form.required("scope")?)?;
     let scopes = asked
@@ -33,18 +31,7 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
             "Error validating credentials due to invalid username or password.",
         ));
     }
-    let request = TokenRequest {
-        client_id: Some(client.id.to_string()),
-        audience: Some(asked.api.audience(scenario, super::issue::TokenVersion::V2)),
-        scopes: Some(scopes),
-        lifetime: world.settings().token_lifetime,
-        claims: [("azpacr".to_owned(), json!(client.proof.acr()))].into_iter().collect(),
-        ..TokenRequest::default()
-    };
-    issue(world, user, &request)
-        .ok()
-        .flatten()
-        .ok_or_else(EntraError::transient)
+    issue_to(call, &client, user, asked.api, scopes)
 }
 
 /// The directory does not have the user.
