@@ -68,7 +68,9 @@ def copy(work):
     # Nothing optional at all.
     bare = shutil.copytree(production, production.with_name("bare"))
     text = (bare / "kustomization.yaml").read_text()
-    (bare / "kustomization.yaml").write_text(re.sub(r"^components:.*\n(  .*\n)*", "", text, flags=re.M))
+    text = re.sub(r"^components:.*\n(  .*\n)*", "", text, flags=re.M)
+    (bare / "kustomization.yaml").write_text(text)
+    changed(bare / "kustomization.yaml", ("# replicas:\n#   - name", "replicas:\n  - name"), ("#     count: 3", "    count: 3"))
     return home
 
 

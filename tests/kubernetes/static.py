@@ -346,7 +346,8 @@ def scaling(objects):
         given = {rule["name"]["as"] for rule in adapter["rules"]["custom"]}
         check(used == given and used, f"{where}: prometheus-adapter gives {given}, the HorizontalPodAutoscaler wants {used}")
     if not objects.of("HorizontalPodAutoscaler"):
-        check(where in ("dev", "bare"), f"{where}: there is no HorizontalPodAutoscaler")
+        replicas = {"dev": 1, "bare": 3}.get(where)
+        check(replicas and objects.deployment["spec"].get("replicas") == replicas, f"{where}: there is no HorizontalPodAutoscaler, nor {replicas} replicas")
 
 
 def monitoring(objects, ports):

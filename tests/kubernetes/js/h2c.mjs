@@ -5,11 +5,13 @@ import { connect } from "node:http2";
 
 const url = new URL(process.argv[2]);
 const session = connect(url.origin);
-session.on("error", (error) => {
+const fail = (error) => {
   console.error(error.message);
   process.exit(1);
-});
+};
+session.on("error", fail);
 const request = session.request({ ":method": "POST", ":path": url.pathname, authorization: `Bearer ${process.argv[3]}` });
+request.on("error", fail);
 request.on("response", (headers) => console.log(headers[":status"]));
 request.resume();
 request.on("close", () => session.close());
