@@ -322,7 +322,7 @@ def ways_in(objects, values):
         deadline = seconds(config.get("server", {}).get("request_timeout", "10s"))
         timeouts = rule["timeouts"]
         check(seconds(timeouts["request"]) >= seconds(timeouts["backendRequest"]) > deadline, f"{where}: the route gives up before the broker does")
-        (port,) = objects.find("Service", NAME)["spec"]["ports"]
+        port = next(each for each in objects.find("Service", NAME)["spec"]["ports"] if each["name"] == "http")
         check(port.get("appProtocol") == "kubernetes.io/h2c", f"{where}: the gateway would keep HTTP/1.1 connections too long")
     if routes is None:
         check(where in ("dev", "bare"), f"{where}: there is no way in")
@@ -339,8 +339,8 @@ def scaling(objects):
         target = spec["scaleTargetRef"]
         check(objects.find(target["kind"], target["name"]), f"{where}: the HorizontalPodAutoscaler has no target")
         check("replicas" not in objects.deployment["spec"], f"{where}: each apply would undo the HorizontalPodAutoscaler")
-        (budget,) = objects.of("PodDisruptionBudget")
-        check(1 < spec["minReplicas"] < spec["maxReplicas"] and spec["minReplicas"] > budget["spec"]["maxUnavailable"], f"{where}: too few replicas")
+        for budget in objects.of("PodDisruptionBudget"):
+            check(budget["spec"]["maxUnavailable"] < spec["minReplicas"] < spec["maxReplicas"], f"{where}: too few replicas")
         used = {metric["pods"]["metric"]["name"] for metric in spec["metrics"] if metric["type"] == "Pods"}
         adapter = yaml.safe_load((HOME / "components/autoscaling/prometheus-adapter.yaml").read_text())
         given = {rule["name"]["as"] for rule in adapter["rules"]["custom"]}
@@ -354,7 +354,10 @@ def monitoring(objects, ports):
     where = objects.overlay
     if where in ("dev", "bare"):
         return
-    (monitor,) = objects.of("ServiceMonitor")
+    monitor = objects.find("ServiceMonitor", NAME)
+    check(monitor, f"{where}: there is no ServiceMonitor")
+    if not monitor:
+        return
     found = [each for each in objects.of("Service") if selects(monitor["spec"]["selector"]["matchLabels"], each["metadata"]["labels"])]
     check(len(found) == 1, f"{where}: the ServiceMonitor selects {len(found)} Services")
     for each in found:
@@ -421,6 +424,23 @@ def secrets_stay_out():
         check(ignored.returncode == 0, f"git would take secrets/{name}")
 
 
+def one(objects, given):
+    """All that is checked of an overlay; returns what models() is for."""
+    others = schemas(objects)
+    everything(objects)
+    pod_security(objects)
+    containers(objects)
+    volumes(objects)
+    configuration(objects)
+    ports = probes_and_ports(objects)
+    network(objects, selectors(objects, ports))
+    ways_in(objects, given)
+    scaling(objects)
+    monitoring(objects, ports)
+    secret_provider(objects)
+    return others
+
+
 def main():
     fresh = subprocess.run([sys.executable, HOME / "components/monitoring/prometheusrules.py", "--check"], capture_output=True, text=True)
     check(fresh.returncode == 0, fresh.stdout + fresh.stderr)
@@ -430,18 +450,12 @@ def main():
     built = overlays(pathlib.Path(sys.argv[1]))
     others = []
     for objects in built:
-        others += schemas(objects)
-        everything(objects)
-        pod_security(objects)
-        containers(objects)
-        volumes(objects)
-        configuration(objects)
-        ports = probes_and_ports(objects)
-        network(objects, selectors(objects, ports))
-        ways_in(objects, given)
-        scaling(objects)
-        monitoring(objects, ports)
-        secret_provider(objects)
+        try:
+            others += one(objects, given)
+        except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
+            # Something is missing or of another form. What was found before says more, as a rule.
+            line = error.__traceback__.tb_next.tb_next or error.__traceback__.tb_next
+            check(False, f"{objects.overlay}: {line.tb_frame.f_code.co_name}, line {line.tb_lineno}: {error!r}")
     models(others)
     if problems:
         raise SystemExit("kubernetes, static part:\n" + "\n".join(dict.fromkeys(problems)))
