@@ -349,14 +349,16 @@ impl TokenPipeline {
                     Outcome::Miss => CacheRequest::Miss,
                     Outcome::Shared => CacheRequest::Shared,
                 });
-                if answer.outcome == Outcome::Shared {
-                    flight::link(answer.token.span, &span);
+                if let (Outcome::Shared, Some(exchange)) = (answer.outcome, answer.token.span) {
+                    exchange.link(&span);
                 }
                 Ok(answer)
             }
             Err(FailedExchange { error, span: exchange }) => {
                 resource.metrics.cache(CacheRequest::Failed);
-                flight::link(exchange, &span);
+                if let Some(exchange) = exchange {
+                    exchange.link(&span);
+                }
                 let error = IssueError::Exchange {
                     error,
                     caller: caller(),

@@ -20,7 +20,7 @@ use crate::ids::{ClientAppId, TenantId};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::KeyMetrics;
 use crate::telemetry::metrics::labels::KeyFetch;
-use crate::telemetry::trace::{self, Trace};
+use crate::telemetry::trace::{self, SpanReference, Trace};
 
 /// First pause after a failed fetch while there are no keys at all; doubled up to the cool-down.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -76,6 +76,8 @@ struct Attempt {
 struct Outcome {
     finished: u64,
     good: bool,
+    // The span of the fetch, if it was recorded.
+    fetch: Option<SpanReference>,
 }
 
 /// What a caller with an unknown key learns.
@@ -178,7 +180,12 @@ impl TenantKeyStore {
         };
         let ended = outcome.wait_for(|outcome| outcome.finished > before.finished);
         match tokio::time::timeout(self.settings.wait, ended).await {
-            Ok(Ok(outcome)) => outcome.told(),
+            Ok(Ok(outcome)) => {
+                if let Some(fetch) = outcome.fetch {
+                    fetch.link(&tracing::Span::current());
+                }
+                outcome.told()
+            }
             Ok(Err(_)) | Err(_) => Refreshed::Undecided,
         }
     }
@@ -215,6 +222,7 @@ impl TenantKeyStore {
             store: Arc::clone(self),
             cause,
             good: false,
+            span: SpanReference::of(&span),
         };
         self.tasks.spawn(trace.carry(ending.run().instrument(span)));
         true
@@ -269,6 +277,7 @@ struct Ending {
     store: Arc<TenantKeyStore>,
     cause: KeyFetch,
     good: bool,
+    span: Option<SpanReference>,
 }
 
 impl Ending {
@@ -314,6 +323,7 @@ impl Drop for Ending {
         self.store.outcome.send_modify(|outcome| {
             outcome.finished += 1;
             outcome.good = self.good;
+            outcome.fetch = self.span;
         });
     }
 }

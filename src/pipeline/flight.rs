@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::field::Empty;
-use tracing::{Instrument as _, Span, info_span};
+use tracing::{Instrument as _, info_span};
 
 use super::CallerIds;
 use crate::admission::Admission;
@@ -61,13 +61,6 @@ impl Failure for FailedExchange {
 
     fn ends(&self) -> bool {
         self.error.ends()
-    }
-}
-
-/// Lets the span of one who waited link to the exchange that another began. One's own is in one's own trace.
-pub(super) fn link(exchange: Option<SpanReference>, span: &Span) {
-    if let Some(exchange) = exchange.filter(|exchange| !span.is_disabled() && !exchange.is_in_trace_of(span)) {
-        exchange.link(span);
     }
 }
 

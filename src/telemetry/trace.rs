@@ -204,14 +204,11 @@ impl SpanReference {
             .then(|| Self(context.trace_id(), context.span_id()))
     }
 
-    /// Whether it is part of the trace of `span`.
-    #[must_use]
-    pub fn is_in_trace_of(self, span: &Span) -> bool {
-        span.context().span().span_context().trace_id() == self.0
-    }
-
-    /// Lets `span` link to it.
+    /// Lets the span of one who waited link to the work that another began. One's own is in one's own trace.
     pub fn link(self, span: &Span) {
+        if span.is_disabled() || span.context().span().span_context().trace_id() == self.0 {
+            return;
+        }
         let context = SpanContext::new(self.0, self.1, TraceFlags::SAMPLED, false, TraceState::default());
         span.add_link(context);
     }

@@ -203,6 +203,34 @@ async fn who_waits_for_anothers_exchange_links_to_it() {
 }
 
 #[tokio::test]
+async fn who_waits_for_anothers_fetch_of_keys_links_to_it() {
+    let (served, collector) = exported().await;
+    served.emulator.rotate_keys(None).unwrap();
+    let token = served.token("alex");
+    let before = served.emulator.count(Endpoint::Keys);
+    let slow = Fault::latency(std::time::Duration::from_secs(1));
+    served.emulator.set_fault(Endpoint::Keys, slow).unwrap();
+    let waiter = async {
+        eventually("the fetch is under way", async || {
+            served.emulator.count(Endpoint::Keys) > before
+        })
+        .await;
+        post(&served, &token, 2).await
+    };
+    let (leader, waiter) = tokio::join!(post(&served, &token, 1), waiter);
+    assert_eq!((leader.as_str(), waiter.as_str()), ("200", "200"));
+    flushed(served).await;
+    let leader = collector.trace(&trace(1));
+    let fetch = one(&leader, "fetch keys");
+    assert!(one(&leader, "authenticate").links.is_empty());
+    let spans = collector.trace(&trace(2));
+    let [link] = &one(&spans, "authenticate").links[..] else {
+        panic!("{spans:?}")
+    };
+    assert_eq!((hex(&link.trace_id), &link.span_id), (trace(1), &fetch.span_id));
+}
+
+#[tokio::test]
 async fn each_refusal_is_told_by_the_stage_that_refuses() {
     let (served, collector) = exported().await;
     let alex = served.token("alex");
