@@ -7,6 +7,7 @@ mod bearer;
 pub mod body;
 mod context;
 pub mod error;
+mod head;
 pub mod layers;
 mod media;
 mod token_exchange;
