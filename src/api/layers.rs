@@ -345,3 +345,7 @@ pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) 
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::Internal.into_response()
 }
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;
