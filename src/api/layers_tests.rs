@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::admission::Admission;
+use crate::admission::{Admission, Overloaded};
 use crate::api::body::BodyReader;
 use crate::api::{TOKEN_PATH, layered};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
@@ -72,8 +72,8 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
         authenticator: Arc::new(authenticator),
         routes: Routes::new(Vec::new()),
         cache: TokenCache::new(&config.cache, Arc::clone(clock)),
-        admission: Admission::new(1),
-        underway: Admission::new(1),
+        admission: Admission::new(1, Overloaded::Requests),
+        underway: Admission::new(1, Overloaded::Exchanges),
         users: UserNames::new(UserIds::Hash, None).unwrap(),
         clock: Arc::clone(clock),
         metrics: metrics.clone(),
