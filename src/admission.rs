@@ -4,17 +4,27 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Admits at most a fixed number of requests at once.
+/// Admits at most a fixed number at once, of requests or of exchanges.
 #[derive(Debug, Clone)]
 pub struct Admission {
     places: Arc<Semaphore>,
     limit: usize,
+    beyond: Overloaded,
 }
 
-/// As many requests are being worked on as may be.
+/// There is as much under way as may be. Callers are told no more than that; operators, which bound it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many requests in flight")]
-pub struct Overloaded;
+pub enum Overloaded {
+    /// `server.max_in_flight`
+    #[error("too many requests in flight")]
+    Requests,
+    /// As many exchanges as `server.max_in_flight`, those included for which no request waits.
+    #[error("too many exchanges under way")]
+    Exchanges,
+    /// As many bodies of the largest size as `server.max_connections`.
+    #[error("too much memory in use for bodies")]
+    Bodies,
+}
 
 /// A request's place. It can be left for a while, so that waiting does not take it from others.
 #[derive(Debug)]
@@ -24,13 +34,14 @@ pub struct Place {
 }
 
 impl Admission {
-    /// Admits up to `max_in_flight` requests.
+    /// Admits up to `limit`; beyond that it is `beyond`.
     #[must_use]
-    pub fn new(max_in_flight: usize) -> Self {
-        let limit = max_in_flight.min(Semaphore::MAX_PERMITS);
+    pub fn new(limit: usize, beyond: Overloaded) -> Self {
+        let limit = limit.min(Semaphore::MAX_PERMITS);
         Self {
             places: Arc::new(Semaphore::new(limit)),
             limit,
+            beyond,
         }
     }
 
@@ -48,7 +59,7 @@ impl Admission {
 
     /// Takes a place, if there is one.
     pub fn enter(&self) -> Result<Place, Overloaded> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Overloaded)?;
+        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| self.beyond)?;
         Ok(Place {
             admission: self.clone(),
             permit: Some(permit),
@@ -75,17 +86,30 @@ mod tests {
 
     #[test]
     fn a_place_left_is_free_for_others() {
-        let admission = Admission::new(1);
+        let admission = Admission::new(1, Overloaded::Exchanges);
         let mut place = admission.enter().unwrap();
-        assert_eq!(admission.enter().unwrap_err(), Overloaded);
+        assert_eq!(admission.enter().unwrap_err(), Overloaded::Exchanges);
         assert_eq!((admission.taken(), admission.limit()), (1, 1));
         place.leave();
         assert_eq!(admission.taken(), 0);
         let other = admission.enter().unwrap();
-        assert_eq!(place.return_to(), Err(Overloaded));
+        assert_eq!(place.return_to(), Err(Overloaded::Exchanges));
         drop(other);
         assert_eq!(place.return_to(), Ok(()));
         drop(place);
         assert!(admission.enter().is_ok());
+    }
+
+    #[test]
+    fn each_bound_has_words_of_its_own() {
+        use Overloaded::{Bodies, Exchanges, Requests};
+        let words: std::collections::BTreeSet<String> =
+            [Requests, Exchanges, Bodies].map(|bound| bound.to_string()).into();
+        assert_eq!(words.len(), 3);
+        // Operators are sent to them.
+        let runbook = include_str!("../deploy/observability/runbook.md");
+        for words in words {
+            assert!(runbook.contains(&words), "{words}");
+        }
     }
 }

@@ -171,7 +171,7 @@ fn report(draining: bool, keys: &[KeyStatus], sources: &[(Option<&str>, Vec<Sour
 fn degraded(source: &SourceStatus) -> Option<String> {
     let failing = source.failing_for.map(|failing| failing.as_secs());
     match (source.kind, source.age) {
-        (SourceKind::File, _) => failing.map(|s| format!("the assignment source has been unusable for {s} s")),
+        (SourceKind::File, _) => failing.map(|s| format!("the assignment file has been unusable for {s} s")),
         (SourceKind::Acs, None) => failing.map(|s| format!("assignments could not be fetched from ACS for {s} s")),
         (SourceKind::Acs, Some(age)) => (failing.is_some() || source.overdue || source.over).then(|| {
             let consequence = if source.over {
@@ -266,7 +266,7 @@ mod tests {
         );
         assert_eq!(
             report.degraded,
-            ["resource fabrikam: the assignment source has been unusable for 3 s"]
+            ["resource fabrikam: the assignment file has been unusable for 3 s"]
         );
     }
 

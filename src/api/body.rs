@@ -63,7 +63,7 @@ impl BodyReader {
                 return Err(ApiError::PayloadTooLarge);
             }
             let count = u32::try_from(data.len()).map_err(|_| ApiError::PayloadTooLarge)?;
-            let more = self.bytes.try_acquire_many(count).map_err(|_| Overloaded)?;
+            let more = self.bytes.try_acquire_many(count).map_err(|_| Overloaded::Bodies)?;
             match &mut held {
                 Some(held) => held.merge(more),
                 None => held = Some(more),
@@ -141,7 +141,10 @@ mod tests {
         let mut waiting = Box::pin(reader.read(&headers, Body::new(StreamBody::new(endless)), in_time()));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         let other = reader.read(&headers, frames(&[1]), in_time()).await;
-        assert!(matches!(other, Err(ApiError::Issue(IssueError::Overloaded(_)))));
+        assert!(matches!(
+            other,
+            Err(ApiError::Issue(IssueError::Overloaded(Overloaded::Bodies)))
+        ));
         drop(waiting);
         assert!(reader.read(&headers, frames(&[1]), in_time()).await.is_ok());
     }

@@ -1,6 +1,7 @@
 //! What happens around every request, whatever becomes of it: context, span, limits, headers, the access line.
 
 use std::any::Any;
+use std::fmt;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -16,11 +17,12 @@ use tracing::{Instrument as _, Span};
 
 use super::context::RequestContext;
 use super::error::ApiError;
+use super::head::Head;
 use super::told::Told;
 use super::{Api, ApiSettings, answer};
-use crate::serve::Scheme;
-use crate::telemetry::metrics::Answered;
+use crate::serve::Cut;
 use crate::telemetry::metrics::labels::Refusal;
+use crate::telemetry::metrics::{ActiveRequest, Answered};
 use crate::telemetry::trace::{LateSpan, RequestTrace};
 
 /// The largest header section served.
@@ -28,78 +30,147 @@ pub const MAX_HEADER_BYTES: usize = 32 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
-/// What a method that is none of RFC 9110's or RFC 5789's is called in telemetry.
-const OTHER_METHOD: &str = "_OTHER";
 /// What an OPTIONS request that is no preflight is called on its way through the CORS layer.
 const PLAIN_OPTIONS: &str = "OPTIONS-NO-PREFLIGHT";
+/// What a request is told to have come to whose client left. No answer has it as its code.
+const CLIENT_CLOSED: &str = "ClientClosed";
+/// The same of one that a stop cut off, as one is called that comes after it.
+const SHUTTING_DOWN: &str = Refusal::ShuttingDown.name();
 
 /// The outermost layer: gives the request its context and span, renders errors, and writes the access line.
 pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let started = api.pipeline.clock.monotonic();
     let deadline = Instant::now() + api.settings.request_timeout;
     let context = RequestContext::new(request.method(), request.uri(), request.headers(), deadline);
-    let head = Head::of(&request);
-    let _active = api.pipeline.metrics.request_began(head.method, head.scheme);
-    let trace = RequestTrace::begin(request.headers());
-    let span = trace.span(|| server_span(&head, &context));
     request.extensions_mut().insert(context.clone());
     let version = request.version();
-    let response = trace.carry(next.run(request).instrument(span.clone())).await;
+    let mut observed = Observed::begin(api, &request, context);
+    let work = next.run(request).instrument(observed.span.clone());
+    let response = observed.trace.carry(work).await;
 
     let cause = ApiError::cause_of(&response);
     let told = cause.as_deref().map(ApiError::told);
     let mut response = match &told {
-        Some(told) => rendered(told, &context, &api.settings, response.headers()),
+        Some(told) => rendered(told, &observed.context, &observed.api.settings, response.headers()),
         None => response,
     };
     let headers = response.headers_mut();
-    common_headers(headers, &context);
+    common_headers(headers, &observed.context);
     if version < Version::HTTP_2 && told.as_ref().is_some_and(Told::leaves_body_unread) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let status = i64::from(response.status().as_u16());
-    span.record("http.response.status_code", status);
-    if let Some(told) = &told {
-        span.record("error.type", told.code);
-        if told.is_ours() {
-            span.record("otel.status_code", "ERROR");
-        }
-    }
-    let duration = api.pipeline.clock.monotonic().saturating_sub(started);
-    record(&api, &head, status, told.as_ref(), duration);
-    trace.within(|| {
-        span.in_scope(|| {
-            access_line(
-                status,
-                duration.as_secs_f64() * 1e3,
-                &head,
-                &context,
-                cause.as_deref().zip(told.as_ref()),
-            );
-        });
+    let failure = cause.as_deref().zip(told.as_ref()).map(|(cause, told)| Failure {
+        code: told.code,
+        inner_code: told.inner,
+        cause,
+        is_ours: told.is_ours(),
     });
-    trace.leave(told.as_ref().is_some_and(Told::is_ours), duration, || LateSpan {
-        name: head.span_name(),
-        end: api.pipeline.clock.now(),
-        attributes: late_attributes(&head, &context, status, told.as_ref()),
-    });
+    observed.end(Some(i64::from(response.status().as_u16())), failure.as_ref());
     response
 }
 
-fn record(api: &Api, head: &Head, status: i64, told: Option<&Told>, duration: Duration) {
-    let error = told.map(|told| told.code);
-    if let Some(refusal) = error.and_then(Refusal::of_code) {
-        api.pipeline.metrics.refused(refusal);
+/// A request on its way. If it is dropped before its end was told, nobody waits for an answer any more.
+struct Observed {
+    api: Api,
+    context: RequestContext,
+    head: Head,
+    trace: RequestTrace,
+    span: Span,
+    // Monotonic time.
+    started: Duration,
+    cut: Option<Cut>,
+    ended: bool,
+    _active: ActiveRequest,
+}
+
+/// Why a request got no token, or no answer.
+struct Failure<'f> {
+    code: &'static str,
+    inner_code: Option<&'static str>,
+    cause: &'f dyn fmt::Display,
+    is_ours: bool,
+}
+
+impl Observed {
+    fn begin(api: Api, request: &Request, context: RequestContext) -> Self {
+        let started = api.pipeline.clock.monotonic();
+        let head = Head::of(request);
+        let active = api.pipeline.metrics.request_began(head.method, head.scheme);
+        let trace = RequestTrace::begin(request.headers());
+        let span = trace.span(|| server_span(&head, &context));
+        Self {
+            api,
+            context,
+            head,
+            trace,
+            span,
+            started,
+            cut: request.extensions().get().cloned(),
+            ended: false,
+            _active: active,
+        }
     }
-    let answered = Answered {
-        method: head.method,
-        route: head.route,
-        status,
-        scheme: head.scheme,
-        version: head.version,
-        error,
-    };
-    api.pipeline.metrics.answered(&answered, duration);
+
+    /// Tells logs, metrics and traces of the end. Without a status nobody was answered.
+    fn end(&mut self, status: Option<i64>, failure: Option<&Failure<'_>>) {
+        self.ended = true;
+        let is_ours = failure.is_some_and(|failure| failure.is_ours);
+        self.span.record("http.response.status_code", status);
+        if let Some(failure) = failure {
+            self.span.record("error.type", failure.code);
+        }
+        if is_ours {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        let duration = self.api.pipeline.clock.monotonic().saturating_sub(self.started);
+        self.record(status, failure, duration);
+        self.trace.within(|| {
+            self.span
+                .in_scope(|| access_line(status, duration.as_secs_f64() * 1e3, &self.head, &self.context, failure));
+        });
+        self.trace.leave(is_ours, duration, || LateSpan {
+            name: self.head.span_name(),
+            end: self.api.pipeline.clock.now(),
+            attributes: late_attributes(&self.head, &self.context, status, failure),
+        });
+    }
+
+    fn record(&self, status: Option<i64>, failure: Option<&Failure<'_>>, duration: Duration) {
+        let metrics = &self.api.pipeline.metrics;
+        let error = failure.map(|failure| failure.code);
+        if let Some(refusal) = error.and_then(Refusal::of_code) {
+            metrics.refused(refusal);
+        }
+        let answered = Answered {
+            method: self.head.method,
+            route: self.head.route,
+            status,
+            scheme: self.head.scheme,
+            version: self.head.version,
+            error,
+        };
+        metrics.answered(&answered, duration);
+    }
+}
+
+impl Drop for Observed {
+    /// The server drops a request whose client has left, and what a drain did not finish.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let (code, cause) = if self.cut.as_ref().is_some_and(Cut::is_cut) {
+            (SHUTTING_DOWN, "cut at the end of the drain")
+        } else {
+            (CLIENT_CLOSED, "the client left before it was answered")
+        };
+        let failure = Failure {
+            code,
+            inner_code: None,
+            cause: &cause,
+            is_ours: false,
+        };
+        self.end(None, Some(&failure));
+    }
 }
 
 fn rendered(told: &Told, context: &RequestContext, settings: &ApiSettings, inner: &HeaderMap) -> Response {
@@ -126,15 +197,15 @@ fn common_headers(headers: &mut HeaderMap, context: &RequestContext) {
 
 /// One line per request; the operator reads here exactly why it failed.
 fn access_line(
-    status: i64,
+    status: Option<i64>,
     duration_ms: f64,
     head: &Head,
     context: &RequestContext,
-    failure: Option<(&ApiError, &Told)>,
+    failure: Option<&Failure<'_>>,
 ) {
-    let cause = failure.map(|(cause, _)| tracing::field::display(cause));
-    let code = failure.map(|(_, told)| told.code);
-    let inner_code = failure.and_then(|(_, told)| told.inner);
+    let cause = failure.map(|failure| tracing::field::display(failure.cause));
+    let code = failure.map(|failure| failure.code);
+    let inner_code = failure.and_then(|failure| failure.inner_code);
     // The level is part of a call site, so it takes one for each.
     macro_rules! line {
         ($level:ident) => {
@@ -153,7 +224,7 @@ fn access_line(
     }
     match failure {
         None => line!(info),
-        Some((_, told)) if told.is_ours() => line!(error),
+        Some(failure) if failure.is_ours => line!(error),
         Some(_) => line!(warn),
     }
 }
@@ -178,81 +249,26 @@ fn server_span(head: &Head, context: &RequestContext) -> Span {
 }
 
 /// What the server span of a request tells that was not sampled.
-fn late_attributes(head: &Head, context: &RequestContext, status: i64, told: Option<&Told>) -> Vec<KeyValue> {
+fn late_attributes(
+    head: &Head,
+    context: &RequestContext,
+    status: Option<i64>,
+    failure: Option<&Failure<'_>>,
+) -> Vec<KeyValue> {
     let texts = [
         ("http.request.method", Some(head.method)),
         ("http.route", head.route),
         ("url.path", head.route),
         ("url.scheme", Some(head.scheme)),
         ("network.protocol.version", Some(head.version)),
-        ("error.type", told.map(|told| told.code)),
+        ("error.type", failure.map(|failure| failure.code)),
     ];
     let texts = texts
         .into_iter()
         .filter_map(|(key, text)| Some(KeyValue::new(key, text?)));
-    let rest = [
-        KeyValue::new("http.response.status_code", status),
-        KeyValue::new("request_id", context.request_id.to_string()),
-    ];
-    texts.chain(rest).collect()
-}
-
-/// What of a request's first line and connection may be told.
-struct Head {
-    method: &'static str,
-    route: Option<&'static str>,
-    scheme: &'static str,
-    version: &'static str,
-}
-
-impl Head {
-    fn of(request: &Request) -> Self {
-        Self {
-            method: known_method(request.method()),
-            route: super::route_of(request.uri().path()),
-            // Always there, but in a test without a socket.
-            scheme: request
-                .extensions()
-                .get()
-                .map_or("http", |scheme: &Scheme| scheme.as_str()),
-            version: protocol_version(request.version()),
-        }
-    }
-
-    /// `{method} {route}`; an unknown method is called HTTP in a span's name (semantic conventions for HTTP spans).
-    fn span_name(&self) -> String {
-        let verb = if self.method == OTHER_METHOD {
-            "HTTP"
-        } else {
-            self.method
-        };
-        self.route
-            .map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}"))
-    }
-}
-
-fn known_method(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::CONNECT => "CONNECT",
-        Method::OPTIONS => "OPTIONS",
-        Method::TRACE => "TRACE",
-        Method::PATCH => "PATCH",
-        _ => OTHER_METHOD,
-    }
-}
-
-/// The listener speaks no other.
-fn protocol_version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        _ => "1.1",
-    }
+    let status = status.map(|status| KeyValue::new("http.response.status_code", status));
+    let id = KeyValue::new("request_id", context.request_id.to_string());
+    texts.chain(status).chain([id]).collect()
 }
 
 /// The CORS layer answers every OPTIONS request itself; one without `Access-Control-Request-Method` is no
@@ -329,3 +345,7 @@ pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) 
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::Internal.into_response()
 }
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@ mod bearer;
 pub mod body;
 mod context;
 pub mod error;
+mod head;
 pub mod layers;
 mod media;
 mod token_exchange;
@@ -21,6 +22,7 @@ use axum::routing::post;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
 
 use self::body::BodyReader;
 use self::error::ApiError;
@@ -90,6 +92,10 @@ pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: Can
         settings: Arc::new(settings),
         stopping,
     };
+    layered(routes(), cors, api)
+}
+
+fn routes() -> Router<Api> {
     let not_allowed = || async { ApiError::MethodNotAllowed };
     Router::new()
         // ACS's path begins a segment with a colon, which axum otherwise takes for its old parameter syntax.
@@ -106,6 +112,11 @@ pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: Can
             post(azure_form::teams_extension_path).fallback(not_allowed),
         )
         .fallback(|| async { ApiError::NotFound })
+}
+
+/// What happens around every request, whatever its route.
+fn layered(routes: Router<Api>, cors: CorsLayer, api: Api) -> Router {
+    routes
         .layer(
             ServiceBuilder::new()
                 // Outermost, so that every answer has its request id and span, and every error its shape.

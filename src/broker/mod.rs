@@ -17,7 +17,7 @@ use self::resource::Sources;
 pub use self::services::{Services, WellKnownEndpoints};
 use self::state::Watched;
 pub use self::telemetry::UserNamesError;
-use crate::admission::Admission;
+use crate::admission::{Admission, Overloaded};
 use crate::api::{self, ApiSettings, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
 use crate::cache::TokenCache;
@@ -139,8 +139,8 @@ impl Broker {
             authenticator,
             routes: Routes::new(resources),
             cache: TokenCache::new(&config.cache, Arc::clone(&clock)),
-            admission: Admission::new(config.server.max_in_flight),
-            underway: Admission::new(config.server.max_in_flight),
+            admission: Admission::new(config.server.max_in_flight, Overloaded::Requests),
+            underway: Admission::new(config.server.max_in_flight, Overloaded::Exchanges),
             users: telemetry::user_names(&config.telemetry)?,
             clock,
             metrics,

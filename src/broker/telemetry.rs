@@ -4,6 +4,7 @@ use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
 use crate::config::{SHORTEST_HASH_KEY, SecretSource, TelemetryConfig, UserIds};
+use crate::secret::in_file;
 use crate::telemetry::{NoRandomness, UserNames};
 
 /// Users cannot be told as the configuration says.
@@ -42,11 +43,49 @@ fn key(config: &TelemetryConfig) -> Result<Option<Zeroizing<String>>, UserNamesE
         Some(SecretSource::Value(key)) => Ok(Some(Zeroizing::new(key.expose_secret().to_owned()))),
         Some(SecretSource::File(path)) => {
             let text = Zeroizing::new(std::fs::read_to_string(path).map_err(UserNamesError::Unreadable)?);
-            let key = Zeroizing::new(text.trim().to_owned());
-            if key.len() < SHORTEST_HASH_KEY {
+            let key = Zeroizing::new(in_file(&text).to_owned());
+            if key.chars().count() < SHORTEST_HASH_KEY {
                 return Err(UserNamesError::TooShort);
             }
             Ok(Some(key))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{Environment, load};
+
+    const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml");
+
+    fn configured(name: &str, value: &str) -> Result<TelemetryConfig, String> {
+        let variable = (format!("ACS_TOKEN_BROKER__TELEMETRY__{name}"), value.to_owned());
+        let environment: Environment = [variable].into_iter().collect();
+        let loaded = load(Some(EXAMPLE.as_ref()), &environment).map_err(|problems| problems.to_string())?;
+        Ok(loaded.config.telemetry)
+    }
+
+    #[test]
+    fn a_key_is_counted_in_characters_and_has_no_byte_order_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let in_file = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let config = configured("USER_HASH_KEY_FILE", path.to_str().unwrap()).unwrap();
+            key(&config).map(|key| key.unwrap().to_string())
+        };
+        let (short, long) = ("ü".repeat(15), "ü".repeat(16));
+        assert!(matches!(in_file(&short), Err(UserNamesError::TooShort)));
+        assert!(matches!(
+            in_file(&format!("\u{feff}{short}")),
+            Err(UserNamesError::TooShort)
+        ));
+        for text in [long.clone(), format!("\u{feff}{long}\r\n")] {
+            assert_eq!(in_file(&text).unwrap(), long);
+        }
+        let told = configured("USER_HASH_KEY", &short).unwrap_err();
+        assert!(told.contains("telemetry.user_hash_key"), "{told}");
+        assert!(configured("USER_HASH_KEY", &long).is_ok());
     }
 }

@@ -45,7 +45,7 @@ pub enum CredentialConfig {
 pub enum SecretSource {
     /// The environment: fixed while the broker runs.
     Value(SecretString),
-    /// A file, read again when it changes. Whitespace around its content does not count.
+    /// A file, read again when it changes. Whitespace around its content and a byte order mark do not count.
     File(PathBuf),
 }
 

@@ -152,7 +152,7 @@ pub(super) fn user_ids(text: &str) -> Result<UserIds, Reason> {
 
 /// Whoever has the key can tell which user a hash is of.
 pub(super) fn user_hash_key(text: &str) -> Result<(), Reason> {
-    if text.len() >= SHORTEST_HASH_KEY {
+    if text.chars().count() >= SHORTEST_HASH_KEY {
         Ok(())
     } else {
         Err(format!("must have {SHORTEST_HASH_KEY} characters at least"))

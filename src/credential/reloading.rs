@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::SharedClock;
 use crate::config::SecretSource;
+use crate::secret::in_file;
 use crate::upstream::acs_signing::{AccessKeyError, AccessKeySource};
 
 /// How long what a file held counts: a changed secret is in use within this.
@@ -149,7 +150,8 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut content))
         .map_err(unreadable)?;
     let is_too_large = u64::try_from(content.len()).unwrap_or(u64::MAX) > MAX_BYTES;
-    if is_too_large || content.trim_ascii().is_empty() {
+    let text = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&content);
+    if is_too_large || text.trim_ascii().is_empty() {
         return Err(SecretError::Unusable(path.display().to_string()));
     }
     Ok(content)
@@ -185,7 +187,7 @@ impl ReloadingSecret {
         })
     }
 
-    /// The secret as it is now, without whitespace around it.
+    /// The secret as it is now, without whitespace or a byte order mark around it.
     pub async fn latest(&self) -> Result<Arc<SecretString>, SecretError> {
         match &self.0 {
             Source::Fixed(secret) => Ok(Arc::clone(secret)),
@@ -212,8 +214,10 @@ fn read_text(
         return Ok(Arc::clone(&text.secret));
     }
     let secret = std::str::from_utf8(&content)
-        .map_err(|_| SecretError::Unusable(file.path().display().to_string()))?
-        .trim();
+        .map(in_file)
+        .ok()
+        .filter(|secret| !secret.is_empty())
+        .ok_or_else(|| SecretError::Unusable(file.path().display().to_string()))?;
     let secret = Arc::new(SecretString::from(secret));
     *text = Some(Text {
         of: content,
@@ -268,6 +272,24 @@ mod tests {
         assert!(matches!(secret.current(), Err(SecretError::Unreadable { .. })));
         std::fs::write(&path, "  \n").unwrap();
         assert!(matches!(secret.current(), Err(SecretError::Unusable(_))));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+            let secret = ReloadingSecret::new(SecretSource::File(path.clone()), clock).current()?;
+            Ok(secret.expose_secret().to_owned())
+        };
+        for text in ["one", "\u{feff}one", "\u{feff} one\r\n"] {
+            assert_eq!(read(text), Ok("one".to_owned()), "{text:?}");
+        }
+        for text in ["\u{feff}", "\u{feff}\n"] {
+            assert!(matches!(read(text), Err(SecretError::Unusable(_))), "{text:?}");
+        }
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{ServeOptions, Shared};
@@ -62,6 +63,18 @@ impl Scheme {
             Self::Http => "http",
             Self::Https => "https",
         }
+    }
+}
+
+/// Whether connections are being cut, as a request extension: a request that is dropped is then not its client's doing.
+#[derive(Debug, Clone)]
+pub struct Cut(CancellationToken);
+
+impl Cut {
+    /// Whether they are.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.0.is_cancelled()
     }
 }
 
@@ -150,7 +163,9 @@ async fn exchange<S>(
 {
     let (activity, seen) = watch::channel(Activity::default());
     let drained = seen.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let cut = Cut(shared.cut.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(cut.clone());
         answer(request, router.clone(), scheme, peer, InFlight::start(&activity))
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));

@@ -32,7 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::connection::Scheme;
+pub use self::connection::{Cut, Scheme};
 pub use self::shutdown::{ShutdownSignals, on_hangup, signals};
 pub use self::tls::{ReloadingCertificate, TlsError};
 
@@ -124,7 +124,8 @@ struct Shared {
 
 /// Serves `router` on `listener` until `signals.draining`, then drains; ends with the last connection.
 ///
-/// Every request carries [`axum::extract::ConnectInfo`] with the peer's [`SocketAddr`] and a [`Scheme`] as extensions.
+/// Every request carries [`axum::extract::ConnectInfo`] with the peer's [`SocketAddr`], a [`Scheme`] and a [`Cut`] as
+/// extensions.
 ///
 /// Draining closes the listener first, so that a load balancer's next connection is refused rather than stuck,
 /// then closes idle connections at once and those in use after the request in flight (`Connection: close`,

@@ -160,7 +160,7 @@ impl Metrics {
         self.0.counts.active(method, scheme)
     }
 
-    /// It was answered.
+    /// It was answered, or has ended without an answer.
     pub fn answered(&self, answered: &Answered, duration: Duration) {
         http::record_answer(&self.0.answered, answered, duration);
     }

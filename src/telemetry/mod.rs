@@ -208,6 +208,26 @@ where
     Ok((dispatch, guard))
 }
 
+/// The same for tests elsewhere: log lines as JSON to `writer`, and what the variables say.
+#[cfg(test)]
+pub(crate) fn for_test<W>(
+    environment: Environment<'_>,
+    clock: SharedClock,
+    writer: W,
+) -> Result<(Dispatch, TelemetryGuard), TelemetryError>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let options = TelemetryOptions {
+        log_format: LogFormat::Json,
+        log_level: "trace".to_owned(),
+        trust_incoming_sampling: false,
+        slow_request: Duration::ZERO,
+        clock,
+    };
+    assemble(&options, environment, writer)
+}
+
 /// The time as OpenTelemetry takes it; times before 1970 as 1970.
 fn system_time(time: Timestamp) -> SystemTime {
     let since = Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();

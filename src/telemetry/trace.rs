@@ -217,17 +217,21 @@ impl SpanReference {
 /// Tells `span` of an error: its kind, that it failed, and what it says as an event. `message` is asked only if the
 /// span is recorded.
 pub fn record_error(span: &Span, kind: &'static str, message: impl FnOnce() -> String) {
+    record(span, kind, || Some(KeyValue::new("exception.message", message())));
+}
+
+/// The same without what it says: for errors that may hold what spans must not.
+pub fn record_error_kind(span: &Span, kind: &'static str) {
+    record(span, kind, || None);
+}
+
+fn record(span: &Span, kind: &'static str, message: impl FnOnce() -> Option<KeyValue>) {
     if span.is_disabled() {
         return;
     }
     span.record("error.type", kind);
     span.record("otel.status_code", "ERROR");
     // OpenTelemetry semantic conventions, "Exceptions on spans".
-    span.add_event(
-        "exception",
-        vec![
-            KeyValue::new("exception.type", kind),
-            KeyValue::new("exception.message", message()),
-        ],
-    );
+    let attributes = [KeyValue::new("exception.type", kind)].into_iter().chain(message());
+    span.add_event("exception", attributes.collect());
 }

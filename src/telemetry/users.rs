@@ -11,6 +11,9 @@ use crate::ids::{ObjectId, TenantId};
 /// Bytes of a hash that are told: enough for no two users to share it.
 const TOLD_BYTES: usize = 16;
 
+/// Digits of an id's beginning that tell a user from most others.
+const TELLING_DIGITS: usize = 8;
+
 /// The rule of `telemetry.user_ids`, with its key.
 #[derive(Clone)]
 pub struct UserNames(Arc<Rule>);
@@ -109,19 +112,43 @@ impl UserName {
         if self.plain().is_some() {
             return text;
         }
-        let id = user.to_string();
-        // Same length, byte for byte: only ASCII letters change.
-        let folded = text.to_ascii_lowercase();
+        let id = user.to_string().replace('-', "");
         let mut told = String::with_capacity(text.len());
-        let mut rest = 0;
-        for (at, _) in folded.match_indices(&id) {
-            told.push_str(&text[rest..at]);
-            told.push_str(self.pseudonym().unwrap_or("(user)"));
-            rest = at + id.len();
+        let (mut at, mut rest) = (0, 0);
+        while let Some(left) = text.as_bytes().get(at..).filter(|left| !left.is_empty()) {
+            if let Some(length) = quoted(left, id.as_bytes()) {
+                told.push_str(&text[rest..at]);
+                told.push_str(self.pseudonym().unwrap_or("(user)"));
+                at += length;
+                rest = at;
+            } else {
+                at += 1;
+            }
         }
         told.push_str(&text[rest..]);
         told
     }
+}
+
+/// How much of the beginning of `text` is the id with these digits, in either case, with hyphens or without. Texts from
+/// outside are cut before they come here, so its beginning counts where it ends in the ellipsis of a cut.
+fn quoted(text: &[u8], digits: &[u8]) -> Option<usize> {
+    let hyphen_at = |at: usize| usize::from(text.get(at) == Some(&b'-'));
+    let (mut length, mut known) = (0, 0);
+    for digit in digits {
+        let next = if known == 0 { 0 } else { length + hyphen_at(length) };
+        if !text.get(next).is_some_and(|byte| byte.eq_ignore_ascii_case(digit)) {
+            break;
+        }
+        length = next + 1;
+        known += 1;
+    }
+    if known == digits.len() {
+        return Some(length);
+    }
+    length += hyphen_at(length);
+    let is_cut = text.get(length..).is_some_and(|rest| rest.starts_with("…".as_bytes()));
+    (known >= TELLING_DIGITS && is_cut).then_some(length)
 }
 
 impl fmt::Display for UserName {
@@ -136,6 +163,8 @@ impl fmt::Display for UserName {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const TENANT: &str = "8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11";
@@ -161,16 +190,56 @@ mod tests {
 
     #[test]
     fn an_id_that_is_quoted_is_replaced() {
-        let text = format!("ünknown {USER} or {}, é", USER.to_lowercase());
-        for (rule, told) in [
-            (UserIds::Plain, text.clone()),
-            (UserIds::Nothing, "ünknown (user) or (user), é".to_owned()),
+        let user: ObjectId = USER.parse().unwrap();
+        let id = USER.to_lowercase();
+        let bare = id.replace('-', "");
+        for (text, shown) in [
+            (format!("ünknown {USER} or {id}, é"), "ünknown (user) or (user), é"),
+            (format!("({bare})"), "((user))"),
+            (bare.to_uppercase(), "(user)"),
+            (format!("{id}{id}"), "(user)(user)"),
+            // Near misses: another id, one digit less, and a beginning that nobody cut.
+            (id.replace("ad", "ae"), "fab00000-0000-4000-8000-0000000000ae"),
+            (id[..35].to_owned(), "fab00000-0000-4000-8000-0000000000a"),
+            // Cut: what is left of it, if it is enough to tell him from others.
+            (format!("no '{}…", &id[..35]), "no '(user)…"),
+            (format!("no {}… (and {id})", &id[..8]), "no (user)… (and (user))"),
+            (format!("no {}…", &bare.to_uppercase()[..31]), "no (user)…"),
+            (format!("no {}…", &id[..9]), "no (user)…"),
+            (format!("no {}…", &id[..7]), "no fab0000…"),
+            // It begins once more in the middle of what looked like it.
+            (format!("fab00000{id}"), "fab00000(user)"),
+            ("…".to_owned(), "…"),
+            (String::new(), ""),
         ] {
-            assert_eq!(name(rule, None).in_place_of(USER.parse().unwrap(), text.clone()), told);
+            assert_eq!(name(UserIds::Nothing, None).in_place_of(user, text.clone()), shown);
+            assert_eq!(name(UserIds::Plain, None).in_place_of(user, text.clone()), text);
+            let hash = name(UserIds::Hash, None);
+            let shown = shown.replace("(user)", hash.pseudonym().unwrap());
+            assert_eq!(hash.in_place_of(user, text), shown);
         }
-        let hash = name(UserIds::Hash, None);
-        let shown = hash.in_place_of(USER.parse().unwrap(), text);
-        assert_eq!(shown.matches(hash.pseudonym().unwrap()).count(), 2, "{shown}");
-        assert!(!shown.to_lowercase().contains(&USER.to_lowercase()));
+    }
+
+    proptest! {
+        /// Wherever a text is cut, and however the id is written in it.
+        #[test]
+        fn what_is_left_of_an_id_is_less_than_eight_digits(
+            user in any::<u128>(),
+            before in "[ 'g-z…é-]{0,12}",
+            after in "[ 'g-z…é-]{0,12}",
+            hyphens in any::<bool>(),
+            upper in any::<bool>(),
+            cut in 0_usize..60,
+        ) {
+            let uuid = uuid::Uuid::from_u128(user);
+            let user: ObjectId = uuid.to_string().parse().unwrap();
+            let id = if hyphens { uuid.hyphenated().to_string() } else { uuid.simple().to_string() };
+            let id = if upper { id.to_uppercase() } else { id };
+            let text = format!("{before}{id}{after}");
+            let kept: String = text.chars().take(cut).collect();
+            let text = if kept == text { text } else { format!("{kept}…") };
+            let shown = name(UserIds::Nothing, None).in_place_of(user, text).to_lowercase().replace('-', "");
+            prop_assert!(!shown.contains(&uuid.simple().to_string()[..8]), "{}", shown);
+        }
     }
 }

@@ -203,7 +203,8 @@ impl AcsAssignments {
                 "it is about another object".to_owned(),
             ));
         }
-        pages::check(&assignment)?;
+        pages::check(&assignment)
+            .map_err(|fault| AssignmentsError::InvalidResponse(format!("the assignment {fault}")))?;
         Ok(assignment)
     }
 }

@@ -21,6 +21,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "management",
             "pipeline",
             "route",
+            "secret",
             "serve",
             "tasks",
             "telemetry",

@@ -1,12 +1,14 @@
 //! Audit: one event for each token handed out, or refused to a verified user; never the token.
 
-use acs_token_broker::emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
+use acs_token_broker::emulator::scenario::{
+    CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS,
+};
 use acs_token_broker::emulator::{Endpoint, Fault};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::http::Call;
-use crate::support::observed::{exported_with, flushed, lines, trace, traceparent, user_of};
-use crate::support::otlp::{hex, value};
+use crate::support::observed::{exported_with, exporting_to, flushed, lines, one, trace, traceparent, user_of};
+use crate::support::otlp::{Collector, attribute, hex, value};
 use crate::support::process::Served;
 
 const TARGET: &str = "acs_token_broker::audit";
@@ -143,4 +145,63 @@ async fn audit_can_be_turned_off() {
     let output = flushed(served).await.stdout;
     assert_eq!(events(&output), Vec::<Value>::new());
     assert!(output.contains("request"));
+}
+
+/// A broker that asks the emulator's Graph, with a collector.
+async fn asking_graph(user_ids: &str) -> (Served, Collector) {
+    let collector = Collector::start().await;
+    let mut environment = exporting_to(&collector);
+    let served = Served::start_with(None, |origin| {
+        let settings = [
+            ("TELEMETRY__USER_IDS", user_ids.to_owned()),
+            ("ASSIGNMENTS__UNKNOWN_GROUPS", "graph".to_owned()),
+            ("GRAPH__ENDPOINT", origin),
+            ("GRAPH__CLIENT_ID", CONTOSO_API.to_string()),
+            ("GRAPH__CREDENTIAL", "secret".to_owned()),
+            ("GRAPH__CLIENT_SECRET", CONTOSO_API_SECRET.to_owned()),
+        ];
+        environment.extend(settings.map(|(name, value)| (format!("ACS_TOKEN_BROKER__{name}"), value)));
+        environment
+    });
+    (served.await, collector)
+}
+
+#[tokio::test]
+async fn a_user_whom_an_upstream_names_is_told_as_configured() {
+    for rule in ["none", "hash"] {
+        let (served, collector) = asking_graph(rule).await;
+        let token = served.token("lidia");
+        let lidia = user_of(&token);
+        // As it is, in other ways of writing, and where the broker cuts the text: after 127 characters.
+        let quoted = [
+            lidia.clone(),
+            lidia.to_uppercase(),
+            lidia.replace('-', ""),
+            format!("{}to {lidia}", "word ".repeat(16)),
+        ];
+        for (n, quoted) in (1..).zip(&quoted) {
+            let message = format!("Resource '{quoted}' does not exist");
+            let fault = Fault {
+                body: Some(json!({"error": {"code": "Request_BadRequest", "message": message}})),
+                ..Fault::status(400)
+            };
+            served.emulator.set_fault(Endpoint::Graph, fault).unwrap();
+            post_token(&served, &token, n).await;
+        }
+        let output = flushed(served).await.stdout;
+        let spans = collector.trace(&trace(1));
+        let kind = attribute(one(&spans, "membership"), "error.type");
+        assert_eq!(kind.as_deref(), Some("graph_invalid_response"));
+        let authorize = &one(&spans, "authorize").events[0];
+        let said = value(&authorize.attributes, "exception.message").unwrap();
+        assert!(said.contains("Request_BadRequest"), "{said}");
+        // Her id begins as the tenant's does, which is told.
+        for written in [output, collector.bytes()] {
+            let written = written.to_lowercase();
+            for part in [&lidia[..33], &lidia.replace('-', "")[..29]] {
+                let line = written.lines().find(|line| line.contains(part));
+                assert_eq!(line, None, "{rule}: {part}");
+            }
+        }
+    }
 }

@@ -22,6 +22,7 @@ mod graph;
 mod identity;
 mod key_sets;
 mod keys;
+mod left;
 mod limits;
 mod logs;
 mod metrics;

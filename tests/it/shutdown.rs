@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 use crate::support::eventually;
 use crate::support::fake::{Fake, Gate, Reply, grant};
 use crate::support::http::{Call, read_to_end};
+use crate::support::observed::lines;
 use crate::support::process::Served;
 use crate::support::stack::{ACS_PATH, Stack};
 
@@ -81,6 +82,11 @@ async fn a_drain_has_an_end() {
     let ended = served.process.end().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(request.await.unwrap(), "cut");
+    // Its client did not leave.
+    let cut = lines(&ended.stdout).find(|line| line["message"] == "request").unwrap();
+    assert_eq!(cut["error.code"], "ShuttingDown", "{cut}");
+    assert_eq!(cut["error.cause"], "cut at the end of the drain");
+    assert!(cut.get("http.response.status_code").is_none(), "{cut}");
 }
 
 #[tokio::test]

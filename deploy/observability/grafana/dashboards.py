@@ -218,7 +218,8 @@ SERVER = "http_server_request_duration_seconds"
 CLIENT = "http_client_request_duration_seconds"
 EXCHANGE = "acs_broker_exchange_duration_seconds"
 
-ALL = rate(SERVER + "_count", TOKENS)
+# Without a status: the client left before it was answered.
+ALL = rate(SERVER + "_count", TOKENS, more='http_response_status_code!=""')
 FAILED = or_zero(rate(SERVER + "_count", TOKENS, more='http_response_status_code=~"5.."'), ALL)
 
 
@@ -230,7 +231,7 @@ def service():
         "Start here: rate, errors and duration of requests for tokens, and what is full.",
         [
             row("Now"),
-            stat("Requests", "POSTs for tokens.", ALL, unit="reqps"),
+            stat("Requests", "POSTs for tokens that were answered.", ALL, unit="reqps"),
             stat("Failing", "Share of 5xx, ours and Azure's. The objective is 0.1 % over 30 days.", share(FAILED, ALL),
                  unit="percentunit", decimals=2, thresholds=thresholds(GREEN_IS_LOW, 0.001, 0.0144)),
             stat("p99", "99 % of the successes are answered within this time. The objective is 1 s.",
@@ -245,7 +246,7 @@ def service():
                  f"max(acs_broker_requests_in_flight{{{SELECTED}}} / acs_broker_requests_limit{{{SELECTED}}})",
                  unit="percentunit", decimals=1, thresholds=thresholds(GREEN_IS_LOW, 0.6, 0.8)),
             row("Rate, errors, duration"),
-            lines("Requests by status", "All requests, with those that are refused: 4xx are the callers' affair.",
+            lines("Requests by status", "All requests, with those that are refused: 4xx are the callers' affair. No status: the client left unanswered.",
                   query(rate(SERVER + "_count", SELECTED, "http_route, http_response_status_code"),
                         "{{http_response_status_code}} {{http_route}}"), unit="reqps", stacked=True),
             lines("Failures by status", "What counts against the objective. 500 is a bug here; 502 and 504 come from Azure; 503 from either.",

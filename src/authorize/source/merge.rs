@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::SourceKind;
-use crate::authorize::assignment::Assignment;
+use crate::authorize::assignment::{Assignment, PrincipalType};
 use crate::ids::{ClientAppId, ObjectId, TenantId};
 
 /// All assignments of `sources`, each of which lists none twice. What two of them say of one principal becomes one
@@ -26,7 +26,9 @@ pub(super) fn union<'a>(sources: impl IntoIterator<Item = (SourceKind, &'a [Assi
             if earlier.principal_type != assignment.principal_type {
                 tracing::warn!(
                     source = kind.name(),
-                    object = %assignment.object_id,
+                    object = tellable(earlier, assignment).map(tracing::field::display),
+                    // As `check-config` counts.
+                    in_file_at = place,
                     acs_broker.tenant.id = %assignment.tenant_id,
                     here = assignment.principal_type.name(),
                     in_file = earlier.principal_type.name(),
@@ -42,10 +44,21 @@ pub(super) fn union<'a>(sources: impl IntoIterator<Item = (SourceKind, &'a [Assi
     merged
 }
 
+/// The id of a group or tenant. Where one of the two says that it is a user's, `telemetry.user_ids` might say otherwise.
+fn tellable(one: &Assignment, other: &Assignment) -> Option<ObjectId> {
+    let may_be_a_user = [one, other]
+        .iter()
+        .any(|assignment| assignment.principal_type == PrincipalType::User);
+    (!may_be_a_user).then_some(other.object_id)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
-    use crate::authorize::assignment::{AllowedScopes, PrincipalType};
+    use crate::authorize::assignment::AllowedScopes;
     use crate::config::IdentityScope;
 
     fn id<T: std::str::FromStr<Err = crate::ids::NotAGuid>>(number: u32) -> T {
@@ -94,5 +107,45 @@ mod tests {
             assignment(4, 9, Group, &[20]),
         ];
         assert_eq!(merged, wanted);
+    }
+
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_id_that_may_be_a_users_is_not_told() {
+        use PrincipalType::{Group, Tenant, User};
+        for (in_file, at_acs, told) in [
+            (User, Group, false),
+            (Group, User, false),
+            (User, Tenant, false),
+            (Group, Tenant, true),
+        ] {
+            let file = [assignment(1, 9, User, &[20]), assignment(5, 9, in_file, &[20])];
+            let acs = [assignment(5, 9, at_acs, &[20])];
+            let output = Output::default();
+            let writer = output.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(move || writer.clone())
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                union([(SourceKind::File, &file[..]), (SourceKind::Acs, &acs[..])])
+            });
+            let line = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+            assert!(line.contains("in_file_at=1"), "{line}");
+            assert_eq!(line.contains(&id::<ObjectId>(5).to_string()), told, "{line}");
+        }
     }
 }

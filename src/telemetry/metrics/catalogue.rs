@@ -63,7 +63,7 @@ macro_rules! catalogue {
 catalogue! {
     SERVER_DURATION Histogram "http.server.request.duration" "s"
         ["http.request.method", "http.route", "http.response.status_code", "url.scheme", "network.protocol.version", "error.type"]
-        "Duration of requests at the public listener.";
+        "Duration of requests at the public listener, to the answer or until the client left.";
     ACTIVE_REQUESTS UpDownCounter "http.server.active_requests" "{request}"
         ["http.request.method", "url.scheme"]
         "Requests at the public listener that are not answered yet.";

@@ -8,20 +8,20 @@ use url::Url;
 
 use super::labels::Peer;
 
-/// An answered request of the public listener.
+/// A request of the public listener that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Answered {
     /// A known method, or `_OTHER`.
     pub method: &'static str,
     /// The route, if it is one of ours.
     pub route: Option<&'static str>,
-    /// The status sent.
-    pub status: i64,
+    /// The status sent; none if nobody waited for an answer any more.
+    pub status: Option<i64>,
     /// `http` or `https`
     pub scheme: &'static str,
     /// `1.1` or `2`
     pub version: &'static str,
-    /// Our error code, if it is an error.
+    /// Our error code, or why there was no answer.
     pub error: Option<&'static str>,
 }
 
@@ -45,17 +45,22 @@ pub struct Called<'c> {
 pub(super) fn record_answer(durations: &Histogram<f64>, answered: &Answered, duration: Duration) {
     let seconds = duration.as_secs_f64();
     let method = KeyValue::new("http.request.method", answered.method);
-    let status = KeyValue::new("http.response.status_code", answered.status);
+    let status = |status| KeyValue::new("http.response.status_code", status);
     let version = KeyValue::new("network.protocol.version", answered.version);
     let scheme = KeyValue::new("url.scheme", answered.scheme);
     let route = |route| KeyValue::new("http.route", route);
     let error = |code| KeyValue::new("error.type", code);
-    match (answered.error, answered.route) {
-        (None, None) => durations.record(seconds, &[method, status, version, scheme]),
-        (None, Some(path)) => durations.record(seconds, &[method, status, route(path), version, scheme]),
-        (Some(code), None) => durations.record(seconds, &[error(code), method, status, version, scheme]),
-        (Some(code), Some(path)) => {
+    match (answered.status.map(status), answered.error, answered.route) {
+        (Some(status), None, None) => durations.record(seconds, &[method, status, version, scheme]),
+        (Some(status), None, Some(path)) => durations.record(seconds, &[method, status, route(path), version, scheme]),
+        (Some(status), Some(code), None) => durations.record(seconds, &[error(code), method, status, version, scheme]),
+        (Some(status), Some(code), Some(path)) => {
             durations.record(seconds, &[error(code), method, status, route(path), version, scheme]);
+        }
+        // Few leave before they are answered.
+        (None, code, path) => {
+            let labels = code.map(error).into_iter().chain([method]).chain(path.map(route));
+            durations.record(seconds, &labels.chain([version, scheme]).collect::<Vec<_>>());
         }
     }
 }

@@ -17,7 +17,7 @@ macro_rules! label {
 
             /// As it stands in the label.
             #[must_use]
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*
                 }

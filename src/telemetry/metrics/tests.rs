@@ -56,7 +56,7 @@ fn record_everything(metrics: &Metrics) -> Arc<dyn BrokerState> {
     let answered = Answered {
         method: "POST",
         route: Some("/token"),
-        status: 503,
+        status: Some(503),
         scheme: "https",
         version: "2",
         error: Some("Overloaded"),

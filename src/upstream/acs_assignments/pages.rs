@@ -1,6 +1,6 @@
 //! A list that comes in pages.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use url::Url;
@@ -30,7 +30,8 @@ pub(super) struct Pages {
     current: Url,
     // Each address that was or is to be asked.
     seen: HashSet<Url>,
-    ids: HashSet<(TenantId, ObjectId)>,
+    // Each object's entry, counted from one.
+    entries: HashMap<(TenantId, ObjectId), usize>,
     assignments: Vec<EntraAssignment>,
     client_ids: usize,
 }
@@ -41,7 +42,7 @@ impl Pages {
             seen: HashSet::from([first.clone()]),
             next: Some(first.clone()),
             current: first,
-            ids: HashSet::new(),
+            entries: HashMap::new(),
             assignments: Vec::new(),
             client_ids: 0,
         }
@@ -57,9 +58,12 @@ impl Pages {
     /// Takes in the page of that address.
     pub(super) fn add(&mut self, page: Page) -> Result<(), AssignmentsError> {
         for assignment in page.value {
-            check(&assignment)?;
-            if !self.ids.insert((assignment.tenant_id, assignment.object_id)) {
-                return Err(invalid(&format!("{} is in the list twice", assignment.object_id)));
+            let entry = self.assignments.len() + 1;
+            let about = |fault: &str| invalid(&format!("{} {fault}", named(entry, &assignment)));
+            check(&assignment).map_err(about)?;
+            let key = (assignment.tenant_id, assignment.object_id);
+            if let Some(first) = self.entries.insert(key, entry) {
+                return Err(about(&format!("is about the same object as entry {first}")));
             }
             self.client_ids += assignment.client_ids.len();
             self.assignments.push(assignment);
@@ -98,20 +102,20 @@ impl Pages {
     }
 }
 
+/// An entry of the list, without its object id: that may be a user's.
+fn named(entry: usize, assignment: &EntraAssignment) -> String {
+    let kind = assignment.principal_type.name();
+    format!("entry {entry} ({kind}, tenant {})", assignment.tenant_id)
+}
+
 /// What the type alone does not say.
-pub(super) fn check(assignment: &EntraAssignment) -> Result<(), AssignmentsError> {
+pub(super) fn check(assignment: &EntraAssignment) -> Result<(), &'static str> {
     if assignment.client_ids.is_empty() {
-        return Err(invalid(&format!(
-            "{} names no client application",
-            assignment.object_id
-        )));
+        return Err("names no client application");
     }
     if assignment.principal_type == PrincipalType::Tenant && assignment.object_id != assignment.tenant_id.as_object_id()
     {
-        return Err(invalid(&format!(
-            "{} is assigned as a tenant, but is not its tenantId",
-            assignment.object_id
-        )));
+        return Err("is assigned as a tenant, but its objectId is not its tenantId");
     }
     Ok(())
 }

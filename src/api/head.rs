@@ -1,0 +1,67 @@
+//! What a request's head says, as far as telemetry may tell it: nothing that a caller makes up.
+
+use axum::extract::Request;
+use http::{Method, Version};
+
+use crate::serve::Scheme;
+
+/// What a method that is none of RFC 9110's or RFC 5789's is called in telemetry.
+const OTHER_METHOD: &str = "_OTHER";
+
+/// What of a request's first line and connection may be told.
+pub(super) struct Head {
+    pub(super) method: &'static str,
+    pub(super) route: Option<&'static str>,
+    pub(super) scheme: &'static str,
+    pub(super) version: &'static str,
+}
+
+impl Head {
+    pub(super) fn of(request: &Request) -> Self {
+        Self {
+            method: known_method(request.method()),
+            route: super::route_of(request.uri().path()),
+            // Always there, but in a test without a socket.
+            scheme: request
+                .extensions()
+                .get()
+                .map_or("http", |scheme: &Scheme| scheme.as_str()),
+            version: protocol_version(request.version()),
+        }
+    }
+
+    /// `{method} {route}`; an unknown method is called HTTP in a span's name (semantic conventions for HTTP spans).
+    pub(super) fn span_name(&self) -> String {
+        let verb = if self.method == OTHER_METHOD {
+            "HTTP"
+        } else {
+            self.method
+        };
+        self.route
+            .map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}"))
+    }
+}
+
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::CONNECT => "CONNECT",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::PATCH => "PATCH",
+        _ => OTHER_METHOD,
+    }
+}
+
+/// The listener speaks no other.
+fn protocol_version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}

@@ -1,0 +1,194 @@
+//! The panic barrier, by a route of the test's own under the real layers.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::routing::post;
+use http::{Request as HttpRequest, StatusCode};
+use http_body_util::BodyExt as _;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::admission::{Admission, Overloaded};
+use crate::api::body::BodyReader;
+use crate::api::{TOKEN_PATH, layered};
+use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
+use crate::cache::TokenCache;
+use crate::clock::{ManualClock, SharedClock};
+use crate::config::UserIds;
+use crate::config::load::{Environment, load};
+use crate::pipeline::TokenPipeline;
+use crate::route::Routes;
+use crate::tasks::Tasks;
+use crate::telemetry::UserNames;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Upstream;
+
+const PAYLOAD: &str = "what-it-choked-on";
+const ORIGIN: &str = "https://app.contoso.com";
+
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An API that knows no tenant and no resource.
+fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml");
+    let config = load(Some(example.as_ref()), &Environment::default()).unwrap().config;
+    let second = Duration::from_secs(1);
+    let authenticator = Authenticator::new(AuthenticatorParts {
+        upstream: Upstream::new(&config.upstream, second).unwrap(),
+        authority: config.entra.authority.clone(),
+        tenants: Vec::new(),
+        policy: Policy::new(&[], &[], second),
+        refresh: RefreshSettings {
+            interval: second,
+            cooldown: second,
+            wait: second,
+            max_age: second,
+        },
+        waiting_room: 1,
+        clock: Arc::clone(clock),
+        tasks: Tasks::default(),
+        metrics: metrics.clone(),
+    });
+    let pipeline = TokenPipeline {
+        authenticator: Arc::new(authenticator),
+        routes: Routes::new(Vec::new()),
+        cache: TokenCache::new(&config.cache, Arc::clone(clock)),
+        admission: Admission::new(1, Overloaded::Requests),
+        underway: Admission::new(1, Overloaded::Exchanges),
+        users: UserNames::new(UserIds::Hash, None).unwrap(),
+        clock: Arc::clone(clock),
+        metrics: metrics.clone(),
+    };
+    Api {
+        pipeline: Arc::new(pipeline),
+        settings: Arc::new(ApiSettings {
+            max_bodies: 1,
+            audit: true,
+            api_versions: Vec::new(),
+            request_timeout: second,
+            diagnostic_headers: true,
+            allowed_origins: vec![ORIGIN.to_owned()],
+            required_scopes: String::new(),
+            targets: Vec::new(),
+            scope_prefixes: Vec::new(),
+            authorization_uri: String::new(),
+        }),
+        bodies: BodyReader::new(1),
+        stopping: CancellationToken::new(),
+    }
+}
+
+/// Where spans are sent, and what arrives there.
+async fn collector() -> (String, mpsc::UnboundedReceiver<Bytes>) {
+    let (sender, arrived) = mpsc::unbounded_channel();
+    let receive = move |body: Bytes| async move {
+        sender.send(body).unwrap();
+    };
+    let router = Router::new().route("/v1/traces", post(receive));
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let endpoint = format!("http://{}/v1/traces", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (endpoint, arrived)
+}
+
+#[expect(clippy::panic, reason = "what is tested")]
+async fn panicking() -> StatusCode {
+    panic!("{PAYLOAD}")
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_error_and_nothing_of_it_is_told() {
+    let clock: SharedClock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+    let (endpoint, mut arrived) = collector().await;
+    let output = Output::default();
+    let writer = output.clone();
+    let variable = |name: &str| (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| endpoint.clone());
+    let telemetry = crate::telemetry::for_test(&variable, Arc::clone(&clock), move || writer.clone());
+    let (dispatch, guard) = telemetry.unwrap();
+    let metrics = guard.metrics();
+    let api = api(&clock, &metrics);
+    let router = layered(
+        Router::new().route(TOKEN_PATH, post(panicking)),
+        cors(&api.settings.allowed_origins),
+        api,
+    );
+
+    let request = HttpRequest::post(TOKEN_PATH)
+        .header("origin", ORIGIN)
+        .body(Body::empty())
+        .unwrap();
+    let subscriber = tracing::dispatcher::set_default(&dispatch);
+    let response = router.oneshot(request).await.unwrap();
+    drop(subscriber);
+    let told = metrics.scrape().unwrap();
+    tokio::task::spawn_blocking(move || guard.shutdown(Duration::from_secs(10)))
+        .await
+        .unwrap();
+
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    assert_eq!(head.status, 500);
+    for (name, value) in [
+        ("x-ms-error-code", "InternalError"),
+        ("content-type", "application/json"),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        ("access-control-allow-origin", ORIGIN),
+    ] {
+        assert_eq!(head.headers[name], value);
+    }
+    assert!(head.headers.contains_key("access-control-expose-headers"));
+    let error: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(error["error"]["code"], "InternalError");
+
+    let log = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [line] = &lines[..] else { panic!("{log}") };
+    assert_eq!((&line["level"], &line["message"]), (&"ERROR".into(), &"request".into()));
+    assert_eq!(line["error.code"], "InternalError");
+    assert_eq!(line["http.response.status_code"], 500);
+    assert_eq!(line["request_id"], head.headers["x-ms-request-id"].to_str().unwrap());
+
+    let counted = told.lines().any(|line| {
+        line.starts_with("http_server_request_duration_seconds_count{error_type=\"InternalError\"")
+            && line.contains("http_response_status_code=\"500\"")
+            && line.ends_with(" 1")
+    });
+    assert!(counted, "{told}");
+    let active = "http_server_active_requests{http_request_method=\"POST\",url_scheme=\"http\"} 0";
+    assert!(told.lines().any(|line| line == active), "{told}");
+
+    let exported = arrived.recv().await.unwrap();
+    let request = ExportTraceServiceRequest::decode(exported.clone()).unwrap();
+    let [span] = &request.resource_spans[0].scope_spans[0].spans[..] else {
+        panic!("{request:?}")
+    };
+    assert_eq!(span.name, "POST /token");
+    assert_eq!(span.status.as_ref().unwrap().code, 2);
+    assert!(format!("{:?}", span.attributes).contains("InternalError"), "{span:?}");
+
+    let headers = format!("{:?}", head.headers);
+    let spans = String::from_utf8_lossy(&exported).into_owned();
+    for written in [String::from_utf8_lossy(&body).into_owned(), headers, log, told, spans] {
+        assert!(!written.contains(PAYLOAD), "{written}");
+    }
+}
