@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
-use tracing::Instrument as _;
 use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::cache::flight::{Flights, Lost};
 use crate::clock::SharedClock;
@@ -18,7 +18,7 @@ use crate::credential::AppError;
 use crate::credential::app_tokens::{AppToken, AppTokens};
 use crate::ids::{ObjectId, TenantId};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::trace::{self, Trace};
+use crate::telemetry::trace::{self, SpanReference, Trace};
 use crate::upstream::entra::EntraError;
 use crate::upstream::graph::{GraphClient, GraphError, MOST_GROUPS};
 use crate::upstream::retry_after;
@@ -145,13 +145,15 @@ pub struct MembershipSettings {
 pub struct Memberships {
     asker: Arc<Asker>,
     // By user; marked by the groups that are being asked for.
-    flights: Flights<User, Arc<[ObjectId]>, Result<Answers, MembershipError>>,
+    flights: Flights<User, Arc<[ObjectId]>, Asked>,
     metrics: Metrics,
 }
 
 type User = (TenantId, ObjectId);
 /// Whether the user is a member, by group.
 type Answers = Arc<HashMap<ObjectId, bool>>;
+/// What became of a question, and its span, if that was recorded.
+type Asked = (Result<Answers, MembershipError>, Option<SpanReference>);
 
 struct Asker {
     graph: GraphClient,
@@ -235,7 +237,11 @@ impl Memberships {
             let question = Arc::clone(&unknown);
             // A question under way may be about other groups: then what is still unknown is asked behind it.
             let seat = self.flights.join(user, unknown, || asker.ask(user, question));
-            let answers = seat.outcome().await??;
+            let (answers, question) = seat.outcome().await?;
+            if let Some(question) = question {
+                question.link(&Span::current());
+            }
+            let answers = answers?;
             told.extend(answers.iter().map(|(group, member)| (*group, *member)));
         }
     }
@@ -250,11 +256,7 @@ impl Asker {
     }
 
     /// Asks, and remembers the answer. In the caller's trace, but not holding his spans open: he may leave.
-    fn ask(
-        self: Arc<Self>,
-        user: User,
-        groups: Arc<[ObjectId]>,
-    ) -> impl Future<Output = Result<Answers, MembershipError>> + Send + 'static {
+    fn ask(self: Arc<Self>, user: User, groups: Arc<[ObjectId]>) -> impl Future<Output = Asked> + Send + 'static {
         let trace = Trace::current();
         let span = trace.follow(|| {
             tracing::info_span!(parent: None, "membership", acs_broker.graph.groups = i64::try_from(groups.len()).unwrap_or(i64::MAX),
@@ -270,11 +272,13 @@ impl Asker {
                 // Graph may name the user. The span above tells what it said, with the user as he may be told.
                 trace::record_error_kind(&span, error.name());
             }
-            let (members, ttl) = outcome?;
-            let answers = groups.iter().map(|group| (*group, members.contains(group))).collect();
-            let answers = Arc::new(answers);
-            self.remember(user, &answers, ttl);
-            Ok(answers)
+            let answers = outcome.map(|(members, ttl)| {
+                let answers = groups.iter().map(|group| (*group, members.contains(group))).collect();
+                let answers = Arc::new(answers);
+                self.remember(user, &answers, ttl);
+                answers
+            });
+            (answers, SpanReference::of(&span))
         }
         .instrument(asking);
         trace.carry(question)

@@ -148,7 +148,7 @@ async fn audit_can_be_turned_off() {
 }
 
 /// A broker that asks the emulator's Graph, with a collector.
-async fn asking_graph(user_ids: &str) -> (Served, Collector) {
+pub(crate) async fn asking_graph(user_ids: &str) -> (Served, Collector) {
     let collector = Collector::start().await;
     let mut environment = exporting_to(&collector);
     let served = Served::start_with(None, |origin| {

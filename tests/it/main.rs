@@ -35,6 +35,7 @@ mod sampling;
 mod secrets;
 mod shutdown;
 mod signing;
+mod span_links;
 mod span_trees;
 mod tls;
 mod traces;

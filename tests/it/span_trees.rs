@@ -1,23 +1,18 @@
 //! What the spans of a request are, in each way that it can go, and what they tell.
 
-use acs_token_broker::clock::{Clock as _, SystemClock};
 use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI, CONTOSO_APP, FABRIKAM};
 use acs_token_broker::emulator::{Endpoint, Fault, TokenRequest};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
-use crate::support::eventually;
-use crate::support::fake::{Fake, Gate, Reply, grant};
 use crate::support::forge::assemble;
 use crate::support::modes::for_api;
 use crate::support::observed::{exported, exporting_to, flushed, one, trace, traceparent};
-use crate::support::otlp::{Collector, attribute, hex, value};
+use crate::support::otlp::{Collector, attribute, value};
 use crate::support::process::Served;
-use crate::support::scrape::Scrape;
-use crate::support::stack::ACS_PATH;
 
 /// The spans as a tree: `name(children)`, by start.
-fn tree(spans: &[Span]) -> String {
+pub(crate) fn tree(spans: &[Span]) -> String {
     fn below(spans: &[Span], parent: &Span) -> String {
         let mut children: Vec<_> = spans
             .iter()
@@ -40,7 +35,7 @@ fn tree(spans: &[Span]) -> String {
     below(spans, roots[0])
 }
 
-fn has(span: &Span, name: &str, wanted: &str) {
+pub(crate) fn has(span: &Span, name: &str, wanted: &str) {
     assert_eq!(
         attribute(span, name).as_deref(),
         Some(wanted),
@@ -57,7 +52,7 @@ fn exception(span: &Span) -> String {
     value(&event.attributes, "exception.type").unwrap()
 }
 
-async fn post(served: &Served, token: &str, n: u32) -> String {
+pub(crate) async fn post(served: &Served, token: &str, n: u32) -> String {
     let call = served.call("/token").bearer(token);
     call.header("traceparent", &traceparent(n)).send().await.told()
 }
@@ -132,102 +127,6 @@ async fn a_miss_a_hit_a_retry_and_the_keys_of_a_rotation() {
         attribute(one(&rotation, "authenticate"), "acs_broker.key.id"),
         attribute(authenticate, "acs_broker.key.id")
     );
-}
-
-/// Waits until so many callers were permitted: nothing is left for the last one to wait for but the exchange.
-async fn permitted(served: &Served, callers: u32) {
-    let management = served.management.trim_start_matches("http://");
-    eventually("the last caller is permitted", async || {
-        let told = Scrape::of(management).await;
-        let permitted = told.sum("acs_broker_authorization_total", &[("acs_broker_outcome", "permitted")]);
-        permitted >= f64::from(callers)
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn who_waits_for_anothers_exchange_links_to_it() {
-    let collector = Collector::start().await;
-    let acs = Fake::start().await;
-    let gate = Gate::closed();
-    let end = SystemClock::new().now() + std::time::Duration::from_secs(3000);
-    acs.on(ACS_PATH, Reply::json(&grant("shared", end)).behind(&gate));
-    let environment = exporting_to(&collector);
-    let served = Served::start_with(Some(&acs.origin()), |_| environment).await;
-    let token = served.token("alex");
-    let leader = post(&served, &token, 1);
-    let waiter = async {
-        eventually("the exchange is under way", async || acs.count(ACS_PATH) == 1).await;
-        let waiter = post(&served, &token, 2);
-        let open = async {
-            permitted(&served, 2).await;
-            gate.open();
-        };
-        tokio::join!(waiter, open).0
-    };
-    let (leader, waiter) = tokio::join!(leader, waiter);
-    assert_eq!((leader.as_str(), waiter.as_str()), ("200", "200"));
-    assert_eq!(acs.count(ACS_PATH), 1);
-    // A refusal is shared likewise.
-    let refused = Gate::closed();
-    acs.on(ACS_PATH, Reply::status(500).behind(&refused));
-    let other = served.token("adele");
-    let leader = post(&served, &other, 3);
-    let waiter = async {
-        eventually("the exchange is under way", async || acs.count(ACS_PATH) == 2).await;
-        let waiter = post(&served, &other, 4);
-        let open = async {
-            permitted(&served, 4).await;
-            refused.open();
-        };
-        tokio::join!(waiter, open).0
-    };
-    tokio::join!(leader, waiter);
-    flushed(served).await;
-    for (leader, waiter) in [(1, 2), (3, 4)] {
-        let exchange = collector.trace(&trace(leader));
-        let exchange = one(&exchange, "exchange");
-        let spans = collector.trace(&trace(waiter));
-        assert_eq!(tree(&spans), "POST /token(authenticate authorize cache)");
-        let [link] = &one(&spans, "cache").links[..] else {
-            panic!("{spans:?}")
-        };
-        assert_eq!((hex(&link.trace_id), &link.span_id), (trace(leader), &exchange.span_id));
-        assert!(one(&collector.trace(&trace(leader)), "cache").links.is_empty());
-    }
-    has(
-        one(&collector.trace(&trace(2)), "cache"),
-        "acs_broker.cache.outcome",
-        "shared",
-    );
-}
-
-#[tokio::test]
-async fn who_waits_for_anothers_fetch_of_keys_links_to_it() {
-    let (served, collector) = exported().await;
-    served.emulator.rotate_keys(None).unwrap();
-    let token = served.token("alex");
-    let before = served.emulator.count(Endpoint::Keys);
-    let slow = Fault::latency(std::time::Duration::from_secs(1));
-    served.emulator.set_fault(Endpoint::Keys, slow).unwrap();
-    let waiter = async {
-        eventually("the fetch is under way", async || {
-            served.emulator.count(Endpoint::Keys) > before
-        })
-        .await;
-        post(&served, &token, 2).await
-    };
-    let (leader, waiter) = tokio::join!(post(&served, &token, 1), waiter);
-    assert_eq!((leader.as_str(), waiter.as_str()), ("200", "200"));
-    flushed(served).await;
-    let leader = collector.trace(&trace(1));
-    let fetch = one(&leader, "fetch keys");
-    assert!(one(&leader, "authenticate").links.is_empty());
-    let spans = collector.trace(&trace(2));
-    let [link] = &one(&spans, "authenticate").links[..] else {
-        panic!("{spans:?}")
-    };
-    assert_eq!((hex(&link.trace_id), &link.span_id), (trace(1), &fetch.span_id));
 }
 
 #[tokio::test]
