@@ -5,10 +5,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use super::TelemetryError;
+use crate::config::log_filter;
 
 /// A handle on the log's level: what `telemetry.log_level` says, until it is set anew.
 #[derive(Clone)]
@@ -61,10 +61,7 @@ impl Deref for InForce {
 
 impl Levels {
     fn read(text: &str) -> Result<Self, TelemetryError> {
-        let filter = EnvFilter::builder()
-            .with_default_directive(LevelFilter::INFO.into())
-            .parse(text)
-            .map_err(TelemetryError::LogLevel)?;
+        let filter = log_filter(text).map_err(TelemetryError::LogLevel)?;
         Ok(Self {
             text: text.to_owned(),
             filter,

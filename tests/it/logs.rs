@@ -110,6 +110,10 @@ async fn the_level_changes_by_put_and_by_sighup() {
     assert_eq!(refused.status, 400);
     assert_eq!(refused.json()["error"]["code"], "InvalidFilter");
     assert!(!is_heard(&served).await);
+    // A field's value is a text. As a regular expression this one would use up the memory.
+    let greedy = format!("error,[x{{y=(0|1)*1{}}}]=trace", "(0|1)".repeat(22));
+    assert_eq!(put(&greedy).await.status, 200);
+    assert!(!is_heard(&served).await);
     // Its place is the management listener alone.
     for method in ["GET", "PUT"] {
         let call = Call::new(method, format!("{}/loglevel", served.public));
