@@ -2,9 +2,11 @@
 
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::eventually;
-use crate::support::http::Call;
+use crate::support::http::{Call, read_to_end};
 use crate::support::observed::{exported_with, flushed, lines, one, trace, traceparent};
 use crate::support::otlp::{hex, text, value};
 use crate::support::process::Served;
@@ -91,6 +93,58 @@ async fn is_heard(served: &Served) -> bool {
     })
     .await;
     served.process.stdout().contains(&trace(n))
+}
+
+#[tokio::test]
+async fn a_change_of_the_level_leaves_a_line() {
+    let served = Served::start(None, &[]).await;
+    for filter in [
+        "off",
+        "info",
+        "error",
+        "off",
+        "acs_token_broker[{a=\"\u{202e}\"}]=trace",
+    ] {
+        let call = Call::new("PUT", format!("{}/loglevel", served.management));
+        assert_eq!(call.body("text/plain", filter).send().await.status, 200);
+    }
+    let output = flushed(served).await.stdout;
+    let told: Vec<_> = lines(&output)
+        .filter(|line| line["message"] == "the log level was set")
+        .map(|line| {
+            format!(
+                "{} {}",
+                line["level"].as_str().unwrap(),
+                line["log_level"].as_str().unwrap()
+            )
+        })
+        .collect();
+    let last = "WARN acs_token_broker[{a=\\\"\\u{202e}\\\"}]=trace";
+    assert_eq!(told, ["WARN off", "WARN info", "WARN error", "WARN off", last]);
+}
+
+/// A connection with a request whose body is announced and does not come.
+async fn half_sent(address: &str, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nin");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn half_sent_bodies_do_not_keep_probes_out() {
+    let served = Served::start(None, &[("ACS_TOKEN_BROKER__SERVER__REQUEST_TIMEOUT", "1s")]).await;
+    let address = served.management.trim_start_matches("http://");
+    // As many as the listener takes at once.
+    let mut half = Vec::new();
+    for _ in 0..64 {
+        half.push(half_sent(address, "/loglevel").await);
+    }
+    let livez = Call::new("GET", format!("{}/livez", served.management)).send().await;
+    assert_eq!(livez.status, 200);
+    let answer = read_to_end(&mut half[0]).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains(r#""code":"RequestTimeout""#), "{answer}");
 }
 
 #[tokio::test]

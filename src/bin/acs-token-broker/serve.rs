@@ -55,10 +55,11 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 /// Takes `telemetry.log_level` from where it was taken at start. One that is no filter changes nothing.
 fn reload_level(level: &LogLevel, file: Option<&Path>, environment: &Environment) {
     match load_log_level(file, environment) {
-        Ok(text) => match level.set(&text) {
-            Ok(()) => tracing::info!(log_level = text, "the log level was read again"),
-            Err(error) => tracing::error!(%error, "the log level stays"),
-        },
+        Ok(text) => {
+            if let Err(error) = level.set(&text, "the log level was read again") {
+                tracing::error!(%error, "the log level stays");
+            }
+        }
         Err(problems) => tracing::error!(error = %problems, "the log level stays"),
     }
 }
