@@ -3,6 +3,7 @@
 //! Call [`init`] once, early; keep the [`TelemetryGuard`] to the end and let it flush. What is logged and traced
 //! where is bounded by `filter`, so that no setting can make other crates write tokens.
 
+mod client;
 mod correlate;
 mod environment;
 mod export;
@@ -96,6 +97,9 @@ pub enum TelemetryError {
     /// The exporter refused its settings.
     #[error("the OTLP exporter cannot be set up")]
     Exporter(#[source] opentelemetry_otlp::ExporterBuildError),
+    /// The exporter's client cannot be made: its trust anchors or its proxy cannot be used.
+    #[error("the OTLP exporter's client cannot be made")]
+    Client(#[source] reqwest::Error),
     /// No thread for the exporter.
     #[error("the OTLP exporter's runtime cannot be started")]
     Runtime(#[source] std::io::Error),
@@ -104,17 +108,23 @@ pub enum TelemetryError {
     AlreadySet,
 }
 
-/// Checks everything that [`init`] could refuse before it starts anything.
-pub fn check(options: &TelemetryOptions, environment: Environment<'_>) -> Result<(), TelemetryError> {
-    LogLevel::new(&options.log_level)?;
-    let settings = Settings::read(environment)?;
-    MetricSettings::read(environment, settings.resource)?;
-    Ok(())
+/// Everything that [`init`] would refuse of the `OTEL_*` variables, each told once.
+pub fn problems(environment: Environment<'_>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let found = environment::problems(environment);
+    for problem in found.into_iter().chain(MetricSettings::problems(environment)) {
+        // Signals share variables.
+        let told = problem.to_string();
+        if !problems.contains(&told) {
+            problems.push(told);
+        }
+    }
+    problems
 }
 
 /// Sets the process's subscriber: logs to standard output; logs, traces and metrics to where the `OTEL_*` variables say.
 ///
-/// `environment` looks up a variable. What the OTLP crate reads by itself (headers, timeout, compression) it takes
+/// `environment` looks up a variable. What the OTLP crate reads by itself (headers, compression) it takes
 /// from the process. Records of the `log` crate are not taken over: rustls and reqwest would write through it.
 pub fn init(options: &TelemetryOptions, environment: Environment<'_>) -> Result<TelemetryGuard, TelemetryError> {
     let (writer, lines) = Lines::to(std::io::stdout());

@@ -89,6 +89,17 @@ async fn check_config_tells_every_problem_by_key() {
             assert!(ended.stderr.contains(key), "{command} {key}: {}", ended.stderr);
         }
     }
+    // The standard variables too, whatever the settings are like.
+    let standard = [
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/ca.pem"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "soon"),
+    ];
+    let ended = Process::run(&["check-config"], &standard).await;
+    for (name, _) in standard {
+        assert!(ended.stderr.contains(name), "{name}: {}", ended.stderr);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+    }
     let insecure = [environment[1], ("ACS_TOKEN_BROKER__ALLOW_INSECURE_UPSTREAMS", "true")];
     let file = write_configuration(folder.path(), &emulator, None);
     let allowed = Process::run(&["check-config", "--config", &file], &insecure).await;

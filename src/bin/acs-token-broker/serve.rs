@@ -150,7 +150,7 @@ async fn flush(guard: TelemetryGuard, signals: &ShutdownSignals) -> Exit {
     }
 }
 
-pub(crate) fn telemetry_options(config: &Config, clock: &SharedClock) -> TelemetryOptions {
+fn telemetry_options(config: &Config, clock: &SharedClock) -> TelemetryOptions {
     TelemetryOptions {
         log_format: config.telemetry.log_format,
         log_level: config.telemetry.log_level.clone(),
