@@ -148,6 +148,31 @@ async fn half_sent_bodies_do_not_keep_probes_out() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_blocks_its_reader_holds_up_nobody() {
+    let served = Served::start(None, &[("TOKIO_WORKER_THREADS", "1")]).await;
+    let file = served.folder.path().join("broker.toml");
+    std::fs::remove_file(&file).unwrap();
+    // Whoever opens a pipe waits for its writer.
+    let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(made.success());
+    served.process.signal("HUP");
+    // Opening it for writing waits in turn for the reader.
+    let writer = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(file));
+    let mut pipe = writer.await.unwrap().unwrap();
+    let token = served.token("alex");
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(10), served.post_token(&token)).await;
+    assert_eq!(answer.expect("an answer").told(), "200");
+    std::io::Write::write_all(&mut pipe, b"[telemetry]\nlog_level = \"warn\"\n").unwrap();
+    drop(pipe);
+    eventually("the level is read again", async || {
+        let level = Call::new("GET", format!("{}/loglevel", served.management));
+        level.send().await.body == "warn\n"
+    })
+    .await;
+    flushed(served).await;
+}
+
+#[tokio::test]
 async fn the_level_changes_by_put_and_by_sighup() {
     let served = Served::start(None, &[]).await;
     let level = format!("{}/loglevel", served.management);
@@ -190,8 +215,8 @@ async fn the_level_changes_by_put_and_by_sighup() {
         Call::new("GET", &level).send().await.body == "warn,acs_token_broker=debug\n"
     })
     .await;
-    // A file that is no good changes nothing.
-    std::fs::write(&file, format!("{text}[telemetry]\nlog_level = \"=,=\"\n")).unwrap();
+    // A file that is no good changes nothing, nor does one with a slip.
+    std::fs::write(&file, format!("{text}[telemetry]\nlog_levl = \"info\"\n")).unwrap();
     served.process.signal("HUP");
     served
         .process
