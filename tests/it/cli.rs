@@ -6,6 +6,7 @@ use acs_token_broker::emulator::{Emulator, Scenario};
 
 use crate::support::eventually;
 use crate::support::http::{Call, client};
+use crate::support::otlp::Collector;
 use crate::support::process::{Process, Served, address, write_configuration};
 
 async fn emulator() -> Emulator {
@@ -279,7 +280,8 @@ async fn healthcheck_asks_readyz() {
 
 #[tokio::test]
 async fn dev_prints_where_it_is_and_works() {
-    for tls in [false, true] {
+    // A terminal that is closed sends the second signal.
+    for (tls, signal) in [(false, "TERM"), (true, "HUP")] {
         let any = "127.0.0.1:0";
         let mut arguments = vec![
             "dev",
@@ -335,12 +337,41 @@ async fn dev_prints_where_it_is_and_works() {
                 assert_eq!(call.send_with(&client).await.unwrap().cache(), "hit");
             }
         }
-        process.signal("TERM");
+        process.signal(signal);
         let ended = process.end().await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let left = std::fs::read_dir(temporary.path()).unwrap().count();
         assert_eq!(left, 0, "nothing is left behind");
     }
+}
+
+#[tokio::test]
+async fn dev_works_though_nobody_can_read_where_it_is() {
+    let collector = Collector::start().await;
+    let endpoint = collector.origin();
+    let temporary = tempfile::tempdir().unwrap();
+    let environment = [
+        ("TMPDIR", temporary.path().to_str().unwrap()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "20"),
+    ];
+    let any = "127.0.0.1:0";
+    let arguments = [
+        "dev",
+        "--listen",
+        any,
+        "--management-listen",
+        any,
+        "--emulator-listen",
+        any,
+    ];
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let process = Process::start_writing_to(full.into(), &arguments, &environment);
+    eventually("it runs", async || collector.bytes().contains("fetched signing keys")).await;
+    process.signal("TERM");
+    let ended = process.end().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

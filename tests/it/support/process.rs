@@ -38,21 +38,25 @@ pub(crate) struct Ended {
 impl Process {
     /// Starts the binary with these arguments and no other environment variables than these.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_writing_to(Stdio::piped(), arguments, environment)
+    }
+
+    /// The same with another standard output than one that is read here.
+    pub(crate) fn start_writing_to(stdout: Stdio, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_acs-token-broker"))
             .args(arguments)
             .env_clear()
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let reading = Reading::new((Mutex::new(true), Condvar::new()));
-        let stdout = collect(child.stdout.take().unwrap(), Arc::clone(&reading));
-        let stderr = collect(
-            child.stderr.take().unwrap(),
-            Reading::new((Mutex::new(true), Condvar::new())),
-        );
+        let reading = || Reading::new((Mutex::new(true), Condvar::new()));
+        let (reading, always) = (reading(), reading());
+        let stdout = child.stdout.take();
+        let stdout = stdout.map_or_else(Output::default, |pipe| collect(pipe, Arc::clone(&reading)));
+        let stderr = collect(child.stderr.take().unwrap(), always);
         Self {
             child,
             stdout,
