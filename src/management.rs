@@ -3,8 +3,10 @@
 mod log_level;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -44,8 +46,9 @@ struct Report {
     degraded: Vec<String>,
 }
 
-/// The router of the management listener; with the log's level, that can be changed here.
-pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>) -> Router {
+/// The router of the management listener; with the log's level, that can be changed here. No request takes longer than
+/// `request_timeout`: few connections are open at once, and whoever sends half a body would keep probes out.
+pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>, request_timeout: Duration) -> Router {
     let router = Router::new()
         .route(
             "/livez",
@@ -61,10 +64,21 @@ pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>) -
                 "Use GET /livez, GET /readyz, GET /metrics, or GET or PUT /loglevel.",
             )
         });
-    match level {
+    let router = match level {
         Some(level) => router.merge(log_level::router(level)),
         None => router,
-    }
+    };
+    router.layer(middleware::from_fn(move |request: Request, next: Next| async move {
+        tokio::time::timeout(request_timeout, next.run(request))
+            .await
+            .unwrap_or_else(|_| {
+                error(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "RequestTimeout",
+                    "The request took too long.",
+                )
+            })
+    }))
 }
 
 /// Prometheus text, whether or not metrics are pushed anywhere. Off the workers: it takes a while where there are many

@@ -206,7 +206,8 @@ impl Broker {
         // The metrics hold it weakly, since the pipeline holds them: it is looked at until the end of this function.
         let state = Watched::new(Arc::clone(&pipeline), readiness.clone(), &config, open.clone());
         pipeline.metrics.watch(state.as_weak());
-        let probes = management::router(readiness, pipeline.metrics.clone(), log_level);
+        let metrics = pipeline.metrics.clone();
+        let probes = management::router(readiness, metrics, log_level, config.server.request_timeout);
         // The probes outlive the public listener, so that the drain can be watched.
         let last = ShutdownSignals {
             draining: CancellationToken::new(),

@@ -7,7 +7,8 @@ use std::path::Path;
 use toml::Table;
 use toml::de::DeTable;
 
-use super::reader::{Findings, Reader};
+use super::environment::PREFIX;
+use super::reader::{Findings, Reader, within};
 use super::section::Section;
 use super::{Config, ManagementConfig, sections};
 
@@ -57,15 +58,18 @@ pub fn load_management(file: Option<&Path>, environment: &Environment) -> Result
     }
 }
 
-/// Reads `telemetry.log_level` alone, for a broker that is told to look again.
+/// Reads `telemetry.log_level`, for a broker that is told to look again. Whatever is wrong with `[telemetry]` counts, a
+/// slip in a key above all: the default would be taken for what was meant.
 pub fn load_log_level(file: Option<&Path>, environment: &Environment) -> Result<String, Problems> {
     let table = table(file).map_err(|problem| Problems(vec![problem]))?;
+    let folder = folder(file);
     let (mut findings, level) = read(Ok(table), environment, |root| {
-        root.section("telemetry", sections::log_level)
+        sections::log_level(root, folder, environment)
     });
+    let variable = format!("{PREFIX}TELEMETRY");
     findings
         .problems
-        .retain(|problem| problem.key.contains("log_level") || problem.key.contains("LOG_LEVEL"));
+        .retain(|problem| within(&problem.key, "telemetry") || problem.key.starts_with(&variable));
     if findings.problems.is_empty() {
         Ok(level)
     } else {
@@ -102,7 +106,7 @@ pub struct Inspected {
 /// The same as [`load`], for who wants to see all that can be seen.
 #[must_use]
 pub fn inspect(file: Option<&Path>, environment: &Environment) -> Inspected {
-    let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let folder = folder(file);
     let (findings, config) = read(table(file), environment, |root| {
         sections::config(root, folder, environment)
     });
@@ -111,6 +115,11 @@ pub fn inspect(file: Option<&Path>, environment: &Environment) -> Inspected {
         problems: Problems(findings.problems),
         warnings: findings.warnings,
     }
+}
+
+/// Where relative paths start.
+fn folder(file: Option<&Path>) -> &Path {
+    file.and_then(Path::parent).unwrap_or(Path::new(""))
 }
 
 /// The file's content; an empty table where there is no file.

@@ -9,6 +9,7 @@ mod credential;
 mod environment;
 mod exchange;
 pub mod load;
+mod log_filter;
 mod reader;
 mod section;
 mod sections;
@@ -30,6 +31,7 @@ pub use self::assignments::{
 pub use self::cloud::Cloud;
 pub use self::credential::{AppConfig, CredentialConfig, SecretSource};
 pub use self::exchange::{ExchangeConfig, ExchangeMode, IdentityConfig, IdentityScope, OnBehalfOfConfig};
+pub use self::log_filter::log_filter;
 pub use self::validate::SHORTEST_HASH_KEY;
 use crate::ids::{ClientAppId, TenantId};
 

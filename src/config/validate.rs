@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use super::log_filter::log_filter;
 use super::section::Section;
 use super::units::{self, Reason};
 use super::{
@@ -160,7 +160,7 @@ pub(super) fn user_hash_key(text: &str) -> Result<(), Reason> {
 }
 
 pub(super) fn log_level(text: String) -> Result<String, Reason> {
-    match EnvFilter::try_new(&text) {
+    match log_filter(&text) {
         Ok(_) => Ok(text),
         Err(_) => Err("is not a filter such as \"info\" or \"info,acs_token_broker=debug\"".to_owned()),
     }

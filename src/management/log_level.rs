@@ -2,10 +2,12 @@
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
+use http::header::ORIGIN;
+use http::{HeaderMap, StatusCode};
 
 use super::{error, method_not_allowed};
 use crate::telemetry::LogLevel;
@@ -30,9 +32,25 @@ async fn tell(State(level): State<LogLevel>) -> String {
     level.text() + "\n"
 }
 
-async fn set(State(level): State<LogLevel>, body: Bytes) -> Response {
+async fn set(State(level): State<LogLevel>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    // Browsers say so with every PUT, those of a page included whose name resolves to this address by now.
+    if headers.contains_key(ORIGIN) {
+        return error(
+            StatusCode::FORBIDDEN,
+            "OriginNotAllowed",
+            "Web pages may not set the level.",
+        );
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let message = "No filter is as long; send at most 4096 bytes.";
+            return error(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", message);
+        }
+        Err(_) => return error(StatusCode::BAD_REQUEST, "InvalidBody", "The body did not arrive."),
+    };
     let filter = str::from_utf8(&body).unwrap_or_default().trim();
-    if filter.is_empty() || level.set(filter).is_err() {
+    if filter.is_empty() || level.set(filter, "the log level was set").is_err() {
         // The body is not repeated: it is whatever was sent.
         return error(
             StatusCode::BAD_REQUEST,
@@ -40,7 +58,6 @@ async fn set(State(level): State<LogLevel>, body: Bytes) -> Response {
             "Send a filter such as info or info,acs_token_broker=debug.",
         );
     }
-    tracing::info!(log_level = filter, "the log level was set");
     (StatusCode::OK, level.text() + "\n").into_response()
 }
 
@@ -84,5 +101,27 @@ mod tests {
         let request = Request::put("/loglevel").body(Body::from(long)).unwrap();
         let response = router(level).oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(code(response).await, "PayloadTooLarge");
+    }
+
+    async fn code(response: Response) -> String {
+        let told = response.into_body().collect().await.unwrap().to_bytes();
+        let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+        assert!(told["error"]["message"].is_string(), "{told}");
+        told["error"]["code"].as_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn web_pages_set_nothing() {
+        let level = LogLevel::new("info").unwrap();
+        // A page's own origin after its name was pointed here, one from elsewhere, and a sandboxed one.
+        for origin in ["http://rebound.example:8081", "https://evil.example", "null"] {
+            let request = Request::put("/loglevel").header("origin", origin);
+            let request = request.body(Body::from("off")).unwrap();
+            let response = router(level.clone()).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::FORBIDDEN, "{origin}");
+            assert_eq!(code(response).await, "OriginNotAllowed");
+            assert_eq!(level.text(), "info");
+        }
     }
 }

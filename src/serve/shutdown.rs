@@ -1,6 +1,7 @@
 //! From process signals to cancellation tokens.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,12 +61,16 @@ pub fn signals() -> io::Result<ShutdownSignals> {
     Ok(signals)
 }
 
-/// Listens for SIGHUP: `heard` is called at each. Its default action, the end, is off from now on.
-pub fn on_hangup(heard: impl Fn() + Send + 'static) -> io::Result<()> {
+/// Listens for SIGHUP: `heard` is called at each, or once for several that come while it is at work. It may block. The
+/// signal's default action, the end, is off from now on.
+pub fn on_hangup(heard: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
+    let heard = Arc::new(heard);
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            heard();
+            let heard = Arc::clone(&heard);
+            // Off the workers: a file that does not let itself be read would hold up a worker and all its requests.
+            let _ = tokio::task::spawn_blocking(move || heard()).await;
         }
     });
     Ok(())

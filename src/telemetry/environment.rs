@@ -3,12 +3,16 @@
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/> and
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>. An empty value counts as unset there.
 //!
-//! Read here: whether to export, where and how, the sampler, the resource, and how much may wait. Read by
-//! opentelemetry-otlp itself from the process environment: `OTEL_EXPORTER_OTLP[_TRACES|_LOGS]_{HEADERS,TIMEOUT,
-//! COMPRESSION,INSECURE}`; by the SDK: the rest of `OTEL_BSP_*` and `OTEL_BLRP_*`, and `OTEL_SPAN_*_LIMIT`. Trust anchors
-//! for a collector are the system's (`SSL_CERT_FILE`).
+//! Read here: whether to export, where, how and how long, the sampler, the resource, and how much may wait. Read by
+//! opentelemetry-otlp itself from the process environment: `OTEL_EXPORTER_OTLP[_TRACES|_LOGS]_{HEADERS,COMPRESSION,
+//! INSECURE}`; by the SDK: the rest of `OTEL_BSP_*` and `OTEL_BLRP_*`, and `OTEL_SPAN_*_LIMIT`. What these cannot take
+//! is found here all the same (`libraries`). Trust anchors for a collector are the system's (`SSL_CERT_FILE`).
 //! The broker is stricter than the specification, which has unknown values ignored with a warning: a typing error
 //! that silently loses all traces is found when they are needed.
+
+mod libraries;
+
+use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::trace::Sampler;
@@ -24,12 +28,16 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+const TIMEOUT: &str = "OTEL_EXPORTER_OTLP_TIMEOUT";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
 const SPAN_QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
 const LOG_QUEUE: &str = "OTEL_BLRP_MAX_QUEUE_SIZE";
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+
+/// The specification's default for one export.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much of a signal may wait if nothing is said: the specification's default.
 const QUEUE: usize = 2048;
@@ -41,6 +49,7 @@ pub(super) struct Signal {
     pub(super) exporter: &'static str,
     pub(super) endpoint: &'static str,
     pub(super) protocol: &'static str,
+    pub(super) timeout: &'static str,
     /// What is added to the general endpoint in HTTP.
     pub(super) path: &'static str,
     /// Values of `exporter` that mean that nothing is pushed.
@@ -51,6 +60,7 @@ const TRACES: Signal = Signal {
     exporter: "OTEL_TRACES_EXPORTER",
     endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    timeout: "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
     path: "v1/traces",
     not_pushed: &["none"],
 };
@@ -59,6 +69,7 @@ const LOGS: Signal = Signal {
     exporter: "OTEL_LOGS_EXPORTER",
     endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
     protocol: "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+    timeout: "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT",
     path: "v1/logs",
     not_pushed: &["none"],
 };
@@ -97,6 +108,8 @@ pub(super) struct ExporterSettings {
     pub(super) protocol: Protocol,
     /// Complete: in HTTP with the signal's path.
     pub(super) endpoint: String,
+    /// For one export, retries included.
+    pub(super) timeout: Duration,
 }
 
 /// `OTEL_EXPORTER_OTLP_PROTOCOL`
@@ -110,6 +123,9 @@ pub(super) enum Protocol {
 
 impl Settings {
     pub(super) fn read(environment: Environment<'_>) -> Result<Self, TelemetryError> {
+        if let Some(problem) = libraries::problems(environment).next() {
+            return Err(problem);
+        }
         let get = |name| set(environment, name);
         Ok(Self {
             traces: exporter(&TRACES, &get)?,
@@ -120,6 +136,23 @@ impl Settings {
             resource: resource(get(SERVICE_NAME), get(RESOURCE_ATTRIBUTES).as_deref())?,
         })
     }
+}
+
+/// Everything that is not supported but for what only metrics have.
+pub(super) fn problems(environment: Environment<'_>) -> Vec<TelemetryError> {
+    let get = |name| set(environment, name);
+    let own = [
+        exporter(&TRACES, &get).err(),
+        exporter(&LOGS, &get).err(),
+        sampler(get(SAMPLER).as_deref(), get(SAMPLER_ARG).as_deref()).err(),
+        queue(&get, SPAN_QUEUE).err(),
+        queue(&get, LOG_QUEUE).err(),
+        resource(None, get(RESOURCE_ATTRIBUTES).as_deref()).err(),
+    ];
+    own.into_iter()
+        .flatten()
+        .chain(libraries::problems(environment))
+        .collect()
 }
 
 /// A variable that is not empty, by its name.
@@ -188,7 +221,15 @@ pub(super) fn exporter(
         }
         endpoint.push_str(signal.path);
     }
-    Ok((wanted && !disabled).then_some(ExporterSettings { protocol, endpoint }))
+    let timeout = match first(get, [signal.timeout, TIMEOUT]) {
+        Some((name, _)) => number(name, get)?.map_or(DEFAULT_TIMEOUT, Duration::from_millis),
+        None => DEFAULT_TIMEOUT,
+    };
+    Ok((wanted && !disabled).then_some(ExporterSettings {
+        protocol,
+        endpoint,
+        timeout,
+    }))
 }
 
 fn first(get: &dyn Fn(&'static str) -> Option<String>, names: [&'static str; 2]) -> Option<(&'static str, String)> {
@@ -240,7 +281,11 @@ fn resource(name: Option<String>, attributes: Option<&str>) -> Result<Vec<KeyVal
             .split_once('=')
             .filter(|(key, _)| !key.trim().is_empty())
             .ok_or_else(|| invalid(RESOURCE_ATTRIBUTES, "not a list of key=value"))?;
-        set(decode(key.trim())?, decode(value.trim())?);
+        let decoded = |text: &str| {
+            let malformed = || invalid(RESOURCE_ATTRIBUTES, "malformed percent encoding");
+            decode(text.trim()).ok_or_else(malformed)
+        };
+        set(decoded(key)?, decoded(value)?);
     }
     if let Some(name) = name {
         set("service.name".to_owned(), name);
@@ -248,22 +293,21 @@ fn resource(name: Option<String>, attributes: Option<&str>) -> Result<Vec<KeyVal
     Ok(resource)
 }
 
-/// Undoes the percent encoding that the specification asks for in `OTEL_RESOURCE_ATTRIBUTES`.
-fn decode(text: &str) -> Result<String, TelemetryError> {
-    let malformed = || invalid(RESOURCE_ATTRIBUTES, "malformed percent encoding");
+/// Undoes percent encoding; `None` where it is malformed.
+fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut parts = text.split('%');
     bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
     for part in parts {
-        let (digits, rest) = part.split_at_checked(2).ok_or_else(malformed)?;
+        let (digits, rest) = part.split_at_checked(2)?;
         // `from_str_radix` alone would take a sign.
         if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(malformed());
+            return None;
         }
-        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| malformed())?);
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
         bytes.extend_from_slice(rest.as_bytes());
     }
-    String::from_utf8(bytes).map_err(|_| malformed())
+    String::from_utf8(bytes).ok()
 }
 
 pub(super) fn invalid(name: &'static str, reason: &'static str) -> TelemetryError {

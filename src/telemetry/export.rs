@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{LogExporter, Protocol as OtlpProtocol, SpanExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_otlp::{
+    LogExporter, Protocol as OtlpProtocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{self, BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::trace::{self, BatchSpanProcessor, SdkTracerProvider, SpanProcessor as _};
 use tokio::runtime::Runtime;
 
 use super::TelemetryError;
+use super::client;
 use super::environment::{Protocol, Settings};
 use super::ids::Ids;
 use super::metrics::Metrics;
@@ -36,12 +39,13 @@ pub(super) struct Exports {
 macro_rules! exporter {
     ($exporter:ty, $settings:expr, $runtime:expr) => {
         match $settings.protocol {
-            // The exporter's blocking client runs on the batch thread. reqwest panics where such a client is made
-            // within a tokio runtime; opentelemetry-otlp makes it on a thread of its own.
+            // The blocking client runs on the batch thread.
             Protocol::HttpProtobuf => <$exporter>::builder()
                 .with_http()
+                .with_http_client(client::http($settings)?)
                 .with_protocol(OtlpProtocol::HttpBinary)
                 .with_endpoint(&$settings.endpoint)
+                .with_timeout($settings.timeout)
                 .build(),
             Protocol::Grpc => {
                 // tonic spawns its connection onto the runtime it is made in. The caller's would not do: at shutdown
@@ -51,7 +55,10 @@ macro_rules! exporter {
                     None => $runtime.insert(own_runtime()?),
                 };
                 let _context = runtime.enter();
-                let mut builder = <$exporter>::builder().with_tonic().with_endpoint(&$settings.endpoint);
+                let mut builder = <$exporter>::builder()
+                    .with_tonic()
+                    .with_endpoint(&$settings.endpoint)
+                    .with_timeout($settings.timeout);
                 if !$settings.endpoint.starts_with("http://") {
                     // Without this tonic trusts nobody.
                     builder = builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots());

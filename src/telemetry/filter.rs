@@ -20,6 +20,9 @@ const OWN_TARGET: &str = "acs_token_broker";
 /// Target of the audit events.
 pub const AUDIT_TARGET: &str = "acs_token_broker::audit";
 
+/// Target of the lines that tell of another level.
+pub(super) const LEVEL_TARGET: &str = "acs_token_broker::telemetry::log_level";
+
 /// Begins the targets of the OpenTelemetry crates.
 const EXPORTER_TARGETS: &str = "opentelemetry";
 
@@ -53,7 +56,8 @@ pub(super) fn is_traced(metadata: &Metadata<'_>) -> bool {
 /// crates log at INFO at most, and the OpenTelemetry crates at WARN.
 ///
 /// The filter applies to events. Our spans pass always, since events take their trace ids from them; and so do audit
-/// events, which have a setting of their own: who turns the log down must not lose them unawares.
+/// events, which have a setting of their own: who turns the log down must not lose them unawares. So do the lines that
+/// tell of another level, or nobody could see when it was turned down.
 #[derive(Debug)]
 pub(super) struct LogFilter {
     levels: LogLevel,
@@ -83,8 +87,10 @@ fn cap(target: &str) -> LevelFilter {
     }
 }
 
-fn is_audit(metadata: &Metadata<'_>) -> bool {
-    metadata.is_event() && metadata.target() == AUDIT_TARGET && *metadata.level() <= tracing::Level::INFO
+fn passes_always(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event()
+        && [AUDIT_TARGET, LEVEL_TARGET].contains(&metadata.target())
+        && *metadata.level() <= tracing::Level::INFO
 }
 
 fn is_capped(metadata: &Metadata<'_>) -> bool {
@@ -96,7 +102,8 @@ impl<S> Filter<S> for LogFilter {
         if metadata.is_span() {
             is_own(metadata.target())
         } else {
-            is_audit(metadata) || !is_capped(metadata) && Filter::enabled(&*self.levels.filter(), metadata, context)
+            passes_always(metadata)
+                || !is_capped(metadata) && Filter::enabled(&*self.levels.filter(), metadata, context)
         }
     }
 
@@ -109,7 +116,7 @@ impl<S> Filter<S> for LogFilter {
             } else {
                 Interest::never()
             }
-        } else if is_audit(metadata) {
+        } else if passes_always(metadata) {
             Interest::always()
         } else if is_capped(metadata) {
             Interest::never()

@@ -5,10 +5,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use super::TelemetryError;
+use super::filter::LEVEL_TARGET;
+use crate::config::log_filter;
+use crate::untrusted::Escaped;
 
 /// A handle on the log's level: what `telemetry.log_level` says, until it is set anew.
 #[derive(Clone)]
@@ -36,9 +38,11 @@ impl LogLevel {
         self.0.load().text.clone()
     }
 
-    /// Sets another. One that is no filter changes nothing.
-    pub fn set(&self, text: &str) -> Result<(), TelemetryError> {
-        self.0.store(Arc::new(Levels::read(text)?));
+    /// Sets another, with a line in the log that says `message`, at any level. One that is no filter changes nothing.
+    pub fn set(&self, text: &str, message: &'static str) -> Result<(), TelemetryError> {
+        let levels = Levels::read(text)?;
+        tracing::warn!(target: LEVEL_TARGET, log_level = %Escaped(text), "{message}");
+        self.0.store(Arc::new(levels));
         // Call sites remember whether they are heard.
         tracing::callsite::rebuild_interest_cache();
         Ok(())
@@ -61,10 +65,7 @@ impl Deref for InForce {
 
 impl Levels {
     fn read(text: &str) -> Result<Self, TelemetryError> {
-        let filter = EnvFilter::builder()
-            .with_default_directive(LevelFilter::INFO.into())
-            .parse(text)
-            .map_err(TelemetryError::LogLevel)?;
+        let filter = log_filter(text).map_err(TelemetryError::LogLevel)?;
         Ok(Self {
             text: text.to_owned(),
             filter,

@@ -26,7 +26,6 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
-use tracing_appender::non_blocking::ErrorCounter;
 
 use self::catalogue as all;
 use self::catalogue::Definition;
@@ -38,6 +37,7 @@ use self::labels::{Authentication, Authorization, CacheRequest, KeyFetch, Refusa
 pub(super) use self::settings::MetricSettings;
 use self::state::Watched;
 pub use self::state::{AssignmentsState, Bounded, BrokerState, CacheState, KeysState};
+use super::lines::LostLines;
 use crate::build_info;
 
 /// Buckets of the conventions for HTTP durations, in seconds.
@@ -203,7 +203,7 @@ impl Metrics {
     }
 
     /// Counts what this writer of log lines loses.
-    pub(super) fn count_lost_lines(&self, lines: ErrorCounter) {
+    pub(super) fn count_lost_lines(&self, lines: LostLines) {
         self.0.counts.count_lost_lines(lines);
     }
 

@@ -3,6 +3,7 @@
 //! Call [`init`] once, early; keep the [`TelemetryGuard`] to the end and let it flush. What is logged and traced
 //! where is bounded by `filter`, so that no setting can make other crates write tokens.
 
+mod client;
 mod correlate;
 mod environment;
 mod export;
@@ -10,6 +11,7 @@ mod filter;
 mod gate;
 mod ids;
 mod json;
+mod lines;
 mod log_level;
 pub mod metrics;
 mod otlp_logs;
@@ -33,7 +35,6 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::fmt::MakeWriter;
@@ -45,6 +46,7 @@ use self::export::Exports;
 use self::filter::LogFilter;
 use self::gate::Gate;
 use self::json::JsonLayer;
+use self::lines::Lines;
 use self::metrics::{MetricSettings, Metrics, Pushing};
 use self::otlp_logs::OtlpLogs;
 use self::pretty::PrettyLine;
@@ -57,12 +59,11 @@ pub use self::filter::AUDIT_TARGET;
 pub use self::log_level::LogLevel;
 pub use self::users::{NoRandomness, UserName, UserNames};
 
-/// Lines that wait for whoever reads standard output. Beyond, lines are lost rather than requests held up: a reader
-/// that stalls must not stall the service.
-const MAX_BUFFERED_LINES: usize = 16_384;
-
 /// How long a guard that is merely dropped may take to flush.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
+
+/// The time that the last lines have even where a collector used up all that there was.
+const LINES_LIMIT: Duration = Duration::from_millis(200);
 
 /// What is logged, and how.
 #[derive(Debug, Clone)]
@@ -96,6 +97,9 @@ pub enum TelemetryError {
     /// The exporter refused its settings.
     #[error("the OTLP exporter cannot be set up")]
     Exporter(#[source] opentelemetry_otlp::ExporterBuildError),
+    /// The exporter's client cannot be made: its trust anchors or its proxy cannot be used.
+    #[error("the OTLP exporter's client cannot be made")]
+    Client(#[source] reqwest::Error),
     /// No thread for the exporter.
     #[error("the OTLP exporter's runtime cannot be started")]
     Runtime(#[source] std::io::Error),
@@ -104,27 +108,29 @@ pub enum TelemetryError {
     AlreadySet,
 }
 
-/// Checks everything that [`init`] could refuse before it starts anything.
-pub fn check(options: &TelemetryOptions, environment: Environment<'_>) -> Result<(), TelemetryError> {
-    LogLevel::new(&options.log_level)?;
-    let settings = Settings::read(environment)?;
-    MetricSettings::read(environment, settings.resource)?;
-    Ok(())
+/// Everything that [`init`] would refuse of the `OTEL_*` variables, each told once.
+pub fn problems(environment: Environment<'_>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let found = environment::problems(environment);
+    for problem in found.into_iter().chain(MetricSettings::problems(environment)) {
+        // Signals share variables.
+        let told = problem.to_string();
+        if !problems.contains(&told) {
+            problems.push(told);
+        }
+    }
+    problems
 }
 
 /// Sets the process's subscriber: logs to standard output; logs, traces and metrics to where the `OTEL_*` variables say.
 ///
-/// `environment` looks up a variable. What the OTLP crate reads by itself (headers, timeout, compression) it takes
+/// `environment` looks up a variable. What the OTLP crate reads by itself (headers, compression) it takes
 /// from the process. Records of the `log` crate are not taken over: rustls and reqwest would write through it.
 pub fn init(options: &TelemetryOptions, environment: Environment<'_>) -> Result<TelemetryGuard, TelemetryError> {
-    let (writer, worker) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(MAX_BUFFERED_LINES)
-        .finish(std::io::stdout());
-    let lost_lines = writer.error_counter();
+    let (writer, lines) = Lines::to(std::io::stdout());
     let (dispatch, mut guard) = assemble(options, environment, writer)?;
-    guard.metrics.metrics.count_lost_lines(lost_lines);
-    guard.lines = Some(worker);
+    guard.metrics.metrics.count_lost_lines(lines.lost());
+    guard.lines = Some(lines);
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadySet)?;
     opentelemetry::global::set_tracer_provider(guard.exports.tracer_provider.clone());
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
@@ -241,8 +247,8 @@ pub struct TelemetryGuard {
     exports: Exports,
     metrics: Pushing,
     level: LogLevel,
-    // Writes what is still buffered when it is dropped, within a second.
-    lines: Option<WorkerGuard>,
+    // `None` once ended, and where lines do not go to standard output.
+    lines: Option<Lines>,
 }
 
 impl TelemetryGuard {
@@ -258,7 +264,8 @@ impl TelemetryGuard {
         self.metrics.metrics.clone()
     }
 
-    /// Sends what is still queued and the metrics as they stand; gives up after `timeout`, whatever the collector does.
+    /// Sends what is still queued and the metrics as they stand, and writes the last lines; gives up after `timeout`,
+    /// whatever the collector does and whoever reads standard output.
     ///
     /// Blocks its thread: meant for the very end, when nothing else is left to do.
     pub fn shutdown(mut self, timeout: Duration) {
@@ -275,6 +282,10 @@ impl TelemetryGuard {
         let last = self.metrics.stop();
         self.exports.stop(timeout);
         last.wait(deadline.saturating_duration_since(Instant::now()));
+        // Last, as the others may still have something to say.
+        if let Some(lines) = self.lines.take() {
+            lines.end(deadline.saturating_duration_since(Instant::now()).max(LINES_LIMIT));
+        }
     }
 }
 

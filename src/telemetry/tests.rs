@@ -170,23 +170,31 @@ fn people_get_text() {
 }
 
 #[test]
-fn bad_settings_are_told_before_anything_starts() {
-    let refused = check(&options("info,=="), &|_| None);
-    assert!(matches!(refused, Err(TelemetryError::LogLevel(_))), "{refused:?}");
-    let refused = check(&options("info"), &|name| {
-        (name == "OTEL_TRACES_SAMPLER").then(|| "often".to_owned())
+fn bad_variables_are_told_before_anything_starts_and_all_at_once() {
+    let problems = problems(&|name| match name {
+        "OTEL_TRACES_SAMPLER" => Some("often".to_owned()),
+        // That of all three signals.
+        "OTEL_EXPORTER_OTLP_PROTOCOL" => Some("udp".to_owned()),
+        "OTEL_EXPORTER_OTLP_HEADERS" => Some("s3cret".to_owned()),
+        "OTEL_BLRP_MAX_QUEUE_SIZE" | "OTEL_METRIC_EXPORT_INTERVAL" => Some("0".to_owned()),
+        _ => None,
     });
-    assert!(
-        matches!(
-            refused,
-            Err(TelemetryError::Variable {
-                name: "OTEL_TRACES_SAMPLER",
-                ..
-            })
-        ),
-        "{refused:?}"
-    );
-    assert!(check(&options(""), &|_| None).is_ok());
+    let mut names: Vec<_> = problems.iter().map(|told| told.split(':').next().unwrap()).collect();
+    names.sort_unstable();
+    let all = [
+        "OTEL_BLRP_MAX_QUEUE_SIZE",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        "OTEL_TRACES_SAMPLER",
+    ];
+    assert_eq!(names, all, "{problems:?}");
+    assert!(super::problems(&|_| None).is_empty());
+    let headers = |name: &str| (name == "OTEL_EXPORTER_OTLP_LOGS_HEADERS").then(|| "s3cret".to_owned());
+    let refused = assemble(&options("info"), &headers, std::io::sink).map(|_| ());
+    assert!(matches!(refused, Err(TelemetryError::Variable { .. })), "{refused:?}");
+    let refused = assemble(&options("info,=="), &|_| None, std::io::sink).map(|_| ());
+    assert!(matches!(refused, Err(TelemetryError::LogLevel(_))), "{refused:?}");
 }
 
 // === A collector ===

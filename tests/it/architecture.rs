@@ -111,7 +111,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "untrusted",
         ],
     ),
-    ("telemetry", &["build_info", "clock", "config", "ids"]),
+    ("telemetry", &["build_info", "clock", "config", "ids", "untrusted"]),
     ("serve", &[]),
     ("config", &["ids"]),
     ("admission", &[]),

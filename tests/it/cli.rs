@@ -6,6 +6,7 @@ use acs_token_broker::emulator::{Emulator, Scenario};
 
 use crate::support::eventually;
 use crate::support::http::{Call, client};
+use crate::support::otlp::Collector;
 use crate::support::process::{Process, Served, address, write_configuration};
 
 async fn emulator() -> Emulator {
@@ -88,6 +89,17 @@ async fn check_config_tells_every_problem_by_key() {
         ] {
             assert!(ended.stderr.contains(key), "{command} {key}: {}", ended.stderr);
         }
+    }
+    // The standard variables too, whatever the settings are like.
+    let standard = [
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/ca.pem"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "soon"),
+    ];
+    let ended = Process::run(&["check-config"], &standard).await;
+    for (name, _) in standard {
+        assert!(ended.stderr.contains(name), "{name}: {}", ended.stderr);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
     }
     let insecure = [environment[1], ("ACS_TOKEN_BROKER__ALLOW_INSECURE_UPSTREAMS", "true")];
     let file = write_configuration(folder.path(), &emulator, None);
@@ -268,7 +280,8 @@ async fn healthcheck_asks_readyz() {
 
 #[tokio::test]
 async fn dev_prints_where_it_is_and_works() {
-    for tls in [false, true] {
+    // A terminal that is closed sends the second signal.
+    for (tls, signal) in [(false, "TERM"), (true, "HUP")] {
         let any = "127.0.0.1:0";
         let mut arguments = vec![
             "dev",
@@ -324,12 +337,41 @@ async fn dev_prints_where_it_is_and_works() {
                 assert_eq!(call.send_with(&client).await.unwrap().cache(), "hit");
             }
         }
-        process.signal("TERM");
+        process.signal(signal);
         let ended = process.end().await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let left = std::fs::read_dir(temporary.path()).unwrap().count();
         assert_eq!(left, 0, "nothing is left behind");
     }
+}
+
+#[tokio::test]
+async fn dev_works_though_nobody_can_read_where_it_is() {
+    let collector = Collector::start().await;
+    let endpoint = collector.origin();
+    let temporary = tempfile::tempdir().unwrap();
+    let environment = [
+        ("TMPDIR", temporary.path().to_str().unwrap()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "20"),
+    ];
+    let any = "127.0.0.1:0";
+    let arguments = [
+        "dev",
+        "--listen",
+        any,
+        "--management-listen",
+        any,
+        "--emulator-listen",
+        any,
+    ];
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let process = Process::start_writing_to(full.into(), &arguments, &environment);
+    eventually("it runs", async || collector.bytes().contains("fetched signing keys")).await;
+    process.signal("TERM");
+    let ended = process.end().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

@@ -2,9 +2,11 @@
 
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::eventually;
-use crate::support::http::Call;
+use crate::support::http::{Call, read_to_end};
 use crate::support::observed::{exported_with, flushed, lines, one, trace, traceparent};
 use crate::support::otlp::{hex, text, value};
 use crate::support::process::Served;
@@ -94,6 +96,83 @@ async fn is_heard(served: &Served) -> bool {
 }
 
 #[tokio::test]
+async fn a_change_of_the_level_leaves_a_line() {
+    let served = Served::start(None, &[]).await;
+    for filter in [
+        "off",
+        "info",
+        "error",
+        "off",
+        "acs_token_broker[{a=\"\u{202e}\"}]=trace",
+    ] {
+        let call = Call::new("PUT", format!("{}/loglevel", served.management));
+        assert_eq!(call.body("text/plain", filter).send().await.status, 200);
+    }
+    let output = flushed(served).await.stdout;
+    let told: Vec<_> = lines(&output)
+        .filter(|line| line["message"] == "the log level was set")
+        .map(|line| {
+            format!(
+                "{} {}",
+                line["level"].as_str().unwrap(),
+                line["log_level"].as_str().unwrap()
+            )
+        })
+        .collect();
+    let last = "WARN acs_token_broker[{a=\\\"\\u{202e}\\\"}]=trace";
+    assert_eq!(told, ["WARN off", "WARN info", "WARN error", "WARN off", last]);
+}
+
+/// A connection with a request whose body is announced and does not come.
+async fn half_sent(address: &str, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nin");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn half_sent_bodies_do_not_keep_probes_out() {
+    let served = Served::start(None, &[("ACS_TOKEN_BROKER__SERVER__REQUEST_TIMEOUT", "1s")]).await;
+    let address = served.management.trim_start_matches("http://");
+    // As many as the listener takes at once.
+    let mut half = Vec::new();
+    for _ in 0..64 {
+        half.push(half_sent(address, "/loglevel").await);
+    }
+    let livez = Call::new("GET", format!("{}/livez", served.management)).send().await;
+    assert_eq!(livez.status, 200);
+    let answer = read_to_end(&mut half[0]).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains(r#""code":"RequestTimeout""#), "{answer}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_blocks_its_reader_holds_up_nobody() {
+    let served = Served::start(None, &[("TOKIO_WORKER_THREADS", "1")]).await;
+    let file = served.folder.path().join("broker.toml");
+    std::fs::remove_file(&file).unwrap();
+    // Whoever opens a pipe waits for its writer.
+    let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(made.success());
+    served.process.signal("HUP");
+    // Opening it for writing waits in turn for the reader.
+    let writer = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(file));
+    let mut pipe = writer.await.unwrap().unwrap();
+    let token = served.token("alex");
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(10), served.post_token(&token)).await;
+    assert_eq!(answer.expect("an answer").told(), "200");
+    std::io::Write::write_all(&mut pipe, b"[telemetry]\nlog_level = \"warn\"\n").unwrap();
+    drop(pipe);
+    eventually("the level is read again", async || {
+        let level = Call::new("GET", format!("{}/loglevel", served.management));
+        level.send().await.body == "warn\n"
+    })
+    .await;
+    flushed(served).await;
+}
+
+#[tokio::test]
 async fn the_level_changes_by_put_and_by_sighup() {
     let served = Served::start(None, &[]).await;
     let level = format!("{}/loglevel", served.management);
@@ -109,6 +188,10 @@ async fn the_level_changes_by_put_and_by_sighup() {
     let refused = put("a=b=c").await;
     assert_eq!(refused.status, 400);
     assert_eq!(refused.json()["error"]["code"], "InvalidFilter");
+    assert!(!is_heard(&served).await);
+    // A field's value is a text. As a regular expression this one would use up the memory.
+    let greedy = format!("error,[x{{y=(0|1)*1{}}}]=trace", "(0|1)".repeat(22));
+    assert_eq!(put(&greedy).await.status, 200);
     assert!(!is_heard(&served).await);
     // Its place is the management listener alone.
     for method in ["GET", "PUT"] {
@@ -132,8 +215,8 @@ async fn the_level_changes_by_put_and_by_sighup() {
         Call::new("GET", &level).send().await.body == "warn,acs_token_broker=debug\n"
     })
     .await;
-    // A file that is no good changes nothing.
-    std::fs::write(&file, format!("{text}[telemetry]\nlog_level = \"=,=\"\n")).unwrap();
+    // A file that is no good changes nothing, nor does one with a slip.
+    std::fs::write(&file, format!("{text}[telemetry]\nlog_levl = \"info\"\n")).unwrap();
     served.process.signal("HUP");
     served
         .process

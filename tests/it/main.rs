@@ -15,6 +15,7 @@ mod authenticate;
 mod authorize;
 mod cache;
 mod cli;
+mod collectors;
 mod docs;
 mod exchange;
 mod forms;

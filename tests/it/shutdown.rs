@@ -1,13 +1,14 @@
 //! Signals: told to the load balancer first, requests in flight finished, and a second one ends at once.
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::eventually;
 use crate::support::fake::{Fake, Gate, Reply, grant};
 use crate::support::http::{Call, read_to_end};
-use crate::support::observed::lines;
+use crate::support::observed::{exported_with, lines};
 use crate::support::process::Served;
+use crate::support::scrape::Scrape;
 use crate::support::stack::{ACS_PATH, Stack};
 
 /// A broker with a request under way that ACS does not answer until the gate is open.
@@ -135,4 +136,56 @@ async fn a_request_that_comes_too_late_is_told() {
         "{text}"
     );
     (&mut stack.running).await.unwrap();
+}
+
+/// So many requests at once, each of which leaves a line in the log.
+async fn many(served: &Served, requests: usize) {
+    let address = served.public.trim_start_matches("http://");
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut answers, mut calls) = stream.into_split();
+    let writing = tokio::spawn(async move {
+        let some = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+        for _ in 0..requests / 100 {
+            calls.write_all(some.as_bytes()).await.unwrap();
+        }
+        calls
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        calls
+    });
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(1..) = answers.read(&mut buffer).await {}
+    writing.await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_stalls_while_reading_the_log_does_not_hold_up_the_end() {
+    let served = Served::start(None, &[]).await;
+    served.process.stall();
+    // The pipe fills up, then the buffer before it, which takes 16384 lines.
+    let parts = (0..4).map(|_| many(&served, 4400));
+    futures_util::future::join_all(parts).await;
+    let told = Scrape::of(served.management.trim_start_matches("http://")).await;
+    let lost = told.sum("acs_broker_telemetry_dropped_total", &[("acs_broker_signal", "logs")]);
+    assert!(lost >= 1.0, "the buffer is not full");
+    served.process.signal("TERM");
+    let ended = served.process.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_flush_too() {
+    let (served, collector) = exported_with(&[]).await;
+    let _gate = collector.hang();
+    assert_eq!(served.post_token(&served.token("alex")).await.status, 200);
+    served.process.signal("TERM");
+    // All is done but what the collector does not take; it would have seconds.
+    served
+        .process
+        .line("stopped", |line| line.contains("\"stopped\"").then_some(()))
+        .await;
+    served.process.signal("INT");
+    let ended = served.process.end().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
 }

@@ -13,7 +13,7 @@ use crate::support::http::{Call, client};
 use crate::support::stack::{Builder, Stack, clock};
 
 /// Writes `ca.pem`, `server.pem` and `server-key.pem` for localhost.
-fn write_certificates(folder: &Path) {
+pub(crate) fn write_certificates(folder: &Path) {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_key = KeyPair::generate().unwrap();

@@ -10,7 +10,7 @@ use acs_token_broker::config::load::{Environment, inspect};
 use acs_token_broker::config::{Config, ResourceConfig};
 use acs_token_broker::telemetry;
 
-use crate::{Exit, complain, say, serve};
+use crate::{Exit, complain, say};
 
 pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
     let inspected = inspect(file, environment);
@@ -18,8 +18,9 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
         complain(&format_args!("warning: {warning}"));
     }
     let mut problems: Vec<String> = inspected.problems.0.iter().map(ToString::to_string).collect();
+    problems.extend(telemetry::problems(&|name| environment.get(name).map(str::to_owned)));
     if let Some(config) = &inspected.config {
-        problems.extend(look_further(config, environment));
+        problems.extend(look_further(config));
     }
     if problems.is_empty() {
         say(&"the configuration is valid");
@@ -31,13 +32,10 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
     }
 }
 
-/// What is wrong with the files that the settings name, and with the standard variables beside them.
-fn look_further(config: &Config, environment: &Environment) -> Vec<String> {
+/// What is wrong with the files that the settings name.
+fn look_further(config: &Config) -> Vec<String> {
     let clock = SystemClock::shared();
-    let lookup = |name: &str| environment.get(name).map(str::to_owned);
-    let telemetry = telemetry::check(&serve::telemetry_options(config, &clock), &lookup).err();
-    let mut problems: Vec<String> = telemetry.iter().map(ToString::to_string).collect();
-    problems.extend(Broker::check(config, &clock).iter().map(ToString::to_string));
+    let mut problems: Vec<String> = Broker::check(config, &clock).iter().map(ToString::to_string).collect();
     for (index, resource) in config.resources.iter().enumerate() {
         let prefix = match &resource.name {
             Some(_) => format!("resources[{index}]."),

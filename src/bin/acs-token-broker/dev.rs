@@ -12,7 +12,7 @@ use acs_token_broker::config::Config;
 use acs_token_broker::config::load::{Environment, load};
 use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI};
 use acs_token_broker::emulator::{Emulator, PrincipalType, Scenario};
-use acs_token_broker::serve::{ReloadingCertificate, ShutdownSignals, signals};
+use acs_token_broker::serve::{ReloadingCertificate, ShutdownSignals, on_hangup, signals};
 use clap::{Args, ValueEnum};
 
 use crate::dev_certificate::DevCertificate;
@@ -146,6 +146,9 @@ impl Stack {
             async |config: Config, clock, metrics, level| {
                 let broker = Broker::build(config, clock, metrics).await?.with_log_level(level);
                 let signals: ShutdownSignals = signals()?;
+                // A terminal that is closed: the folder with its secrets must not stay.
+                let draining = signals.draining.clone();
+                on_hangup(move || draining.cancel())?;
                 say(&self.guide(broker.public_address(), broker.management_address()));
                 broker.run(signals.clone()).await;
                 Ok(signals)

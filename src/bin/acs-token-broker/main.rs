@@ -9,6 +9,7 @@ mod dev_certificate;
 mod healthcheck;
 mod serve;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -137,13 +138,12 @@ fn hide_panic_payloads() {
 }
 
 /// Tells what went wrong on standard error.
-#[expect(clippy::print_stderr, reason = "the command line's own voice")]
 fn complain(message: &dyn std::fmt::Display) {
-    eprintln!("acs-token-broker: {message}");
+    // Unlike `eprintln`, which would panic: nothing can be done where nobody listens.
+    let _ = writeln!(std::io::stderr().lock(), "acs-token-broker: {message}");
 }
 
 /// Tells a result on standard output.
-#[expect(clippy::print_stdout, reason = "the command line's own voice")]
 fn say(message: &dyn std::fmt::Display) {
-    println!("{message}");
+    let _ = writeln!(std::io::stdout().lock(), "{message}");
 }

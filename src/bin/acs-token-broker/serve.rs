@@ -16,6 +16,8 @@ use crate::{Exit, complain};
 
 /// How long queued spans and the last metrics may take to be sent at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+/// The same where it was not asked to end, or to end at once.
+const SHORT_FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
     let loaded = match load(file, environment) {
@@ -53,10 +55,11 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 /// Takes `telemetry.log_level` from where it was taken at start. One that is no filter changes nothing.
 fn reload_level(level: &LogLevel, file: Option<&Path>, environment: &Environment) {
     match load_log_level(file, environment) {
-        Ok(text) => match level.set(&text) {
-            Ok(()) => tracing::info!(log_level = text, "the log level was read again"),
-            Err(error) => tracing::error!(%error, "the log level stays"),
-        },
+        Ok(text) => {
+            if let Err(error) = level.set(&text, "the log level was read again") {
+                tracing::error!(%error, "the log level stays");
+            }
+        }
         Err(problems) => tracing::error!(error = %problems, "the log level stays"),
     }
 }
@@ -76,18 +79,31 @@ where
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| {
-            let work = work(loaded.config.clone(), clock.clone(), guard.metrics(), guard.log_level());
-            let outcome = runtime.block_on(work);
-            // Nothing that still blocks a thread may hold up the end.
-            runtime.shutdown_background();
-            outcome
-        });
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&error);
+            return Exit::Failure;
+        }
+    };
+    let work = work(loaded.config.clone(), clock.clone(), guard.metrics(), guard.log_level());
+    let outcome = runtime.block_on(work);
+    let exit = told(&outcome);
     let exit = match outcome {
+        Ok(signals) if exit == Exit::Done => runtime.block_on(flush(guard, &signals)),
+        _ => {
+            guard.shutdown(SHORT_FLUSH_LIMIT);
+            exit
+        }
+    };
+    // Nothing that still blocks a thread may hold up the end.
+    runtime.shutdown_background();
+    exit
+}
+
+/// Tells how it ended, and gives the exit code for that.
+fn told(outcome: &anyhow::Result<ShutdownSignals>) -> Exit {
+    match outcome {
         Ok(signals) if signals.abort.is_cancelled() => {
             tracing::warn!("ended at once by a second signal");
             Exit::Failure
@@ -113,16 +129,28 @@ where
                 Some(StartError::Bind { .. }) | None => Exit::Failure,
             }
         }
-    };
-    guard.shutdown(if exit == Exit::Done {
-        FLUSH_LIMIT
-    } else {
-        Duration::from_millis(500)
-    });
-    exit
+    }
 }
 
-pub(crate) fn telemetry_options(config: &Config, clock: &SharedClock) -> TelemetryOptions {
+/// Sends and writes what is left. A second signal ends this too, at once.
+async fn flush(guard: TelemetryGuard, signals: &ShutdownSignals) -> Exit {
+    let (done, over) = tokio::sync::oneshot::channel();
+    // Flushing blocks its thread, which is left behind after a second signal.
+    let flushing = std::thread::Builder::new().name("flush".to_owned()).spawn(move || {
+        guard.shutdown(FLUSH_LIMIT);
+        let _ = done.send(());
+    });
+    if let Err(error) = flushing {
+        complain(&error);
+        return Exit::Failure;
+    }
+    tokio::select! {
+        _ = over => Exit::Done,
+        () = signals.abort.cancelled() => Exit::Failure,
+    }
+}
+
+fn telemetry_options(config: &Config, clock: &SharedClock) -> TelemetryOptions {
     TelemetryOptions {
         log_format: config.telemetry.log_format,
         log_level: config.telemetry.log_level.clone(),

@@ -214,7 +214,9 @@ fn telemetry(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>) -> T
         log_format: section
             .field("log_format", |raw| validate::log_format(&value::text(raw)?))
             .or(LogFormat::Json),
-        log_level: log_level(section),
+        log_level: section
+            .field("log_level", |raw| validate::log_level(value::text(raw)?))
+            .or("info".to_owned()),
         user_ids,
         user_hash_key,
         audit: section.field("audit", value::boolean).or(true),
@@ -225,11 +227,17 @@ fn telemetry(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>) -> T
     }
 }
 
-/// `telemetry.log_level`, which can change while the broker runs.
-pub(super) fn log_level(section: &mut Section<'_, '_>) -> String {
-    section
-        .field("log_level", |raw| validate::log_level(value::text(raw)?))
-        .or("info".to_owned())
+/// `telemetry.log_level`, which can change while the broker runs, with all that stands beside it.
+pub(super) fn log_level(root: &mut Section<'_, '_>, folder: &Path, environment: &Environment) -> String {
+    let surroundings = Surroundings {
+        folder,
+        environment,
+        // No matter here.
+        allow_insecure: false,
+        cloud: super::Cloud::Public,
+    };
+    root.section("telemetry", |section| telemetry(section, surroundings))
+        .log_level
 }
 
 /// Reads a list of strings that must not be empty.

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use opentelemetry::metrics::AsyncInstrument;
 use opentelemetry::{KeyValue, StringValue};
-use tracing_appender::non_blocking::ErrorCounter;
 
 use super::labels::{self, Authentication, Authorization, CacheRequest, Signal};
+use crate::telemetry::lines::LostLines;
 
 /// The methods that are told apart, the usual one first.
 const METHODS: [&str; 10] = [
@@ -56,7 +56,7 @@ pub(super) struct Counts {
     resources: Mutex<Vec<Arc<ResourceCounts>>>,
     active: Box<[Cell<AtomicI64>]>,
     dropped: Box<[Cell<AtomicU64>]>,
-    lost_lines: OnceLock<ErrorCounter>,
+    lost_lines: OnceLock<LostLines>,
 }
 
 impl Counts {
@@ -97,7 +97,7 @@ impl Counts {
         &self.dropped[signal as usize]
     }
 
-    pub(super) fn count_lost_lines(&self, lines: ErrorCounter) {
+    pub(super) fn count_lost_lines(&self, lines: LostLines) {
         // There is one standard output.
         let _ = self.lost_lines.set(lines);
     }
@@ -167,7 +167,7 @@ impl Counts {
     pub(super) fn observe_dropped(&self, observer: &dyn AsyncInstrument<u64>) {
         for (signal, cell) in Signal::ALL.iter().zip(&self.dropped) {
             let lines = self.lost_lines.get().filter(|_| *signal == Signal::Logs);
-            let lines = lines.map_or(0, |lines| lines.dropped_lines() as u64);
+            let lines = lines.map_or(0, LostLines::count);
             observer.observe(cell.value.load(Ordering::Relaxed) + lines, &cell.labels);
         }
     }

@@ -4,16 +4,16 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{MetricExporter, Protocol as OtlpProtocol, WithExportConfig, WithTonicConfig};
+use opentelemetry_otlp::{MetricExporter, Protocol as OtlpProtocol, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use tokio::runtime::Runtime;
 
 use super::counts::Counts;
 use super::lost::CountedPush;
 use super::{MetricSettings, Metrics, resource};
-use crate::telemetry::TelemetryError;
 use crate::telemetry::environment::{ExporterSettings, Protocol};
 use crate::telemetry::export::own_runtime;
+use crate::telemetry::{TelemetryError, client};
 
 /// The process's metrics, with an exporter if one is configured.
 #[derive(Debug)]
@@ -88,8 +88,10 @@ impl LastExport {
 fn http(settings: &ExporterSettings) -> Result<MetricExporter, TelemetryError> {
     MetricExporter::builder()
         .with_http()
+        .with_http_client(client::http(settings)?)
         .with_protocol(OtlpProtocol::HttpBinary)
         .with_endpoint(&settings.endpoint)
+        .with_timeout(settings.timeout)
         .build()
         .map_err(TelemetryError::Exporter)
 }
@@ -97,7 +99,10 @@ fn http(settings: &ExporterSettings) -> Result<MetricExporter, TelemetryError> {
 /// As for traces: the channel lives on a runtime of its own.
 fn grpc(settings: &ExporterSettings, runtime: &Runtime) -> Result<MetricExporter, TelemetryError> {
     let _context = runtime.enter();
-    let mut builder = MetricExporter::builder().with_tonic().with_endpoint(&settings.endpoint);
+    let mut builder = MetricExporter::builder()
+        .with_tonic()
+        .with_endpoint(&settings.endpoint)
+        .with_timeout(settings.timeout);
     if !settings.endpoint.starts_with("http://") {
         builder = builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
     }

@@ -1,7 +1,7 @@
 //! What the standard `OTEL_*` variables say about metrics.
 //!
-//! Read here: whether to push, where and how, and how often. Read by opentelemetry-otlp itself from the process
-//! environment: `OTEL_EXPORTER_OTLP[_METRICS]_{HEADERS,TIMEOUT,COMPRESSION,INSECURE}` and the temporality.
+//! Read here: whether to push, where, how and how long, and how often. Read by opentelemetry-otlp itself from the process
+//! environment: `OTEL_EXPORTER_OTLP[_METRICS]_{HEADERS,COMPRESSION,INSECURE}` and the temporality.
 
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ const METRICS: Signal = Signal {
     exporter: "OTEL_METRICS_EXPORTER",
     endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
     protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+    timeout: "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
     path: "v1/metrics",
     // Scraping is always possible.
     not_pushed: &["none", "prometheus"],
@@ -40,17 +41,33 @@ impl MetricSettings {
         resource: Vec<KeyValue>,
     ) -> Result<Self, TelemetryError> {
         let get = |name| set(environment, name);
-        // Read by the exporter itself, which would only warn.
-        if get(METRIC_TEMPORALITY)
-            .is_some_and(|value| !["cumulative", "delta", "lowmemory"].contains(&value.to_ascii_lowercase().as_str()))
-        {
-            return Err(invalid(METRIC_TEMPORALITY, "none of cumulative, delta, lowmemory"));
-        }
+        temporality(&get)?;
         Ok(Self {
             exporter: exporter(&METRICS, &get)?,
             interval: number(METRIC_INTERVAL, &get)?.map_or(DEFAULT_METRIC_INTERVAL, Duration::from_millis),
             resource,
         })
+    }
+
+    /// Everything that is not supported of what metrics have.
+    pub(in crate::telemetry) fn problems(environment: Environment<'_>) -> Vec<TelemetryError> {
+        let get = |name| set(environment, name);
+        let found = [
+            exporter(&METRICS, &get).err(),
+            number(METRIC_INTERVAL, &get).err(),
+            temporality(&get).err(),
+        ];
+        found.into_iter().flatten().collect()
+    }
+}
+
+/// Read by the exporter itself, which would only warn.
+fn temporality(get: &dyn Fn(&'static str) -> Option<String>) -> Result<(), TelemetryError> {
+    match get(METRIC_TEMPORALITY) {
+        Some(value) if !["cumulative", "delta", "lowmemory"].contains(&value.to_ascii_lowercase().as_str()) => {
+            Err(invalid(METRIC_TEMPORALITY, "none of cumulative, delta, lowmemory"))
+        }
+        _ => Ok(()),
     }
 }
 

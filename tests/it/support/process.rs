@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
@@ -19,7 +19,11 @@ pub(crate) struct Process {
     child: Child,
     stdout: Output,
     stderr: Output,
+    reading: Reading,
 }
+
+/// Whether standard output is read.
+type Reading = Arc<(Mutex<bool>, Condvar)>;
 
 type Output = Arc<Mutex<Vec<u8>>>;
 
@@ -34,18 +38,31 @@ pub(crate) struct Ended {
 impl Process {
     /// Starts the binary with these arguments and no other environment variables than these.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_writing_to(Stdio::piped(), arguments, environment)
+    }
+
+    /// The same with another standard output than one that is read here.
+    pub(crate) fn start_writing_to(stdout: Stdio, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_acs-token-broker"))
             .args(arguments)
             .env_clear()
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = collect(child.stdout.take().unwrap());
-        let stderr = collect(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        let reading = || Reading::new((Mutex::new(true), Condvar::new()));
+        let (reading, always) = (reading(), reading());
+        let stdout = child.stdout.take();
+        let stdout = stdout.map_or_else(Output::default, |pipe| collect(pipe, Arc::clone(&reading)));
+        let stderr = collect(child.stderr.take().unwrap(), always);
+        Self {
+            child,
+            stdout,
+            stderr,
+            reading,
+        }
     }
 
     /// Runs the binary to its end.
@@ -74,6 +91,16 @@ impl Process {
         found.unwrap()
     }
 
+    /// Reads standard output no more until the process has ended.
+    pub(crate) fn stall(&self) {
+        *self.reading.0.lock().unwrap() = false;
+    }
+
+    fn read_on(&self) {
+        *self.reading.0.lock().unwrap() = true;
+        self.reading.1.notify_all();
+    }
+
     /// Sends a signal: `TERM`, `INT`.
     pub(crate) fn signal(&self, signal: &str) {
         // The shell's own `kill`: small images have no program of that name.
@@ -94,6 +121,7 @@ impl Process {
     pub(crate) async fn end(mut self) -> Ended {
         eventually("the process has ended", async || self.has_ended()).await;
         let code = self.child.wait().unwrap().code();
+        self.read_on();
         // The readers end with the pipes; theirs are the last references but ours.
         eventually("all output is read", async || {
             Arc::strong_count(&self.stdout) == 1 && Arc::strong_count(&self.stderr) == 1
@@ -111,16 +139,19 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.read_on();
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> Output {
+fn collect(mut pipe: impl Read + Send + 'static, reading: Reading) -> Output {
     let output = Output::default();
     let sink = Arc::clone(&output);
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(read @ 1..) = pipe.read(&mut buffer) {
             sink.lock().unwrap().extend(&buffer[..read]);
+            let (flag, changed) = &*reading;
+            drop(changed.wait_while(flag.lock().unwrap(), |reading| !*reading).unwrap());
         }
     });
     output

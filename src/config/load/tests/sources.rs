@@ -155,3 +155,37 @@ fn warnings() {
     }
     assert!(warnings("entra.authority = 'http://127.0.0.1:8090'").is_empty());
 }
+
+#[test]
+fn the_log_level_is_read_again_only_from_a_sound_section() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broker.toml");
+    let read = |text: &str, variables: &[(&str, &str)]| {
+        std::fs::write(&file, text).unwrap();
+        load_log_level(Some(&file), &environment(variables))
+    };
+    for (text, level) in [
+        ("", "info"),
+        ("[telemetry]\naudit = false", "info"),
+        ("[telemetry]\nlog_level = 'debug'", "debug"),
+        // What is wrong elsewhere does not matter.
+        ("server = 1\nx = 1\n[telemetry]\nlog_level = 'debug'", "debug"),
+    ] {
+        assert_eq!(read(text, &[]).as_deref(), Ok(level), "{text}");
+    }
+    assert_eq!(read("", &[("__TELEMETRY__LOG_LEVEL", "warn")]).as_deref(), Ok("warn"));
+    for (text, key) in [
+        ("telemetry = 'debug'", "telemetry"),
+        ("[[telemetry]]\nlog_level = 'debug'", "telemetry"),
+        ("[telemetry]\nlog_levl = 'debug'", "telemetry.log_levl"),
+        ("[telemetry]\nlog_level = 1", "telemetry.log_level"),
+        ("[telemetry]\nlog_level = 'a=b=c'", "telemetry.log_level"),
+        ("[telemetry]\nlog_level = 'debug'\naudit = 'maybe'", "telemetry.audit"),
+    ] {
+        let problems = read(text, &[]).unwrap_err().0;
+        let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, [key], "{text}");
+    }
+    let refused = read("", &[("__TELEMETRY__LOG_LEVL", "debug")]).unwrap_err().0;
+    assert_eq!(refused[0].key, "ACS_TOKEN_BROKER__TELEMETRY__LOG_LEVL");
+}
