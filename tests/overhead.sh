@@ -61,16 +61,22 @@ start logs OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:$http" OTEL_METRICS_EXP
 start down OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:$dead" OTEL_METRICS_EXPORTER=none OTEL_TRACES_SAMPLER=always_on
 names=(off one all logs down)
 
+# wrk reads its script once for each thread, so it is a file. What is not a token is no measurement.
 load() {
-    wrk --threads 1 --connections 8 --duration "$2" --script /dev/stdin "${address[$1]}/token" <<LUA | awk '/requests in/ { print $1 }'
-wrk.method = "POST"
-wrk.headers["Authorization"] = "Bearer ${token[$1]}"
-LUA
+    printf 'wrk.method = "POST"\nwrk.headers["Authorization"] = "Bearer %s"\n' "${token[$1]}" >"$work/$1.lua"
+    wrk --threads 1 --connections 8 --duration "$2" --script "$work/$1.lua" "${address[$1]}/token" >"$work/wrk.txt"
+    if grep --quiet 'Non-2xx' "$work/wrk.txt"; then
+        cat "$work/wrk.txt" >&2
+        return 1
+    fi
+    awk '/requests in/ { print $1 }' "$work/wrk.txt"
 }
 declare -A spent served
 for name in "${names[@]}"; do load "$name" 1s >/dev/null; done
 for ((round = 0; round < rounds; round++)); do
-    for name in "${names[@]}"; do
+    # Each goes first in turn: what went before leaves its traces in the processor's caches.
+    for ((turn = 0; turn < ${#names[@]}; turn++)); do
+        name=${names[(round + turn) % ${#names[@]}]}
         before=$(ticks "${process[$name]}")
         requests=$(load "$name" "${seconds}s")
         after=$(ticks "${process[$name]}")

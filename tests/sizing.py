@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -24,21 +25,23 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @contextmanager
 def process(arguments, ready, **more):
-    """A process, once it has written a line that `ready` matches; gives it and the match."""
-    with tempfile.TemporaryFile("w+") as output:
-        started = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL, **more)
-        try:
-            for _ in range(200):
-                output.seek(0)
-                if found := re.search(ready, output.read(), re.DOTALL):
-                    break
-                time.sleep(0.05)
-            else:
+    """A process, once it has written what `ready` matches; gives it and the match. What it writes goes into a pipe, as in a
+    container, and is thrown away."""
+    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    started = subprocess.Popen(arguments, **options, **more)
+    output = started.stdout.fileno()
+    try:
+        said = b""
+        while not (found := re.search(ready, said.decode(errors="replace"), re.DOTALL)):
+            read = os.read(output, 1 << 16)
+            if not read:
                 raise SystemExit(f"{arguments} does not start")
-            yield started.pid, found
-        finally:
-            started.send_signal(signal.SIGTERM)
-            started.wait(30)
+            said += read
+        threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(output, 1 << 20), b"")], daemon=True).start()
+        yield started.pid, found
+    finally:
+        started.send_signal(signal.SIGTERM)
+        started.wait(30)
 
 
 @contextmanager
@@ -116,7 +119,11 @@ def per_request(pid, origin, token, connections=8):
 
 
 def main():
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="acs-token-broker-sizing-"))
+    with tempfile.TemporaryDirectory(prefix="acs-token-broker-sizing-") as folder:
+        measure(pathlib.Path(folder))
+
+
+def measure(folder):
     files = 2 * CONNECTIONS + 1000
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, max(files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
