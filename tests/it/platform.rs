@@ -6,10 +6,9 @@ use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_URI, CONTOSO
 use acs_token_broker::emulator::{Emulator, Endpoint, Scenario, TokenRequest};
 use serde_json::Value;
 
-use crate::support::eventually;
 use crate::support::http::Call;
 use crate::support::modes::for_api;
-use crate::support::process::{Process, address, write_configuration};
+use crate::support::process::{Process, serving, write_configuration};
 
 async fn emulator() -> Emulator {
     let clock: SharedClock = SystemClock::shared();
@@ -50,18 +49,7 @@ async fn a_managed_identity_speaks_for_the_brokers_app() {
     ] {
         environment.push((format!("ACS_TOKEN_BROKER__{name}"), value));
     }
-    let process = Process::start(&["serve", "--config", &file], &borrowed(&environment));
-    let (public, management) = process
-        .line("the addresses are told", |line| {
-            line.contains("listening").then_some(())?;
-            Some((address(line, "public")?, address(line, "management")?))
-        })
-        .await;
-    eventually("ready", async || {
-        let answer = Call::new("GET", format!("{management}/readyz")).try_send().await;
-        answer.is_ok_and(|answer| answer.status == 200)
-    })
-    .await;
+    let (_process, public, _) = serving(&file, &borrowed(&environment)).await;
     let post = async |user: &str| {
         let mut request = TokenRequest::default();
         for_api(&mut request);

@@ -12,8 +12,8 @@ use crate::support::http::Call;
 use crate::support::modes::for_api;
 use crate::support::observed::user_of;
 use crate::support::otlp::Collector;
-use crate::support::process::{Process, address, write_configuration};
-use crate::support::{eventually, own_certificate};
+use crate::support::own_certificate;
+use crate::support::process::{serving, write_configuration};
 
 const CLIENT_SECRET: &str = "client-secret-Zm9yYmlkZGVuLXdvcmRz";
 const ACCESS_KEY: &str = "YWNjZXNzLWtleS10aGF0LW11c3QtbmV2ZXItYmUtd3JpdHRlbi1hbnl3aGVyZQ==";
@@ -218,18 +218,7 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
     azure.be_good();
     let file = write_configuration(azure.folder.path(), &azure.emulator, Some(&origin));
     let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (&**name, &**value)).collect();
-    let process = Process::start(&["serve", "--config", &file], &environment);
-    let (public, management) = process
-        .line("the addresses are told", |line| {
-            line.contains("listening").then_some(())?;
-            Some((address(line, "public")?, address(line, "management")?))
-        })
-        .await;
-    eventually("ready", async || {
-        let answer = Call::new("GET", format!("{management}/readyz")).try_send().await;
-        answer.is_ok_and(|answer| answer.status == 200)
-    })
-    .await;
+    let (process, public, _) = serving(&file, &environment).await;
     let mut presented = Vec::new();
     let mut post = async |user: &str| {
         let token = azure.token(user);

@@ -161,6 +161,25 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.lock().unwrap()).into_owned()
 }
 
+/// A process with that configuration, once it is ready, and where it listens: for callers, and for its managers.
+pub(crate) async fn serving(file: &str, environment: &[(&str, &str)]) -> (Process, String, String) {
+    let process = Process::start(&["serve", "--config", file], environment);
+    let (public, management) = process
+        .line("the addresses are told", |line| {
+            line.contains("listening").then_some(())?;
+            Some((address(line, "public")?, address(line, "management")?))
+        })
+        .await;
+    eventually("ready", async || readiness(&management).await == Some(200)).await;
+    (process, public, management)
+}
+
+/// The status of /readyz; none if nobody listens.
+async fn readiness(management: &str) -> Option<u16> {
+    let answer = Call::new("GET", format!("{management}/readyz")).try_send().await;
+    answer.ok().map(|answer| answer.status)
+}
+
 /// The broker as a process, with an emulator in the test and the system's clock for both.
 pub(crate) struct Served {
     pub(crate) process: Process,
@@ -196,28 +215,19 @@ impl Served {
             .collect();
         let folder = tempfile::tempdir().unwrap();
         let file = write_configuration(folder.path(), &emulator, endpoint);
-        let process = Process::start(&["serve", "--config", &file], &environment);
-        let (public, management) = process
-            .line("the addresses are told", |line| {
-                line.contains("listening").then_some(())?;
-                Some((address(line, "public")?, address(line, "management")?))
-            })
-            .await;
-        let served = Self {
+        let (process, public, management) = serving(&file, &environment).await;
+        Self {
             process,
             emulator,
             folder,
             public,
             management,
-        };
-        eventually("ready", async || served.readiness().await == Some(200)).await;
-        served
+        }
     }
 
     /// The status of /readyz; none if nobody listens.
     pub(crate) async fn readiness(&self) -> Option<u16> {
-        let answer = Call::new("GET", format!("{}/readyz", self.management)).try_send().await;
-        answer.ok().map(|answer| answer.status)
+        readiness(&self.management).await
     }
 
     pub(crate) fn token(&self, user: &str) -> String {
