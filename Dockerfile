@@ -60,16 +60,9 @@ ENTRYPOINT ["/usr/local/bin/acs-token-broker"]
 # Docker asks it; Kubernetes has probes of its own. It finds management.listen where the broker does.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=15s --retries=3 \
     CMD ["/usr/local/bin/acs-token-broker", "healthcheck"]
-ARG VERSION
-ARG COMMIT
-ARG SOURCE=https://github.com/contoso/acs-token-broker
 LABEL org.opencontainers.image.title="acs-token-broker" \
       org.opencontainers.image.description="Exchanges Microsoft Entra ID access tokens for Azure Communication Services access tokens" \
-      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
-      org.opencontainers.image.source="${SOURCE}" \
-      org.opencontainers.image.documentation="${SOURCE}#readme" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${COMMIT}"
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
 
 FROM runtime AS dev
 COPY --from=build-dev /acs-token-broker /usr/local/bin/acs-token-broker
@@ -84,3 +77,11 @@ ENV ACS_TOKEN_BROKER__SERVER__LISTEN=0.0.0.0:8080 \
 EXPOSE 8080 8081
 COPY --from=build /acs-token-broker /usr/local/bin/acs-token-broker
 CMD ["serve"]
+# After the binary: buildah takes a label from its cache though the argument in it has changed, but not behind a new layer.
+ARG VERSION
+ARG COMMIT
+ARG SOURCE=https://github.com/contoso/acs-token-broker
+LABEL org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.documentation="${SOURCE}#readme" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}"
