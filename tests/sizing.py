@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -65,8 +64,9 @@ def broker(folder, emulator, mode="passthrough", more=""):
     if mode == "passthrough":
         del environment["ACS_TOKEN_BROKER__EXCHANGE__ON_BEHALF_OF__CLIENT_SECRET"]
     arguments = [BROKER, "serve", "--config", str(configuration)]
-    with process(arguments, r'"public":"([^"]+)"', env=environment) as (pid, found):
-        time.sleep(1)  # until keys and assignments are there
+    # Until assignments and the keys of both tenants are there.
+    ready = r'(?=.*assignments loaded)(?=(?:.*fetched signing keys){2}).*?"public":"([^"]+)"'
+    with process(arguments, ready, env=environment) as (pid, found):
         yield pid, f"http://{found[1]}"
 
 
