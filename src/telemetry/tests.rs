@@ -348,6 +348,72 @@ async fn metrics_arrive_over_both_protocols() {
     }
 }
 
+/// What has been added since the last export is told once, so it must not be lost with an export.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn differences_are_sent_until_they_are_taken() {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+
+    const AWAY: usize = 4;
+    let (received, mut exports) = mpsc::unbounded_channel();
+    let attempts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let router = Router::new().route(
+        "/v1/metrics",
+        post(async move |body: Bytes| {
+            if attempts.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < AWAY {
+                return http::StatusCode::SERVICE_UNAVAILABLE;
+            }
+            received.send(body).unwrap();
+            http::StatusCode::OK
+        }),
+    );
+    let endpoint = format!("http://{}", serve(router).await);
+    let environment = |name: &str| match name {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE" => Some("delta".to_owned()),
+        "OTEL_METRIC_EXPORT_INTERVAL" => Some("20".to_owned()),
+        _ => None,
+    };
+    let (_dispatch, guard) = assemble(&options("off"), &environment, std::io::sink).unwrap();
+    let add = || guard.metrics().authenticated(metrics::labels::Authentication::Accepted);
+    let counted = |body: Bytes| -> i64 {
+        let request = ExportMetricsServiceRequest::decode(body).unwrap();
+        let resources = request.resource_metrics.into_iter();
+        let all = resources
+            .flat_map(|resource| resource.scope_metrics)
+            .flat_map(|scope| scope.metrics);
+        let own = all.filter(|metric| metric.name == "acs_broker.authentication");
+        let points = own.flat_map(|metric| match metric.data {
+            Some(Data::Sum(sum)) => sum.data_points,
+            other => panic!("{other:?}"),
+        });
+        points
+            .map(|point| match point.value {
+                Some(Value::AsInt(value)) => value,
+                other => panic!("{other:?}"),
+            })
+            .sum()
+    };
+    (0..5).for_each(|_| add());
+    let mut sum = 0;
+    while sum < 5 {
+        sum += counted(exports.recv().await.unwrap());
+    }
+    add();
+    let lost = guard.metrics().scrape().unwrap();
+    guard.shutdown(Duration::from_secs(10));
+    exports.close();
+    while let Some(body) = exports.recv().await {
+        sum += counted(body);
+    }
+    assert_eq!(sum, 6);
+    assert!(
+        lost.contains("acs_broker_telemetry_dropped_total{acs_broker_signal=\"metrics\"} 0"),
+        "{lost}"
+    );
+}
+
 #[tokio::test]
 async fn a_dead_collector_does_not_hold_up_the_end() {
     // Accepts, in the kernel's backlog, and never answers.
