@@ -37,8 +37,8 @@ pub(super) fn tell(trail: &Trail, outcome: &Result<Issued, ApiError>, context: &
         acs_broker.resource.name = trail.resource.as_deref(),
         acs_broker.cache.outcome = issued.map(|issued| issued.outcome.name()),
         acs_broker.scopes = %Untrusted::new(&scopes.to_string()),
-        error.code = told.as_ref().map(|told| told.code),
-        error.inner_code = told.as_ref().and_then(|told| told.inner),
+        acs_broker.error.code = told.as_ref().map(|told| told.code),
+        acs_broker.error.inner_code = told.as_ref().and_then(|told| told.inner),
         request_id = %context.request_id,
         "token"
     );

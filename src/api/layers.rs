@@ -215,9 +215,9 @@ fn access_line(
                 http.response.status_code = status,
                 duration_ms,
                 request_id = %context.request_id,
-                error.code = code,
-                error.inner_code = inner_code,
-                error.cause = cause,
+                acs_broker.error.code = code,
+                acs_broker.error.inner_code = inner_code,
+                acs_broker.error.cause = cause,
                 "request"
             )
         };

@@ -164,7 +164,7 @@ async fn a_panic_is_an_internal_error_and_nothing_of_it_is_told() {
     let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let [line] = &lines[..] else { panic!("{log}") };
     assert_eq!((&line["level"], &line["message"]), (&"ERROR".into(), &"request".into()));
-    assert_eq!(line["error.code"], "InternalError");
+    assert_eq!(line["acs_broker.error.code"], "InternalError");
     assert_eq!(line["http.response.status_code"], 500);
     assert_eq!(line["request_id"], head.headers["x-ms-request-id"].to_str().unwrap());
 

@@ -1,318 +1,144 @@
-//! What the standard `OTEL_*` variables say about traces and logs; for metrics, see `metrics/settings.rs`.
+//! What the standard `OTEL_*` variables say.
 //!
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/> and
-//! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>. An empty value counts as unset there.
+//! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>. An empty value counts as unset there, and one that is
+//! not understood is a warning and otherwise ignored: a service that only moved here must start. What is nearest to a
+//! value counts where there is such a thing; never what would send more, or less guarded, than was asked for.
 //!
-//! Read here: whether to export, where, how and how long, the sampler, the resource, and how much may wait. Read by
-//! opentelemetry-otlp itself from the process environment: `OTEL_EXPORTER_OTLP[_TRACES|_LOGS]_{HEADERS,COMPRESSION,
-//! INSECURE}`; by the SDK: the rest of `OTEL_BSP_*` and `OTEL_BLRP_*`, and `OTEL_SPAN_*_LIMIT`. What these cannot take
-//! is found here all the same (`libraries`). Trust anchors for a collector are the system's (`SSL_CERT_FILE`).
-//! The broker is stricter than the specification, which has unknown values ignored with a warning: a typing error
-//! that silently loses all traces is found when they are needed.
+//! `OTEL_SPAN_{ATTRIBUTE,EVENT,LINK}_COUNT_LIMIT` are read by the SDK itself, from the process's environment.
 
-mod libraries;
+mod exporter;
+mod reader;
+mod resource;
+mod sampler;
+#[cfg(test)]
+mod tests;
+mod unserved;
 
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
-use opentelemetry_sdk::trace::Sampler;
-use url::Url;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::Temporality;
 
-use super::TelemetryError;
-use super::sampler::RequestSampler;
-use crate::build_info;
+pub(super) use self::exporter::{ExporterSettings, Protocol};
+use self::exporter::{LOGS, METRICS, TRACES, exporter};
+use self::reader::Reader;
+pub(super) use self::reader::Warnings;
+pub(super) use self::sampler::SamplerSettings;
+use super::queue::Batching;
 
 /// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-const TIMEOUT: &str = "OTEL_EXPORTER_OTLP_TIMEOUT";
-const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
-const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
-const SPAN_QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
-const LOG_QUEUE: &str = "OTEL_BLRP_MAX_QUEUE_SIZE";
-const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
-const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+const TEMPORALITY: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+const METRIC_INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
+const METRIC_TIMEOUT: &str = "OTEL_METRIC_EXPORT_TIMEOUT";
 
-/// The specification's default for one export.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The specification's default.
+const DEFAULT_METRIC_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How much of a signal may wait if nothing is said: the specification's default.
-const QUEUE: usize = 2048;
+const QUEUE: u64 = 2048;
 /// More would be a way to fill the memory.
-const LARGEST_QUEUE: usize = 1 << 20;
-
-/// The variables of one signal.
-pub(super) struct Signal {
-    pub(super) exporter: &'static str,
-    pub(super) endpoint: &'static str,
-    pub(super) protocol: &'static str,
-    pub(super) timeout: &'static str,
-    /// What is added to the general endpoint in HTTP.
-    pub(super) path: &'static str,
-    /// Values of `exporter` that mean that nothing is pushed.
-    pub(super) not_pushed: &'static [&'static str],
-}
-
-const TRACES: Signal = Signal {
-    exporter: "OTEL_TRACES_EXPORTER",
-    endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    timeout: "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
-    path: "v1/traces",
-    not_pushed: &["none"],
-};
-
-const LOGS: Signal = Signal {
-    exporter: "OTEL_LOGS_EXPORTER",
-    endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-    protocol: "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
-    timeout: "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT",
-    path: "v1/logs",
-    not_pushed: &["none"],
-};
+const LARGEST_QUEUE: u64 = 1 << 20;
+/// How much is sent at once: the specification's default.
+const BATCH: u64 = 512;
 
 /// All of it.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) traces: Option<ExporterSettings>,
     pub(super) logs: Option<ExporterSettings>,
+    pub(super) metrics: MetricSettings,
     pub(super) sampler: SamplerSettings,
-    pub(super) span_queue: usize,
-    pub(super) log_queue: usize,
-    pub(super) resource: Vec<KeyValue>,
+    pub(super) spans: Batching,
+    pub(super) records: Batching,
+    pub(super) resource: Resource,
 }
 
-/// `OTEL_TRACES_SAMPLER`
+/// What is said of metrics alone.
 #[derive(Debug)]
-pub(super) struct SamplerSettings {
-    root: Sampler,
-    parent_based: bool,
-}
-
-impl SamplerSettings {
-    /// The sampler; a caller is obeyed only if he is trusted and the variable asks for parents.
-    pub(super) fn sampler(self, trust_callers: bool) -> RequestSampler {
-        RequestSampler {
-            root: self.root,
-            obeys_callers: self.parent_based && trust_callers,
-        }
-    }
-}
-
-/// Where a signal goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ExporterSettings {
-    pub(super) protocol: Protocol,
-    /// Complete: in HTTP with the signal's path.
-    pub(super) endpoint: String,
-    /// For one export, retries included.
-    pub(super) timeout: Duration,
-}
-
-/// `OTEL_EXPORTER_OTLP_PROTOCOL`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
-    /// `http/protobuf`
-    HttpProtobuf,
-    /// `grpc`
-    Grpc,
+pub(super) struct MetricSettings {
+    pub(super) exporter: Option<ExporterSettings>,
+    pub(super) interval: Duration,
+    pub(super) temporality: Temporality,
 }
 
 impl Settings {
-    pub(super) fn read(environment: Environment<'_>) -> Result<Self, TelemetryError> {
-        if let Some(problem) = libraries::problems(environment).next() {
-            return Err(problem);
-        }
-        let get = |name| set(environment, name);
-        Ok(Self {
-            traces: exporter(&TRACES, &get)?,
-            logs: exporter(&LOGS, &get)?,
-            sampler: sampler(get(SAMPLER).as_deref(), get(SAMPLER_ARG).as_deref())?,
-            span_queue: queue(&get, SPAN_QUEUE)?,
-            log_queue: queue(&get, LOG_QUEUE)?,
-            resource: resource(get(SERVICE_NAME), get(RESOURCE_ATTRIBUTES).as_deref())?,
-        })
-    }
-}
-
-/// Everything that is not supported but for what only metrics have.
-pub(super) fn problems(environment: Environment<'_>) -> Vec<TelemetryError> {
-    let get = |name| set(environment, name);
-    let own = [
-        exporter(&TRACES, &get).err(),
-        exporter(&LOGS, &get).err(),
-        sampler(get(SAMPLER).as_deref(), get(SAMPLER_ARG).as_deref()).err(),
-        queue(&get, SPAN_QUEUE).err(),
-        queue(&get, LOG_QUEUE).err(),
-        resource(None, get(RESOURCE_ATTRIBUTES).as_deref()).err(),
-    ];
-    own.into_iter()
-        .flatten()
-        .chain(libraries::problems(environment))
-        .collect()
-}
-
-/// A variable that is not empty, by its name.
-pub(super) fn set(environment: Environment<'_>, name: &'static str) -> Option<String> {
-    let value = environment(name)?;
-    let value = value.trim();
-    (!value.is_empty()).then(|| value.to_owned())
-}
-
-pub(super) fn number(
-    name: &'static str,
-    get: &dyn Fn(&'static str) -> Option<String>,
-) -> Result<Option<u64>, TelemetryError> {
-    let number = get(name).map(|text| text.parse().ok().filter(|number| *number > 0));
-    match number {
-        Some(None) => Err(invalid(name, "not a whole number above 0")),
-        Some(number) => Ok(number),
-        None => Ok(None),
-    }
-}
-
-fn queue(get: &dyn Fn(&'static str) -> Option<String>, name: &'static str) -> Result<usize, TelemetryError> {
-    match get(name) {
-        None => Ok(QUEUE),
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|size| (1..=LARGEST_QUEUE).contains(size))
-            .ok_or_else(|| invalid(name, "not a number from 1 to 1048576")),
-    }
-}
-
-pub(super) fn exporter(
-    signal: &Signal,
-    get: &dyn Fn(&'static str) -> Option<String>,
-) -> Result<Option<ExporterSettings>, TelemetryError> {
-    // The specification: only a case-insensitive "true" is true.
-    let disabled = get(SDK_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let wanted = match get(signal.exporter).as_deref() {
-        None | Some("otlp") => true,
-        Some(other) if signal.not_pushed.contains(&other) => false,
-        Some(_) => return Err(invalid(signal.exporter, "neither otlp nor none")),
-    };
-    let protocol = match first(get, [signal.protocol, PROTOCOL]) {
-        None => Protocol::HttpProtobuf,
-        Some((name, value)) => match value.as_str() {
-            "http/protobuf" => Protocol::HttpProtobuf,
-            "grpc" => Protocol::Grpc,
-            _ => return Err(invalid(name, "neither http/protobuf nor grpc")),
-        },
-    };
-    let Some((name, mut endpoint)) = first(get, [signal.endpoint, ENDPOINT]) else {
-        return Ok(None);
-    };
-    // gRPC endpoints may be a mere host and port; `OTEL_EXPORTER_OTLP_INSECURE` then decides about TLS.
-    if protocol == Protocol::HttpProtobuf || endpoint.contains("://") {
-        let http = Url::parse(&endpoint).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if !http {
-            return Err(invalid(name, "not an http or https URL"));
-        }
-    }
-    // The general endpoint is a base for all signals, the one for one signal is taken as it is.
-    if protocol == Protocol::HttpProtobuf && name == ENDPOINT {
-        if !endpoint.ends_with('/') {
-            endpoint.push('/');
-        }
-        endpoint.push_str(signal.path);
-    }
-    let timeout = match first(get, [signal.timeout, TIMEOUT]) {
-        Some((name, _)) => number(name, get)?.map_or(DEFAULT_TIMEOUT, Duration::from_millis),
-        None => DEFAULT_TIMEOUT,
-    };
-    Ok((wanted && !disabled).then_some(ExporterSettings {
-        protocol,
-        endpoint,
-        timeout,
-    }))
-}
-
-fn first(get: &dyn Fn(&'static str) -> Option<String>, names: [&'static str; 2]) -> Option<(&'static str, String)> {
-    names.into_iter().find_map(|name| Some((name, get(name)?)))
-}
-
-fn sampler(name: Option<&str>, argument: Option<&str>) -> Result<SamplerSettings, TelemetryError> {
-    let name = name.unwrap_or("parentbased_always_on");
-    let (parent_based, root) = match name.strip_prefix("parentbased_") {
-        Some(root) => (true, root),
-        None => (false, name),
-    };
-    let root = match root {
-        "always_on" => Sampler::AlwaysOn,
-        "always_off" => Sampler::AlwaysOff,
-        "traceidratio" => Sampler::TraceIdRatioBased(match argument {
-            // The specification's default.
-            None => 1.0,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|ratio| (0.0..=1.0).contains(ratio))
-                .ok_or_else(|| invalid(SAMPLER_ARG, "not a number from 0 to 1"))?,
-        }),
-        _ => {
-            return Err(invalid(
-                SAMPLER,
-                "none of always_on, always_off, traceidratio, alone or after parentbased_",
-            ));
-        }
-    };
-    Ok(SamplerSettings { root, parent_based })
-}
-
-/// Attributes of this process. The name in `OTEL_SERVICE_NAME` goes before that among the attributes, which go
-/// before the broker's own.
-fn resource(name: Option<String>, attributes: Option<&str>) -> Result<Vec<KeyValue>, TelemetryError> {
-    let mut resource = vec![
-        KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
-        KeyValue::new("service.version", build_info::VERSION),
-        KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()),
-    ];
-    let mut set = |key: String, value: String| {
-        resource.retain(|own| own.key.as_str() != key);
-        resource.push(KeyValue::new(key, value));
-    };
-    for pair in attributes.unwrap_or_default().split_terminator(',') {
-        let (key, value) = pair
-            .split_once('=')
-            .filter(|(key, _)| !key.trim().is_empty())
-            .ok_or_else(|| invalid(RESOURCE_ATTRIBUTES, "not a list of key=value"))?;
-        let decoded = |text: &str| {
-            let malformed = || invalid(RESOURCE_ATTRIBUTES, "malformed percent encoding");
-            decode(text.trim()).ok_or_else(malformed)
+    /// What counts, and what is to be said of what does not.
+    pub(super) fn read(environment: Environment<'_>) -> (Self, Warnings) {
+        let reader = Reader::new(environment);
+        let settings = Self {
+            traces: bounded(exporter(&TRACES, &reader), &reader, "OTEL_BSP_EXPORT_TIMEOUT"),
+            logs: bounded(exporter(&LOGS, &reader), &reader, "OTEL_BLRP_EXPORT_TIMEOUT"),
+            metrics: MetricSettings {
+                exporter: bounded(exporter(&METRICS, &reader), &reader, METRIC_TIMEOUT),
+                interval: reader.milliseconds(METRIC_INTERVAL).unwrap_or(DEFAULT_METRIC_INTERVAL),
+                temporality: temporality(&reader),
+            },
+            sampler: SamplerSettings::read(&reader),
+            spans: batching(
+                &reader,
+                [
+                    "OTEL_BSP_MAX_QUEUE_SIZE",
+                    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+                    "OTEL_BSP_SCHEDULE_DELAY",
+                ],
+                Duration::from_secs(5),
+            ),
+            records: batching(
+                &reader,
+                [
+                    "OTEL_BLRP_MAX_QUEUE_SIZE",
+                    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+                    "OTEL_BLRP_SCHEDULE_DELAY",
+                ],
+                Duration::from_secs(1),
+            ),
+            resource: resource::read(&reader),
         };
-        set(decoded(key)?, decoded(value)?);
+        unserved::warn(&reader);
+        (settings, reader.into_warnings())
     }
-    if let Some(name) = name {
-        set("service.name".to_owned(), name);
-    }
-    Ok(resource)
 }
 
-/// Undoes percent encoding; `None` where it is malformed.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        // `from_str_radix` alone would take a sign.
-        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return None;
-        }
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        bytes.extend_from_slice(rest.as_bytes());
+/// The time for one export has two names; the shorter counts.
+fn bounded(exporter: Option<ExporterSettings>, reader: &Reader<'_>, name: &'static str) -> Option<ExporterSettings> {
+    let limit = reader.milliseconds(name);
+    exporter.map(|exporter| ExporterSettings {
+        timeout: limit.map_or(exporter.timeout, |limit| limit.min(exporter.timeout)),
+        ..exporter
+    })
+}
+
+fn batching(reader: &Reader<'_>, [queue, batch, delay]: [&'static str; 3], default_delay: Duration) -> Batching {
+    let mut capacity = reader.number(queue).unwrap_or(QUEUE);
+    if capacity > LARGEST_QUEUE {
+        reader.warn(queue, "more than 1048576 may not wait; that many may");
+        capacity = LARGEST_QUEUE;
     }
-    String::from_utf8(bytes).ok()
+    let mut size = reader.number(batch);
+    if size.is_some_and(|size| size > capacity) {
+        reader.warn(batch, "more than may wait; as many as may wait are sent at once");
+        size = Some(capacity);
+    }
+    let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Batching {
+        capacity: whole(capacity),
+        batch: whole(size.unwrap_or(BATCH).min(capacity)),
+        delay: reader.milliseconds(delay).unwrap_or(default_delay),
+    }
 }
 
-pub(super) fn invalid(name: &'static str, reason: &'static str) -> TelemetryError {
-    TelemetryError::Variable { name, reason }
+fn temporality(reader: &Reader<'_>) -> Temporality {
+    let read = |text: &str| {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "cumulative" => Temporality::Cumulative,
+            "delta" => Temporality::Delta,
+            "lowmemory" => Temporality::LowMemory,
+            _ => return Err("none of cumulative, delta, lowmemory; cumulative counts"),
+        })
+    };
+    let found = reader.first(&[TEMPORALITY], read);
+    found.map_or(Temporality::Cumulative, |(_, temporality)| temporality)
 }
-
-#[cfg(test)]
-mod tests;

@@ -26,6 +26,9 @@ pub(super) const LEVEL_TARGET: &str = "acs_token_broker::telemetry::log_level";
 /// Begins the targets of the OpenTelemetry crates.
 const EXPORTER_TARGETS: &str = "opentelemetry";
 
+/// Target of our own lines about exporting: seldom heard and not sent, as those of the OpenTelemetry crates.
+pub(super) const OTLP_TARGET: &str = "opentelemetry::otlp";
+
 /// One line from each place in the OpenTelemetry crates in this time: a dead collector fails every few seconds.
 const EXPORTER_SILENCE: Duration = Duration::from_mins(1);
 

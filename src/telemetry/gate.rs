@@ -12,7 +12,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::filter::is_own;
-use super::queue::SpanQueue;
+use super::queue::Queue;
 use super::sampler::RequestSampler;
 use super::system_time;
 use super::trace::{self, LateSpan};
@@ -22,7 +22,7 @@ use super::trace::{self, LateSpan};
 pub(super) struct Gate {
     pub(super) sampler: RequestSampler,
     /// Where spans go. `None` without an exporter: nothing is recorded then.
-    pub(super) spans: Option<Arc<SpanQueue>>,
+    pub(super) spans: Option<Arc<Queue<SpanData>>>,
     pub(super) scope: InstrumentationScope,
     /// Zero is off.
     pub(super) slow_request: Duration,

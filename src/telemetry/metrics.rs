@@ -12,8 +12,6 @@ mod counts;
 mod export;
 mod http;
 pub mod labels;
-mod lost;
-mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -21,9 +19,8 @@ mod tests;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _};
-use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
 
@@ -34,11 +31,9 @@ use self::counts::{Counts, ResourceCounts};
 pub(super) use self::export::Pushing;
 pub use self::http::{Answered, Called};
 use self::labels::{Authentication, Authorization, CacheRequest, KeyFetch, Refusal, Signal};
-pub(super) use self::settings::MetricSettings;
 use self::state::Watched;
 pub use self::state::{AssignmentsState, Bounded, BrokerState, CacheState, KeysState};
 use super::lines::LostLines;
-use crate::build_info;
 
 /// Buckets of the conventions for HTTP durations, in seconds.
 const HTTP_BUCKETS: [f64; 14] = [
@@ -119,10 +114,7 @@ impl Metrics {
         counts: Arc<Counts>,
         observe: impl FnOnce(&Meter, &Arc<Counts>, &Watched),
     ) -> Self {
-        let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
-            .with_version(build_info::VERSION)
-            .build();
-        let meter = provider.meter_with_scope(scope);
+        let meter = provider.meter_with_scope(super::scope());
         let watched = Watched::default();
         observe(&meter, &counts, &watched);
         let refusals = counter(&meter, &all::REFUSALS);
@@ -282,7 +274,7 @@ impl ResourceMetrics {
         self.exchanges.record(
             duration.as_secs_f64(),
             &[
-                KeyValue::new("acs_broker.exchange.ahead", if ahead { "true" } else { "false" }),
+                KeyValue::new("acs_broker.exchange.ahead", ahead),
                 KeyValue::new("acs_broker.exchange.mode", mode),
                 labels::outcome(outcome),
                 self.counts.name(),
@@ -322,10 +314,6 @@ fn limited(instrument: &opentelemetry_sdk::metrics::Instrument) -> Option<opente
         .with_cardinality_limit(limit)
         .build()
         .ok()
-}
-
-fn resource(attributes: Vec<KeyValue>) -> Resource {
-    Resource::builder_empty().with_attributes(attributes).build()
 }
 
 fn histogram(meter: &Meter, of: &Definition) -> Histogram<f64> {

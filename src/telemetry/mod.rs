@@ -3,7 +3,6 @@
 //! Call [`init`] once, early; keep the [`TelemetryGuard`] to the end and let it flush. What is logged and traced
 //! where is bounded by `filter`, so that no setting can make other crates write tokens.
 
-mod client;
 mod correlate;
 mod environment;
 mod export;
@@ -14,11 +13,13 @@ mod json;
 mod lines;
 mod log_level;
 pub mod metrics;
+mod otlp;
 mod otlp_logs;
 mod pretty;
 pub mod propagation;
 mod queue;
 mod sampler;
+mod sending;
 #[cfg(test)]
 mod tests;
 pub mod trace;
@@ -42,12 +43,12 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use self::correlate::WholeSubscriber;
 use self::environment::Settings;
-use self::export::Exports;
+use self::export::{Background, Exports};
 use self::filter::LogFilter;
 use self::gate::Gate;
 use self::json::JsonLayer;
 use self::lines::Lines;
-use self::metrics::{MetricSettings, Metrics, Pushing};
+use self::metrics::{Metrics, Pushing};
 use self::otlp_logs::OtlpLogs;
 use self::pretty::PrettyLine;
 use crate::build_info;
@@ -58,6 +59,9 @@ pub use self::environment::Environment;
 pub use self::filter::AUDIT_TARGET;
 pub use self::log_level::LogLevel;
 pub use self::users::{NoRandomness, UserName, UserNames};
+
+/// The version of OpenTelemetry's semantic conventions that the names of attributes and metrics are from.
+const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 
 /// How long a guard that is merely dropped may take to flush.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
@@ -86,17 +90,9 @@ pub enum TelemetryError {
     /// `log_level` is not a filter.
     #[error("the log level is not a valid filter")]
     LogLevel(#[source] tracing_subscriber::filter::ParseError),
-    /// An `OTEL_*` variable has a value that is not supported.
-    #[error("{name}: {reason}")]
-    Variable {
-        /// Its name.
-        name: &'static str,
-        /// What is wrong. The value is left out: an endpoint may hold a password.
-        reason: &'static str,
-    },
-    /// The exporter refused its settings.
-    #[error("the OTLP exporter cannot be set up")]
-    Exporter(#[source] opentelemetry_otlp::ExporterBuildError),
+    /// A gRPC endpoint cannot be used.
+    #[error("the OTLP exporter's connection cannot be set up")]
+    Channel(#[source] tonic::transport::Error),
     /// The exporter's client cannot be made: its trust anchors or its proxy cannot be used.
     #[error("the OTLP exporter's client cannot be made")]
     Client(#[source] reqwest::Error),
@@ -108,24 +104,16 @@ pub enum TelemetryError {
     AlreadySet,
 }
 
-/// Everything that [`init`] would refuse of the `OTEL_*` variables, each told once.
-pub fn problems(environment: Environment<'_>) -> Vec<String> {
-    let mut problems = Vec::new();
-    let found = environment::problems(environment);
-    for problem in found.into_iter().chain(MetricSettings::problems(environment)) {
-        // Signals share variables.
-        let told = problem.to_string();
-        if !problems.contains(&told) {
-            problems.push(told);
-        }
-    }
-    problems
+/// What of the `OTEL_*` variables this version cannot serve, and what counts instead, one line for each. [`init`] logs
+/// the same: the specification wants a warning where a value is not understood, and no end.
+#[must_use]
+pub fn warnings(environment: Environment<'_>) -> Vec<String> {
+    Settings::read(environment).1.into_lines()
 }
 
 /// Sets the process's subscriber: logs to standard output; logs, traces and metrics to where the `OTEL_*` variables say.
 ///
-/// `environment` looks up a variable. What the OTLP crate reads by itself (headers, compression) it takes
-/// from the process. Records of the `log` crate are not taken over: rustls and reqwest would write through it.
+/// `environment` looks up a variable. Records of the `log` crate are not taken over: rustls and reqwest would write through it.
 pub fn init(options: &TelemetryOptions, environment: Environment<'_>) -> Result<TelemetryGuard, TelemetryError> {
     let (writer, lines) = Lines::to(std::io::stdout());
     let (dispatch, mut guard) = assemble(options, environment, writer)?;
@@ -134,6 +122,9 @@ pub fn init(options: &TelemetryOptions, environment: Environment<'_>) -> Result<
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadySet)?;
     opentelemetry::global::set_tracer_provider(guard.exports.tracer_provider.clone());
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    for warning in &guard.warnings {
+        tracing::warn!("{warning}");
+    }
     Ok(guard)
 }
 
@@ -148,12 +139,17 @@ where
 {
     let level = LogLevel::new(&options.log_level)?;
     let filter = LogFilter::new(level.clone(), Arc::clone(&options.clock));
-    let settings = Settings::read(environment)?;
-    let metrics = Pushing::start(MetricSettings::read(environment, settings.resource.clone())?)?;
-    let exports = Exports::start(settings, options.trust_incoming_sampling, &metrics.metrics)?;
-    let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
-        .with_version(build_info::VERSION)
-        .build();
+    let (settings, warnings) = Settings::read(environment);
+    let mut background = Background::new();
+    let metrics = Pushing::start(&settings, &mut background, &options.clock)?;
+    let exports = Exports::start(
+        settings,
+        options.trust_incoming_sampling,
+        &metrics.metrics,
+        &mut background,
+        &options.clock,
+    )?;
+    let scope = scope();
     let gate = Gate {
         sampler: exports.sampler.clone(),
         spans: exports.spans.clone(),
@@ -189,7 +185,7 @@ where
     let logs = match &exports.logger_provider {
         Some(provider) => logs
             .and_then(OtlpLogs {
-                logger: provider.logger(env!("CARGO_PKG_NAME")),
+                logger: provider.logger_with_scope(self::scope()),
                 clock: Arc::clone(&options.clock),
                 whole: Arc::clone(&whole),
             })
@@ -208,10 +204,20 @@ where
     let guard = TelemetryGuard {
         exports,
         metrics,
+        background,
+        warnings: warnings.into_lines(),
         level,
         lines: None,
     };
     Ok((dispatch, guard))
+}
+
+/// As whom everything is told: this package, by the conventions' version that its names are from.
+fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
+        .with_version(build_info::VERSION)
+        .with_schema_url(SCHEMA_URL)
+        .build()
 }
 
 /// The same for tests elsewhere: log lines as JSON to `writer`, and what the variables say.
@@ -246,6 +252,8 @@ fn system_time(time: Timestamp) -> SystemTime {
 pub struct TelemetryGuard {
     exports: Exports,
     metrics: Pushing,
+    background: Background,
+    warnings: Vec<String>,
     level: LogLevel,
     // `None` once ended, and where lines do not go to standard output.
     lines: Option<Lines>,
@@ -278,13 +286,17 @@ impl TelemetryGuard {
     )]
     fn stop(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
         // All at once: they share the limit, and a collector that hangs hangs for all.
+        self.exports.close();
+        self.background.begin_end(timeout);
         let last = self.metrics.stop();
-        self.exports.stop(timeout);
-        last.wait(deadline.saturating_duration_since(Instant::now()));
+        self.exports.wait(left);
+        last.wait(left());
+        self.background.stop();
         // Last, as the others may still have something to say.
         if let Some(lines) = self.lines.take() {
-            lines.end(deadline.saturating_duration_since(Instant::now()).max(LINES_LIMIT));
+            lines.end(left().max(LINES_LIMIT));
         }
     }
 }

@@ -1,128 +1,165 @@
 //! What waits for the collector: bounded, and what is lost is counted.
 //!
-//! The SDK's batch processors have bounded queues too, but keep what they drop to themselves. These stand before and
-//! behind them: what is let in is never more than theirs can take.
+//! In place of the SDK's batch processors. Those drop the newest where there is no room, tell nobody how many, and do
+//! nothing else while a batch is being sent: what is held back for another attempt could neither go back into the queue
+//! nor be given up for what came later.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::{Context, InstrumentationScope};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{BatchLogProcessor, LogBatch, LogExporter, LogProcessor, SdkLogRecord};
-use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::logs::{LogProcessor, SdkLogRecord};
+use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
+use tokio::sync::Notify;
 
 use super::metrics::Metrics;
 use super::metrics::labels::Signal;
 
-/// What waits of one signal.
+/// Log records with the scope that they were written in.
+pub(super) type LogItem = (SdkLogRecord, InstrumentationScope);
+
+/// How much may wait, and how it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Batching {
+    /// What may wait, apart from the batch that is being sent.
+    pub(super) capacity: usize,
+    /// What is sent at once, at most.
+    pub(super) batch: usize,
+    /// How long the first of a batch waits for others.
+    pub(super) delay: Duration,
+}
+
+/// What waits of one signal. Where there is no room, the oldest goes.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    items: AtomicUsize,
-    capacity: usize,
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    /// A whole batch is there.
+    filled: Notify,
+    batching: Batching,
     signal: Signal,
     metrics: Metrics,
 }
 
-impl Waiting {
-    pub(super) fn new(capacity: usize, signal: Signal, metrics: Metrics) -> Arc<Self> {
+#[derive(Debug)]
+struct State<T> {
+    waiting: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(batching: Batching, signal: Signal, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
-            items: AtomicUsize::new(0),
-            capacity,
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                closed: false,
+            }),
+            filled: Notify::new(),
+            batching,
             signal,
             metrics,
         })
     }
 
-    /// Whether there is room for one more.
-    fn enter(&self) -> bool {
-        let entered = self.items.fetch_add(1, Ordering::Relaxed) < self.capacity;
-        if !entered {
-            self.items.fetch_sub(1, Ordering::Relaxed);
-            self.metrics.dropped(self.signal, 1);
+    pub(super) fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    pub(super) fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// One more. Never waits for anything but another who adds or takes.
+    pub(super) fn add(&self, item: T) {
+        let mut state = self.state();
+        if state.closed {
+            drop(state);
+            return self.lost(1);
         }
-        entered
-    }
-
-    fn leave(&self, items: usize) {
-        self.items.fetch_sub(items, Ordering::Relaxed);
-    }
-
-    fn told(&self, items: usize, result: &OTelSdkResult) {
-        if result.is_err() {
-            self.metrics.dropped(self.signal, items as u64);
+        let full = state.waiting.len() >= self.batching.capacity;
+        // Dropped after the lock is given back.
+        let oldest = if full { state.waiting.pop_front() } else { None };
+        state.waiting.push_back(item);
+        let filled = state.waiting.len() == self.batching.batch;
+        drop(state);
+        if full {
+            self.lost(1);
         }
-    }
-}
-
-/// An exporter that tells what it takes and what it loses.
-#[derive(Debug)]
-pub(super) struct Counted<E> {
-    pub(super) exporter: E,
-    pub(super) waiting: Arc<Waiting>,
-}
-
-impl<E: SpanExporter> SpanExporter for Counted<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let items = batch.len();
-        self.waiting.leave(items);
-        let result = self.exporter.export(batch).await;
-        self.waiting.told(items, &result);
-        result
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.exporter.force_flush()
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.exporter.set_resource(resource);
-    }
-}
-
-impl<E: LogExporter> LogExporter for Counted<E> {
-    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
-        let items = batch.iter().count();
-        self.waiting.leave(items);
-        let result = self.exporter.export(batch).await;
-        self.waiting.told(items, &result);
-        result
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.exporter.set_resource(resource);
-    }
-}
-
-/// The way to the span exporter.
-#[derive(Debug)]
-pub(super) struct SpanQueue {
-    pub(super) processor: BatchSpanProcessor,
-    pub(super) waiting: Arc<Waiting>,
-}
-
-impl SpanQueue {
-    pub(super) fn add(&self, span: SpanData) {
-        if self.waiting.enter() {
-            self.processor.on_end(span);
+        drop(oldest);
+        if filled {
+            self.filled.notify_one();
         }
     }
+
+    /// The oldest, as many as are sent at once.
+    pub(super) fn take(&self) -> Vec<T> {
+        let mut state = self.state();
+        let batch = self.batching.batch.min(state.waiting.len());
+        state.waiting.drain(..batch).collect()
+    }
+
+    /// Lets what was taken wait again, as the oldest; there may be no room for all of it any more.
+    pub(super) fn put_back(&self, batch: Vec<T>) {
+        let mut state = self.state();
+        let room = self.batching.capacity.saturating_sub(state.waiting.len());
+        let lost = batch.len().saturating_sub(room);
+        for item in batch.into_iter().skip(lost).rev() {
+            state.waiting.push_front(item);
+        }
+        drop(state);
+        self.lost(lost as u64);
+    }
+
+    /// Waits until a whole batch is there.
+    pub(super) async fn filled(&self) {
+        loop {
+            // What is there already is told by nobody.
+            if self.state().waiting.len() >= self.batching.batch {
+                return;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// Takes nothing more.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+    }
+
+    /// Gives up all that waits.
+    pub(super) fn give_up(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        let lost = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.lost(lost.len() as u64);
+    }
+
+    /// So many went nowhere.
+    pub(super) fn lost(&self, items: u64) {
+        if items > 0 {
+            self.metrics.dropped(self.signal, items);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// The same as the SDK knows it. Two hold it: spans that are made afterwards do not come by way of the SDK.
-#[derive(Debug)]
-pub(super) struct SharedSpanQueue(pub(super) Arc<SpanQueue>);
+/// Nobody asks for this: at the end the queues are sent by `Exports::stop`, which has a limit for it.
+fn not_before_the_end() -> OTelSdkResult {
+    Err(OTelSdkError::InternalFailure(
+        "what is queued is sent in time, and at the end".to_owned(),
+    ))
+}
 
-impl SpanProcessor for SharedSpanQueue {
+/// The way to the span exporter, as the SDK knows it. Spans that are made afterwards do not come by way of the SDK.
+#[derive(Debug)]
+pub(super) struct SpanQueue(pub(super) Arc<Queue<SpanData>>);
+
+impl SpanProcessor for SpanQueue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
@@ -130,103 +167,110 @@ impl SpanProcessor for SharedSpanQueue {
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        self.0.processor.force_flush()
+        not_before_the_end()
     }
 
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.processor.shutdown_with_timeout(timeout)
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        self.0.close();
+        Ok(())
     }
 }
 
 /// The way to the log exporter.
 #[derive(Debug)]
-pub(super) struct LogQueue {
-    pub(super) processor: BatchLogProcessor,
-    pub(super) waiting: Arc<Waiting>,
-}
+pub(super) struct LogQueue(pub(super) Arc<Queue<LogItem>>);
 
 impl LogProcessor for LogQueue {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        if self.waiting.enter() {
-            self.processor.emit(record, scope);
-        }
+        self.0.add((record.clone(), scope.clone()));
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        self.processor.force_flush()
+        not_before_the_end()
     }
 
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.processor.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.processor.set_resource(resource);
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        self.0.close();
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::{Tracer as _, TracerProvider as _};
-    use opentelemetry_sdk::error::OTelSdkError;
-    use opentelemetry_sdk::trace::{BatchConfigBuilder, SdkTracerProvider};
+    use futures_util::FutureExt as _;
 
     use super::*;
 
-    /// Takes no batch.
-    #[derive(Debug)]
-    struct Refusing;
-
-    impl SpanExporter for Refusing {
-        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
-            Err(OTelSdkError::InternalFailure("refused".to_owned()))
-        }
-    }
-
-    #[test]
-    fn each_span_that_goes_nowhere_is_counted() {
+    fn queue(capacity: usize, batch: usize) -> (Arc<Queue<u32>>, impl Fn() -> u64) {
         let metrics = Metrics::local();
-        let waiting = Waiting::new(8, Signal::Traces, metrics.clone());
-        let counted = Counted {
-            exporter: Refusing,
-            waiting: Arc::clone(&waiting),
+        let batching = Batching {
+            capacity,
+            batch,
+            delay: Duration::from_secs(1),
         };
-        let config = BatchConfigBuilder::default()
-            .with_max_queue_size(8)
-            .with_scheduled_delay(Duration::from_secs(3600))
-            .with_max_export_batch_size(8)
-            .build();
-        let processor = BatchSpanProcessor::new(counted, config);
-        let queue = Arc::new(SpanQueue { processor, waiting });
-        let provider = SdkTracerProvider::builder()
-            .with_span_processor(SharedSpanQueue(queue))
-            .build();
-        let tracer = provider.tracer("test");
-        for _ in 0..1000 {
-            drop(tracer.start("span"));
-        }
-        let _ = provider.shutdown();
-        let text = metrics.scrape().unwrap();
-        let line = "acs_broker_telemetry_dropped_total{acs_broker_signal=\"traces\"} 1000";
-        assert!(text.lines().any(|told| told == line), "{text}");
-    }
-
-    #[test]
-    fn what_finds_no_room_or_is_not_taken_is_counted() {
-        let metrics = Metrics::local();
-        let lost = |signal: &str| {
-            let name = format!("acs_broker_telemetry_dropped_total{{acs_broker_signal=\"{signal}\"}} ");
+        let queue = Queue::new(batching, Signal::Traces, metrics.clone());
+        let lost = move || {
+            let name = "acs_broker_telemetry_dropped_total{acs_broker_signal=\"traces\"} ";
             let text = metrics.scrape().unwrap();
-            let value = text.lines().find_map(|line| line.strip_prefix(name.as_str()));
+            let value = text.lines().find_map(|line| line.strip_prefix(name));
             value.unwrap().parse::<u64>().unwrap()
         };
-        let waiting = Waiting::new(2, Signal::Logs, metrics.clone());
-        assert_eq!([waiting.enter(), waiting.enter(), waiting.enter()], [true, true, false]);
-        assert_eq!((lost("traces"), lost("logs")), (0, 1));
-        waiting.leave(2);
-        waiting.told(2, &Ok(()));
-        assert!(waiting.enter());
-        waiting.told(2, &Err(OTelSdkError::AlreadyShutdown));
-        assert_eq!(lost("logs"), 3);
+        (queue, lost)
+    }
+
+    #[test]
+    fn where_there_is_no_room_the_oldest_goes_and_is_counted() {
+        let (queue, lost) = queue(4, 3);
+        (0..6).for_each(|item| queue.add(item));
+        assert_eq!(lost(), 2);
+        assert_eq!(queue.take(), [2, 3, 4]);
+        assert_eq!(queue.take(), [5]);
+        assert_eq!(lost(), 2);
+    }
+
+    #[test]
+    fn what_comes_back_is_the_oldest_again_and_goes_first() {
+        let (queue, lost) = queue(4, 3);
+        (0..4).for_each(|item| queue.add(item));
+        let batch = queue.take();
+        (4..6).for_each(|item| queue.add(item));
+        // Three wait, so there is room for one.
+        queue.put_back(batch);
+        assert_eq!(lost(), 2);
+        queue.add(6);
+        assert_eq!(lost(), 3);
+        assert_eq!(queue.take(), [3, 4, 5]);
+        queue.put_back(vec![3, 4, 5]);
+        assert_eq!((queue.take(), queue.take(), lost()), (vec![3, 4, 5], vec![6], 3));
+        (0..4).for_each(|item| queue.add(item));
+        queue.put_back(vec![7, 8, 9]);
+        assert_eq!((queue.take(), lost()), (vec![0, 1, 2], 6));
+    }
+
+    #[test]
+    fn nothing_is_lost_unseen_at_the_end() {
+        let (queue, lost) = queue(4, 3);
+        queue.add(0);
+        queue.close();
+        queue.add(1);
+        assert_eq!(lost(), 1);
+        queue.give_up();
+        assert_eq!((lost(), queue.take().len()), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn a_whole_batch_is_told_at_once() {
+        let (queue, _) = queue(4, 3);
+        queue.add(0);
+        assert!(queue.filled().now_or_never().is_none());
+        let waiting = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            async move { queue.filled().await }
+        });
+        tokio::task::yield_now().await;
+        queue.add(1);
+        queue.add(2);
+        waiting.await.unwrap();
+        queue.filled().await;
     }
 }

@@ -170,16 +170,17 @@ fn people_get_text() {
 }
 
 #[test]
-fn bad_variables_are_told_before_anything_starts_and_all_at_once() {
-    let problems = problems(&|name| match name {
+fn variables_that_cannot_be_served_are_said_and_keep_nothing_from_starting() {
+    let environment = |name: &str| match name {
         "OTEL_TRACES_SAMPLER" => Some("often".to_owned()),
         // That of all three signals.
         "OTEL_EXPORTER_OTLP_PROTOCOL" => Some("udp".to_owned()),
         "OTEL_EXPORTER_OTLP_HEADERS" => Some("s3cret".to_owned()),
         "OTEL_BLRP_MAX_QUEUE_SIZE" | "OTEL_METRIC_EXPORT_INTERVAL" => Some("0".to_owned()),
         _ => None,
-    });
-    let mut names: Vec<_> = problems.iter().map(|told| told.split(':').next().unwrap()).collect();
+    };
+    let warnings = warnings(&environment);
+    let mut names: Vec<_> = warnings.iter().map(|told| told.split(':').next().unwrap()).collect();
     names.sort_unstable();
     let all = [
         "OTEL_BLRP_MAX_QUEUE_SIZE",
@@ -188,11 +189,11 @@ fn bad_variables_are_told_before_anything_starts_and_all_at_once() {
         "OTEL_METRIC_EXPORT_INTERVAL",
         "OTEL_TRACES_SAMPLER",
     ];
-    assert_eq!(names, all, "{problems:?}");
-    assert!(super::problems(&|_| None).is_empty());
-    let headers = |name: &str| (name == "OTEL_EXPORTER_OTLP_LOGS_HEADERS").then(|| "s3cret".to_owned());
-    let refused = assemble(&options("info"), &headers, std::io::sink).map(|_| ());
-    assert!(matches!(refused, Err(TelemetryError::Variable { .. })), "{refused:?}");
+    assert_eq!(names, all, "{warnings:?}");
+    assert!(!warnings.concat().contains("s3cret"));
+    assert!(super::warnings(&|_| None).is_empty());
+    let (_dispatch, guard) = assemble(&options("info"), &environment, std::io::sink).unwrap();
+    assert_eq!(guard.warnings, warnings);
     let refused = assemble(&options("info,=="), &|_| None, std::io::sink).map(|_| ());
     assert!(matches!(refused, Err(TelemetryError::LogLevel(_))), "{refused:?}");
 }
@@ -347,12 +348,84 @@ async fn metrics_arrive_over_both_protocols() {
     }
 }
 
+/// What has been added since the last export is told once, so it must not be lost with an export.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn differences_are_sent_until_they_are_taken() {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+
+    const AWAY: usize = 4;
+    let (received, mut exports) = mpsc::unbounded_channel();
+    let attempts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let router = Router::new().route(
+        "/v1/metrics",
+        post(async move |body: Bytes| {
+            if attempts.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < AWAY {
+                return http::StatusCode::SERVICE_UNAVAILABLE;
+            }
+            received.send(body).unwrap();
+            http::StatusCode::OK
+        }),
+    );
+    let endpoint = format!("http://{}", serve(router).await);
+    let environment = |name: &str| match name {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE" => Some("delta".to_owned()),
+        "OTEL_METRIC_EXPORT_INTERVAL" => Some("20".to_owned()),
+        _ => None,
+    };
+    let (_dispatch, guard) = assemble(&options("off"), &environment, std::io::sink).unwrap();
+    let add = || guard.metrics().authenticated(metrics::labels::Authentication::Accepted);
+    let counted = |body: Bytes| -> i64 {
+        let request = ExportMetricsServiceRequest::decode(body).unwrap();
+        let resources = request.resource_metrics.into_iter();
+        let all = resources
+            .flat_map(|resource| resource.scope_metrics)
+            .flat_map(|scope| scope.metrics);
+        let own = all.filter(|metric| metric.name == "acs_broker.authentication");
+        let points = own.flat_map(|metric| match metric.data {
+            Some(Data::Sum(sum)) => sum.data_points,
+            other => panic!("{other:?}"),
+        });
+        points
+            .map(|point| match point.value {
+                Some(Value::AsInt(value)) => value,
+                other => panic!("{other:?}"),
+            })
+            .sum()
+    };
+    (0..5).for_each(|_| add());
+    let mut sum = 0;
+    while sum < 5 {
+        sum += counted(exports.recv().await.unwrap());
+    }
+    add();
+    let lost = guard.metrics().scrape().unwrap();
+    guard.shutdown(Duration::from_secs(10));
+    exports.close();
+    while let Some(body) = exports.recv().await {
+        sum += counted(body);
+    }
+    assert_eq!(sum, 6);
+    assert!(
+        lost.contains("acs_broker_telemetry_dropped_total{acs_broker_signal=\"metrics\"} 0"),
+        "{lost}"
+    );
+}
+
 #[tokio::test]
 async fn a_dead_collector_does_not_hold_up_the_end() {
     // Accepts, in the kernel's backlog, and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", silent.local_addr().unwrap());
-    for protocol in ["http/protobuf", "grpc"] {
+    let silent = format!("http://{}", silent.local_addr().unwrap());
+    let away = "http://127.0.0.1:1".to_owned();
+    for (protocol, endpoint) in [
+        ("http/protobuf", &silent),
+        ("grpc", &silent),
+        ("http/protobuf", &away),
+        ("grpc", &away),
+    ] {
         let environment = |name: &str| match name {
             "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
             "OTEL_EXPORTER_OTLP_PROTOCOL" => Some(protocol.to_owned()),

@@ -90,12 +90,12 @@ async fn each_decision_about_a_verified_user_is_told() {
             object.map(String::as_str)
         );
         assert_eq!(event["acs_broker.cache.outcome"].as_str(), cache);
-        assert_eq!(event["error.code"].as_str(), code);
+        assert_eq!(event["acs_broker.error.code"].as_str(), code);
         assert!(event["acs_broker.scopes"].as_str().unwrap().contains("VoIP"));
         assert_eq!(event["request_id"].as_str().unwrap().len(), 36);
         assert_eq!(event["enduser.pseudo.id"].as_str().unwrap().len(), 32);
     }
-    assert_eq!(told[5]["error.code"], "ExchangeForbidden");
+    assert_eq!(told[5]["acs_broker.error.code"], "ExchangeForbidden");
     assert_ne!(told[4]["enduser.pseudo.id"], hash.as_str());
     // The same over OTLP.
     let sent: Vec<_> = collector

@@ -7,7 +7,7 @@ use acs_token_broker::emulator::{Emulator, Scenario};
 use crate::support::eventually;
 use crate::support::http::{Call, client};
 use crate::support::otlp::Collector;
-use crate::support::process::{Process, Served, address, write_configuration};
+use crate::support::process::{Process, Served, address, serving, write_configuration};
 
 async fn emulator() -> Emulator {
     let clock: SharedClock = SystemClock::shared();
@@ -90,21 +90,64 @@ async fn check_config_tells_every_problem_by_key() {
             assert!(ended.stderr.contains(key), "{command} {key}: {}", ended.stderr);
         }
     }
-    // The standard variables too, whatever the settings are like.
-    let standard = [
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
-        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/ca.pem"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "soon"),
-    ];
-    let ended = Process::run(&["check-config"], &standard).await;
-    for (name, _) in standard {
-        assert!(ended.stderr.contains(name), "{name}: {}", ended.stderr);
-        assert_eq!(ended.code, Some(2), "{ended:?}");
-    }
     let insecure = [environment[1], ("ACS_TOKEN_BROKER__ALLOW_INSECURE_UPSTREAMS", "true")];
     let file = write_configuration(folder.path(), &emulator, None);
     let allowed = Process::run(&["check-config", "--config", &file], &insecure).await;
     assert_eq!(allowed.code, Some(0), "{allowed:?}");
+}
+
+/// As the specification of OpenTelemetry wants it: a service that was only moved here starts.
+#[tokio::test]
+async fn standard_variables_that_cannot_be_served_are_warnings_at_start_and_in_check_config() {
+    let emulator = emulator().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_configuration(folder.path(), &emulator, None);
+    let standard = [
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret-key"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_METRICS_EXPORTER", "otlp,prometheus,console"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "soon"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote"),
+        (
+            "OTEL_TRACES_SAMPLER_ARG",
+            "endpoint=http://j:14250,pollingIntervalMs=5000,initialSamplingRate=0.25",
+        ),
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_CONFIG_FILE", "/etc/otel.yaml"),
+        ("OTEL_LOG_LEVEL", "debug"),
+    ];
+    // One line each; the argument goes with its sampler.
+    let names = standard
+        .map(|(name, _)| name)
+        .into_iter()
+        .filter(|name| !name.ends_with("_ARG"));
+    let names: Vec<&str> = names.collect();
+    let ended = Process::run(&["check-config", "--config", &file], &standard).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let warnings: Vec<&str> = ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains("warning: OTEL_"))
+        .collect();
+    assert_eq!(warnings.len(), names.len(), "{warnings:#?}");
+    let (mut process, ..) = serving(&file, &standard).await;
+    let written = process.stdout();
+    assert!(!process.has_ended());
+    for name in names {
+        assert!(
+            warnings.iter().any(|line| line.contains(&format!("{name}: "))),
+            "{name}: {warnings:#?}"
+        );
+        let said = written.lines().filter(|line| line.contains(&format!("{name}: ")));
+        let said: Vec<&str> = said.collect();
+        assert!(said.len() == 1 && said[0].contains("WARN"), "{name}: {said:?}");
+    }
+    for output in [written, ended.stderr] {
+        assert!(!output.contains("s3cret") && !output.contains("/nowhere"), "{output}");
+    }
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ impl Held {
         assert_eq!(self.acs.count(ACS_PATH), 1);
         let output = flushed(self.served).await.stdout;
         let line = lines(&output)
-            .find(|line| line["error.code"] == "ClientClosed")
+            .find(|line| line["acs_broker.error.code"] == "ClientClosed")
             .unwrap();
         // Nobody got the token of the first exchange, so no event says so.
         let events = lines(&output).filter(|line| line["target"] == "acs_token_broker::audit");
@@ -110,7 +110,7 @@ fn assert_left(line: &Value, events: &[Value]) {
     assert_eq!(line["http.route"], "/token");
     assert_eq!(line["trace_id"], trace(1));
     assert_eq!(line["request_id"].as_str().unwrap().len(), 36);
-    assert_eq!(line["error.cause"], "the client left before it was answered");
+    assert_eq!(line["acs_broker.error.cause"], "the client left before it was answered");
     assert!(line.get("http.response.status_code").is_none(), "{line}");
     assert!(line["duration_ms"].as_f64().unwrap() > 0.0);
     let told: Vec<_> = events

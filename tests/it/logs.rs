@@ -38,8 +38,8 @@ async fn what_is_written_is_sent_too_and_tells_its_trace() {
         for name in [
             "http.request.method",
             "http.route",
-            "error.code",
-            "error.cause",
+            "acs_broker.error.code",
+            "acs_broker.error.cause",
             "request_id",
         ] {
             assert_eq!(
@@ -230,4 +230,70 @@ async fn the_level_changes_by_put_and_by_sighup() {
         "warn,acs_token_broker=debug\n"
     );
     flushed(served).await;
+}
+
+#[tokio::test]
+async fn every_signal_says_what_sends_and_by_which_names() {
+    let (served, collector) = exported_with(&[("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")]).await;
+    assert_eq!(served.post_token(&served.token("alex")).await.status, 200);
+    flushed(served).await;
+    for (signal, sources) in ["spans", "logs", "metrics"].into_iter().zip(collector.sources()) {
+        assert!(!sources.is_empty(), "{signal}");
+        for source in sources {
+            let attribute = |name| value(&source.resource, name).unwrap_or_else(|| panic!("{signal}: no {name}"));
+            assert_eq!(attribute("service.name"), "broker-under-test", "{signal}");
+            assert_eq!(attribute("deployment.environment.name"), "test", "{signal}");
+            assert_eq!(attribute("telemetry.sdk.name"), "opentelemetry", "{signal}");
+            assert_eq!(attribute("telemetry.sdk.language"), "rust", "{signal}");
+            assert!(attribute("telemetry.sdk.version").split('.').count() >= 3, "{signal}");
+            let schema = "https://opentelemetry.io/schemas/1.37.0";
+            assert_eq!(source.schema, schema, "{signal}");
+            assert!(
+                source.scopes.iter().all(|scope| scope == schema),
+                "{signal}: {:?}",
+                source.scopes
+            );
+        }
+    }
+}
+
+/// Names outside `acs_broker.` are OpenTelemetry's to give.
+#[tokio::test]
+async fn what_failed_is_told_by_names_of_our_own() {
+    let (served, collector) = exported_with(&[]).await;
+    let refused = served.call("/token").bearer("no-token").send().await;
+    assert_eq!(refused.told(), "401 InvalidToken/Malformed");
+    let denied = served.post_token(&served.token_with_groups("grady")).await;
+    assert_eq!(denied.told(), "403 NotAssigned/NoAssignment");
+    let output = flushed(served).await.stdout;
+    for (inner, message) in [
+        ("Malformed", "request"),
+        ("NoAssignment", "request"),
+        ("NoAssignment", "token"),
+    ] {
+        let line = lines(&output)
+            .find(|line| line["message"] == message && line["acs_broker.error.inner_code"] == inner)
+            .unwrap_or_else(|| panic!("{message} {inner}"));
+        assert!(line["acs_broker.error.code"].is_string());
+        assert_eq!(
+            line["acs_broker.error.cause"].is_string(),
+            message == "request",
+            "{line}"
+        );
+    }
+    for line in lines(&output) {
+        let fields = line.as_object().unwrap();
+        let reserved = fields.keys().find(|name| name.starts_with("error."));
+        assert_eq!(reserved, None, "{line}");
+    }
+    let spans = collector.spans();
+    let names = spans
+        .iter()
+        .flat_map(|span| &span.attributes)
+        .map(|attribute| attribute.key.as_str());
+    let logs = collector.logs();
+    let records = logs.iter().flat_map(|(_, record)| &record.attributes);
+    for name in names.chain(records.map(|attribute| attribute.key.as_str())) {
+        assert!(!name.starts_with("error.") || name == "error.type", "{name}");
+    }
 }

@@ -15,6 +15,8 @@ mod authenticate;
 mod authorize;
 mod cache;
 mod cli;
+mod collector_away;
+mod collector_tls;
 mod collectors;
 mod docs;
 mod exchange;

@@ -264,10 +264,10 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
     let upstream: Value = written[0]
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
-        .find(|line: &Value| line["error.cause"].is_string())
+        .find(|line: &Value| line["acs_broker.error.cause"].is_string())
         .unwrap();
     assert!(
-        upstream["error.cause"].as_str().unwrap().len() > 10,
+        upstream["acs_broker.error.cause"].as_str().unwrap().len() > 10,
         "the operator is told why"
     );
 }

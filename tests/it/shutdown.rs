@@ -85,8 +85,8 @@ async fn a_drain_has_an_end() {
     assert_eq!(request.await.unwrap(), "cut");
     // Its client did not leave.
     let cut = lines(&ended.stdout).find(|line| line["message"] == "request").unwrap();
-    assert_eq!(cut["error.code"], "ShuttingDown", "{cut}");
-    assert_eq!(cut["error.cause"], "cut at the end of the drain");
+    assert_eq!(cut["acs_broker.error.code"], "ShuttingDown", "{cut}");
+    assert_eq!(cut["acs_broker.error.cause"], "cut at the end of the drain");
     assert!(cut.get("http.response.status_code").is_none(), "{cut}");
 }
 

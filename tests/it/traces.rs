@@ -180,6 +180,63 @@ async fn without_an_exporter_the_trace_goes_on() {
     );
 }
 
+/// W3C Trace Context, section 3.2.2: what another tracer would read otherwise belongs to no trace.
+#[tokio::test]
+async fn what_is_no_traceparent_begins_a_new_trace() {
+    let (broker, collector) = exported().await;
+    let token = broker.token("alex");
+    let (id, span) = (trace(1), "b7ad6b7169203331");
+    let malformed = [
+        // Thirty digits, thirty-one, thirty-three.
+        vec![format!("00-{}-{span}-01", &id[2..])],
+        vec![format!("00-{}-{span}-01", &id[1..])],
+        vec![format!("00-0{id}-{span}-01")],
+        vec![format!("00-{}-{span}-01", id.to_uppercase())],
+        vec![format!("00-{id}-{}-01", &span[2..])],
+        vec![format!("00-{id}-{span}-1")],
+        vec![format!("00-{id}-{span}-01-more")],
+        vec![format!("ff-{id}-{span}-01")],
+        vec![format!("00-{id}-0000000000000000-01")],
+        vec![traceparent(1), traceparent(1)],
+        vec![traceparent(1), traceparent(2)],
+        vec![format!("{}, {}", traceparent(1), traceparent(2))],
+    ];
+    let count = malformed.len();
+    for parents in malformed {
+        let mut call = broker
+            .call("/token")
+            .bearer(&token)
+            .header("tracestate", "vendor=carried-state");
+        for parent in &parents {
+            call = call.header("traceparent", parent);
+        }
+        assert_eq!(call.send().await.told(), "200", "{parents:?}");
+    }
+    let exchanges = broker.emulator.journal().into_iter();
+    let seen: Vec<String> = exchanges
+        .filter(|call| call.endpoint == Some(Endpoint::Exchange))
+        .filter_map(|call| call.traceparent)
+        .collect();
+    let output = flushed(broker).await.stdout;
+    let spans = collector.spans();
+    let servers: Vec<&Span> = spans.iter().filter(|span| span.name == "POST /token").collect();
+    assert_eq!(servers.len(), count);
+    let ids: std::collections::BTreeSet<String> = servers.iter().map(|span| hex(&span.trace_id)).collect();
+    assert_eq!(ids.len(), count, "each has a trace of its own");
+    for server in servers {
+        assert!(
+            server.parent_span_id.is_empty() && server.trace_state.is_empty(),
+            "{server:?}"
+        );
+    }
+    let [exchange] = &seen[..] else { panic!("{seen:?}") };
+    assert!(exchange.len() == 55 && ids.contains(&exchange[3..35]), "{exchange}");
+    // Not even a part of what was sent is anywhere.
+    for written in [output, format!("{ids:?}{seen:?}")] {
+        assert!(!written.contains(&id[2..]) && !written.contains(&id[2..].to_uppercase()));
+    }
+}
+
 /// Whatever goes in or out, no token is written anywhere, at the most talkative level.
 #[tokio::test]
 async fn no_token_is_ever_written() {

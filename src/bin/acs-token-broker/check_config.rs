@@ -17,8 +17,10 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
     for warning in &inspected.warnings {
         complain(&format_args!("warning: {warning}"));
     }
+    for warning in telemetry::warnings(&|name| environment.get(name).map(str::to_owned)) {
+        complain(&format_args!("warning: {warning}"));
+    }
     let mut problems: Vec<String> = inspected.problems.0.iter().map(ToString::to_string).collect();
-    problems.extend(telemetry::problems(&|name| environment.get(name).map(str::to_owned)));
     if let Some(config) = &inspected.config {
         problems.extend(look_further(config));
     }

@@ -3,47 +3,59 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{MetricExporter, Protocol as OtlpProtocol, WithExportConfig, WithHttpConfig, WithTonicConfig};
-use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-use tokio::runtime::Runtime;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 
+use super::Metrics;
 use super::counts::Counts;
-use super::lost::CountedPush;
-use super::{MetricSettings, Metrics, resource};
-use crate::telemetry::environment::{ExporterSettings, Protocol};
-use crate::telemetry::export::own_runtime;
-use crate::telemetry::{TelemetryError, client};
+use super::labels::Signal;
+use crate::clock::SharedClock;
+use crate::telemetry::TelemetryError;
+use crate::telemetry::environment::{MetricSettings, Settings};
+use crate::telemetry::export::Background;
+use crate::telemetry::otlp::{Client, Pace};
+use crate::telemetry::sending::{Attempts, End, insist};
 
 /// The process's metrics, with an exporter if one is configured.
 #[derive(Debug)]
 pub(in crate::telemetry) struct Pushing {
     pub(in crate::telemetry) metrics: Metrics,
-    // Drives the gRPC channel. `None` without one, and once shut down.
-    runtime: Option<Runtime>,
     stopped: bool,
 }
 
 impl Pushing {
-    pub(in crate::telemetry) fn start(settings: MetricSettings) -> Result<Self, TelemetryError> {
+    pub(in crate::telemetry) fn start(
+        settings: &Settings,
+        background: &mut Background,
+        clock: &SharedClock,
+    ) -> Result<Self, TelemetryError> {
         let counts = Arc::new(Counts::new());
-        let mut builder = SdkMeterProvider::builder().with_resource(resource(settings.resource));
-        let mut runtime = None;
-        if let Some(exporter) = &settings.exporter {
-            let exporter = match exporter.protocol {
-                Protocol::HttpProtobuf => http(exporter)?,
-                Protocol::Grpc => grpc(exporter, runtime.insert(own_runtime()?))?,
-            };
-            let counted = CountedPush {
-                inner: exporter,
+        let mut builder = SdkMeterProvider::builder().with_resource(settings.resource.clone());
+        let MetricSettings {
+            exporter,
+            interval,
+            temporality,
+        } = &settings.metrics;
+        if let Some(exporter) = exporter {
+            let push = Push {
+                client: Client::new(exporter, Arc::clone(clock))?,
+                runtime: background.runtime()?,
+                end: background.end(),
+                attempts: Arc::new(Mutex::new(Attempts::new(Signal::Metrics.name(), Pace::of(*interval)))),
+                temporality: *temporality,
+                interval: *interval,
                 counts: Arc::clone(&counts),
             };
-            let reader = PeriodicReader::builder(counted).with_interval(settings.interval);
+            let reader = PeriodicReader::builder(push).with_interval(*interval);
             builder = builder.with_reader(reader.build());
         }
         Ok(Self {
             metrics: Metrics::scraped(builder, counts),
-            runtime,
             stopped: false,
         })
     }
@@ -57,15 +69,12 @@ impl Pushing {
             let _ = std::thread::Builder::new()
                 .name("otlp-metrics-end".to_owned())
                 .spawn(move || {
-                    // An error means that the last export failed, which the SDK has logged.
+                    // An error means that the last export failed, which is logged.
                     let _ = provider.shutdown();
                     let _ = done.send(());
                 });
         }
-        LastExport {
-            over,
-            runtime: self.runtime.take(),
-        }
+        LastExport { over }
     }
 }
 
@@ -73,38 +82,53 @@ impl Pushing {
 #[must_use = "it is given up unless waited for"]
 pub(in crate::telemetry) struct LastExport {
     over: mpsc::Receiver<()>,
-    runtime: Option<Runtime>,
 }
 
 impl LastExport {
     pub(in crate::telemetry) fn wait(self, limit: Duration) {
         let _ = self.over.recv_timeout(limit);
-        if let Some(runtime) = self.runtime {
-            runtime.shutdown_background();
+    }
+}
+
+/// Sends what was collected. While it tries, nothing is collected.
+struct Push {
+    client: Client,
+    runtime: Handle,
+    end: End,
+    attempts: Arc<Mutex<Attempts>>,
+    temporality: Temporality,
+    interval: Duration,
+    counts: Arc<Counts>,
+}
+
+impl PushMetricExporter for Push {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        let message = ExportMetricsServiceRequest::from(metrics);
+        let (client, attempts, end) = (self.client.clone(), Arc::clone(&self.attempts), self.end.clone());
+        // Totals are told again at the next time, and later is better. What has been added since the last time is told
+        // once: it is sent however long that takes, and what is added meanwhile is in the next.
+        let patience = (self.temporality == Temporality::Cumulative).then_some(self.interval);
+        let sending = self.runtime.spawn(async move {
+            let mut attempts = attempts.lock().await;
+            insist(&client, message, &mut attempts, patience, &end).await
+        });
+        if sending.await.unwrap_or(false) {
+            return Ok(());
         }
+        self.counts.dropped(Signal::Metrics).add(1);
+        Err(OTelSdkError::InternalFailure("metrics were not taken".to_owned()))
     }
-}
 
-fn http(settings: &ExporterSettings) -> Result<MetricExporter, TelemetryError> {
-    MetricExporter::builder()
-        .with_http()
-        .with_http_client(client::http(settings)?)
-        .with_protocol(OtlpProtocol::HttpBinary)
-        .with_endpoint(&settings.endpoint)
-        .with_timeout(settings.timeout)
-        .build()
-        .map_err(TelemetryError::Exporter)
-}
-
-/// As for traces: the channel lives on a runtime of its own.
-fn grpc(settings: &ExporterSettings, runtime: &Runtime) -> Result<MetricExporter, TelemetryError> {
-    let _context = runtime.enter();
-    let mut builder = MetricExporter::builder()
-        .with_tonic()
-        .with_endpoint(&settings.endpoint)
-        .with_timeout(settings.timeout);
-    if !settings.endpoint.starts_with("http://") {
-        builder = builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
+    fn force_flush(&self) -> OTelSdkResult {
+        // Nothing is held back.
+        Ok(())
     }
-    builder.build().map_err(TelemetryError::Exporter)
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.temporality
+    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use acs_token_broker::build_info;
 use acs_token_broker::clock::{Clock as _, SystemClock};
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric};
@@ -84,6 +85,21 @@ async fn what_was_recorded_arrives_and_the_end_is_not_lost() {
         })
         .sum();
     assert_eq!(total, 3);
+
+    // A flag is a flag, as on spans.
+    let exchanges = one(metrics, "acs_broker.exchange.duration");
+    let Some(Data::Histogram(histogram)) = &exchanges.data else {
+        panic!("{exchanges:?}");
+    };
+    let [point] = &histogram.data_points[..] else {
+        panic!("{histogram:?}");
+    };
+    let ahead = point
+        .attributes
+        .iter()
+        .find(|own| own.key == "acs_broker.exchange.ahead");
+    let ahead = ahead.and_then(|own| own.value.clone()).and_then(|value| value.value);
+    assert_eq!(ahead, Some(Any::BoolValue(false)));
     assert!(collector.bytes().contains("broker-under-test"));
     for part in token.split('.').skip(1) {
         assert!(!collector.bytes().contains(part));

@@ -10,7 +10,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
+use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -44,6 +45,7 @@ pub(crate) struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Bytes,
+    grpc: bool,
     gate: Option<watch::Receiver<bool>>,
 }
 
@@ -66,7 +68,18 @@ impl Reply {
             status,
             headers: Vec::new(),
             body: Bytes::new(),
+            grpc: false,
             gate: None,
+        }
+    }
+
+    /// The end of a gRPC call that is good, with an empty message.
+    pub(crate) fn grpc() -> Self {
+        Self {
+            grpc: true,
+            ..Self::status(200)
+                .header("content-type", "application/grpc")
+                .body(Bytes::from_static(&[0; 5]))
         }
     }
 
@@ -194,5 +207,10 @@ async fn answer(state: &Mutex<State>, request: Request) -> Response {
     for (name, value) in reply.headers {
         response = response.header(name, value);
     }
-    response.body(Body::from(reply.body)).unwrap()
+    if !reply.grpc {
+        return response.body(Body::from(reply.body)).unwrap();
+    }
+    let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
+    let body = Full::new(reply.body).with_trailers(std::future::ready(Some(Ok(trailers))));
+    response.body(Body::new(body)).unwrap()
 }

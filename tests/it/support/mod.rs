@@ -9,6 +9,7 @@ pub(crate) mod otlp;
 pub(crate) mod process;
 pub(crate) mod scrape;
 pub(crate) mod stack;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! An OTLP collector (http/protobuf) that keeps what it is sent.
+//! An OTLP collector, for both protocols, that keeps what it is sent.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -15,6 +15,15 @@ const TRACES: &str = "/v1/traces";
 const LOGS: &str = "/v1/logs";
 const METRICS: &str = "/v1/metrics";
 
+/// The method in gRPC of what has this path in http.
+fn method(path: &str) -> &'static str {
+    match path {
+        TRACES => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        LOGS => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        _ => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    }
+}
+
 /// A running collector.
 pub(crate) struct Collector(Fake);
 
@@ -24,6 +33,7 @@ impl Collector {
         let empty = Reply::status(200).header("content-type", "application/x-protobuf");
         for path in [TRACES, LOGS, METRICS] {
             fake.on(path, empty.clone());
+            fake.on(method(path), Reply::grpc());
         }
         Self(fake)
     }
@@ -95,12 +105,49 @@ impl Collector {
     fn received<M: prost::Message + Default>(&self, path: &str) -> Vec<M> {
         let calls = self.0.calls().into_iter();
         calls
-            .filter(|call| call.path == path)
-            .map(|call| {
-                assert_eq!(call.headers["content-type"], "application/x-protobuf");
-                M::decode(call.body).unwrap()
+            .filter_map(|call| {
+                let (kind, prefix) = match call.path.as_str() {
+                    own if own == path => ("application/x-protobuf", 0),
+                    // Each message has a prefix of one byte for compression and four for its length.
+                    own if own == method(path) => ("application/grpc", 5),
+                    _ => return None,
+                };
+                assert_eq!(call.headers["content-type"], kind);
+                Some(M::decode(call.body.slice(prefix..)).unwrap())
             })
             .collect()
+    }
+
+    /// Resources and scopes of what came, each with its schema URL: of spans, of log records, of metrics.
+    pub(crate) fn sources(&self) -> [Vec<Source>; 3] {
+        let spans = self.received::<ExportTraceServiceRequest>(TRACES).into_iter();
+        let logs = self.received::<ExportLogsServiceRequest>(LOGS).into_iter();
+        let metrics = self.received::<ExportMetricsServiceRequest>(METRICS).into_iter();
+        [
+            spans
+                .flat_map(|request| request.resource_spans)
+                .map(|of| Source {
+                    resource: of.resource.unwrap().attributes,
+                    schema: of.schema_url,
+                    scopes: of.scope_spans.into_iter().map(|scope| scope.schema_url).collect(),
+                })
+                .collect(),
+            logs.flat_map(|request| request.resource_logs)
+                .map(|of| Source {
+                    resource: of.resource.unwrap().attributes,
+                    schema: of.schema_url,
+                    scopes: of.scope_logs.into_iter().map(|scope| scope.schema_url).collect(),
+                })
+                .collect(),
+            metrics
+                .flat_map(|request| request.resource_metrics)
+                .map(|of| Source {
+                    resource: of.resource.unwrap().attributes,
+                    schema: of.schema_url,
+                    scopes: of.scope_metrics.into_iter().map(|scope| scope.schema_url).collect(),
+                })
+                .collect(),
+        ]
     }
 
     /// The spans of one trace.
@@ -109,6 +156,13 @@ impl Collector {
         spans.retain(|span| hex(&span.trace_id) == trace_id);
         spans
     }
+}
+
+/// Who sent something.
+pub(crate) struct Source {
+    pub(crate) resource: Vec<KeyValue>,
+    pub(crate) schema: String,
+    pub(crate) scopes: Vec<String>,
 }
 
 /// An attribute of a span as text.
