@@ -11,9 +11,11 @@
 //!   included, must each be complete within [`ServeOptions::head_timeout`];
 //! - an HTTP/2 connection without a stream is told to go after a minute, and one whose peer answers no ping
 //!   after 40 seconds;
-//! - bodies are bounded by the router's own deadline.
+//! - bodies are bounded by the router's own deadline;
+//! - what still comes of a body after its answer is thrown away for at most two seconds.
 
 mod connection;
+mod linger;
 mod shutdown;
 #[cfg(test)]
 mod tests;
