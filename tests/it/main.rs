@@ -18,6 +18,7 @@ mod cli;
 mod collectors;
 mod docs;
 mod early_answers;
+mod environment_file;
 mod exchange;
 mod forms;
 mod graph;
