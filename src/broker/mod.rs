@@ -27,7 +27,9 @@ use crate::credential::CredentialError;
 use crate::management::{self, Readiness, ResourceAssignments};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
-use crate::serve::{self, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
+use crate::serve::{
+    self, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError, Wanted,
+};
 use crate::tasks::Tasks;
 use crate::telemetry::LogLevel;
 use crate::telemetry::metrics::Metrics;
@@ -105,6 +107,16 @@ impl Broker {
                 .chain(check::credentials(config, &upstream, clock))
                 .collect(),
             Err(error) => certificate.into_iter().chain([error.into()]).collect(),
+        }
+    }
+
+    /// What a broker so configured may have open at once.
+    #[must_use]
+    pub fn wanted_files(config: &Config) -> Wanted {
+        Wanted {
+            connections: config.server.max_connections,
+            upstream: config.server.max_in_flight,
+            management: MANAGEMENT_CONNECTIONS,
         }
     }
 

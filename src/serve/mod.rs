@@ -15,6 +15,7 @@
 //! - what still comes of a body after its answer is thrown away for at most two seconds.
 
 mod connection;
+mod descriptors;
 mod linger;
 mod shutdown;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::connection::{Cut, Scheme};
+pub use self::descriptors::{Clamped, OpenFiles, Room, TooFewFiles, Wanted};
 pub use self::shutdown::{ShutdownSignals, on_hangup, signals};
 pub use self::tls::{ReloadingCertificate, TlsError};
 

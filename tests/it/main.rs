@@ -16,6 +16,7 @@ mod authorize;
 mod cache;
 mod cli;
 mod collectors;
+mod descriptors;
 mod docs;
 mod early_answers;
 mod environment_file;

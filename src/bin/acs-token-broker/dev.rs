@@ -139,10 +139,14 @@ impl Stack {
     }
 
     fn run(self: Box<Self>, environment: &Environment, clock: &SharedClock) -> Exit {
+        let mut files = Broker::wanted_files(&self.loaded.config);
+        // The emulator is in this process: a call to it has both its ends here.
+        files.upstream *= 2;
         let exit = serve::in_runtime(
             &self.loaded,
             environment,
             clock,
+            files,
             async |config: Config, clock, metrics, level| {
                 let broker = Broker::build(config, clock, metrics).await?.with_log_level(level);
                 let signals: ShutdownSignals = signals()?;
