@@ -17,6 +17,7 @@ mod cache;
 mod cli;
 mod collectors;
 mod descriptors;
+mod dev;
 mod docs;
 mod early_answers;
 mod environment_file;

@@ -6,6 +6,8 @@ mod check_config;
 mod dev;
 #[cfg(feature = "emulator")]
 mod dev_certificate;
+#[cfg(feature = "emulator")]
+mod dev_environment;
 mod healthcheck;
 mod serve;
 
