@@ -25,7 +25,7 @@ impl OpenFiles {
         let now = getrlimit(Resource::Nofile);
         let raised = Rlimit {
             current: now.maximum,
-            ..now.clone()
+            ..now
         };
         if now.current != now.maximum
             && let Err(error) = setrlimit(Resource::Nofile, raised)

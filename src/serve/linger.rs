@@ -360,7 +360,7 @@ mod tests {
     async fn a_client_that_closes_ends_it_at_once() {
         let (server, mut client) = unread().await;
         let closed = tokio::spawn(closes_after(server));
-        client.write_all(&[0; 1 << 20]).await.unwrap();
+        client.write_all(&vec![0; 1 << 20]).await.unwrap();
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "the sending side is closed");
         client.shutdown().await.unwrap();
         assert_eq!(closed.await.unwrap(), Duration::ZERO);

@@ -81,7 +81,7 @@ fn obeyed(file: &Path, environment: &Environment, origin: &str) -> Result<Loaded
     let inspected = inspect(Some(file), environment);
     let problems = inspected.problems.0;
     let mut told: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    told.extend(dev_environment::problems(environment, &problems, origin));
+    told.extend(dev_environment::problems(environment, origin));
     match inspected.config {
         Some(config) if told.is_empty() => {
             let strays = dev_environment::strays(&config, origin);

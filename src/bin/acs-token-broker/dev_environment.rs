@@ -8,7 +8,7 @@
 //! The standard variables need no list. Managed identities and federated tokens are asked for by nobody here, proxies
 //! are never used for loopback, and telemetry goes where `OTEL_*` says, as it does everywhere.
 
-use acs_token_broker::config::load::{Environment, Problem};
+use acs_token_broker::config::load::Environment;
 use acs_token_broker::config::{Config, units};
 
 /// Settings, and tables with all that is in them, that may be overridden.
@@ -54,12 +54,9 @@ const HARMLESS: [&str; 36] = [
 /// Settings that may say what they say already: the emulator's address.
 const ADDRESSES: [&str; 3] = ["entra.authority", "exchange.endpoint", "graph.endpoint"];
 
-/// Every variable that `dev` does not obey, one line each, but for those of `unknown` names.
-pub(crate) fn problems(environment: &Environment, unknown: &[Problem], origin: &str) -> Vec<String> {
+/// Every variable that `dev` does not obey, one line each.
+pub(crate) fn problems(environment: &Environment, origin: &str) -> Vec<String> {
     let refused = environment.settings().filter_map(|(name, path)| {
-        if unknown.iter().any(|problem| problem.key == name) {
-            return None;
-        }
         let reason = refusal(&path, environment.get(&name), origin)?;
         Some(format!("{path}: {reason} (from {name})"))
     });

@@ -101,7 +101,7 @@ async fn a_slow_writer_is_read_on_after_the_answer() {
     let answer = read_to_end(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     for _ in 0..32 {
-        client.write_all(&[b' '; LARGE / 32]).await.unwrap();
+        client.write_all(&vec![b' '; LARGE / 32]).await.unwrap();
         tokio::task::yield_now().await;
     }
     client.shutdown().await.unwrap();

@@ -151,7 +151,6 @@ fn one_broken_member() {
 
 #[test]
 fn characters_that_nobody_sees_are_named() {
-    let told = |format, text: &str| parse(format, text).unwrap_err()[0].to_string();
     for (member, text, named) in [
         (
             "objectId",
@@ -170,11 +169,11 @@ fn characters_that_nobody_sees_are_named() {
         ),
     ] {
         let entry = entry(&[(member, &serde_json::to_string(&text).unwrap())]);
-        let told = told(Format::Json, &format!("{{\"assignments\":[{entry}]}}"));
+        let told = first_problem(Format::Json, &format!("{{\"assignments\":[{entry}]}}"));
         assert!(told.contains(named), "{told}");
     }
     let ids = format!("[\"{CLIENT}\",\"\u{feff}{CLIENT}\"]");
-    let told = told(
+    let told = first_problem(
         Format::Json,
         &format!("{{\"assignments\":[{}]}}", entry(&[("clientIds", &ids)])),
     );
@@ -182,15 +181,15 @@ fn characters_that_nobody_sees_are_named() {
         told.starts_with("assignments[0].clientIds[1]: is not a GUID; it holds U+FEFF"),
         "{told}"
     );
-    let told = self::told_of_toml("[[assignments]]\nobjectId\u{a0}= 'x'\n");
+    let told = first_problem(Format::Toml, "[[assignments]]\nobjectId\u{a0}= 'x'\n");
     assert!(
         told.starts_with("line 2: ") && told.contains("U+00A0 NO-BREAK SPACE"),
         "{told}"
     );
 }
 
-fn told_of_toml(text: &str) -> String {
-    parse(Format::Toml, text).unwrap_err()[0].to_string()
+fn first_problem(format: Format, text: &str) -> String {
+    parse(format, text).unwrap_err()[0].to_string()
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 use super::*;
 
-/// One setting of each type, its value, and how it is known to have been read.
-const TYPES: [(&str, &str, fn(&Config) -> String); 14] = [
+/// A setting, a value of it, and what of the configuration shows that it was read.
+type Setting = (&'static str, &'static str, fn(&Config) -> String);
+
+/// One of each type.
+const TYPES: [Setting; 14] = [
     ("SERVER__LISTEN", "127.0.0.1:9090", |config| {
         config.server.listen.to_string()
     }),
