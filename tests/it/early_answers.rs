@@ -65,7 +65,7 @@ async fn one_that_is_asked_for_first_comes_without_a_body() {
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
 
-/// RFC 9113 section 8.1: the answer, then RST_STREAM with NO_ERROR; what was sent of the body counts for the window again.
+/// RFC 9113 section 8.1: the answer, then `RST_STREAM` with `NO_ERROR`; what was sent of the body counts for the window again.
 #[tokio::test]
 async fn over_http_2_the_connection_goes_on() {
     let stack = Stack::start().await;
