@@ -27,6 +27,7 @@ pub mod credential;
 pub mod emulator;
 pub mod exchange;
 pub mod ids;
+pub mod loopback;
 pub mod management;
 pub mod pipeline;
 pub mod route;

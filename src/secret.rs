@@ -8,13 +8,6 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// The secret in a file's text: without whitespace around it, and without the mark that editors and shells on Windows put
-/// before it, which would make it another secret that looks the same.
-#[must_use]
-pub fn in_file(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text).trim()
-}
-
 /// An Entra access token, as a caller presented it or as Entra gave it. Clones share it; it is wiped when the last is dropped.
 #[derive(Clone)]
 pub struct BearerToken(Arc<SecretString>);

@@ -1,6 +1,7 @@
 //! The composition root: from a configuration to a running broker. The only room that knows all others.
 
 mod check;
+mod hosts;
 mod resource;
 mod services;
 mod state;
@@ -27,7 +28,9 @@ use crate::credential::CredentialError;
 use crate::management::{self, Readiness, ResourceAssignments};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
-use crate::serve::{self, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError};
+use crate::serve::{
+    self, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError, Wanted,
+};
 use crate::tasks::Tasks;
 use crate::telemetry::LogLevel;
 use crate::telemetry::metrics::Metrics;
@@ -90,6 +93,7 @@ pub struct Broker {
     sources: Vec<Sources>,
     tasks: Tasks,
     log_level: Option<LogLevel>,
+    loopback_only: bool,
 }
 
 impl Broker {
@@ -105,6 +109,16 @@ impl Broker {
                 .chain(check::credentials(config, &upstream, clock))
                 .collect(),
             Err(error) => certificate.into_iter().chain([error.into()]).collect(),
+        }
+    }
+
+    /// What a broker so configured may have open at once.
+    #[must_use]
+    pub fn wanted_files(config: &Config) -> Wanted {
+        Wanted {
+            connections: config.server.max_connections,
+            upstream: config.server.max_in_flight,
+            management: MANAGEMENT_CONNECTIONS,
         }
     }
 
@@ -155,6 +169,7 @@ impl Broker {
             sources,
             tasks,
             log_level: None,
+            loopback_only: false,
         })
     }
 
@@ -163,6 +178,15 @@ impl Broker {
     pub fn with_log_level(self, level: LogLevel) -> Self {
         Self {
             log_level: Some(level),
+            ..self
+        }
+    }
+
+    /// The same, answering only requests whose `Host` is this machine: for development, where web pages are near.
+    #[must_use]
+    pub fn for_loopback_only(self) -> Self {
+        Self {
+            loopback_only: true,
             ..self
         }
     }
@@ -191,7 +215,15 @@ impl Broker {
             sources,
             tasks,
             log_level,
+            loopback_only,
         } = self;
+        let guarded = |router| {
+            if loopback_only {
+                hosts::loopback_only(router)
+            } else {
+                router
+            }
+        };
         pipeline.authenticator.start(&tasks);
         for sources in sources {
             sources.start(&tasks);
@@ -220,7 +252,7 @@ impl Broker {
             drain_timeout: STOP_LIMIT,
             tls: None,
         };
-        let probes = serve::run(management, probes, options, last.clone());
+        let probes = serve::run(management, guarded(probes), options, last.clone());
 
         let stop_accepting = signals.delayed(config.server.drain_delay);
         let router = api::router(
@@ -236,7 +268,7 @@ impl Broker {
             tls: certificate,
         };
         let public = async {
-            let drained = serve::run(public, router, options, stop_accepting).await;
+            let drained = serve::run(public, guarded(router), options, stop_accepting).await;
             if drained.cut > 0 {
                 tracing::warn!(
                     connections = drained.cut,

@@ -3,8 +3,7 @@
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
-use crate::config::{SHORTEST_HASH_KEY, SecretSource, TelemetryConfig, UserIds};
-use crate::secret::in_file;
+use crate::config::{SHORTEST_HASH_KEY, SecretSource, TelemetryConfig, UserIds, invisible};
 use crate::telemetry::{NoRandomness, UserNames};
 
 /// Users cannot be told as the configuration says.
@@ -16,6 +15,9 @@ pub enum UserNamesError {
     /// The file holds no text that is long enough.
     #[error("its file must hold {SHORTEST_HASH_KEY} characters at least")]
     TooShort,
+    /// The file holds a character that is hardly part of a key.
+    #[error("its file {0}")]
+    Doubtful(String),
     /// No key can be made up.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
@@ -43,7 +45,8 @@ fn key(config: &TelemetryConfig) -> Result<Option<Zeroizing<String>>, UserNamesE
         Some(SecretSource::Value(key)) => Ok(Some(Zeroizing::new(key.expose_secret().to_owned()))),
         Some(SecretSource::File(path)) => {
             let text = Zeroizing::new(std::fs::read_to_string(path).map_err(UserNamesError::Unreadable)?);
-            let key = Zeroizing::new(in_file(&text).to_owned());
+            let key = invisible::secret(&text).map_err(UserNamesError::Doubtful)?;
+            let key = Zeroizing::new(key.to_owned());
             if key.chars().count() < SHORTEST_HASH_KEY {
                 return Err(UserNamesError::TooShort);
             }

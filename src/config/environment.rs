@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
+use super::invisible;
+
+/// Names the configuration file.
+const CONFIG_VARIABLE: &str = "ACS_TOKEN_BROKER_CONFIG";
+
 /// Before every variable that overrides a setting.
 pub(super) const PREFIX: &str = "ACS_TOKEN_BROKER__";
 
@@ -28,7 +33,8 @@ impl Environment {
         std::env::vars_os().collect()
     }
 
-    /// The variable's text; `None` if it is not set, empty or not UTF-8.
+    /// The variable's text, without quotes and whatever nobody sees around it; `None` if it is not set, empty or not
+    /// UTF-8.
     ///
     /// [`load`](super::load::load) reports those of the broker's own variables that are not UTF-8.
     #[must_use]
@@ -36,7 +42,28 @@ impl Environment {
         self.variables
             .get(OsStr::new(name))?
             .to_str()
+            .map(invisible::bare)
             .filter(|text| !text.is_empty())
+    }
+
+    /// Variables of ours that nobody reads, since something that nobody sees stands before or behind their names: a file
+    /// of variables can begin with a byte order mark.
+    pub(super) fn misnamed(&self) -> impl Iterator<Item = (String, String)> {
+        self.variables.keys().filter_map(|name| {
+            let name = name.to_str()?;
+            let meant = invisible::trim(name);
+            let found = invisible::found(name)?;
+            let is_ours = meant.starts_with(PREFIX) || meant == CONFIG_VARIABLE;
+            (is_ours && meant != name).then(|| (meant.to_owned(), found))
+        })
+    }
+
+    /// The variables that override settings, each with the path of its setting (`server.listen`).
+    pub fn settings(&self) -> impl Iterator<Item = (String, String)> {
+        self.overrides().map(|variable| {
+            let path = path_of_variable(&variable.name);
+            (variable.name, path)
+        })
     }
 
     /// Whether the variable is set to something that is not UTF-8.
@@ -55,6 +82,17 @@ impl Environment {
                 text: text.to_str(),
             })
         })
+    }
+}
+
+/// The path of the setting that a variable overrides.
+pub(super) fn path_of_variable(name: &str) -> String {
+    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
+    if rest.contains('.') {
+        // Would be taken for a path otherwise. No setting has the name as its path, so it ends as unknown.
+        name.to_owned()
+    } else {
+        rest.to_ascii_lowercase().replace("__", ".")
     }
 }
 
@@ -93,7 +131,7 @@ mod tests {
 
     #[test]
     fn empty_variables_count_as_unset() {
-        let environment = Environment::from([("A", ""), ("B", "b")]);
+        let environment = Environment::from([("A", ""), ("B", "b\r"), ("C", "\r")]);
         assert_eq!(
             (environment.get("A"), environment.get("B"), environment.get("C")),
             (None, Some("b"), None)

@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use super::environment::PREFIX;
 use super::reader::{Findings, Reader, within};
 use super::section::Section;
-use super::{Config, ManagementConfig, sections};
+use super::{Config, ManagementConfig, invisible, sections};
 
 pub use super::environment::Environment;
 pub use super::reader::Problem;
@@ -133,7 +133,8 @@ fn table(file: Option<&Path>) -> Result<Table, Problem> {
     };
     let bytes = fs::read(file).map_err(|error| named(format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|_| named("is not UTF-8 text".to_owned()))?;
-    parse(&text).map_err(named)
+    // Editors and shells on Windows put a mark there.
+    parse(text.strip_prefix('\u{feff}').unwrap_or(&text)).map_err(named)
 }
 
 /// Reads what `sections` wants, with every problem on the way.
@@ -157,9 +158,19 @@ fn read<T>(
 fn parse(text: &str) -> Result<Table, String> {
     // The first pass knows syntax only, so its messages are fixed texts; those of the second can repeat a value.
     if let Err(error) = DeTable::parse(text) {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let (before, at) = error
+            .span()
+            .and_then(|span| text.split_at_checked(span.start))
+            .unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        return Err(format!("line {line}: {}", error.message()));
+        // A string across lines is the one other place where TOML stops at these.
+        let culprit = at.chars().next().filter(|c| !matches!(c, '\t' | '\n' | '\r'));
+        return Err(
+            match culprit.and_then(|c| invisible::found(c.encode_utf8(&mut [0; 4]))) {
+                Some(name) => format!("line {line}: holds {name}"),
+                None => format!("line {line}: {}", error.message()),
+            },
+        );
     }
     text.parse()
         .map_err(|_| "holds a number that is out of range".to_owned())

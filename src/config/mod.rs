@@ -8,6 +8,7 @@ mod cloud;
 mod credential;
 mod environment;
 mod exchange;
+pub mod invisible;
 pub mod load;
 mod log_filter;
 mod reader;

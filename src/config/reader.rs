@@ -8,7 +8,7 @@ use std::fmt;
 
 use toml::Table;
 
-use super::environment::{Environment, Override, PREFIX};
+use super::environment::{Environment, Override, path_of_variable};
 use super::section::Section;
 use super::units::Reason;
 use super::unknown;
@@ -101,6 +101,10 @@ impl<'e> Reader<'e> {
             warnings: Vec::new(),
             complete,
         };
+        for (key, character) in environment.misnamed() {
+            let reason = format!("the variable's name holds {character}");
+            reader.problems.push(Problem { key, reason });
+        }
         for variable in environment.overrides() {
             let path = path_of_variable(&variable.name);
             if let Some(other) = reader.variables.get(&path) {
@@ -213,14 +217,4 @@ fn rank(key: &str) -> usize {
 pub(super) fn within(path: &str, ancestor: &str) -> bool {
     path.strip_prefix(ancestor)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-}
-
-fn path_of_variable(name: &str) -> String {
-    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
-    if rest.contains('.') {
-        // Would be taken for a path otherwise. No setting has the name as its path, so it ends as unknown.
-        name.to_owned()
-    } else {
-        rest.to_ascii_lowercase().replace("__", ".")
-    }
 }

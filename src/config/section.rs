@@ -2,6 +2,7 @@
 
 use toml::{Table, Value};
 
+use super::invisible;
 use super::reader::{Field, Problem, Reader, within};
 use super::units::Reason;
 use super::unknown;
@@ -61,7 +62,7 @@ impl<'e> Section<'_, 'e> {
             let count = items.len();
             let items = items.into_iter().enumerate().filter_map(|(index, found)| {
                 let read = match &found {
-                    Value::String(text) => item(text),
+                    Value::String(text) => invisible::plain(text).and_then(&item),
                     other => Err(value::mistyped(other, "a string")),
                 };
                 self.judge(&format!("{path}[{index}]"), read).given()

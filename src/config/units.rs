@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use super::invisible;
+
 /// Why a text does not stand for a value, in words for the operator.
 pub type Reason = String;
 
@@ -80,6 +82,9 @@ pub fn browser_origin(text: &str) -> Result<String, Reason> {
     if rest.contains(['/', '\\', '?', '#']) {
         return Err(wanted("has a path, a query or a trailing slash"));
     }
+    if let Some(name) = invisible::found(text) {
+        return Err(wanted(&format!("is not an origin: it holds {name}")));
+    }
     if rest.contains('@') || has_blanks(text) {
         return Err(wanted("is not an origin"));
     }
@@ -123,6 +128,9 @@ pub(super) fn environment_proxy_url(text: &str) -> Result<Url, Reason> {
 
 fn bare_url(text: &str) -> Result<Url, Reason> {
     let wanted = |what: &str| format!("{what}; it is written as https://host or https://host:port");
+    if let Some(name) = invisible::found(text) {
+        return Err(wanted(&format!("is not a URL: it holds {name}")));
+    }
     let Some((_, rest)) = text.split_once("://") else {
         return Err(wanted("is not a URL"));
     };

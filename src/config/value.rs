@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use super::invisible;
 use super::units::{self, Reason};
 
 /// A setting as it was found.
@@ -16,18 +17,28 @@ pub(super) enum Raw<'e> {
     Variable(&'e str),
 }
 
-/// A string, perhaps an empty one.
-pub(super) fn any_text(raw: Raw<'_>) -> Result<String, Reason> {
+/// A string as `read` takes it.
+fn string(raw: Raw<'_>, read: impl Fn(&str) -> Result<&str, Reason>) -> Result<String, Reason> {
     match raw {
-        Raw::Toml(Value::String(text)) => Ok(text),
+        Raw::Toml(Value::String(text)) => read(&text).map(str::to_owned),
         Raw::Toml(other) => Err(mistyped(&other, "a string")),
-        Raw::Variable(text) => Ok(text.to_owned()),
+        Raw::Variable(text) => read(text).map(str::to_owned),
     }
+}
+
+/// A string for people, perhaps an empty one.
+pub(super) fn any_text(raw: Raw<'_>) -> Result<String, Reason> {
+    string(raw, invisible::words)
 }
 
 /// A string that is not empty.
 pub(super) fn text(raw: Raw<'_>) -> Result<String, Reason> {
-    any_text(raw).and_then(|text| filled(&text))
+    string(raw, invisible::plain).and_then(|text| filled(&text))
+}
+
+/// A secret.
+pub(super) fn secret(raw: Raw<'_>) -> Result<String, Reason> {
+    string(raw, invisible::secret).and_then(|text| filled(&text))
 }
 
 /// Refuses an empty text.
@@ -44,7 +55,9 @@ pub(super) fn boolean(raw: Raw<'_>) -> Result<bool, Reason> {
     match raw {
         Raw::Toml(Value::Boolean(value)) => Ok(value),
         Raw::Toml(other) => Err(mistyped(&other, "true or false")),
-        Raw::Variable(text) => text.trim().parse().map_err(|_| "is not true or false".to_owned()),
+        Raw::Variable(text) => invisible::plain(text)?
+            .parse()
+            .map_err(|_| "is not true or false".to_owned()),
     }
 }
 
@@ -54,7 +67,7 @@ pub(super) fn number(raw: Raw<'_>) -> Result<u64, Reason> {
         Raw::Toml(Value::Integer(value)) => value.try_into().map_err(|_| "must not be negative".to_owned()),
         Raw::Toml(other) => Err(mistyped(&other, "a whole number")),
         Raw::Variable(text) => {
-            let text = text.trim();
+            let text = invisible::plain(text)?;
             let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
             digits
                 .then(|| text.parse().ok())
@@ -67,22 +80,22 @@ pub(super) fn number(raw: Raw<'_>) -> Result<u64, Reason> {
 /// A size in bytes.
 pub(super) fn byte_size(raw: Raw<'_>) -> Result<u64, Reason> {
     match raw {
-        Raw::Toml(Value::String(text)) => units::byte_size(&text),
+        Raw::Toml(Value::String(text)) => units::byte_size(invisible::plain(&text)?),
         Raw::Toml(Value::Integer(_)) => number(raw),
         Raw::Toml(other) => Err(mistyped(&other, "a size such as \"256MiB\"")),
-        Raw::Variable(text) => units::byte_size(text),
+        Raw::Variable(text) => units::byte_size(invisible::plain(text)?),
     }
 }
 
 /// A duration.
 pub(super) fn duration(raw: Raw<'_>) -> Result<Duration, Reason> {
     match raw {
-        Raw::Toml(Value::String(text)) => units::duration(&text),
+        Raw::Toml(Value::String(text)) => units::duration(invisible::plain(&text)?),
         Raw::Toml(other) => Err(mistyped(
             &other,
             "a duration such as \"500ms\", \"30s\", \"5m\" or \"24h\"",
         )),
-        Raw::Variable(text) => units::duration(text),
+        Raw::Variable(text) => units::duration(invisible::plain(text)?),
     }
 }
 
@@ -91,42 +104,59 @@ pub(super) fn table(raw: Raw<'_>) -> Result<Table, Reason> {
     match raw {
         Raw::Toml(Value::Table(table)) => Ok(table),
         Raw::Toml(other) => Err(mistyped(&other, "a table")),
-        Raw::Variable(text) => match text.parse() {
+        Raw::Variable(text) => match invisible::bare(text).parse() {
             Ok(Value::Table(table)) => Ok(table),
-            _ => Err("is not an inline TOML table such as { key = \"…\" }".to_owned()),
+            _ => Err(no_toml(text, "an inline TOML table such as { key = \"…\" }")),
         },
     }
 }
 
 /// A list of strings; in a variable, in TOML or separated by commas.
 pub(super) fn list(raw: Raw<'_>) -> Result<Vec<Value>, Reason> {
-    match raw {
-        Raw::Toml(Value::Array(items)) => Ok(items),
-        Raw::Toml(other) => Err(mistyped(&other, "a list")),
-        Raw::Variable(text) if text.trim().is_empty() => Ok(Vec::new()),
-        Raw::Variable(text) if text.trim_start().starts_with('[') => {
-            inline_list(text).ok_or_else(|| "is not a TOML list such as [\"…\", \"…\"]".to_owned())
-        }
-        Raw::Variable(text) => Ok(text.split(',').map(|item| Value::from(item.trim())).collect()),
+    let text = match raw {
+        Raw::Toml(Value::Array(items)) => return Ok(items),
+        Raw::Toml(other) => return Err(mistyped(&other, "a list")),
+        Raw::Variable(text) => invisible::bare(text),
+    };
+    if text.is_empty() {
+        Ok(Vec::new())
+    } else if text.starts_with('[') {
+        inline_list(text).ok_or_else(|| no_toml(text, "a TOML list such as [\"…\", \"…\"]"))
+    } else {
+        Ok(text.split(',').map(|item| Value::from(item.trim())).collect())
     }
 }
 
 /// A list of tables; in a variable, a list of inline ones.
 pub(super) fn tables(raw: Raw<'_>) -> Result<Vec<Value>, Reason> {
-    match raw {
-        Raw::Toml(Value::Array(items)) => Ok(items),
-        Raw::Toml(other) => Err(mistyped(&other, "a list of tables")),
-        Raw::Variable(text) if text.trim().is_empty() => Ok(Vec::new()),
-        Raw::Variable(text) => {
-            inline_list(text).ok_or_else(|| "is not a TOML list of tables such as [{ key = \"…\" }]".to_owned())
-        }
+    let text = match raw {
+        Raw::Toml(Value::Array(items)) => return Ok(items),
+        Raw::Toml(other) => return Err(mistyped(&other, "a list of tables")),
+        Raw::Variable(text) => invisible::bare(text),
+    };
+    if text.is_empty() {
+        return Ok(Vec::new());
     }
+    inline_list(text).ok_or_else(|| no_toml(text, "a TOML list of tables such as [{ key = \"…\" }]"))
 }
 
 fn inline_list(text: &str) -> Option<Vec<Value>> {
-    match text.trim().parse() {
+    match text.parse() {
         Ok(Value::Array(items)) => Some(items),
         _ => None,
+    }
+}
+
+/// What is wrong with a text that should be TOML: the first character that TOML takes for none of its blanks, if there
+/// is one that nobody sees.
+fn no_toml(text: &str, wanted: &str) -> Reason {
+    let seen: String = invisible::bare(text)
+        .chars()
+        .filter(|c| !matches!(c, '\t' | '\n' | '\r'))
+        .collect();
+    match invisible::found(&seen) {
+        Some(name) => format!("is not {wanted}; it holds {name}"),
+        None => format!("is not {wanted}"),
     }
 }
 
@@ -156,7 +186,8 @@ mod tests {
     fn values_are_read_by_the_wanted_type() {
         assert_eq!(any_text(toml("'5'")), Ok("5".to_owned()));
         assert_eq!(any_text(Raw::Variable("5")), Ok("5".to_owned()));
-        assert_eq!(any_text(Raw::Variable(" \"5\" ")), Ok(" \"5\" ".to_owned()));
+        assert_eq!(any_text(Raw::Variable(" \"5\" ")), Ok("\"5\"".to_owned()));
+        assert_eq!(text(Raw::Variable(" \"5\" ")), Ok("5".to_owned()));
         assert_eq!(boolean(Raw::Variable("true")), Ok(true));
         assert_eq!(number(Raw::Variable("1024")), Ok(1024));
         assert_eq!(number(toml("1_024")), Ok(1024));

@@ -11,8 +11,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::clock::SharedClock;
-use crate::config::SecretSource;
-use crate::secret::in_file;
+use crate::config::{SecretSource, invisible};
 use crate::upstream::acs_signing::{AccessKeyError, AccessKeySource};
 
 /// How long what a file held counts: a changed secret is in use within this.
@@ -34,6 +33,14 @@ pub enum SecretError {
     /// Its file is empty, too large or not text.
     #[error("{0}: holds no secret")]
     Unusable(String),
+    /// Its file holds a character that is hardly part of a secret.
+    #[error("{path}: {reason}")]
+    Doubtful {
+        /// The file.
+        path: String,
+        /// Which character, and where; never the secret.
+        reason: String,
+    },
 }
 
 /// How long a caller waits for a file. One on a mount that hangs must not hold him up, nor anybody else.
@@ -213,17 +220,34 @@ fn read_text(
     if let Some(text) = text.as_ref().filter(|text| Arc::ptr_eq(&text.of, &content)) {
         return Ok(Arc::clone(&text.secret));
     }
-    let secret = std::str::from_utf8(&content)
-        .map(in_file)
-        .ok()
-        .filter(|secret| !secret.is_empty())
-        .ok_or_else(|| SecretError::Unusable(file.path().display().to_string()))?;
+    let secret = match secret_in(file.path(), &content) {
+        Ok(secret) => secret,
+        // Told once for each content.
+        Err(error) => match text.as_mut() {
+            None => return Err(error),
+            Some(last) => {
+                tracing::warn!(%error, "a secret's file cannot be used; its last content serves");
+                last.of = content;
+                return Ok(Arc::clone(&last.secret));
+            }
+        },
+    };
     let secret = Arc::new(SecretString::from(secret));
     *text = Some(Text {
         of: content,
         secret: Arc::clone(&secret),
     });
     Ok(secret)
+}
+
+fn secret_in<'c>(path: &Path, content: &'c [u8]) -> Result<&'c str, SecretError> {
+    let path = || path.display().to_string();
+    let text = std::str::from_utf8(content).map_err(|_| SecretError::Unusable(path()))?;
+    match invisible::secret(text) {
+        Ok("") => Err(SecretError::Unusable(path())),
+        Ok(secret) => Ok(secret),
+        Err(reason) => Err(SecretError::Doubtful { path: path(), reason }),
+    }
 }
 
 impl AccessKeySource for ReloadingSecret {
@@ -290,6 +314,33 @@ mod tests {
         for text in ["\u{feff}", "\u{feff}\n"] {
             assert!(matches!(read(text), Err(SecretError::Unusable(_))), "{text:?}");
         }
+    }
+
+    #[test]
+    fn invisible_characters_in_a_secret_are_named_or_no_part_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+        let secret = ReloadingSecret::new(SecretSource::File(path.clone()), Arc::clone(&clock) as SharedClock);
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            clock.advance(LOOK_INTERVAL);
+            secret.current().map(|secret| secret.expose_secret().to_owned())
+        };
+        for (text, character) in [
+            ("hun\u{a0}ter2", "U+00A0 NO-BREAK SPACE"),
+            ("hunter2\nmore", "U+000A LINE FEED"),
+            ("\"hunter2\"\r\n", "U+0022 QUOTATION MARK"),
+        ] {
+            let told = read(text).unwrap_err().to_string();
+            assert!(told.contains(character) && !told.contains("hunter2"), "{told}");
+        }
+        for text in ["one", "one\r\n", "\u{feff}one\u{200b}\n", "\tone\u{a0}"] {
+            assert_eq!(read(text), Ok("one".to_owned()), "{text:?}");
+        }
+        // A file that is pasted anew while the broker runs.
+        assert_eq!(read("t\u{200b}wo"), Ok("one".to_owned()));
+        assert_eq!(read("two"), Ok("two".to_owned()));
     }
 
     #[tokio::test]

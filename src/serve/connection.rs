@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::linger::Linger;
 use super::{ServeOptions, Shared};
 
 /// More than any head that the API layer answers with its own 431, which a head beyond its bound still gets.
@@ -106,9 +107,12 @@ impl Drop for InFlight {
 
 /// Serves one accepted connection to its end.
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shared: &Shared) {
+    let linger = Linger::default();
+    let stream = linger.stream(stream);
     let Some(acceptor) = &shared.acceptor else {
         // Both versions, told apart by HTTP/2's preface (prior knowledge, RFC 9113 section 3.3).
-        return exchange(stream, builder(&shared.options), Scheme::Http, peer, router, shared).await;
+        let service = (Scheme::Http, peer, router);
+        return exchange(stream, builder(&shared.options), service, linger, shared).await;
     };
     let handshake = tokio::time::timeout(shared.options.head_timeout, acceptor.accept(stream));
     let stream = tokio::select! {
@@ -125,7 +129,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, s
     } else {
         builder(&shared.options).http1_only()
     };
-    exchange(stream, builder, Scheme::Https, peer, router, shared).await;
+    exchange(stream, builder, (Scheme::Https, peer, router), linger, shared).await;
 }
 
 fn builder(options: &ServeOptions) -> Builder<TokioExecutor> {
@@ -154,9 +158,8 @@ fn builder(options: &ServeOptions) -> Builder<TokioExecutor> {
 async fn exchange<S>(
     stream: S,
     builder: Builder<TokioExecutor>,
-    scheme: Scheme,
-    peer: SocketAddr,
-    router: Router,
+    (scheme, peer, router): (Scheme, SocketAddr, Router),
+    linger: Linger,
     shared: &Shared,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -164,9 +167,12 @@ async fn exchange<S>(
     let (activity, seen) = watch::channel(Activity::default());
     let drained = seen.clone();
     let cut = Cut(shared.cut.clone());
+    let requests = linger.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(cut.clone());
-        answer(request, router.clone(), scheme, peer, InFlight::start(&activity))
+        let (request, announcement) = requests.request(request);
+        let answer = answer(request, router.clone(), scheme, peer, InFlight::start(&activity));
+        async { answer.await.map(|response| announcement.on(response)) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut idle = pin!(idle(seen, shared.options.head_timeout));
@@ -189,20 +195,19 @@ async fn exchange<S>(
             shared.cut_connections.fetch_add(1, Ordering::Relaxed);
         }
         // hyper goes on waiting for the rest of a half-sent head, which is no request in flight.
-        () = quiet(drained), if !went_idle => {}
+        () = quiet(drained, linger), if !went_idle => {}
         // A request may have crossed the good-bye; it gets the time that a request gets.
         () = tokio::time::sleep(shared.options.head_timeout), if went_idle => {}
     }
 }
 
 async fn answer(
-    request: Request<Incoming>,
+    mut request: Request<Body>,
     router: Router,
     scheme: Scheme,
     peer: SocketAddr,
     in_flight: InFlight,
 ) -> Result<Response, Infallible> {
-    let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     request.extensions_mut().insert(scheme);
     let response = router.oneshot(request).await;
@@ -211,7 +216,7 @@ async fn answer(
 }
 
 /// Ends when no request has been in flight for long enough that the last answer is written.
-async fn quiet(mut activity: watch::Receiver<Activity>) {
+async fn quiet(mut activity: watch::Receiver<Activity>, linger: Linger) {
     loop {
         let in_flight = activity.borrow_and_update().in_flight;
         let changed = activity.changed();
@@ -220,6 +225,8 @@ async fn quiet(mut activity: watch::Receiver<Activity>) {
         } else {
             match tokio::time::timeout(FLUSH, changed).await {
                 Ok(changed) => changed,
+                // Bounded by itself, and the connection ends with it.
+                Err(_) if linger.is_under_way() => return std::future::pending().await,
                 Err(_) => return,
             }
         };
@@ -264,6 +271,23 @@ mod tests {
     use super::*;
 
     const HEAD: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_lets_the_last_answer_reach_its_client() {
+        let (_activity, seen) = watch::channel(Activity::default());
+        let linger = Linger::default();
+        let waiting = tokio::spawn(quiet(seen.clone(), linger.clone()));
+        let start = tokio::time::Instant::now();
+        quiet(seen, Linger::default()).await;
+        assert_eq!(start.elapsed(), FLUSH);
+        waiting.await.unwrap();
+
+        let (_activity, seen) = watch::channel(Activity::default());
+        linger.begin();
+        let waiting = tokio::spawn(quiet(seen, linger));
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert!(!waiting.is_finished(), "the connection ends it");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_first_request_is_awaited_shorter_than_the_next() {

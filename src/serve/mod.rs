@@ -11,9 +11,12 @@
 //!   included, must each be complete within [`ServeOptions::head_timeout`];
 //! - an HTTP/2 connection without a stream is told to go after a minute, and one whose peer answers no ping
 //!   after 40 seconds;
-//! - bodies are bounded by the router's own deadline.
+//! - bodies are bounded by the router's own deadline;
+//! - what still comes of a body after its answer is thrown away for at most two seconds.
 
 mod connection;
+mod descriptors;
+mod linger;
 mod shutdown;
 #[cfg(test)]
 mod tests;
@@ -33,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::connection::{Cut, Scheme};
+pub use self::descriptors::{Clamped, OpenFiles, Room, TooFewFiles, Wanted};
 pub use self::shutdown::{ShutdownSignals, on_hangup, signals};
 pub use self::tls::{ReloadingCertificate, TlsError};
 

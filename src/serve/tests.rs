@@ -1,5 +1,6 @@
 //! Real sockets on loopback.
 
+mod linger;
 mod tls;
 
 use axum::extract::{ConnectInfo, Extension};

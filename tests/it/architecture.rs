@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 23] = [
+const ROOMS: [(&str, &[&str]); 24] = [
     (
         "broker",
         &[
@@ -18,6 +18,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "credential",
             "exchange",
             "ids",
+            "loopback",
             "management",
             "pipeline",
             "route",
@@ -118,11 +119,12 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ("build_info", &[]),
     ("clock", &[]),
     ("ids", &[]),
+    ("loopback", &[]),
     ("secret", &[]),
     ("tasks", &[]),
     ("untrusted", &[]),
     // A reading of the contracts of its own: it shares no type with the broker.
-    ("emulator", &["clock"]),
+    ("emulator", &["clock", "loopback"]),
     ("lib", &[]),
 ];
 

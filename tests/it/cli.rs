@@ -1,20 +1,11 @@
 //! The command line: exit codes, what is said, and `dev` as a newcomer meets it.
 
 use acs_token_broker::build_info;
-use acs_token_broker::clock::{SharedClock, SystemClock};
-use acs_token_broker::emulator::{Emulator, Scenario};
 
 use crate::support::eventually;
 use crate::support::http::{Call, client};
 use crate::support::otlp::Collector;
-use crate::support::process::{Process, Served, address, serving, write_configuration};
-
-async fn emulator() -> Emulator {
-    let clock: SharedClock = SystemClock::shared();
-    Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock)
-        .await
-        .unwrap()
-}
+use crate::support::process::{Process, Served, address, emulator, serving, write_configuration};
 
 #[tokio::test]
 async fn usage() {

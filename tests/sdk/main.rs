@@ -66,3 +66,9 @@ fn msal_acts_on_behalf_of_users_and_for_itself() {
 fn azure_identitys_credentials_get_tokens() {
     node::run("azure-identity.js", &[]);
 }
+
+#[test]
+fn an_answer_before_the_body_was_sent_arrives() {
+    node::run("early-answers.js", &[]);
+    node::run_without_tls("early-answers.js");
+}

@@ -9,8 +9,16 @@ use crate::dev::Dev;
 
 /// Runs a script of `js/` against a stack of its own, and shows what it said if it fails.
 pub(crate) fn run(script: &str, arguments: &[&str]) {
+    run_against(&Dev::start(&["--tls"], &[]), script, arguments);
+}
+
+/// The same over http, for scripts that need no SDK.
+pub(crate) fn run_without_tls(script: &str) {
+    run_against(&Dev::start(&[], &[]), script, &[]);
+}
+
+fn run_against(dev: &Dev, script: &str, arguments: &[&str]) {
     install();
-    let dev = Dev::start(&["--tls"], &[]);
     let certificate = client_certificate();
     let output = Command::new("node")
         .arg(folder().join(script))
@@ -19,7 +27,7 @@ pub(crate) fn run(script: &str, arguments: &[&str]) {
         .env("EMULATOR", &dev.emulator)
         .env("CONNECTION_STRING", dev.connection_string())
         .env("CERTIFICATE_FILE", certificate.path())
-        .env("NODE_EXTRA_CA_CERTS", dev.ca_file.as_ref().expect("--tls"))
+        .envs(dev.ca_file.as_ref().map(|file| ("NODE_EXTRA_CA_CERTS", file)))
         .stdin(Stdio::null())
         .output()
         .expect("these tests need Node.js 20 or newer, as `node`");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::node::Node;
 use crate::authorize::assignment::{AllowedScopes, Assignment, PrincipalType};
-use crate::config::IdentityScope;
+use crate::config::{IdentityScope, invisible};
 use crate::ids::{ObjectId, TenantId};
 
 /// How an assignment file is written.
@@ -76,11 +76,17 @@ pub fn parse(format: Format, text: &str) -> Result<Vec<Assignment>, Vec<Assignme
 
 fn parse_toml(text: &str) -> Result<Node<'_>, AssignmentProblem> {
     toml::from_str(text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let (before, at) = error
+            .span()
+            .and_then(|span| text.split_at_checked(span.start))
+            .unwrap_or_default();
         let line = before.matches('\n').count() + 1;
+        // A string across lines is the one place where TOML stops at a blank of its own.
+        let culprit = at.get(..at.chars().next().map_or(0, char::len_utf8));
+        let culprit = culprit.filter(|c| !matches!(*c, "\t" | "\n" | "\r"));
         AssignmentProblem {
             place: format!("line {line}"),
-            reason: error.message().to_owned(),
+            reason: named(culprit.unwrap_or_default(), error.message()),
         }
     })
 }
@@ -301,7 +307,7 @@ impl Entry<'_> {
     fn guid<T: std::str::FromStr>(&mut self, key: &str, text: &str) -> Option<T> {
         let id = text.parse().ok();
         if id.is_none() {
-            self.problem(key, "is not a GUID");
+            self.problem(key, named(text, "is not a GUID"));
         }
         id
     }
@@ -309,7 +315,8 @@ impl Entry<'_> {
     fn principal_type(&mut self, text: &str) -> Option<PrincipalType> {
         let principal_type = PrincipalType::from_name(text);
         if principal_type.is_none() {
-            self.problem("principalType", "must be \"user\", \"group\" or \"tenant\"");
+            let reason = named(text, "must be \"user\", \"group\" or \"tenant\"");
+            self.problem("principalType", reason);
         }
         principal_type
     }
@@ -356,7 +363,7 @@ impl Entry<'_> {
         let mut is_whole = true;
         for (index, item) in items.into_iter().enumerate() {
             let item = match item {
-                Node::Text(text) => read(&text),
+                Node::Text(text) => read(&text).map_err(|reason| named(&text, &reason)),
                 other => Err(format!("is {}, not a string", other.kind())),
             };
             match item {
@@ -377,6 +384,15 @@ fn once<'a>(slot: &mut Option<Node<'a>>, node: Node<'a>, name: &str, problems: &
         problems.add(name, "stands there twice");
     } else {
         *slot = Some(node);
+    }
+}
+
+/// The reason, with a character beside it that nobody sees and that is most likely the cause. Nothing is trimmed here,
+/// since the schema that editors go by does not.
+fn named(text: &str, reason: &str) -> String {
+    match invisible::found(text) {
+        Some(name) => format!("{reason}; it holds {name}"),
+        None => reason.to_owned(),
     }
 }
 

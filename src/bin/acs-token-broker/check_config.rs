@@ -8,8 +8,10 @@ use acs_token_broker::broker::Broker;
 use acs_token_broker::clock::SystemClock;
 use acs_token_broker::config::load::{Environment, inspect};
 use acs_token_broker::config::{Config, ResourceConfig};
+use acs_token_broker::serve::{OpenFiles, Room};
 use acs_token_broker::telemetry;
 
+use crate::serve::said_of;
 use crate::{Exit, complain, say};
 
 pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
@@ -37,6 +39,14 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 /// What is wrong with the files that the settings name.
 fn look_further(config: &Config) -> Vec<String> {
     let clock = SystemClock::shared();
+    match OpenFiles::most().room(Broker::wanted_files(config)) {
+        Ok(Room::Enough) => {}
+        Ok(Room::For(clamped)) => complain(&format_args!(
+            "warning: {}",
+            said_of(&clamped, config.server.max_connections)
+        )),
+        Err(error) => complain(&format_args!("warning: {error}")),
+    }
     let mut problems: Vec<String> = Broker::check(config, &clock).iter().map(ToString::to_string).collect();
     for (index, resource) in config.resources.iter().enumerate() {
         let prefix = match &resource.name {

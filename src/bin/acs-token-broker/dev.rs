@@ -9,14 +9,14 @@ use std::sync::Arc;
 use acs_token_broker::broker::Broker;
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::config::Config;
-use acs_token_broker::config::load::{Environment, load};
+use acs_token_broker::config::load::{Environment, Loaded, inspect};
 use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI};
 use acs_token_broker::emulator::{Emulator, PrincipalType, Scenario};
 use acs_token_broker::serve::{ReloadingCertificate, ShutdownSignals, on_hangup, signals};
 use clap::{Args, ValueEnum};
 
 use crate::dev_certificate::DevCertificate;
-use crate::{Exit, complain, say, serve};
+use crate::{Exit, complain, dev_environment, say, serve};
 
 #[derive(Args)]
 pub(crate) struct DevArguments {
@@ -66,13 +66,32 @@ pub(crate) fn run(arguments: &DevArguments, environment: &Environment) -> Exit {
     match Stack::prepare(arguments, environment, &clock) {
         Ok(Prepared::Ready(stack)) => stack.run(environment, &clock),
         Ok(Prepared::Problems(problems)) => {
-            complain(&problems);
+            complain(&format_args!("the environment has problems\n{problems}"));
             Exit::Configuration
         }
         Err(error) => {
             complain(&format_args!("{error:#}"));
             Exit::Failure
         }
+    }
+}
+
+/// The configuration with what `dev` obeys of the environment over it; or every problem, one a line.
+fn obeyed(file: &Path, environment: &Environment, origin: &str) -> Result<Loaded, String> {
+    let inspected = inspect(Some(file), environment);
+    let problems = inspected.problems.0;
+    let mut told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    told.extend(dev_environment::problems(environment, origin));
+    match inspected.config {
+        Some(config) if told.is_empty() => {
+            let strays = dev_environment::strays(&config, origin);
+            if strays.is_empty() {
+                let warnings = inspected.warnings;
+                return Ok(Loaded { config, warnings });
+            }
+            Err(strays.join("\n"))
+        }
+        _ => Err(told.join("\n")),
     }
 }
 
@@ -89,12 +108,12 @@ struct Stack {
     folder: tempfile::TempDir,
     certificate: Option<DevCertificate>,
     mode: Mode,
-    loaded: acs_token_broker::config::load::Loaded,
+    loaded: Loaded,
 }
 
 impl Stack {
     /// Starts the emulator and writes the configuration that points to it. What the environment says of the
-    /// broker's settings holds here too.
+    /// broker's settings holds here too, unless it leads elsewhere.
     fn prepare(arguments: &DevArguments, environment: &Environment, clock: &SharedClock) -> anyhow::Result<Prepared> {
         let folder = tempfile::Builder::new()
             .prefix("acs-token-broker-dev-")
@@ -122,9 +141,9 @@ impl Stack {
             std::fs::write(folder.path().join(name), secret)?;
         }
         std::fs::write(&file, configuration(&emulator, certificate.as_ref(), arguments.mode))?;
-        let mut loaded = match load(Some(&file), environment) {
+        let mut loaded = match obeyed(&file, environment, &emulator.origin()) {
             Ok(loaded) => loaded,
-            Err(problems) => return Ok(Prepared::Problems(problems.to_string())),
+            Err(problems) => return Ok(Prepared::Problems(problems)),
         };
         loaded.config.server.listen = arguments.listen;
         loaded.config.management.listen = arguments.management_listen;
@@ -139,12 +158,19 @@ impl Stack {
     }
 
     fn run(self: Box<Self>, environment: &Environment, clock: &SharedClock) -> Exit {
+        let mut files = Broker::wanted_files(&self.loaded.config);
+        // The emulator is in this process: a call to it has both its ends here.
+        files.upstream *= 2;
         let exit = serve::in_runtime(
             &self.loaded,
             environment,
             clock,
+            files,
             async |config: Config, clock, metrics, level| {
-                let broker = Broker::build(config, clock, metrics).await?.with_log_level(level);
+                let broker = Broker::build(config, clock, metrics)
+                    .await?
+                    .with_log_level(level)
+                    .for_loopback_only();
                 let signals: ShutdownSignals = signals()?;
                 // A terminal that is closed: the folder with its secrets must not stay.
                 let draining = signals.draining.clone();

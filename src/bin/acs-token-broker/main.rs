@@ -6,14 +6,17 @@ mod check_config;
 mod dev;
 #[cfg(feature = "emulator")]
 mod dev_certificate;
+#[cfg(feature = "emulator")]
+mod dev_environment;
 mod healthcheck;
 mod serve;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use acs_token_broker::build_info;
+use acs_token_broker::config::invisible;
 use acs_token_broker::config::load::Environment;
 use clap::{Args, Parser, Subcommand};
 
@@ -57,9 +60,16 @@ struct ConfigArgument {
 impl ConfigArgument {
     fn file(&self, environment: &Environment) -> Option<PathBuf> {
         self.config
-            .clone()
+            .as_deref()
+            .map(plain_path)
             .or_else(|| environment.get("ACS_TOKEN_BROKER_CONFIG").map(PathBuf::from))
     }
+}
+
+/// A path as a script gave it, without what nobody sees around it: a script from Windows ends its lines in CR.
+fn plain_path(path: &Path) -> PathBuf {
+    path.to_str()
+        .map_or_else(|| path.to_owned(), |text| invisible::bare(text).into())
 }
 
 /// What `--version` says after the name.

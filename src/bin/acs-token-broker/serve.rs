@@ -8,7 +8,7 @@ use acs_token_broker::build_info;
 use acs_token_broker::clock::{SharedClock, SystemClock};
 use acs_token_broker::config::Config;
 use acs_token_broker::config::load::{Environment, Loaded, load, load_log_level};
-use acs_token_broker::serve::{ShutdownSignals, on_hangup, signals};
+use acs_token_broker::serve::{Clamped, OpenFiles, Room, ShutdownSignals, TooFewFiles, Wanted, on_hangup, signals};
 use acs_token_broker::telemetry::metrics::Metrics;
 use acs_token_broker::telemetry::{self, LogLevel, TelemetryGuard, TelemetryOptions};
 
@@ -33,6 +33,7 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
         &loaded,
         environment,
         &clock,
+        Broker::wanted_files(&loaded.config),
         async |config, clock, metrics, level: LogLevel| {
             let broker = Broker::build(config, clock, metrics)
                 .await?
@@ -65,11 +66,27 @@ fn reload_level(level: &LogLevel, file: Option<&Path>, environment: &Environment
 }
 
 /// Runs `work` with telemetry set up around it, and turns its outcome into an exit code.
-pub(crate) fn in_runtime<W>(loaded: &Loaded, environment: &Environment, clock: &SharedClock, work: W) -> Exit
+///
+/// `files` is what may be open at once. If the limit on open files does not reach, fewer connections are served.
+pub(crate) fn in_runtime<W>(
+    loaded: &Loaded,
+    environment: &Environment,
+    clock: &SharedClock,
+    files: Wanted,
+    work: W,
+) -> Exit
 where
     W: AsyncFnOnce(Config, SharedClock, Metrics, LogLevel) -> anyhow::Result<ShutdownSignals>,
 {
-    let guard = match start_telemetry(&loaded.config, environment, clock) {
+    let mut config = loaded.config.clone();
+    let clamped = match clamp(&mut config, OpenFiles::raise(), files) {
+        Ok(clamped) => clamped,
+        Err(error) => {
+            complain(&error);
+            return Exit::Configuration;
+        }
+    };
+    let guard = match start_telemetry(&config, environment, clock) {
         Ok(guard) => guard,
         Err(error) => {
             complain(&error);
@@ -79,6 +96,9 @@ where
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(clamped) = clamped {
+        tracing::warn!("{}", said_of(&clamped, loaded.config.server.max_connections));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -86,7 +106,7 @@ where
             return Exit::Failure;
         }
     };
-    let work = work(loaded.config.clone(), clock.clone(), guard.metrics(), guard.log_level());
+    let work = work(config, clock.clone(), guard.metrics(), guard.log_level());
     let outcome = runtime.block_on(work);
     let exit = told(&outcome);
     let exit = match outcome {
@@ -99,6 +119,26 @@ where
     // Nothing that still blocks a thread may hold up the end.
     runtime.shutdown_background();
     exit
+}
+
+/// Lets `server.max_connections` be what the open files allow. Tells if that is less than was set.
+fn clamp(config: &mut Config, limit: OpenFiles, files: Wanted) -> Result<Option<Clamped>, TooFewFiles> {
+    match limit.room(files)? {
+        Room::Enough => Ok(None),
+        Room::For(clamped) => {
+            config.server.max_connections = clamped.connections;
+            Ok(Some(clamped))
+        }
+    }
+}
+
+/// What an operator needs to know of fewer connections than `set`.
+pub(crate) fn said_of(clamped: &Clamped, set: usize) -> String {
+    format!(
+        "server.max_connections: {} instead of {set}, as the limit on open files (RLIMIT_NOFILE, `ulimit -n`) is {}; the \
+         rest is kept for calls to Azure, the management listener and files; with a limit of {} all fit",
+        clamped.connections, clamped.limit, clamped.enough
+    )
 }
 
 /// Tells how it ended, and gives the exit code for that.

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod example;
+mod invisible;
 mod problems;
 mod reference;
 mod sources;

@@ -170,8 +170,8 @@ pub(super) fn secret(
 ) -> Option<SecretSource> {
     let file_key = format!("{key}_file");
     let value = section.field(key, |raw| {
-        let text = value::text(raw)?;
-        check(text.trim()).map(|()| SecretString::from(text.trim().to_owned()))
+        let text = value::secret(raw)?;
+        check(&text).map(|()| SecretString::from(text))
     });
     let file = section.field(&file_key, |raw| {
         validate::readable_file(path(raw, surroundings.folder)?)

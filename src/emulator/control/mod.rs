@@ -20,9 +20,10 @@ use crate::emulator::acs::assignments::covering;
 use crate::emulator::endpoint::Endpoint;
 use crate::emulator::entra::issue::{TokenRequest, issue};
 use crate::emulator::faults::Fault;
-use crate::emulator::router::{host, is_loopback_host, is_loopback_origin, read_body, too_large};
+use crate::emulator::router::{host, is_loopback_origin, read_body, too_large};
 use crate::emulator::scenario::{Tenant, User, UserKind};
 use crate::emulator::world::{SharedWorld, World, lock};
+use crate::loopback::is_loopback_host;
 
 const ROOT: &str = "/_emulator/";
 

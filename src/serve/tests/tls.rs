@@ -8,13 +8,13 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use super::*;
 
 /// A folder with a certificate and its key, signed by an authority of its own.
-struct Files {
+pub(super) struct Files {
     folder: PathBuf,
     authority: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("acs-token-broker-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&folder).unwrap();
         let mut parameters = rcgen::CertificateParams::default();
@@ -48,7 +48,7 @@ impl Files {
         self.folder.join("key.pem")
     }
 
-    fn load(&self) -> Result<ReloadingCertificate, TlsError> {
+    pub(super) fn load(&self) -> Result<ReloadingCertificate, TlsError> {
         ReloadingCertificate::load(&self.certificate(), &self.key())
     }
 }
@@ -59,8 +59,8 @@ impl Drop for Files {
     }
 }
 
-/// The certificate that a new connection is shown.
-async fn shown(server: &Server, files: &Files) -> CertificateDer<'static> {
+/// A new connection with TLS.
+pub(super) async fn connect(server: &Server, files: &Files) -> tokio_rustls::client::TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(files.authority.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -71,7 +71,12 @@ async fn shown(server: &Server, files: &Files) -> CertificateDer<'static> {
         .with_no_client_auth();
     let name = ServerName::try_from("broker.test").unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = connector.connect(name, server.connect().await).await.unwrap();
+    connector.connect(name, server.connect().await).await.unwrap()
+}
+
+/// The certificate that a new connection is shown.
+async fn shown(server: &Server, files: &Files) -> CertificateDer<'static> {
+    let stream = connect(server, files).await;
     stream.get_ref().1.peer_certificates().unwrap()[0].clone()
 }
 

@@ -41,9 +41,28 @@ impl Process {
         Self::start_writing_to(Stdio::piped(), arguments, environment)
     }
 
+    /// The same with limits on open files, soft and hard.
+    pub(crate) fn start_with_files(soft: u32, hard: u32, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let script = format!("ulimit -S -n {soft}; ulimit -H -n {hard}; exec \"$0\" \"$@\"");
+        let binary = env!("CARGO_BIN_EXE_acs-token-broker");
+        let arguments = ["-c", &script, binary].into_iter().chain(arguments.iter().copied());
+        let command = Command::new("sh");
+        Self::spawn(command, Stdio::piped(), arguments, environment)
+    }
+
     /// The same with another standard output than one that is read here.
     pub(crate) fn start_writing_to(stdout: Stdio, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_acs-token-broker"))
+        let command = Command::new(env!("CARGO_BIN_EXE_acs-token-broker"));
+        Self::spawn(command, stdout, arguments.iter().copied(), environment)
+    }
+
+    fn spawn<'a>(
+        mut command: Command,
+        stdout: Stdio,
+        arguments: impl IntoIterator<Item = &'a str>,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut child = command
             .args(arguments)
             .env_clear()
             .envs(environment.iter().copied())
@@ -161,6 +180,14 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.lock().unwrap()).into_owned()
 }
 
+/// An emulator of the test's own, with the system's clock.
+pub(crate) async fn emulator() -> Emulator {
+    let clock: SharedClock = SystemClock::shared();
+    Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock)
+        .await
+        .unwrap()
+}
+
 /// A process with that configuration, once it is ready, and where it listens: for callers, and for its managers.
 pub(crate) async fn serving(file: &str, environment: &[(&str, &str)]) -> (Process, String, String) {
     let process = Process::start(&["serve", "--config", file], environment);
@@ -204,10 +231,7 @@ impl Served {
         endpoint: Option<&str>,
         environment: impl FnOnce(String) -> Vec<(String, String)>,
     ) -> Self {
-        let clock: SharedClock = SystemClock::shared();
-        let emulator = Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), None, clock)
-            .await
-            .unwrap();
+        let emulator = emulator().await;
         let environment = environment(emulator.origin());
         let environment: Vec<(&str, &str)> = environment
             .iter()

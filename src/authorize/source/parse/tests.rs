@@ -150,6 +150,49 @@ fn one_broken_member() {
 }
 
 #[test]
+fn characters_that_nobody_sees_are_named() {
+    for (member, text, named) in [
+        (
+            "objectId",
+            format!("{USER}\u{a0}"),
+            "assignments[0].objectId: is not a GUID; it holds U+00A0 NO-BREAK SPACE",
+        ),
+        (
+            "tenantId",
+            format!("{TENANT}\r"),
+            "assignments[0].tenantId: is not a GUID; it holds U+000D CARRIAGE RETURN",
+        ),
+        (
+            "principalType",
+            "user\u{200b}".to_owned(),
+            "it holds U+200B ZERO WIDTH SPACE",
+        ),
+    ] {
+        let entry = entry(&[(member, &serde_json::to_string(&text).unwrap())]);
+        let told = first_problem(Format::Json, &format!("{{\"assignments\":[{entry}]}}"));
+        assert!(told.contains(named), "{told}");
+    }
+    let ids = format!("[\"{CLIENT}\",\"\u{feff}{CLIENT}\"]");
+    let told = first_problem(
+        Format::Json,
+        &format!("{{\"assignments\":[{}]}}", entry(&[("clientIds", &ids)])),
+    );
+    assert!(
+        told.starts_with("assignments[0].clientIds[1]: is not a GUID; it holds U+FEFF"),
+        "{told}"
+    );
+    let told = first_problem(Format::Toml, "[[assignments]]\nobjectId\u{a0}= 'x'\n");
+    assert!(
+        told.starts_with("line 2: ") && told.contains("U+00A0 NO-BREAK SPACE"),
+        "{told}"
+    );
+}
+
+fn first_problem(format: Format, text: &str) -> String {
+    parse(format, text).unwrap_err()[0].to_string()
+}
+
+#[test]
 fn files_written_for_the_broker_are_strict() {
     for (member, wanted) in [
         (
