@@ -94,10 +94,14 @@ fn challenge_text(challenge: &Challenge, message: &str, settings: &ApiSettings) 
         // The form that MSAL and Azure Identity clients read.
         Challenge::InsufficientClaims(claims) => {
             let uri = &settings.authorization_uri;
-            let claims = claims.as_deref().map_or_else(String::new, |claims| {
-                format!(", claims=\"{}\"", STANDARD.encode(claims))
-            });
-            format!("Bearer realm=\"\", authorization_uri=\"{uri}\", error=\"insufficient_claims\"{claims}")
+            let error = match claims {
+                Some(claims) => format!(
+                    "error=\"insufficient_claims\", claims=\"{}\"",
+                    STANDARD.encode(&**claims)
+                ),
+                None => format!("error=\"invalid_token\", error_description=\"{message}\""),
+            };
+            format!("Bearer realm=\"\", authorization_uri=\"{uri}\", {error}")
         }
     }
 }

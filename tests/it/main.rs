@@ -17,6 +17,7 @@ mod cache;
 mod cli;
 mod collectors;
 mod docs;
+mod entra_refusals;
 mod exchange;
 mod forms;
 mod graph;
