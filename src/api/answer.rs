@@ -92,8 +92,8 @@ fn challenge_text(challenge: &Challenge, message: &str, settings: &ApiSettings) 
             format!("Bearer realm=\"{REALM}\", error=\"insufficient_scope\", scope=\"{scopes}\"")
         }
         // The form that MSAL and Azure Identity clients read.
-        Challenge::InsufficientClaims(claims) => {
-            let uri = &settings.authorization_uri;
+        Challenge::InsufficientClaims { claims, tenant } => {
+            let place = settings.sign_in.parameters(*tenant);
             let error = match claims {
                 Some(claims) => format!(
                     "error=\"insufficient_claims\", claims=\"{}\"",
@@ -101,7 +101,7 @@ fn challenge_text(challenge: &Challenge, message: &str, settings: &ApiSettings) 
                 ),
                 None => format!("error=\"invalid_token\", error_description=\"{message}\""),
             };
-            format!("Bearer realm=\"\", authorization_uri=\"{uri}\", {error}")
+            format!("Bearer {place}, {error}")
         }
     }
 }
@@ -149,7 +149,7 @@ fn oauth_error(told: &Told) -> Response {
         error: told.oauth,
         error_description: told.message,
         claims: match &told.challenge {
-            Some(Challenge::InsufficientClaims(claims)) => claims.as_deref(),
+            Some(Challenge::InsufficientClaims { claims, .. }) => claims.as_deref(),
             _ => None,
         },
     };

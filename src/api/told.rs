@@ -8,6 +8,7 @@ use crate::authenticate::Rejection;
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
 use crate::exchange::{EntraError, ExchangeError, Refusal};
+use crate::ids::TenantId;
 use crate::pipeline::IssueError;
 
 /// What the caller is told of an [`ApiError`](super::error::ApiError).
@@ -43,7 +44,12 @@ pub enum Challenge {
     /// Another sign-in is wanted: `error="insufficient_claims"` with the claims request that Entra sent, a JSON object.
     /// Without one `error="invalid_token"`, since `insufficient_claims` must have `claims` (Microsoft identity
     /// platform, "Claims challenges").
-    InsufficientClaims(Option<Box<str>>),
+    InsufficientClaims {
+        /// The claims request.
+        claims: Option<Box<str>>,
+        /// The user's tenant, which says where to sign in.
+        tenant: TenantId,
+    },
 }
 
 /// What is waited for is refreshed within seconds.
@@ -152,7 +158,7 @@ pub(super) fn not_issued(error: &IssueError) -> Told {
             )
         },
         IssueError::Denied { denied: cause, .. } => denied(cause),
-        IssueError::Exchange { error, .. } => exchange(error),
+        IssueError::Exchange { error, caller } => exchange(error, caller.tenant()),
         IssueError::DeadlineExceeded => upstream_timeout(),
     }
 }
@@ -283,7 +289,7 @@ fn membership_unavailable(retry_after: Duration) -> Told {
     )
 }
 
-fn exchange(error: &ExchangeError) -> Told {
+fn exchange(error: &ExchangeError, tenant: TenantId) -> Told {
     match error {
         ExchangeError::Rejected(_) => Told::invalid_token(
             "RejectedUpstream",
@@ -307,7 +313,7 @@ fn exchange(error: &ExchangeError) -> Told {
         | ExchangeError::NotAGrant(_)
         | ExchangeError::PastExpiry
         | ExchangeError::TooLarge(_) => invalid_response(),
-        ExchangeError::OnBehalfOf(error) => on_behalf_of(error),
+        ExchangeError::OnBehalfOf(error) => on_behalf_of(error, tenant),
         ExchangeError::BrokerRefused(_) => rejected_broker(),
         ExchangeError::Overloaded(_) => overloaded(),
         ExchangeError::Lost(_) | ExchangeError::ForeignPlan => internal(),
@@ -315,10 +321,13 @@ fn exchange(error: &ExchangeError) -> Told {
 }
 
 /// What the user, his administrator, the operator or nobody can do about it.
-fn on_behalf_of(error: &EntraError) -> Told {
+fn on_behalf_of(error: &EntraError, tenant: TenantId) -> Told {
     match error {
         EntraError::ClaimsChallenge { claims, .. } => Told {
-            challenge: Some(Challenge::InsufficientClaims(claims.as_deref().map(Box::from))),
+            challenge: Some(Challenge::InsufficientClaims {
+                claims: claims.as_deref().map(Box::from),
+                tenant,
+            }),
             oauth: "interaction_required",
             ..Told::new(
                 StatusCode::UNAUTHORIZED,

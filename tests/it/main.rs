@@ -19,6 +19,7 @@ mod collectors;
 mod docs;
 mod entra_refusals;
 mod exchange;
+mod external_id;
 mod forms;
 mod graph;
 mod identity;
