@@ -92,12 +92,16 @@ fn challenge_text(challenge: &Challenge, message: &str, settings: &ApiSettings) 
             format!("Bearer realm=\"{REALM}\", error=\"insufficient_scope\", scope=\"{scopes}\"")
         }
         // The form that MSAL and Azure Identity clients read.
-        Challenge::InsufficientClaims(claims) => {
-            let uri = &settings.authorization_uri;
-            let claims = claims.as_deref().map_or_else(String::new, |claims| {
-                format!(", claims=\"{}\"", STANDARD.encode(claims))
-            });
-            format!("Bearer realm=\"\", authorization_uri=\"{uri}\", error=\"insufficient_claims\"{claims}")
+        Challenge::InsufficientClaims { claims, tenant } => {
+            let place = settings.sign_in.parameters(*tenant);
+            let error = match claims {
+                Some(claims) => format!(
+                    "error=\"insufficient_claims\", claims=\"{}\"",
+                    STANDARD.encode(&**claims)
+                ),
+                None => format!("error=\"invalid_token\", error_description=\"{message}\""),
+            };
+            format!("Bearer {place}, {error}")
         }
     }
 }
@@ -145,7 +149,7 @@ fn oauth_error(told: &Told) -> Response {
         error: told.oauth,
         error_description: told.message,
         claims: match &told.challenge {
-            Some(Challenge::InsufficientClaims(claims)) => claims.as_deref(),
+            Some(Challenge::InsufficientClaims { claims, .. }) => claims.as_deref(),
             _ => None,
         },
     };

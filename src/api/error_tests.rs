@@ -6,7 +6,7 @@ use crate::authenticate::{Malformed, NotDelegated, Rejection};
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
 use crate::cache::flight::Lost;
-use crate::exchange::{EntraError, EntraSaid, ExchangeError};
+use crate::exchange::{EntraError, EntraSaid, ExchangeError, Refusal};
 use crate::pipeline::CallerIds;
 use crate::untrusted::Untrusted;
 
@@ -62,6 +62,7 @@ fn table() -> Vec<Row> {
         error: text(),
         code: None,
         description: text(),
+        advice: None,
     };
     let entra = |error, status, code, inner, retry, oauth| {
         exchange(ExchangeError::OnBehalfOf(error), status, code, inner, retry, oauth)
@@ -367,7 +368,10 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         entra(
-            EntraError::UserForbidden(said()),
+            EntraError::UserForbidden {
+                refusal: Refusal::Policy,
+                said: said(),
+            },
             403,
             "ExchangeForbidden",
             None,

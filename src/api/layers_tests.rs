@@ -54,7 +54,6 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
     let second = Duration::from_secs(1);
     let authenticator = Authenticator::new(AuthenticatorParts {
         upstream: Upstream::new(&config.upstream, second).unwrap(),
-        authority: config.entra.authority.clone(),
         tenants: Vec::new(),
         policy: Policy::new(&[], &[], second),
         refresh: RefreshSettings {
@@ -62,6 +61,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
             cooldown: second,
             wait: second,
             max_age: second,
+            withdrawal_grace: second,
         },
         waiting_room: 1,
         clock: Arc::clone(clock),
@@ -90,7 +90,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
             required_scopes: String::new(),
             targets: Vec::new(),
             scope_prefixes: Vec::new(),
-            authorization_uri: String::new(),
+            sign_in: crate::api::SignIn::new(&"https://login.example".parse().unwrap(), []),
         }),
         bodies: BodyReader::new(1),
         stopping: CancellationToken::new(),

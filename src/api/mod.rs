@@ -10,6 +10,7 @@ pub mod error;
 mod head;
 pub mod layers;
 mod media;
+mod sign_in;
 mod token_exchange;
 pub mod told;
 
@@ -26,6 +27,7 @@ use tower_http::cors::CorsLayer;
 
 use self::body::BodyReader;
 use self::error::ApiError;
+pub use self::sign_in::SignIn;
 pub use self::token_exchange::Target;
 use crate::pipeline::TokenPipeline;
 
@@ -70,8 +72,8 @@ pub struct ApiSettings {
     pub targets: Vec<Target>,
     /// What may stand before a scope's name there: the accepted audiences, as Entra names scopes.
     pub scope_prefixes: Vec<String>,
-    /// Where a claims challenge sends the client: `authorization_uri`.
-    pub authorization_uri: String,
+    /// Where a claims challenge sends the client.
+    pub sign_in: SignIn,
 }
 
 #[derive(Clone)]

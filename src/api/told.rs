@@ -7,7 +7,8 @@ use http::StatusCode;
 use crate::authenticate::Rejection;
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
-use crate::exchange::{EntraError, ExchangeError};
+use crate::exchange::{EntraError, ExchangeError, Refusal};
+use crate::ids::TenantId;
 use crate::pipeline::IssueError;
 
 /// What the caller is told of an [`ApiError`](super::error::ApiError).
@@ -40,9 +41,15 @@ pub enum Challenge {
     InvalidToken,
     /// `error="insufficient_scope"`
     InsufficientScope,
-    /// `error="insufficient_claims"`, with the claims request that Entra told, a JSON object, if it did. Microsoft
-    /// identity platform, "Claims challenges".
-    InsufficientClaims(Option<Box<str>>),
+    /// Another sign-in is wanted: `error="insufficient_claims"` with the claims request that Entra sent, a JSON object.
+    /// Without one `error="invalid_token"`, since `insufficient_claims` must have `claims` (Microsoft identity
+    /// platform, "Claims challenges").
+    InsufficientClaims {
+        /// The claims request.
+        claims: Option<Box<str>>,
+        /// The user's tenant, which says where to sign in.
+        tenant: TenantId,
+    },
 }
 
 /// What is waited for is refreshed within seconds.
@@ -151,7 +158,7 @@ pub(super) fn not_issued(error: &IssueError) -> Told {
             )
         },
         IssueError::Denied { denied: cause, .. } => denied(cause),
-        IssueError::Exchange { error, .. } => exchange(error),
+        IssueError::Exchange { error, caller } => exchange(error, caller.tenant()),
         IssueError::DeadlineExceeded => upstream_timeout(),
     }
 }
@@ -282,7 +289,7 @@ fn membership_unavailable(retry_after: Duration) -> Told {
     )
 }
 
-fn exchange(error: &ExchangeError) -> Told {
+fn exchange(error: &ExchangeError, tenant: TenantId) -> Told {
     match error {
         ExchangeError::Rejected(_) => Told::invalid_token(
             "RejectedUpstream",
@@ -306,7 +313,7 @@ fn exchange(error: &ExchangeError) -> Told {
         | ExchangeError::NotAGrant(_)
         | ExchangeError::PastExpiry
         | ExchangeError::TooLarge(_) => invalid_response(),
-        ExchangeError::OnBehalfOf(error) => on_behalf_of(error),
+        ExchangeError::OnBehalfOf(error) => on_behalf_of(error, tenant),
         ExchangeError::BrokerRefused(_) => rejected_broker(),
         ExchangeError::Overloaded(_) => overloaded(),
         ExchangeError::Lost(_) | ExchangeError::ForeignPlan => internal(),
@@ -314,23 +321,31 @@ fn exchange(error: &ExchangeError) -> Told {
 }
 
 /// What the user, his administrator, the operator or nobody can do about it.
-fn on_behalf_of(error: &EntraError) -> Told {
+fn on_behalf_of(error: &EntraError, tenant: TenantId) -> Told {
     match error {
         EntraError::ClaimsChallenge { claims, .. } => Told {
-            challenge: Some(Challenge::InsufficientClaims(claims.as_deref().map(Box::from))),
+            challenge: Some(Challenge::InsufficientClaims {
+                claims: claims.as_deref().map(Box::from),
+                tenant,
+            }),
             oauth: "interaction_required",
             ..Told::new(
                 StatusCode::UNAUTHORIZED,
                 "InsufficientClaims",
-                "Microsoft Entra ID wants the user to sign in again. Pass the claims that came with this answer to the sign-in.",
+                match claims {
+                    Some(_) => {
+                        "Microsoft Entra ID wants the user to sign in again. Pass the claims that came with this answer to the sign-in."
+                    }
+                    None => {
+                        "Microsoft Entra ID wants the user to sign in again, interactively. Then call with the new token."
+                    }
+                },
             )
         },
         EntraError::ConsentRequired(_) => forbidden(
             "Consent is missing: an administrator of the user's tenant must grant this broker's app its permissions.",
         ),
-        EntraError::UserForbidden(_) => {
-            forbidden("Microsoft Entra ID refused this user. Ask an administrator of the user's tenant.")
-        }
+        EntraError::UserForbidden { refusal, .. } => forbidden(refused(*refusal)),
         EntraError::TokenRejected(_) => Told::invalid_token(
             "RejectedUpstream",
             "Microsoft Entra ID rejected the token. Sign the user in again and get a new one.",
@@ -340,6 +355,33 @@ fn on_behalf_of(error: &EntraError) -> Told {
         EntraError::Unavailable { retry_after, .. } => unavailable(*retry_after),
         EntraError::Timeout => upstream_timeout(),
         EntraError::InvalidResponse(_) | EntraError::NoTokenEndpoint => invalid_response(),
+    }
+}
+
+/// Why signing in again would change nothing, and who can change it.
+fn refused(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Policy => {
+            "A policy of the organization does not allow this user access from here. Ask an administrator of the user's tenant."
+        }
+        Refusal::Device => {
+            "A policy of the organization does not allow access from this device. Use one that the organization manages, or ask an administrator of the user's tenant."
+        }
+        Refusal::App => {
+            "A policy of the organization does not allow access with this app. Ask an administrator of the user's tenant which apps it allows."
+        }
+        Refusal::Account => {
+            "Microsoft Entra ID has disabled, locked or blocked this user's account. Ask an administrator of the user's tenant."
+        }
+        Refusal::Guest => {
+            "This account is not let into the tenant. Sign in with another account, or ask an administrator of the tenant to invite it."
+        }
+        Refusal::Assignment => {
+            "The user is not assigned to this broker's app in Microsoft Entra ID. Ask an administrator of the user's tenant."
+        }
+        Refusal::AppDisabled => {
+            "An app that is needed here is disabled in the user's tenant. Ask an administrator of the user's tenant to enable it."
+        }
     }
 }
 

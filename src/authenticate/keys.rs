@@ -3,7 +3,9 @@
 //! Discovery: OpenID Connect Discovery 1.0; key sets: RFC 7517; Microsoft's own members (`issuer` on a key):
 //! the Microsoft identity platform's page on signing key rollover.
 
-use std::collections::HashMap;
+mod withdrawal;
+
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +13,8 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use url::Url;
 
+use self::withdrawal::Key;
+use super::authority::Authority;
 use crate::ids::TenantId;
 use crate::untrusted::Untrusted;
 
@@ -53,7 +57,7 @@ pub(super) enum NoTokenEndpoint {
 impl Discovery {
     /// Reads a tenant's discovery document. Its issuer must contain the tenant's id, and a key set that it names
     /// must share the authority's origin: nothing that is served may lead elsewhere.
-    pub(super) fn read(body: &[u8], tenant: TenantId, authority: &Url) -> Result<Self, KeysError> {
+    pub(super) fn read(body: &[u8], tenant: TenantId, authority: &Authority) -> Result<Self, KeysError> {
         #[derive(Deserialize)]
         struct Document {
             issuer: String,
@@ -68,10 +72,16 @@ impl Discovery {
         }
         let jwks_uri = document
             .jwks_uri
-            .map(|text| at_authority(&text, authority).ok_or_else(|| KeysError::ForeignKeySet(Untrusted::new(&text))))
+            .map(|text| {
+                authority
+                    .address(&text, tenant)
+                    .ok_or_else(|| KeysError::ForeignKeySet(Untrusted::new(&text)))
+            })
             .transpose()?;
         let token_endpoint = match document.token_endpoint.as_str() {
-            Some(text) => at_authority(text, authority).ok_or_else(|| NoTokenEndpoint::Foreign(Untrusted::new(text))),
+            Some(text) => authority
+                .address(text, tenant)
+                .ok_or_else(|| NoTokenEndpoint::Foreign(Untrusted::new(text))),
             None => Err(NoTokenEndpoint::Missing),
         };
         Ok(Self {
@@ -82,24 +92,19 @@ impl Discovery {
     }
 }
 
-/// The address, if it shares the authority's origin and holds no credentials.
-fn at_authority(text: &str, authority: &Url) -> Option<Url> {
-    Url::parse(text)
-        .ok()
-        .filter(|url| url.origin() == authority.origin() && url.username().is_empty() && url.password().is_none())
-}
-
 /// The keys and issuers of one tenant, as of one good fetch.
 pub(super) struct TenantKeys {
-    issuers: [Box<str>; 2],
+    issuers: Vec<Box<str>>,
     token_endpoint: Option<Url>,
-    keys: HashMap<Box<str>, DecodingKey>,
+    keys: HashMap<Box<str>, Key>,
+    // Ids that the set names, but not for a usable key: no key from before may stand in for these.
+    unusable: HashSet<Box<str>>,
 }
 
 impl TenantKeys {
     /// Reads the tenant's key set. Keys that share a `kid`, are too short, are not for RS256 signatures, or
     /// belong to an issuer that is not this tenant's are left out.
-    pub(super) fn read(body: &[u8], tenant: TenantId, issuers: [Box<str>; 2]) -> Result<Self, KeysError> {
+    pub(super) fn read(body: &[u8], tenant: TenantId, issuers: Vec<Box<str>>) -> Result<Self, KeysError> {
         #[derive(Deserialize)]
         struct KeySet {
             keys: Vec<serde_json::Value>,
@@ -115,14 +120,23 @@ impl TenantKeys {
                 .and_then(|jwk: Jwk| jwk.usable(tenant, &issuers));
             keys.entry(kid).and_modify(|shared| *shared = None).or_insert(key);
         }
-        let keys: HashMap<_, _> = keys.into_iter().filter_map(|(kid, key)| Some((kid, key?))).collect();
-        if keys.is_empty() {
+        let mut usable = HashMap::new();
+        let mut unusable = HashSet::new();
+        for (kid, key) in keys {
+            if let Some(key) = key {
+                usable.insert(kid, Key::published(key));
+            } else {
+                unusable.insert(kid);
+            }
+        }
+        if usable.is_empty() {
             return Err(KeysError::NoUsableKey);
         }
         Ok(Self {
             issuers,
             token_endpoint: None,
-            keys,
+            keys: usable,
+            unusable,
         })
     }
 
@@ -131,24 +145,31 @@ impl TenantKeys {
         Self { token_endpoint, ..self }
     }
 
+    /// The same with the issuer of a v1 document that was not asked for with success this time.
+    pub(super) fn with_v1_issuer(mut self, issuer: &str) -> Self {
+        if self.v1_issuer().is_none() {
+            self.issuers.insert(0, issuer.into());
+        }
+        self
+    }
+
     /// Where tokens are asked for, if that is known.
     pub(super) fn token_endpoint(&self) -> Option<&Url> {
         self.token_endpoint.as_ref()
     }
 
-    /// The key of that name.
-    pub(super) fn get(&self, kid: &str) -> Option<&DecodingKey> {
-        self.keys.get(kid)
-    }
-
-    /// The issuers whose tokens the keys verify: those of the v1 and the v2 discovery document.
+    /// The issuers whose tokens the keys verify: those of the v1 and the v2 discovery document, as far as there are
+    /// both.
     pub(super) fn issuers(&self) -> &[Box<str>] {
         &self.issuers
     }
 
-    /// How many keys there are.
-    pub(super) fn len(&self) -> usize {
-        self.keys.len()
+    /// The issuer of the v1 document, if it is known; the v2 document's is last.
+    pub(super) fn v1_issuer(&self) -> Option<&str> {
+        match self.issuers.as_slice() {
+            [v1, _] => Some(v1),
+            _ => None,
+        }
     }
 }
 
@@ -191,6 +212,8 @@ fn bits(number: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -217,7 +240,7 @@ mod tests {
     }
 
     fn read(keys: &[Value]) -> Result<TenantKeys, KeysError> {
-        let issuers = [
+        let issuers = vec![
             format!("https://sts.example/{TENANT}/").into(),
             format!("https://login.example/{TENANT}/v2.0").into(),
         ];
@@ -226,7 +249,7 @@ mod tests {
 
     #[test]
     fn discovery_must_be_of_the_tenant_and_stay_at_the_authority() {
-        let authority = Url::parse("https://login.example").unwrap();
+        let authority = Authority::common(Url::parse("https://login.example").unwrap());
         let read = |document: Value| Discovery::read(document.to_string().as_bytes(), tenant(), &authority);
         let issuer = format!("https://login.example/{TENANT}/v2.0");
         assert!(read(json!({"issuer": issuer, "jwks_uri": "https://login.example/keys"})).is_ok());
@@ -255,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_token_endpoint_stays_at_the_authority_or_is_none_at_all() {
-        let authority = Url::parse("https://login.example").unwrap();
+        let authority = Authority::common(Url::parse("https://login.example").unwrap());
         let read = |token_endpoint: Value| {
             let document = json!({"issuer": format!("https://login.example/{TENANT}/v2.0"),
                 "jwks_uri": "https://login.example/keys", "token_endpoint": token_endpoint});
@@ -331,17 +354,17 @@ mod tests {
         let short = key(&json!({"n": "AQAB"}));
         assert_eq!(read(&[key(&json!({})), short]).err(), Some(KeysError::NoUsableKey));
         let keys = read(&[key(&json!({})), other, key(&json!({"kid": "k2"}))]).unwrap();
-        assert!(keys.get("k1").is_none());
-        assert!(keys.get("k2").is_some());
+        assert!(keys.get("k1", Duration::ZERO).is_none());
+        assert!(keys.get("k2", Duration::ZERO).is_some());
         assert_eq!(keys.len(), 1);
     }
 
     proptest! {
         #[test]
         fn arbitrary_documents_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let authority = Url::parse("https://login.example").unwrap();
+            let authority = Authority::common(Url::parse("https://login.example").unwrap());
             let _ = Discovery::read(&body, tenant(), &authority);
-            let _ = TenantKeys::read(&body, tenant(), ["a".into(), "b".into()]);
+            let _ = TenantKeys::read(&body, tenant(), vec!["a".into(), "b".into()]);
         }
     }
 }

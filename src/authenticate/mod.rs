@@ -3,6 +3,7 @@
 //! The published order of checks is the order of the code: `token` (well-formed), [`Authenticator::verify`]
 //! (algorithm, tenant, keys, key, signature), `claims` (everything that the signature covers).
 
+mod authority;
 mod caller;
 mod claims;
 mod fetch;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use url::Url;
 
+pub use self::authority::Authority;
 pub use self::caller::{Addressee, Caller, Groups};
 pub use self::claims::{Policy, addressee};
 use self::fetch::KeyFetcher;
@@ -94,14 +96,23 @@ impl KeyMiss {
     }
 }
 
+/// A tenant whose tokens are accepted.
+#[derive(Debug, Clone)]
+pub struct ListedTenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Where it is looked up.
+    pub authority: Authority,
+    /// The app whose own signing keys are fetched in place of the tenant's common ones, if any.
+    pub app: Option<ClientAppId>,
+}
+
 /// What an [`Authenticator`] is made of.
 pub struct AuthenticatorParts {
     /// Client for fetching keys.
     pub upstream: Upstream,
-    /// Origin of the Entra authority.
-    pub authority: Url,
-    /// The only tenants that are ever looked up, each with the app whose own signing keys count there, if any.
-    pub tenants: Vec<(TenantId, Option<ClientAppId>)>,
+    /// The only tenants that are ever looked up.
+    pub tenants: Vec<ListedTenant>,
     /// Which of their tokens are accepted.
     pub policy: Policy,
     /// When keys are fetched.
@@ -120,22 +131,21 @@ impl Authenticator {
     /// An authenticator without keys; [`start`](Self::start) begins to fetch them.
     #[must_use]
     pub fn new(parts: AuthenticatorParts) -> Self {
-        let fetcher = KeyFetcher {
-            upstream: parts.upstream,
-            authority: parts.authority,
-        };
         let waiting_room = Arc::new(Semaphore::new(parts.waiting_room));
-        let tenants = parts.tenants.into_iter().map(|(tenant, app)| {
+        let tenants = parts.tenants.into_iter().map(|tenant| {
+            let id = tenant.id;
             let store = TenantKeyStore::new(
-                (tenant, app),
-                fetcher.clone(),
+                KeyFetcher {
+                    upstream: parts.upstream.clone(),
+                    tenant,
+                },
                 parts.refresh,
                 Arc::clone(&parts.clock),
                 parts.tasks.clone(),
                 Arc::clone(&waiting_room),
-                parts.metrics.tenant_keys(&tenant.to_string()),
+                parts.metrics.tenant_keys(&id.to_string()),
             );
-            (tenant, store)
+            (id, store)
         });
         Self {
             tenants: tenants.collect(),
@@ -170,9 +180,10 @@ impl Authenticator {
     }
 
     fn look(&self, token: &BearerToken, digest: TokenDigest) -> Result<Verdict, Rejection> {
+        let now = self.clock.monotonic();
         if let Some(verified) = self.verified.get(&digest)
             && let Some(keys) = self.tenants.get(&verified.tenant).and_then(|store| store.current())
-            && verified.is_by(&keys)
+            && verified.is_by(&keys, now)
         {
             tell_key(&verified.kid);
             return self.check(&verified, &keys);
@@ -190,7 +201,10 @@ impl Authenticator {
         let kid = Untrusted::new(unverified.kid());
         tell_key(&kid);
         let keys = store.current();
-        let Some((keys, key)) = keys.as_ref().and_then(|keys| Some((keys, keys.get(unverified.kid())?))) else {
+        let found = keys
+            .as_ref()
+            .and_then(|keys| Some((keys, keys.get(unverified.kid(), now)?)));
+        let Some((keys, (key, key_ends))) = found else {
             return Ok(Verdict::KeyMiss(KeyMiss {
                 store: Arc::clone(store),
                 tenant,
@@ -201,7 +215,7 @@ impl Authenticator {
             tenant,
             kid: kid.clone(),
         })?;
-        let verified = Arc::new(Verified::new(tenant, claims, kid, keys));
+        let verified = Arc::new(Verified::new(tenant, claims, kid, keys, key_ends));
         self.verified.remember(digest, Arc::clone(&verified));
         self.check(&verified, keys)
     }

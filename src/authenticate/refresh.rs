@@ -1,7 +1,7 @@
 //! When a tenant's keys are fetched, and what serves meanwhile.
 //!
-//! A good fetch replaces the set, so a withdrawn key is gone; any other leaves the last good set in force and
-//! counts for the cool-down. Callers with known keys read a snapshot and never wait. After the advice of the
+//! A good fetch replaces the set; a key that it lacks is good for a grace more. Any other fetch leaves the last good set
+//! in force and counts for the cool-down. Callers with known keys read a snapshot and never wait. After the advice of the
 //! Microsoft identity platform's page on signing key rollover.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +13,15 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 use url::Url;
 
-use super::fetch::KeyFetcher;
+use super::fetch::{Fetched, KeyFetcher};
 use super::keys::TenantKeys;
 use crate::clock::SharedClock;
-use crate::ids::{ClientAppId, TenantId};
+use crate::ids::TenantId;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::KeyMetrics;
 use crate::telemetry::metrics::labels::KeyFetch;
 use crate::telemetry::trace::{self, SpanReference, Trace};
+use crate::untrusted::Untrusted;
 
 /// First pause after a failed fetch while there are no keys at all; doubled up to the cool-down.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -39,13 +40,12 @@ pub struct RefreshSettings {
     pub wait: Duration,
     /// How long the last good keys serve.
     pub max_age: Duration,
+    /// How long a key of the last good set that the next good fetch lacks is still good, from that fetch on.
+    pub withdrawal_grace: Duration,
 }
 
 /// The keys of one tenant and the state of their refresh.
 pub(super) struct TenantKeyStore {
-    tenant: TenantId,
-    // The app whose own signing keys are fetched with the tenant's.
-    app: Option<ClientAppId>,
     fetcher: KeyFetcher,
     settings: RefreshSettings,
     clock: SharedClock,
@@ -106,7 +106,6 @@ pub struct KeyStatus {
 
 impl TenantKeyStore {
     pub(super) fn new(
-        (tenant, app): (TenantId, Option<ClientAppId>),
         fetcher: KeyFetcher,
         settings: RefreshSettings,
         clock: SharedClock,
@@ -115,8 +114,6 @@ impl TenantKeyStore {
         metrics: KeyMetrics,
     ) -> Arc<Self> {
         Arc::new(Self {
-            tenant,
-            app,
             fetcher,
             settings,
             clock,
@@ -144,12 +141,43 @@ impl TenantKeyStore {
     pub(super) fn status(&self) -> KeyStatus {
         let age = self.snapshot.load().as_ref().map(|snapshot| self.age(snapshot));
         KeyStatus {
-            tenant: self.tenant,
+            tenant: self.tenant(),
             tried: self.outcome.borrow().finished > 0,
             age,
             usable: age.is_some_and(|age| age <= self.settings.max_age),
             overdue: age.is_none_or(|age| age > self.settings.interval + self.settings.cooldown),
         }
+    }
+
+    fn tenant(&self) -> TenantId {
+        self.fetcher.tenant.id
+    }
+
+    /// Puts `fetched` in force, with those keys of the set before that are still good.
+    fn take(&self, fetched: Fetched) {
+        let now = self.clock.monotonic();
+        let before = self.snapshot.load();
+        let before = before.as_ref().map(|snapshot| &*snapshot.keys);
+        let count = fetched.keys.len();
+        let keys = fetched.succeeding(before, now, self.settings.withdrawal_grace);
+        tracing::Span::current().record("acs_broker.jwks.keys", i64::try_from(count).unwrap_or(i64::MAX));
+        tracing::info!(
+            acs_broker.tenant.id = %self.tenant(),
+            acs_broker.jwks.keys = count,
+            "fetched signing keys"
+        );
+        for (kid, left) in keys.withdrawn(now) {
+            tracing::info!(
+                acs_broker.tenant.id = %self.tenant(),
+                acs_broker.key.id = %Untrusted::new(kid),
+                good_for_s = left.as_secs(),
+                "a signing key is not published any more"
+            );
+        }
+        self.snapshot.store(Some(Arc::new(Snapshot {
+            keys: Arc::new(keys),
+            fetched_at: now,
+        })));
     }
 
     fn age(&self, snapshot: &Snapshot) -> Duration {
@@ -214,7 +242,7 @@ impl TenantKeyStore {
             KeyFetch::Schedule => Trace::none(),
         };
         let span = trace.follow(|| {
-            tracing::info_span!(parent: None, "jwks_fetch", otel.name = "fetch keys", acs_broker.tenant.id = %self.tenant,
+            tracing::info_span!(parent: None, "jwks_fetch", otel.name = "fetch keys", acs_broker.tenant.id = %self.tenant(),
                 acs_broker.jwks.cause = cause.name(), acs_broker.jwks.keys = Empty, error.type = Empty,
                 otel.status_code = Empty)
         });
@@ -283,25 +311,15 @@ struct Ending {
 impl Ending {
     async fn run(mut self) {
         let store = Arc::clone(&self.store);
-        match store.fetcher.fetch(store.tenant, store.app).await {
-            Ok(keys) => {
-                let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-                tracing::Span::current().record("acs_broker.jwks.keys", count);
-                tracing::info!(
-                    acs_broker.tenant.id = %store.tenant,
-                    acs_broker.jwks.keys = keys.len(),
-                    "fetched signing keys"
-                );
-                store.snapshot.store(Some(Arc::new(Snapshot {
-                    keys: Arc::new(keys),
-                    fetched_at: store.clock.monotonic(),
-                })));
+        match store.fetcher.fetch().await {
+            Ok(fetched) => {
+                store.take(fetched);
                 self.good = true;
             }
             Err(error) => {
                 trace::record_error(&tracing::Span::current(), error.name(), || error.to_string());
                 tracing::error!(
-                    acs_broker.tenant.id = %store.tenant,
+                    acs_broker.tenant.id = %store.tenant(),
                     error = %error,
                     last_good_keys_serve = store.current().is_some(),
                     "could not fetch signing keys"

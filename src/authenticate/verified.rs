@@ -2,9 +2,10 @@
 //!
 //! A caller comes with the same Entra token for an hour or more, and checking an RSA signature is most of what a
 //! request that is served from the cache costs. Only the signature is remembered, and only for as long as the
-//! tenant's key set is the very one that verified it; every claim is checked anew at each request.
+//! tenant's key set is the very one that verified it, and the key is good; every claim is checked anew at each request.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 
@@ -26,21 +27,31 @@ pub(super) struct Verified {
     /// The key that signed it.
     pub(super) kid: Untrusted,
     keys: Weak<TenantKeys>,
+    // Monotonic time at which the key ends to be good, if the set names it no more.
+    key_ends: Option<Duration>,
 }
 
 impl Verified {
-    pub(super) fn new(tenant: TenantId, claims: SignedClaims, kid: Untrusted, keys: &Arc<TenantKeys>) -> Self {
+    pub(super) fn new(
+        tenant: TenantId,
+        claims: SignedClaims,
+        kid: Untrusted,
+        keys: &Arc<TenantKeys>,
+        key_ends: Option<Duration>,
+    ) -> Self {
         Self {
             tenant,
             claims,
             kid,
             keys: Arc::downgrade(keys),
+            key_ends,
         }
     }
 
-    /// Whether `keys` is the very set that the signature was verified with: any fetch since then ends it.
-    pub(super) fn is_by(&self, keys: &Arc<TenantKeys>) -> bool {
-        std::ptr::eq(self.keys.as_ptr(), Arc::as_ptr(keys))
+    /// Whether `keys` is the very set that the signature was verified with: any fetch since then ends it, and so does
+    /// the end of a withdrawn key's grace.
+    pub(super) fn is_by(&self, keys: &Arc<TenantKeys>, now: Duration) -> bool {
+        std::ptr::eq(self.keys.as_ptr(), Arc::as_ptr(keys)) && self.key_ends.is_none_or(|ends| now < ends)
     }
 }
 

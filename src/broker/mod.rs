@@ -13,18 +13,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use self::resource::Sources;
 pub use self::services::{Services, WellKnownEndpoints};
 use self::state::Watched;
 pub use self::telemetry::UserNamesError;
 use crate::admission::{Admission, Overloaded};
-use crate::api::{self, ApiSettings, Target};
-use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
+use crate::api::{self, ApiSettings, SignIn, Target};
+use crate::authenticate::{Authenticator, AuthenticatorParts, Authority, ListedTenant, Policy, RefreshSettings};
 use crate::cache::TokenCache;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::credential::CredentialError;
+use crate::ids::TenantId;
 use crate::management::{self, Readiness, ResourceAssignments};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
@@ -301,11 +303,17 @@ fn authenticator(
     let entra = &config.entra;
     Authenticator::new(AuthenticatorParts {
         upstream: upstream.clone(),
-        authority: entra.authority.clone(),
         tenants: entra
             .tenants
             .iter()
-            .map(|tenant| (tenant.id, tenant.app_id_for_keys))
+            .map(|tenant| ListedTenant {
+                id: tenant.id,
+                authority: match &tenant.authority {
+                    Some(own) => Authority::own(own.clone()),
+                    None => Authority::common(entra.authority.clone()),
+                },
+                app: tenant.app_id_for_keys,
+            })
             .collect(),
         policy: Policy::new(&entra.audiences, &entra.required_scopes, entra.clock_skew),
         refresh: RefreshSettings {
@@ -313,6 +321,7 @@ fn authenticator(
             cooldown: entra.jwks_refresh_cooldown,
             wait: entra.jwks_wait,
             max_age: entra.jwks_max_age,
+            withdrawal_grace: entra.jwks_withdrawal_grace,
         },
         waiting_room: config.server.max_connections,
         clock: Arc::clone(clock),
@@ -322,8 +331,6 @@ fn authenticator(
 }
 
 fn api_settings(config: &Config) -> ApiSettings {
-    let mut authorization_uri = config.entra.authority.clone();
-    authorization_uri.set_path("/common/oauth2/v2.0/authorize");
     ApiSettings {
         max_bodies: config.server.max_connections,
         audit: config.telemetry.audit,
@@ -343,8 +350,14 @@ fn api_settings(config: &Config) -> ApiSettings {
             .iter()
             .map(|audience| format!("{audience}/"))
             .collect(),
-        authorization_uri: authorization_uri.into(),
+        sign_in: SignIn::new(&config.entra.authority, own_authorities(config)),
     }
+}
+
+/// The tenants that are not at `entra.authority`, and where they are.
+fn own_authorities(config: &Config) -> impl Iterator<Item = (TenantId, &Url)> {
+    let tenants = config.entra.tenants.iter();
+    tenants.filter_map(|tenant| Some((tenant.id, tenant.authority.as_ref()?)))
 }
 
 async fn bind(key: &'static str, address: SocketAddr) -> Result<Listener, StartError> {

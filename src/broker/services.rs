@@ -10,7 +10,7 @@ use super::StartError;
 use crate::authenticate::{Addressee, addressee};
 use crate::authorize::membership::{MembershipSettings, Memberships};
 use crate::clock::SharedClock;
-use crate::config::{AcsAuthConfig, AppConfig, Cloud, Config, ExchangeMode, UpstreamConfig};
+use crate::config::{AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeMode, UpstreamConfig};
 use crate::credential::app_tokens::AppTokens;
 use crate::credential::{
     AppServiceTokens, CredentialDeps, EntraApp, IdentityServiceTokens, ManagedIdentity, ReloadingSecret,
@@ -53,9 +53,7 @@ impl Services {
         let endpoints = Endpoints {
             listed: config.entra.tenants.iter().map(|tenant| tenant.id).collect(),
             discovered: endpoints,
-            well_known: WellKnownEndpoints {
-                authority: config.entra.authority.clone(),
-            },
+            well_known: WellKnownEndpoints::new(&config.entra),
         };
         let entra = EntraClient::new(upstream.clone(), Arc::new(endpoints), Arc::clone(&clock));
         let mut services = Self {
@@ -203,13 +201,27 @@ impl TokenEndpoints for Endpoints {
 
 /// Where nothing is discovered: a command that runs once asks at the authority's own path.
 pub struct WellKnownEndpoints {
-    /// Origin of the authority.
-    pub authority: Url,
+    authority: Url,
+    own: HashMap<TenantId, Url>,
+}
+
+impl WellKnownEndpoints {
+    /// Those at the authorities that `entra` names.
+    #[must_use]
+    pub fn new(entra: &EntraConfig) -> Self {
+        let tenants = entra.tenants.iter();
+        Self {
+            authority: entra.authority.clone(),
+            own: tenants
+                .filter_map(|tenant| Some((tenant.id, tenant.authority.clone()?)))
+                .collect(),
+        }
+    }
 }
 
 impl TokenEndpoints for WellKnownEndpoints {
     fn of(&self, tenant: TenantId) -> Option<Url> {
-        let mut url = self.authority.clone();
+        let mut url = self.own.get(&tenant).unwrap_or(&self.authority).clone();
         url.set_path(&format!("/{tenant}/oauth2/v2.0/token"));
         Some(url)
     }

@@ -129,6 +129,8 @@ pub struct EntraConfig {
     pub jwks_wait: Duration,
     /// How long the last good keys serve while Entra is away.
     pub jwks_max_age: Duration,
+    /// How long a key that a newer set lacks is still good.
+    pub jwks_withdrawal_grace: Duration,
     /// The only tenants that are ever looked up.
     pub tenants: Vec<TenantConfig>,
 }
@@ -142,6 +144,8 @@ pub struct TenantConfig {
     pub name: Option<String>,
     /// The app whose own signing keys are fetched (`?appid=`), where claims mapping gives it some.
     pub app_id_for_keys: Option<ClientAppId>,
+    /// Origin of an authority of its own, as External ID tenants have one; without, that of all.
+    pub authority: Option<Url>,
 }
 
 /// `[[resources]]`: an ACS resource and who is served from it.

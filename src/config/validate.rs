@@ -24,6 +24,9 @@ pub const SHORTEST_HASH_KEY: usize = 16;
 /// With more leeway than this, an expired token would pass for a valid one.
 const LARGEST_SKEW: Duration = Duration::from_mins(10);
 
+/// No rotation at an authority takes as long to reach all its front ends.
+const LONGEST_WITHDRAWAL_GRACE: Duration = Duration::from_hours(1);
+
 pub(super) fn positive(duration: Duration) -> Result<Duration, Reason> {
     if duration.is_zero() {
         Err("must be longer than 0s".to_owned())
@@ -35,6 +38,15 @@ pub(super) fn positive(duration: Duration) -> Result<Duration, Reason> {
 pub(super) fn clock_skew(duration: Duration) -> Result<Duration, Reason> {
     if duration > LARGEST_SKEW {
         Err("must be at most 10m".to_owned())
+    } else {
+        Ok(duration)
+    }
+}
+
+/// A compromised key is withdrawn, too: it must not stay good for long.
+pub(super) fn withdrawal_grace(duration: Duration) -> Result<Duration, Reason> {
+    if duration > LONGEST_WITHDRAWAL_GRACE {
+        Err("must be at most 1h".to_owned())
     } else {
         Ok(duration)
     }

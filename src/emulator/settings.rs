@@ -14,6 +14,10 @@ pub struct Settings {
     pub token_lifetime: Option<i64>,
     /// How many assignments a page of ACS's list holds at most; a caller may ask for fewer with `maxpagesize`.
     pub assignments_page_size: usize,
+    /// Whether v1 discovery documents and key sets are served. Without, 404, as an External ID tenant may answer. Shown
+    /// where it is not as by default.
+    #[serde(skip_serializing_if = "is_true")]
+    pub v1_documents: bool,
 }
 
 impl Default for Settings {
@@ -21,8 +25,14 @@ impl Default for Settings {
         Self {
             token_lifetime: None,
             assignments_page_size: 100,
+            v1_documents: true,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// Settings that make no sense.

@@ -135,7 +135,7 @@ impl Failure for ExchangeError {
                 error,
                 EntraError::ClaimsChallenge { .. }
                     | EntraError::ConsentRequired(_)
-                    | EntraError::UserForbidden(_)
+                    | EntraError::UserForbidden { .. }
                     | EntraError::TokenRejected(_)
             ),
             _ => false,

@@ -30,7 +30,7 @@ use crate::secret::{AcsToken, BearerToken, TokenDigest};
 use crate::upstream::acs::{AcsExchange, Granted};
 pub use crate::upstream::acs::{Operation, TEAMS_EXTENSION_API_VERSION};
 use crate::upstream::acs_identities::{AcsIdentities, IdentityRequest};
-pub use crate::upstream::entra::{EntraError, EntraSaid};
+pub use crate::upstream::entra::{EntraError, EntraSaid, Refusal};
 use crate::upstream::pause::Pause;
 use crate::upstream::retry;
 

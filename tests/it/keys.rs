@@ -5,9 +5,11 @@ use acs_token_broker::emulator::{Endpoint, Fault};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use serde_json::json;
 
 use crate::key_sets::{KEYS_UNAVAILABLE, UNKNOWN_KEY, fabrikam_elsewhere, held_back_keys, unknown_kid};
 use crate::support::eventually;
+use crate::support::fake::Reply;
 use crate::support::http::{Call, client};
 use crate::support::stack::Stack;
 
@@ -53,7 +55,7 @@ async fn a_flood_of_unknown_keys_causes_one_fetch_per_cool_down() {
 
 #[tokio::test]
 async fn a_withdrawn_key_is_refused_after_the_next_good_fetch() {
-    let stack = Stack::start().await;
+    let stack = Stack::builder().set("entra.jwks_withdrawal_grace", "0s").start().await;
     let old = stack.user("alex").token();
     stack.emulator.rotate_keys(Some("Fabrikam")).unwrap();
     stack.emulator.withdraw_old_keys(Some("Fabrikam")).unwrap();
@@ -64,6 +66,60 @@ async fn a_withdrawn_key_is_refused_after_the_next_good_fetch() {
         UNKNOWN_KEY,
         "though its exchange is cached"
     );
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_is_good_for_its_grace_and_no_longer() {
+    let stack = Stack::start().await;
+    let alex = || stack.user("alex").lifetime(3600);
+    let (old, never_seen) = (alex().token(), alex().claim("sid", json!("another")).token());
+    assert_eq!(stack.post_token(&old).await.told(), "200");
+    stack.emulator.rotate_keys(Some("Fabrikam")).unwrap();
+    stack.emulator.withdraw_old_keys(Some("Fabrikam")).unwrap();
+    assert_eq!(alex().post().await.told(), "200", "fetched anew");
+    let fetches = stack.key_fetches();
+    assert_eq!(stack.post_token(&old).await.told(), "200");
+    stack.advance(60);
+    // A further fetch that lacks the key gives it no more time.
+    assert_eq!(stack.post_token(&unknown_kid(&stack, "x")).await.told(), UNKNOWN_KEY);
+    assert_eq!(stack.key_fetches(), fetches + 1);
+    stack.advance(59);
+    assert_eq!(stack.post_token(&old).await.told(), "200");
+    assert_eq!(stack.key_fetches(), fetches + 1, "callers with it cause no fetch");
+    stack.advance(1);
+    // The signature was verified a second ago under this very set; the key has ended all the same.
+    assert_eq!(stack.post_token(&old).await.told(), UNKNOWN_KEY);
+    assert_eq!(stack.post_token(&never_seen).await.told(), UNKNOWN_KEY);
+    assert_eq!(alex().post().await.told(), "200");
+}
+
+#[tokio::test]
+async fn keys_that_alternate_between_two_sets_put_nobody_out() {
+    for (grace, other) in [("2m", "200"), ("0s", UNKNOWN_KEY)] {
+        let (fake, entra, builder) = fabrikam_elsewhere(&["Fabrikam"]).await;
+        let stack = builder.set("entra.jwks_withdrawal_grace", grace).start().await;
+        let alex = stack.user("alex").lifetime(3600);
+        let first = stack.emulator.jwks("Fabrikam").unwrap();
+        let with_first = alex.token();
+        stack.emulator.rotate_keys(Some("Fabrikam")).unwrap();
+        // ACS itself goes on knowing both keys.
+        let mut second = stack.emulator.jwks("Fabrikam").unwrap();
+        let old = first["keys"][0]["kid"].clone();
+        second["keys"].as_array_mut().unwrap().retain(|key| key["kid"] != old);
+        assert_eq!(second["keys"].as_array().unwrap().len(), 1);
+        let with_second = alex.token();
+        assert_eq!(stack.post_token(&with_first).await.told(), "200");
+        // Another front end answers the fetch that the new key causes.
+        fake.on(&entra.keys, Reply::json(&second));
+        assert_eq!(stack.post_token(&with_second).await.told(), "200");
+        // Within the cool-down, whichever front end answered last.
+        assert_eq!(stack.post_token(&with_first).await.told(), other, "{grace}");
+        fake.on(&entra.keys, Reply::json(&first));
+        stack.advance(30);
+        stack.post_token(&unknown_kid(&stack, "x")).await;
+        assert_eq!(stack.post_token(&with_first).await.told(), "200", "{grace}");
+        assert_eq!(stack.post_token(&with_second).await.told(), other, "{grace}");
+    }
 }
 
 #[tokio::test]

@@ -206,8 +206,8 @@ async fn each_aadsts_failure_has_a_stable_code() {
         (400, "invalid_grant", 50105, "403 ExchangeForbidden"),
         (400, "invalid_grant", 53003, "403 ExchangeForbidden"),
         (400, "interaction_required", 50079, "401 InsufficientClaims"),
-        // Without claims it is the user's move too.
-        (400, "interaction_required", 53003, "401 InsufficientClaims"),
+        // Without claims another sign-in would end the same way.
+        (400, "interaction_required", 53003, "403 ExchangeForbidden"),
         (400, "unauthorized_client", 700_016, "403 ExchangeForbidden"),
         (401, "invalid_client", 7_000_215, "502 UpstreamRejectedBroker"),
         (401, "invalid_client", 7_000_222, "502 UpstreamRejectedBroker"),

@@ -54,7 +54,12 @@ pub(super) fn entra(
         .or(Duration::from_secs(30));
     let jwks_wait = section.field("jwks_wait", positive).or(Duration::from_secs(2));
     let jwks_max_age = section.field("jwks_max_age", positive).or(Duration::from_hours(24));
-    let tenants = tenants(section);
+    let jwks_withdrawal_grace = section
+        .field("jwks_withdrawal_grace", |raw| {
+            validate::withdrawal_grace(value::duration(raw)?)
+        })
+        .or(Duration::from_mins(2));
+    let tenants = tenants(section, surroundings.allow_insecure);
     validate::key_ages(section, jwks_refresh_interval, jwks_max_age);
     let authority = authority?;
     validate::secure(section, "entra.authority", &authority, surroundings.allow_insecure);
@@ -68,11 +73,12 @@ pub(super) fn entra(
         jwks_refresh_cooldown,
         jwks_wait,
         jwks_max_age,
+        jwks_withdrawal_grace,
         tenants,
     })
 }
 
-fn tenants(section: &mut Section<'_, '_>) -> Vec<TenantConfig> {
+fn tenants(section: &mut Section<'_, '_>, allow_insecure: bool) -> Vec<TenantConfig> {
     let mut seen: HashMap<TenantId, usize> = HashMap::new();
     let tenants = section.sections("tenants", |tenant, index| {
         let id = tenant.required("id", |raw| self::id(raw, "a tenant id"));
@@ -87,10 +93,21 @@ fn tenants(section: &mut Section<'_, '_>) -> Vec<TenantConfig> {
         let app_id_for_keys = tenant
             .field("app_id_for_keys", |raw| self::id(raw, "a client id"))
             .given();
+        let authority = tenant.field("authority", origin);
+        let is_refused = matches!(authority, Field::Refused);
+        let authority = authority.given();
+        if let Some(authority) = &authority {
+            let path = tenant.path_of("authority");
+            validate::secure(tenant, &path, authority, allow_insecure);
+        }
+        if is_refused {
+            return None;
+        }
         Some(TenantConfig {
             id: id?,
             name,
             app_id_for_keys,
+            authority,
         })
     });
     match tenants {

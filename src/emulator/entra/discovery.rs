@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
-use http::Extensions;
+use http::{Extensions, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -52,6 +52,9 @@ pub(super) async fn v1_document(
     RawQuery(query): RawQuery,
     extensions: Extensions,
 ) -> Response {
+    if !world.settings().v1_documents {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     document(&world, &tenant, &extensions, |base, tenant| {
         json!({
             "token_endpoint": format!("{base}/oauth2/token"),
@@ -103,6 +106,9 @@ pub(super) async fn v1_keys(
     Path(tenant): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
+    if !world.settings().v1_documents {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     match world.scenario.tenant(&tenant) {
         Some(tenant) => Json(world.keys.jwks(tenant.id, app_asked(query.as_deref()), None)).into_response(),
         None => EntraError::unknown_tenant(&tenant).into_response(&world, None),

@@ -120,6 +120,8 @@ async fn settings_are_replaced_over_http() {
         assert_eq!(stage.send("PUT", path, &[], bad).await.status, 400, "{bad}");
     }
     assert_eq!(stage.get(path).await.json()["token_lifetime"], 600);
+    let without = stage.send("PUT", path, &[], r#"{"v1_documents": false}"#).await;
+    assert_eq!(without.json()["v1_documents"], false);
     assert_eq!(stage.send("PUT", path, &[], "").await.json(), usual);
     assert_ne!(usual, Value::Null);
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::codes::Refusal;
 use crate::untrusted::Untrusted;
 
 /// A failed token request: one variant per thing that somebody can do about it.
@@ -11,17 +12,22 @@ pub enum EntraError {
     /// The user must do something interactively first, such as a second factor.
     #[error("Entra wants the user to sign in interactively: {said}")]
     ClaimsChallenge {
-        /// What to ask for when he does: a JSON object, if Entra told one. It is for the client app.
-        claims: Option<String>,
+        /// What to ask for then: a JSON object, if Entra sent one. It is for the client app.
+        claims: Option<Box<str>>,
         /// Entra's words.
         said: EntraSaid,
     },
     /// Neither the user nor an administrator of his tenant has let the app do this.
     #[error("consent is missing: {0}")]
     ConsentRequired(EntraSaid),
-    /// The user may not: not assigned to the app, disabled, or blocked by a policy.
-    #[error("Entra refused this user: {0}")]
-    UserForbidden(EntraSaid),
+    /// The user may not: not assigned to the app, disabled, or blocked by a policy. Another sign-in changes nothing.
+    #[error("Entra refused this user: {said}")]
+    UserForbidden {
+        /// Of what kind the refusal is.
+        refusal: Refusal,
+        /// Entra's words.
+        said: EntraSaid,
+    },
     /// The user's token is not accepted any more; another sign-in gives a good one.
     #[error("Entra rejected the user's token: {0}")]
     TokenRejected(EntraSaid),
@@ -58,10 +64,22 @@ pub enum EntraError {
 pub struct EntraSaid {
     /// `error`
     pub error: Untrusted,
-    /// The number of the first AADSTS code.
+    /// The number of the AADSTS code that decided what it means; the first one where none did.
     pub code: Option<u32>,
     /// `error_description`, its beginning.
     pub description: Untrusted,
+    /// What an administrator or operator can do.
+    // Boxed: errors are moved about, and this is for the log alone.
+    pub advice: Option<Box<Advice>>,
+}
+
+/// What our table of codes adds to Entra's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advice {
+    /// Microsoft's name of the code, if the table lists it.
+    pub name: Option<&'static str>,
+    /// Who can do what about it.
+    pub to_do: &'static str,
 }
 
 impl fmt::Display for EntraSaid {
@@ -70,7 +88,15 @@ impl fmt::Display for EntraSaid {
         if let Some(code) = self.code {
             write!(f, ", AADSTS{code}")?;
         }
-        write!(f, " ({})", self.description)
+        write!(f, " ({})", self.description)?;
+        match self.advice.as_deref() {
+            Some(Advice {
+                name: Some(name),
+                to_do,
+            }) => write!(f, "; {name}; to do: {to_do}"),
+            Some(Advice { name: None, to_do }) => write!(f, "; to do: {to_do}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -81,7 +107,7 @@ impl EntraError {
         match self {
             Self::ClaimsChallenge { .. } => "entra_claims_challenge",
             Self::ConsentRequired(_) => "entra_consent_required",
-            Self::UserForbidden(_) => "entra_user_forbidden",
+            Self::UserForbidden { .. } => "entra_user_forbidden",
             Self::TokenRejected(_) => "entra_token_rejected",
             Self::BrokerRejected(_) => "entra_broker_rejected",
             Self::Limited { .. } => "entra_limited",
@@ -97,7 +123,7 @@ impl EntraError {
         match self {
             Self::ClaimsChallenge { said, .. }
             | Self::ConsentRequired(said)
-            | Self::UserForbidden(said)
+            | Self::UserForbidden { said, .. }
             | Self::TokenRejected(said) => Self::BrokerRejected(said),
             other => other,
         }

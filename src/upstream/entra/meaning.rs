@@ -1,41 +1,38 @@
 //! What Entra's error objects mean: from `claims`, AADSTS codes, `suberror` and `error` to an [`EntraError`].
 //!
 //! RFC 6749 section 5.2; "Microsoft Entra authentication and authorization error codes"; "Claims challenges, claims
-//! requests and client capabilities".
+//! requests and client capabilities". The codes themselves are the table in `codes`.
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::Response;
 use super::super::redact::harmless_without;
-use super::error::{EntraError, EntraSaid};
+use super::codes::{self, Meaning, Refusal, Row};
+use super::error::{Advice, EntraError, EntraSaid};
 
 /// No claims challenge that Entra sends is as long; it goes into a header.
 const MAX_CLAIMS: usize = 4096;
 
-/// What a code, or an `error` without a known code, means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
-    Interaction,
-    Consent,
-    Forbidden,
-    Rejected,
-    Broker,
-    Limited,
-    Unavailable,
-}
-
+/// Only `error` has to be there, and be a text; of another type than documented, the others are as absent.
 #[derive(Deserialize)]
 struct Body {
     error: String,
     #[serde(default)]
-    error_description: String,
+    error_description: Value,
     #[serde(default)]
-    error_codes: Vec<serde_json::Value>,
+    error_codes: Value,
     #[serde(default)]
-    suberror: serde_json::Value,
+    suberror: Value,
     #[serde(default)]
-    claims: serde_json::Value,
+    claims: Value,
+}
+
+/// What an error object means, and by which code.
+struct Verdict {
+    meaning: Meaning,
+    row: Option<&'static Row>,
 }
 
 /// What a 4xx other than 429 means. `secrets` are what was sent and must not be told.
@@ -43,99 +40,138 @@ pub(super) fn of(response: &Response, secrets: &[&str], now: Timestamp) -> Entra
     let Ok(body) = serde_json::from_slice::<Body>(&response.body) else {
         return EntraError::InvalidResponse(format!("status {} without an error object", response.status.as_u16()));
     };
-    let codes: Vec<u32> = body
-        .error_codes
-        .iter()
-        .filter_map(|code| u32::try_from(code.as_u64()?).ok())
-        .chain(code_in(&body.error_description))
-        .collect();
-    let said = EntraSaid {
+    let description = body.error_description.as_str().unwrap_or_default();
+    let codes = codes_of(&body, description);
+    let verdict = verdict(&body, &codes);
+    let row = verdict.as_ref().and_then(|verdict| verdict.row);
+    let said = |meaning: Option<Meaning>| EntraSaid {
         error: harmless_without(&body.error, secrets),
-        code: codes.first().copied(),
-        description: harmless_without(&body.error_description, secrets),
+        // The code that decided says most; among unlisted ones a generic one comes last.
+        code: row.map(|row| row.code).or_else(|| finest(&codes)),
+        description: harmless_without(description, secrets),
+        advice: meaning.map(|meaning| {
+            Box::new(Advice {
+                name: row.map(|row| row.name),
+                to_do: row.map_or_else(|| codes::to_do(meaning), |row| row.to_do),
+            })
+        }),
     };
-    if let Some(claims) = body.claims.as_str().filter(|claims| !claims.is_empty()) {
+    if let Some(claims) = body.claims.as_str().filter(|claims| is_claims_request(claims)) {
         return EntraError::ClaimsChallenge {
-            claims: is_claims_request(claims).then(|| claims.to_owned()),
-            said,
+            claims: Some(claims.into()),
+            said: said(Some(Meaning::SignIn)),
         };
     }
-    match meaning(&body, &codes) {
-        Some(Meaning::Interaction) => EntraError::ClaimsChallenge { claims: None, said },
-        Some(Meaning::Consent) => EntraError::ConsentRequired(said),
-        Some(Meaning::Forbidden) => EntraError::UserForbidden(said),
-        Some(Meaning::Rejected) => EntraError::TokenRejected(said),
-        Some(Meaning::Broker) => EntraError::BrokerRejected(said),
-        Some(Meaning::Limited) => EntraError::Limited {
+    let Some(Verdict { meaning, .. }) = verdict else {
+        return EntraError::InvalidResponse(format!("status {}: {}", response.status.as_u16(), said(None)));
+    };
+    let said = said(Some(meaning));
+    match meaning {
+        Meaning::SignIn => EntraError::ClaimsChallenge { claims: None, said },
+        Meaning::Consent => EntraError::ConsentRequired(said),
+        Meaning::Forbidden(refusal) => EntraError::UserForbidden { refusal, said },
+        Meaning::Rejected => EntraError::TokenRejected(said),
+        Meaning::Broker => EntraError::BrokerRejected(said),
+        Meaning::Limited => EntraError::Limited {
             retry_after: response.asks_to_wait(now),
         },
-        Some(Meaning::Unavailable) => EntraError::Unavailable {
+        Meaning::Unavailable => EntraError::Unavailable {
             cause: said.to_string(),
             retry_after: response.asks_to_wait(now),
         },
-        None => EntraError::InvalidResponse(format!("status {}: {said}", response.status.as_u16())),
     }
 }
 
-/// Codes are finer than errors, but for two: Entra says itself whose credential is refused, and who must act.
-fn meaning(body: &Body, codes: &[u32]) -> Option<Meaning> {
-    let by_code = codes.iter().find_map(|code| code_means(*code));
-    match (body.error.as_str(), by_code) {
-        // Also of an `invalid_client`: the tenant lacks a service principal.
-        (_, Some(Meaning::Consent)) => Some(Meaning::Consent),
-        ("invalid_client", _) => Some(Meaning::Broker),
-        ("interaction_required", _) => Some(Meaning::Interaction),
-        (_, Some(meaning)) => Some(meaning),
-        (_, None) if body.suberror.as_str() == Some("consent_required") => Some(Meaning::Consent),
-        (error, None) => error_means(error),
+/// The finest word counts: a listed code, wherever it stands; `suberror`; the number of an unlisted code, where its
+/// range says something; a code that Entra puts around finer ones; and last `error`, which Entra chooses differently
+/// from flow to flow.
+fn verdict(body: &Body, codes: &[u32]) -> Option<Verdict> {
+    let rows = || codes.iter().filter_map(|code| codes::row(*code));
+    if let Some(row) = rows().find(|row| !row.coarse) {
+        return Some(Verdict {
+            meaning: beside_error(row.meaning, &body.error),
+            row: Some(row),
+        });
+    }
+    let without_row = |meaning| Verdict { meaning, row: None };
+    if let Some(meaning) = body.suberror.as_str().and_then(suberror_means) {
+        return Some(without_row(meaning));
+    }
+    if codes.iter().any(|code| codes::is_conditional_access(*code)) {
+        return Some(without_row(Meaning::Forbidden(Refusal::Policy)));
+    }
+    if let Some(row) = rows().next() {
+        return Some(Verdict {
+            meaning: beside_error(row.meaning, &body.error),
+            row: Some(row),
+        });
+    }
+    error_means(&body.error).map(without_row)
+}
+
+/// Two errors say whom a code is about, where the code alone would blame the user's token.
+fn beside_error(meaning: Meaning, error: &str) -> Meaning {
+    match (error, meaning) {
+        // The assertion that is refused is the broker's own.
+        ("invalid_client", Meaning::SignIn | Meaning::Rejected) => Meaning::Broker,
+        ("interaction_required", Meaning::Rejected) => Meaning::SignIn,
+        _ => meaning,
     }
 }
 
-/// `AADSTS` and a number, as descriptions begin.
-fn code_in(description: &str) -> Option<u32> {
-    let (_, rest) = description.split_once("AADSTS")?;
-    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    rest[..end].parse().ok()
+/// All codes, those of `error_codes` first. The finer one may stand in the description alone.
+fn codes_of(body: &Body, description: &str) -> Vec<u32> {
+    let listed = body.error_codes.as_array().into_iter().flatten();
+    let listed = listed.filter_map(|code| match code {
+        Value::String(text) => text.trim_start_matches("AADSTS").parse().ok(),
+        code => u32::try_from(code.as_u64()?).ok(),
+    });
+    listed.chain(codes_in(description)).collect()
 }
 
-/// A claims request is a JSON object (OpenID Connect Core 1.0 section 5.5). Anything else is not passed on.
+/// `AADSTS` and a number, as descriptions begin; older ones hold several.
+fn codes_in(description: &str) -> impl Iterator<Item = u32> {
+    description.split("AADSTS").skip(1).filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse().ok()
+    })
+}
+
+/// The code to show where none decided.
+fn finest(codes: &[u32]) -> Option<u32> {
+    let coarse = |code: &u32| codes::row(*code).is_some_and(|row| row.coarse);
+    codes.iter().find(|code| !coarse(code)).or(codes.first()).copied()
+}
+
+/// A claims request is a JSON object (OpenID Connect Core 1.0 section 5.5). Anything else is not passed on, and says
+/// nothing.
 fn is_claims_request(claims: &str) -> bool {
     claims.len() <= MAX_CLAIMS
-        && serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(claims).is_ok_and(|map| !map.is_empty())
+        && serde_json::from_str::<serde_json::Map<String, Value>>(claims).is_ok_and(|map| !map.is_empty())
 }
 
-fn code_means(code: u32) -> Option<Meaning> {
-    Some(match code {
-        // Second factors, their registration, expired passwords, device and sign-in prompts.
-        16000 | 50055 | 50058 | 50072 | 50074 | 50076 | 50079 | 50097 | 50125 | 50127 | 50129 | 50140 | 50144
-        | 50158 | 50187 | 53004 | 53010 | 50078 | 530_031 => Meaning::Interaction,
-        // The user, his administrator or the whole tenant has not let the app in.
-        65001 | 65004 | 90008 | 90094 | 90095 | 90099 | 500_011 | 500_014 | 650_051 | 650_052 | 650_056 | 700_016
-        | 7_000_112 | 7_000_229 => Meaning::Consent,
-        // Not assigned, disabled, deleted, locked, or blocked by conditional access.
-        50020 | 50034 | 50053 | 50057 | 50105 | 50177 | 50178 | 53000 | 53001 | 53002 | 53003 | 53009 | 53011
-        | 500_341 | 500_212 | 500_213 | 530_032 | 530_033 | 530_034 | 530_035 => Meaning::Forbidden,
-        // The presented token: forged, for another app, over, revoked, or of a session that is.
-        50013 | 50089 | 50132 | 50133 | 50173 | 70008 | 70043 | 70044 | 500_131 | 500_132 | 500_133 | 500_136
-        | 500_137 | 700_082 | 700_084 => Meaning::Rejected,
-        // The broker's secret, certificate, federated token, registration or settings.
-        50012 | 50049 | 50194 | 65002 | 65005 | 70001 | 70002 | 70011 | 70021 | 70025 | 70030 | 90002 | 90023
-        | 90112 | 500_021 | 501_461 | 700_005 | 700_021 | 700_022 | 700_023 | 700_024 | 700_025 | 700_027 | 700_030
-        | 700_211 | 700_212 | 700_213 | 700_222 | 700_223 | 700_224 | 700_226 | 700_229 | 700_230 | 700_231
-        | 700_232 | 700_236 | 700_238 | 900_023 | 900_382 | 7_000_113 | 7_000_114 | 7_000_215 | 7_000_216
-        | 7_000_218 | 7_000_222 => Meaning::Broker,
-        // "The server terminated an operation because it encountered a loop."
-        50196 => Meaning::Limited,
-        90006 | 90012 | 90020 | 90024 | 90033 => Meaning::Unavailable,
+/// MSAL's reading of `suberror`: "Understanding `MsalUiRequiredException`".
+fn suberror_means(suberror: &str) -> Option<Meaning> {
+    Some(match suberror {
+        "basic_action"
+        | "additional_action"
+        | "user_password_expired"
+        | "password_reset_required"
+        | "device_authentication_failed" => Meaning::SignIn,
+        "consent_required" => Meaning::Consent,
+        // "Issue cannot be resolved": Entra has no more than a message for the user.
+        "message_only" => Meaning::Forbidden(Refusal::Policy),
+        "protection_policy_required" | "protection_policies_required" => Meaning::Forbidden(Refusal::App),
+        "bad_token" | "token_expired" | "client_mismatch" => Meaning::Rejected,
         _ => return None,
     })
 }
 
 fn error_means(error: &str) -> Option<Meaning> {
     Some(match error {
-        "interaction_required" | "login_required" => Meaning::Interaction,
+        "interaction_required" | "login_required" => Meaning::SignIn,
         "consent_required" => Meaning::Consent,
-        "access_denied" => Meaning::Forbidden,
+        "access_denied" => Meaning::Forbidden(Refusal::Policy),
         "invalid_grant" => Meaning::Rejected,
         "invalid_client"
         | "unauthorized_client"
@@ -143,6 +179,7 @@ fn error_means(error: &str) -> Option<Meaning> {
         | "invalid_scope"
         | "invalid_resource"
         | "invalid_target"
+        | "invalid_tenant"
         | "unsupported_grant_type" => Meaning::Broker,
         "temporarily_unavailable" | "server_error" => Meaning::Unavailable,
         _ => return None,

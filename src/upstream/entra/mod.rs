@@ -4,6 +4,7 @@
 //! client assertions: RFC 7523. Microsoft's `azure_identity` has no on-behalf-of at all, and its client credentials
 //! go to https authorities only, past the tenant's discovery document. So both are spoken here.
 
+mod codes;
 mod error;
 mod meaning;
 
@@ -16,7 +17,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
-pub use self::error::{EntraError, EntraSaid};
+pub use self::codes::Refusal;
+pub use self::error::{Advice, EntraError, EntraSaid};
 use super::pause::Pauses;
 use super::retry::{self, CallError};
 use super::{Response, SendError, Upstream, json_fault, retry_after};

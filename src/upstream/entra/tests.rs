@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock::ManualClock;
 
+mod refusals;
+
 const TENANT: &str = "11111111-0000-4000-8000-00000000abcd";
 const APP: &str = "22222222-0000-4000-8000-00000000abcd";
 const NOW: &str = "2026-11-24T12:00:00Z";
@@ -40,131 +42,6 @@ fn error(status: u16, body: &Value) -> EntraError {
 fn coded(error_name: &str, code: u32) -> Value {
     json!({"error": error_name, "error_codes": [code],
         "error_description": format!("AADSTS{code}: Something. Trace ID: 0a1b2c3d-0000-4000-8000-00000000abcd")})
-}
-
-#[test]
-fn each_code_has_one_meaning() {
-    // As documented, with the `error` that Entra sends beside it; then for a user, and for the app itself.
-    let table = [
-        (
-            "interaction_required",
-            &[50076, 50079, 50158, 50072, 50074, 53004, 50078][..],
-            "entra_claims_challenge",
-        ),
-        ("interaction_required", &[65001, 65004][..], "entra_consent_required"),
-        (
-            "invalid_grant",
-            &[65001, 65004, 90094, 650_056],
-            "entra_consent_required",
-        ),
-        (
-            "invalid_client",
-            &[650_052, 650_051, 500_011, 7_000_229],
-            "entra_consent_required",
-        ),
-        ("invalid_resource", &[500_011, 500_014], "entra_consent_required"),
-        ("unauthorized_client", &[700_016], "entra_consent_required"),
-        (
-            "invalid_grant",
-            &[50105, 50057, 50034, 50053, 50020, 53003, 500_341],
-            "entra_user_forbidden",
-        ),
-        // Entra's own word that the user must act stands above what the code alone would mean.
-        (
-            "interaction_required",
-            &[53000, 53001, 53003, 50105, 50173],
-            "entra_claims_challenge",
-        ),
-        (
-            "invalid_grant",
-            &[
-                50013, 50027, 50173, 70008, 70043, 70044, 500_131, 500_133, 700_082, 123_456,
-            ],
-            "entra_token_rejected",
-        ),
-        // Whose assertion is malformed, only the error says.
-        ("invalid_client", &[50027], "entra_broker_rejected"),
-        ("invalid_request", &[50027], "entra_broker_rejected"),
-        (
-            "invalid_client",
-            &[
-                7_000_215, 7_000_222, 7_000_218, 700_027, 700_024, 700_023, 70021, 700_211, 700_212, 700_213, 50012,
-            ],
-            "entra_broker_rejected",
-        ),
-        (
-            "invalid_request",
-            &[70021, 700_222, 90023, 900_144],
-            "entra_broker_rejected",
-        ),
-        ("unauthorized_client", &[50194, 123_456], "entra_broker_rejected"),
-        ("invalid_scope", &[70011], "entra_broker_rejected"),
-        ("invalid_grant", &[50196], "entra_limited"),
-        ("temporarily_unavailable", &[90033, 90006, 123_456], "entra_unavailable"),
-        ("something_new", &[123_456], "entra_invalid_response"),
-    ];
-    for (name, codes, meaning) in table {
-        for &code in codes {
-            for status in [400, 401, 403] {
-                let told = error(status, &coded(name, code));
-                assert_eq!(told.name(), meaning, "{name} {code}");
-                let alone = match meaning {
-                    "entra_limited" | "entra_unavailable" | "entra_invalid_response" => meaning,
-                    _ => "entra_broker_rejected",
-                };
-                assert_eq!(told.without_user().name(), alone, "{name} {code}");
-            }
-            // The description alone tells the code too.
-            let mut body = coded(name, code);
-            body.as_object_mut().unwrap().remove("error_codes");
-            assert_eq!(error(400, &body).name(), meaning, "{name} {code}");
-        }
-    }
-    for (name, meaning) in [
-        ("interaction_required", "entra_claims_challenge"),
-        ("login_required", "entra_claims_challenge"),
-        ("consent_required", "entra_consent_required"),
-        ("access_denied", "entra_user_forbidden"),
-        ("invalid_grant", "entra_token_rejected"),
-        ("invalid_client", "entra_broker_rejected"),
-        ("server_error", "entra_unavailable"),
-    ] {
-        assert_eq!(error(400, &json!({"error": name})).name(), meaning, "{name}");
-    }
-    let suberror = json!({"error": "invalid_grant", "suberror": "consent_required"});
-    assert_eq!(error(400, &suberror).name(), "entra_consent_required");
-}
-
-#[test]
-fn claims_are_passed_on_if_they_are_a_claims_request() {
-    let good = r#"{"access_token":{"capolids":{"essential":true,"values":["c1"]}}}"#;
-    let long = json!({"access_token": "x".repeat(5000)}).to_string();
-    for (claims, passed) in [
-        (good, Some(good)),
-        ("{}", None),
-        ("[]", None),
-        ("{", None),
-        ("\"text\"", None),
-        (&long, None),
-    ] {
-        for (name, code) in [
-            ("interaction_required", 50076),
-            ("invalid_grant", 53003),
-            ("invalid_client", 1),
-        ] {
-            let mut body = coded(name, code);
-            body["claims"] = json!(claims);
-            let EntraError::ClaimsChallenge { claims: told, .. } = error(400, &body) else {
-                panic!("{body}");
-            };
-            assert_eq!(told.as_deref(), passed);
-        }
-    }
-    for none in [json!(""), json!(null), json!({"a": 1})] {
-        let mut body = coded("invalid_grant", 50013);
-        body["claims"] = none;
-        assert_eq!(error(400, &body).name(), "entra_token_rejected");
-    }
 }
 
 #[test]

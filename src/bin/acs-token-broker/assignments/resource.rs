@@ -35,9 +35,7 @@ impl Resource {
             ))
         })?;
         let clock = SystemClock::shared();
-        let endpoints = WellKnownEndpoints {
-            authority: config.entra.authority.clone(),
-        };
+        let endpoints = WellKnownEndpoints::new(&config.entra);
         let services = Services::new(&config, Arc::new(endpoints), Arc::clone(&clock), Metrics::noop())?;
         let auth = services.acs_auth(auth)?;
         let upstream = services.upstream(resource.exchange.connect_timeout)?;

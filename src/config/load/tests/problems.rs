@@ -25,6 +25,7 @@ const ALL_WRONG: &str = r#"
         clock_skew = "11m"
         jwks_refresh_interval = "24h"
         jwks_wait = "0s"
+        jwks_withdrawal_grace = "61m"
         cloud = "mars"
         [[entra.tenants]]
         id = "8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11"
@@ -33,8 +34,10 @@ const ALL_WRONG: &str = r#"
         [[entra.tenants]]
         id = "fabrikam"
         app_id_for_keys = "x"
+        authority = "http://contoso.ciamlogin.example"
         [[entra.tenants]]
         nam = "nobody"
+        authority = "https://contoso.ciamlogin.com/tenant"
         [exchange]
         mode = "teams"
         timeout = "0s"
@@ -68,7 +71,7 @@ const ALL_WRONG: &str = r#"
     "#;
 
 /// What is told of it, by how each line begins.
-const ALL_PROBLEMS: [&str; 47] = [
+const ALL_PROBLEMS: [&str; 50] = [
     "server.listen: is not an IP address and a port",
     "server.request_timeout: is an integer, not a duration such as",
     "server.max_in_flight: must be at least 1",
@@ -82,10 +85,13 @@ const ALL_PROBLEMS: [&str; 47] = [
     "entra.required_scopes[0]: must be one scope",
     "entra.clock_skew: must be at most 10m",
     "entra.jwks_wait: must be longer than 0s",
+    "entra.jwks_withdrawal_grace: must be at most 1h",
     "entra.tenants[1].id: is the same tenant as entra.tenants[0]",
     "entra.tenants[2].id: is not a tenant id (a GUID)",
     "entra.tenants[2].app_id_for_keys: is not a client id (a GUID)",
+    "entra.tenants[2].authority: must be https",
     "entra.tenants[3].id: is required",
+    "entra.tenants[3].authority: must not have a path",
     "entra.jwks_refresh_interval: must be less than entra.jwks_max_age",
     "entra.authority: must be https",
     "exchange.mode: must be \"passthrough\", \"on_behalf_of\" or \"identity\"",
