@@ -133,7 +133,7 @@ async fn a_bad_body_is_told_before_a_bad_token() {
 #[tokio::test]
 async fn forms_of_many_parameters() {
     let stack = Stack::start().await;
-    let many = (0..9_000).map(|n| format!("p{n}=1&")).collect::<Vec<_>>().concat();
+    let many = (0..7_000).map(|n| format!("p{n}=1&")).collect::<Vec<_>>().concat();
     for body in [many, "a&".repeat(30_000), format!("a={}", "%41".repeat(21_000))] {
         let call = Call::new("POST", stack.url("/token")).body("application/x-www-form-urlencoded", body);
         assert_eq!(call.send().await.told(), "400 invalid_request InvalidRequest");
