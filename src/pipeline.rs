@@ -2,6 +2,7 @@
 
 mod caller_ids;
 mod flight;
+mod presented;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +14,20 @@ use tracing::{Instrument as _, Span, info_span};
 pub use self::caller_ids::CallerIds;
 use self::flight::Flight;
 pub use self::flight::{Exchanged, FailedExchange};
-use crate::admission::{Admission, Overloaded, Place};
-use crate::authenticate::{Authenticator, Caller, Rejection, Verdict};
+use self::presented::Known;
+pub use self::presented::Presented;
+use crate::admission::{Admission, Overloaded};
+use crate::authenticate::{Authenticator, Caller, Rejection};
 use crate::authorize::{Basis, Denied, Permit};
 use crate::cache::{Answer, Outcome, Request, TokenCache};
 use crate::clock::SharedClock;
-use crate::exchange::{ExchangeError, ExchangeKey, IssuedToken, Operation};
+use crate::exchange::{ExchangeError, ExchangeKey, IssuedToken};
 use crate::ids::Scopes;
 use crate::route::{Resource, Routes};
-use crate::secret::{BearerToken, TokenDigest};
+use crate::secret::TokenDigest;
 use crate::telemetry::UserNames;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::labels::{Authentication, CacheRequest};
+use crate::telemetry::metrics::labels::CacheRequest;
 use crate::telemetry::trace::{self, Trace};
 use crate::untrusted::Untrusted;
 
@@ -50,11 +53,11 @@ pub struct TokenPipeline {
 
 /// What a caller asks for.
 pub struct IssueRequest {
-    /// His Entra token.
-    pub token: BearerToken,
-    /// What else he says.
+    /// The caller's Entra token, as it was looked at.
+    pub presented: Presented,
+    /// What else the caller says.
     pub asked: Asked,
-    /// When his answer must be there.
+    /// When the answer must be there.
     pub deadline: Instant,
 }
 
@@ -65,8 +68,6 @@ pub struct Asked {
     pub scope: Option<Scopes>,
     /// The places of the resources that he means, any of them.
     pub resources: Option<Vec<usize>>,
-    /// The exchange operation that he chose by the path.
-    pub operation: Option<Operation>,
 }
 
 /// What became of his wish, and what was found out on the way.
@@ -166,10 +167,13 @@ impl TokenPipeline {
     }
 
     async fn decide(&self, request: IssueRequest, trail: &mut Option<Trail>) -> Result<Issued, IssueError> {
-        let mut place = self.admission.enter()?;
-        let digest = TokenDigest::of(&request.token);
-        let started = self.clock.monotonic();
-        let caller = self.authenticate(&request, digest, &mut place).await?;
+        let IssueRequest {
+            presented,
+            asked,
+            deadline,
+        } = request;
+        let started = self.clock.monotonic().saturating_sub(presented.took);
+        let (caller, presented) = self.authenticate(presented, deadline).await?;
         let authenticated = self.clock.monotonic();
         let trail = trail.insert(Trail {
             caller: CallerIds::of(&caller, &self.users),
@@ -177,18 +181,13 @@ impl TokenPipeline {
             resource: None,
             basis: None,
         });
-        if request
-            .asked
-            .scope
-            .as_ref()
-            .is_some_and(|scope| scope != caller.scopes())
-        {
+        if asked.scope.as_ref().is_some_and(|scope| scope != caller.scopes()) {
             return Err(IssueError::ScopeMismatch(Untrusted::new(&caller.scopes().to_string())));
         }
-        let resource = self.route(&caller, &request.asked, trail)?;
-        let permit = Self::authorize(resource, caller, request.deadline, trail).await?;
+        let resource = self.route(&caller, &asked, trail)?;
+        let permit = Self::authorize(resource, caller, deadline, trail).await?;
         let authorized = self.clock.monotonic();
-        let answer = self.exchange(resource, permit, request, digest, trail).await?;
+        let answer = self.exchange(resource, permit, presented, deadline, trail).await?;
         let scopes = answer.token.token.scopes().unwrap_or(&trail.scopes).clone();
         Ok(Issued {
             exchanged: answer.token,
@@ -200,59 +199,6 @@ impl TokenPipeline {
                 exchange: self.clock.monotonic().saturating_sub(authorized),
             },
         })
-    }
-
-    async fn authenticate(
-        &self,
-        request: &IssueRequest,
-        digest: TokenDigest,
-        place: &mut Place,
-    ) -> Result<Caller, IssueError> {
-        let span = info_span!("authenticate", acs_broker.tenant.id = Empty, acs_broker.client_app.id = Empty,
-            acs_broker.key.id = Empty, enduser.pseudo.id = Empty, enduser.id = Empty, error.type = Empty, otel.status_code = Empty);
-        let outcome = self.verify(request, digest, place).instrument(span.clone()).await;
-        if let Some(decided) = authentication(&outcome) {
-            self.metrics.authenticated(decided);
-        }
-        match &outcome {
-            Ok(caller) if !span.is_disabled() => {
-                let user = self.users.name(caller.tenant(), caller.object_id());
-                span.record("acs_broker.tenant.id", tracing::field::display(caller.tenant()));
-                span.record("acs_broker.client_app.id", tracing::field::display(caller.client_app()));
-                span.record("enduser.pseudo.id", user.pseudonym());
-                span.record("enduser.id", user.plain().map(tracing::field::display));
-            }
-            Ok(_) => {}
-            Err(error) => fail(&span, error),
-        }
-        outcome
-    }
-
-    async fn verify(
-        &self,
-        request: &IssueRequest,
-        digest: TokenDigest,
-        place: &mut Place,
-    ) -> Result<Caller, IssueError> {
-        let miss = match self.authenticator.verify(&request.token, digest) {
-            Verdict::Accepted(caller) => return Ok(caller),
-            Verdict::Refused(rejection) => return Err(rejection.into()),
-            Verdict::KeyMiss(miss) => miss,
-        };
-        // Anyone can send an unknown `kid`: those who wait for keys must not keep others out.
-        place.leave();
-        tokio::time::timeout_at(request.deadline, miss.settle())
-            .await
-            .map_err(|_| IssueError::DeadlineExceeded)??;
-        match self.authenticator.verify(&request.token, digest) {
-            // Only who goes on needs a place again; the others are told what they waited for.
-            Verdict::Accepted(caller) => {
-                place.return_to()?;
-                Ok(caller)
-            }
-            Verdict::Refused(rejection) => Err(rejection.into()),
-            Verdict::KeyMiss(miss) => Err(miss.into_rejection().into()),
-        }
     }
 
     /// The resource that serves the caller. One whom none covers is not assigned anywhere.
@@ -301,16 +247,17 @@ impl TokenPipeline {
         &self,
         resource: &Resource,
         permit: Permit,
-        request: IssueRequest,
-        digest: TokenDigest,
+        known: Known,
+        deadline: Instant,
         trail: &Trail,
     ) -> Result<Answer<Exchanged>, IssueError> {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
         let caller = || trail.caller.clone();
+        let digest = TokenDigest::of(&known.token);
         let max_age = (permit.basis() == Basis::AcsAlone).then_some(resource.unknown_groups_max_age);
         let plan = resource
             .exchanger
-            .plan(permit, digest, request.asked.operation)
+            .plan(permit, digest, known.operation)
             .map_err(|error| IssueError::Exchange {
                 error,
                 caller: caller(),
@@ -325,8 +272,8 @@ impl TokenPipeline {
         let flight = Flight {
             exchanger: Arc::clone(&resource.exchanger),
             plan: Arc::new(plan),
-            token: request.token,
-            deadline: request.deadline,
+            token: known.token.clone(),
+            deadline,
             caller: caller(),
             trace: span.in_scope(Trace::current),
             underway: self.underway.clone(),
@@ -336,7 +283,7 @@ impl TokenPipeline {
             .cache
             .get(key, &wish, move |waiting| flight.clone().run(waiting))
             .instrument(span.clone());
-        let Ok(answer) = tokio::time::timeout_at(request.deadline, answer).await else {
+        let Ok(answer) = tokio::time::timeout_at(deadline, answer).await else {
             let error = IssueError::DeadlineExceeded;
             fail(&span, &error);
             return Err(error);
@@ -367,16 +314,6 @@ impl TokenPipeline {
                 Err(error)
             }
         }
-    }
-}
-
-/// What is counted of it. A caller for whom there is no place again was let in before; he is counted as refused.
-fn authentication(outcome: &Result<Caller, IssueError>) -> Option<Authentication> {
-    match outcome {
-        Ok(_) | Err(IssueError::Overloaded(_)) => Some(Authentication::Accepted),
-        Err(IssueError::Rejected(rejection)) => Some(rejection.counted()),
-        Err(IssueError::DeadlineExceeded) => Some(Authentication::UpstreamTimeout),
-        Err(_) => None,
     }
 }
 

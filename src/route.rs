@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authenticate::Caller;
+use crate::authenticate::{Caller, Presenter};
 use crate::authorize::Authorizer;
-use crate::exchange::Exchanger;
+use crate::exchange::{Exchanger, Operation};
 use crate::ids::{ClientAppId, TenantId};
 use crate::telemetry::metrics::ResourceMetrics;
 
@@ -21,11 +21,12 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Whether it matches a caller of `tenant` who comes through `client_app`.
+    /// Whether it matches a caller of `tenant` who comes through `client_app`. Who names no client app comes through none of
+    /// those that are listed.
     #[must_use]
-    pub fn matches(&self, tenant: TenantId, client_app: ClientAppId) -> bool {
+    pub fn matches(&self, tenant: TenantId, client_app: Option<ClientAppId>) -> bool {
         (self.tenants.is_empty() || self.tenants.contains(&tenant))
-            && (self.client_ids.is_empty() || self.client_ids.contains(&client_app))
+            && (self.client_ids.is_empty() || client_app.is_some_and(|app| self.client_ids.contains(&app)))
     }
 }
 
@@ -58,10 +59,22 @@ impl Routes {
     /// The resource that serves `caller`, and its place in the order; `None` if no resource covers him.
     #[must_use]
     pub fn of(&self, caller: &Caller) -> Option<(usize, &Resource)> {
+        self.find(caller.tenant(), Some(caller.client_app()))
+    }
+
+    /// Whether a token may come by ACS's path for `asked`: what the resource takes there that serves its user. Without such
+    /// a resource any may; the user is refused for that.
+    #[must_use]
+    pub fn take(&self, asked: Operation, presenter: Presenter) -> bool {
+        let resource = self.find(presenter.tenant, presenter.client_app);
+        resource.is_none_or(|(_, resource)| resource.exchanger.takes(asked, presenter.addressee))
+    }
+
+    fn find(&self, tenant: TenantId, client_app: Option<ClientAppId>) -> Option<(usize, &Resource)> {
         self.0
             .iter()
             .enumerate()
-            .find(|(_, resource)| resource.selector.matches(caller.tenant(), caller.client_app()))
+            .find(|(_, resource)| resource.selector.matches(tenant, client_app))
     }
 }
 
@@ -85,10 +98,18 @@ mod tests {
                 client_ids: clients.iter().map(|number| client(*number)).collect(),
             };
             for (of, by) in matches {
-                assert!(selector.matches(tenant(*of), client(*by)), "{of} {by} {selector:?}");
+                assert!(
+                    selector.matches(tenant(*of), Some(client(*by))),
+                    "{of} {by} {selector:?}"
+                );
             }
+            let without = tenants.is_empty() && clients.is_empty();
+            assert_eq!(selector.matches(tenant(9), None), without, "{selector:?}");
             for (of, by) in misses {
-                assert!(!selector.matches(tenant(*of), client(*by)), "{of} {by} {selector:?}");
+                assert!(
+                    !selector.matches(tenant(*of), Some(client(*by))),
+                    "{of} {by} {selector:?}"
+                );
             }
         }
     }

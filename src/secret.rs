@@ -4,25 +4,34 @@
 //! not compile or prints as redacted.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use secrecy::{ExposeSecret, SecretString};
 
 /// An Entra access token, as a caller presented it or as Entra gave it. Clones share it; it is wiped when the last is dropped.
 #[derive(Clone)]
-pub struct BearerToken(Arc<SecretString>);
+pub struct BearerToken(Arc<Presented>);
+
+struct Presented {
+    text: SecretString,
+    // Made when it is first asked for: a long token that is refused for what it is needs none.
+    digest: OnceLock<TokenDigest>,
+}
 
 impl BearerToken {
     /// Takes a token as it stands in a request.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(Arc::new(SecretString::from(text.into())))
+        Self(Arc::new(Presented {
+            text: SecretString::from(text.into()),
+            digest: OnceLock::new(),
+        }))
     }
 
     /// The token itself: for decoding it and for sending it upstream, nothing else.
     #[must_use]
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.0.text.expose_secret()
     }
 }
 
@@ -63,10 +72,12 @@ impl TokenDigest {
     /// The digest of `token`.
     #[must_use]
     pub fn of(token: &BearerToken) -> Self {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.expose().as_bytes());
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_ref());
-        Self(bytes)
+        *token.0.digest.get_or_init(|| {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.expose().as_bytes());
+            let mut bytes = [0; 32];
+            bytes.copy_from_slice(digest.as_ref());
+            Self(bytes)
+        })
     }
 }
 
@@ -89,5 +100,8 @@ mod tests {
             TokenDigest::of(&token)
         );
         assert!(!shown.contains("secret"), "{shown}");
+        let same = TokenDigest::of(&BearerToken::new("entra-secret"));
+        assert!(TokenDigest::of(&token) == same && TokenDigest::of(&token.clone()) == same);
+        assert!(TokenDigest::of(&BearerToken::new("another")) != same);
     }
 }

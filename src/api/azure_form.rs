@@ -3,24 +3,27 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use http::Uri;
+use http::header::{AUTHORIZATION, CONNECTION};
+use http::{HeaderValue, Uri, Version};
+use http_body::Body as _;
 use serde::Serialize;
-use serde_json::{Map, Value};
 
+use super::content::{Content, Read};
 use super::context::RequestContext;
 use super::error::ApiError;
 use super::media::{self, Media};
 use super::{Api, answer, audit, bearer, token_exchange};
 use crate::exchange::{Operation, TEAMS_EXTENSION_API_VERSION};
-use crate::pipeline::{Asked, Decided, IssueRequest, Issued};
+use crate::pipeline::{Asked, Decided, IssueRequest, Issued, Presented};
 use crate::untrusted::Untrusted;
 
-/// `POST /token`: the form content type makes it an RFC 8693 request.
+/// `POST /token`: the form content type makes it an RFC 8693 request, unless a token is in the head.
 pub(super) async fn token(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
-    match media::of(request.headers())? {
-        Media::Form => token_exchange::exchange(&api, request).await,
-        media => exchange(&api, media, request, None).await,
+    let headers = request.headers();
+    if !headers.contains_key(AUTHORIZATION) && media::of(headers)? == Media::Form {
+        return token_exchange::exchange(&api, request).await;
     }
+    exchange(&api, request, None, token_exchange::BOTH_WAYS).await
 }
 
 /// `POST /access/entra/:exchangeAccessToken?api-version=…`: what ACS itself serves under its endpoint.
@@ -36,44 +39,71 @@ pub(super) async fn teams_extension_path(State(api): State<Api>, request: Reques
 }
 
 async fn on_acs_path(api: &Api, request: Request, operation: Operation) -> Result<Response, ApiError> {
-    match media::of(request.headers())? {
-        Media::Form => Err(ApiError::UnsupportedMediaType),
-        media => exchange(api, media, request, Some(operation)).await,
-    }
+    exchange(api, request, Some(operation), ApiError::UnsupportedMediaType).await
 }
 
+/// What follows from the head is found out before the content is read: a request without a good token takes neither memory
+/// nor a place for it. Told is what comes first in the published order all the same. `form` is told of a form's content.
 async fn exchange(
     api: &Api,
-    media: Media,
     request: Request,
     operation: Option<Operation>,
+    form: ApiError,
 ) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
-    let body = api.bodies.read(&head.headers, body, context.deadline).await?;
-    check_content(media, &body)?;
-    let token = bearer::of(&head.headers)?;
-    let asked = Asked {
-        operation,
-        ..Asked::default()
+    let content = Content::of(&head.headers, form)?;
+    let mut presented = bearer::of(&head.headers).and_then(|token| Ok(api.pipeline.look(token, operation)?));
+    let is_refused = presented.as_ref().map_or(true, Presented::is_refused);
+    let version = head.version;
+    // Not kept while anything is waited for.
+    drop(head);
+    let mut read = Read::Whole;
+    if !body.is_end_stream() {
+        if let Ok(presented) = &mut presented {
+            presented.leave_place();
+        }
+        read = content.read(body, is_refused, context.deadline).await?;
+        if let Ok(presented) = &mut presented
+            && !is_refused
+        {
+            presented.return_to_place()?;
+        }
+    }
+    let outcome = match presented {
+        Ok(presented) => api.issue(&context, presented, Asked::default()).await,
+        Err(error) => Err(error),
     };
-    let issued = api.issue(&context, token, asked).await?;
-    Ok(answer::issued(
-        &api.settings,
-        &issued,
-        Json(TokenAnswer::of(&issued)).into_response(),
-    ))
+    let mut response = match outcome {
+        Ok(issued) => {
+            let answer = Json(TokenAnswer::of(&issued)).into_response();
+            answer::issued(&api.settings, &issued, answer)
+        }
+        Err(error) => error.into_response(),
+    };
+    response.extensions_mut().insert(BearerForm);
+    if read == Read::Part && version < Version::HTTP_2 {
+        // The rest of the content would be taken for the next request.
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
+
+/// Of an answer to a request whose token was in its head, whatever its content type said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BearerForm;
 
 impl Api {
     pub(super) async fn issue(
         &self,
         context: &RequestContext,
-        token: crate::secret::BearerToken,
+        presented: Presented,
         asked: Asked,
     ) -> Result<Issued, ApiError> {
         let request = IssueRequest {
-            token,
+            presented,
             asked,
             deadline: context.deadline,
         };
@@ -85,20 +115,6 @@ impl Api {
             audit::tell(trail, &outcome, context);
         }
         outcome
-    }
-}
-
-/// Nothing, or JSON `{}`.
-fn check_content(media: Media, content: &[u8]) -> Result<(), ApiError> {
-    match media {
-        _ if content.is_empty() => Ok(()),
-        Media::Json => match serde_json::from_slice::<Map<String, Value>>(content) {
-            Ok(members) if members.is_empty() => Ok(()),
-            _ => Err(ApiError::InvalidRequest(
-                "The body must be empty or the JSON object {}.",
-            )),
-        },
-        Media::Untold | Media::Form => Err(ApiError::UnsupportedMediaType),
     }
 }
 
@@ -166,28 +182,6 @@ impl<'t> TokenAnswer<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_an_empty_body_or_an_empty_object_will_do() {
-        for (media, content, accepted) in [
-            (Media::Untold, "", true),
-            (Media::Json, "", true),
-            (Media::Json, "{}", true),
-            (Media::Json, " {\n} ", true),
-            (Media::Json, "{\"a\":1}", false),
-            (Media::Json, "[]", false),
-            (Media::Json, "null", false),
-            (Media::Json, "{", false),
-            (Media::Json, "{}{}", false),
-            (Media::Untold, "{}", false),
-        ] {
-            assert_eq!(
-                check_content(media, content.as_bytes()).is_ok(),
-                accepted,
-                "{media:?} {content}"
-            );
-        }
-    }
 
     #[test]
     fn only_what_looks_like_a_version_is_told() {

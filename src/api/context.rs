@@ -1,5 +1,6 @@
 //! What a request is, apart from its content; known from its head on and until its answer is written.
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -23,12 +24,15 @@ pub(super) struct RequestContext {
 }
 
 impl RequestContext {
-    pub(super) fn new(method: &Method, uri: &Uri, headers: &HeaderMap, deadline: Instant) -> Self {
+    /// `is_bodiless`: whether the head says that nothing follows.
+    pub(super) fn new(method: &Method, uri: &Uri, headers: &HeaderMap, is_bodiless: bool, deadline: Instant) -> Self {
+        // A token in the head and nothing behind it: the content type is one that the client sends by itself.
+        let is_bearer = is_bodiless && headers.contains_key(AUTHORIZATION);
         Self {
             request_id: Uuid::new_v4(),
             client_request_id: client_request_id(headers),
             deadline,
-            oauth: method == Method::POST && uri.path() == super::TOKEN_PATH && media::is_form(headers),
+            oauth: method == Method::POST && uri.path() == super::TOKEN_PATH && media::is_form(headers) && !is_bearer,
         }
     }
 }

@@ -86,6 +86,7 @@ fn table() -> Vec<Row> {
         token(Rejection::MissingClaim("exp"), "MissingClaim"),
         token(Rejection::InvalidIssuer { tenant, issuer: text() }, "InvalidIssuer"),
         token(Rejection::InvalidAudience(text()), "InvalidAudience"),
+        token(Rejection::ForOtherPath(text()), "InvalidAudience"),
         token(Rejection::Expired { expired_at: now, now }, "Expired"),
         token(
             Rejection::NotYetValid {

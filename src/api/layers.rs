@@ -9,12 +9,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http_body::Body as _;
 use opentelemetry::KeyValue;
 use tokio::time::Instant;
 use tower_http::cors::CorsLayer;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
+use super::azure_form::BearerForm;
 use super::context::RequestContext;
 use super::error::ApiError;
 use super::head::Head;
@@ -40,13 +42,23 @@ const SHUTTING_DOWN: &str = Refusal::ShuttingDown.name();
 /// The outermost layer: gives the request its context and span, renders errors, and writes the access line.
 pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let deadline = Instant::now() + api.settings.request_timeout;
-    let context = RequestContext::new(request.method(), request.uri(), request.headers(), deadline);
+    let is_bodiless = request.body().is_end_stream();
+    let context = RequestContext::new(
+        request.method(),
+        request.uri(),
+        request.headers(),
+        is_bodiless,
+        deadline,
+    );
     request.extensions_mut().insert(context.clone());
     let version = request.version();
     let mut observed = Observed::begin(api, &request, context);
     let work = next.run(request).instrument(observed.span.clone());
     let response = observed.trace.carry(work).await;
 
+    if response.extensions().get::<BearerForm>().is_some() {
+        observed.context.oauth = false;
+    }
     let cause = ApiError::cause_of(&response);
     let told = cause.as_deref().map(ApiError::told);
     let mut response = match &told {
@@ -285,8 +297,26 @@ pub(super) async fn tell_preflights(mut request: Request, next: Next) -> Respons
     next.run(request).await
 }
 
-/// CORS for exact origins, never with credentials.
-pub(super) fn cors(allowed_origins: &[String]) -> CorsLayer {
+/// Request headers that browsers may send from other origins.
+const ALLOWED_HEADERS: [&str; 7] = [
+    "authorization",
+    "content-type",
+    "accept",
+    "x-ms-client-request-id",
+    "x-ms-useragent",
+    "traceparent",
+    "tracestate",
+];
+
+/// CORS for exact origins, never with credentials. `allowed_headers` are allowed beside our own.
+pub(super) fn cors(allowed_origins: &[String], allowed_headers: &[String]) -> CorsLayer {
+    let more = allowed_headers.iter().map(String::as_str);
+    let more = more.filter(|name| !ALLOWED_HEADERS.contains(name));
+    let headers: Vec<HeaderName> = ALLOWED_HEADERS
+        .into_iter()
+        .chain(more)
+        .filter_map(|name| name.parse().ok())
+        .collect();
     let origins: Vec<HeaderValue> = allowed_origins
         .iter()
         .filter_map(|origin| origin.parse().ok())
@@ -294,18 +324,7 @@ pub(super) fn cors(allowed_origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::POST])
-        .allow_headers(
-            [
-                "authorization",
-                "content-type",
-                "accept",
-                "x-ms-client-request-id",
-                "x-ms-useragent",
-                "traceparent",
-                "tracestate",
-            ]
-            .map(HeaderName::from_static),
-        )
+        .allow_headers(headers)
         .expose_headers(
             [
                 "x-ms-request-id",

@@ -87,6 +87,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
             request_timeout: second,
             diagnostic_headers: true,
             allowed_origins: vec![ORIGIN.to_owned()],
+            allowed_headers: Vec::new(),
             required_scopes: String::new(),
             targets: Vec::new(),
             scope_prefixes: Vec::new(),
@@ -128,7 +129,7 @@ async fn a_panic_is_an_internal_error_and_nothing_of_it_is_told() {
     let api = api(&clock, &metrics);
     let router = layered(
         Router::new().route(TOKEN_PATH, post(panicking)),
-        cors(&api.settings.allowed_origins),
+        cors(&api.settings.allowed_origins, &[]),
         api,
     );
 

@@ -31,6 +31,10 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Media, ApiError> {
     if values.next().is_some() {
         return Err(ApiError::InvalidRequest("Send one Content-Type header."));
     }
+    // A header without a value says nothing; some clients send one for a body that is not there.
+    if value.as_bytes().trim_ascii().is_empty() {
+        return Ok(Media::Untold);
+    }
     named(value).ok_or(ApiError::UnsupportedMediaType)
 }
 
@@ -62,7 +66,10 @@ mod tests {
             ("text/plain", None),
             ("application/jsonp", None),
             ("multipart/form-data; boundary=x", None),
-            ("", None),
+            ("application/json; charset=utf-8", Some(Media::Json)),
+            ("", Some(Media::Untold)),
+            (" \t", Some(Media::Untold)),
+            (";", None),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, value.parse().unwrap());

@@ -5,6 +5,7 @@ mod audit;
 mod azure_form;
 mod bearer;
 pub mod body;
+mod content;
 mod context;
 pub mod error;
 mod head;
@@ -37,18 +38,40 @@ pub const TOKEN_PATH: &str = "/token";
 pub const ACS_PATH: &str = "/access/entra/:exchangeAccessToken";
 /// The same for tokens of a Teams Phone extension app.
 pub const TEAMS_EXTENSION_PATH: &str = "/access/teamsExtension/:exchangeAccessToken";
-/// The same two as some clients and proxies write them; they are equivalent (RFC 3986 section 6.2.2.2).
-const ACS_PATH_ENCODED: &str = "/access/entra/%3AexchangeAccessToken";
-const TEAMS_EXTENSION_PATH_ENCODED: &str = "/access/teamsExtension/%3AexchangeAccessToken";
+/// ACS's paths, as some clients and proxies write them: the colon encoded, in either letter case (RFC 3986 section 6.2.2), and
+/// a slash more at the beginning, which comes of joining them to a `resourceEndpoint` that ends in one.
+const ACS_PATHS: [(&str, [&str; 6]); 2] = [
+    (
+        ACS_PATH,
+        [
+            ACS_PATH,
+            "/access/entra/%3AexchangeAccessToken",
+            "/access/entra/%3aexchangeAccessToken",
+            "//access/entra/:exchangeAccessToken",
+            "//access/entra/%3AexchangeAccessToken",
+            "//access/entra/%3aexchangeAccessToken",
+        ],
+    ),
+    (
+        TEAMS_EXTENSION_PATH,
+        [
+            TEAMS_EXTENSION_PATH,
+            "/access/teamsExtension/%3AexchangeAccessToken",
+            "/access/teamsExtension/%3aexchangeAccessToken",
+            "//access/teamsExtension/:exchangeAccessToken",
+            "//access/teamsExtension/%3AexchangeAccessToken",
+            "//access/teamsExtension/%3aexchangeAccessToken",
+        ],
+    ),
+];
 
 /// The route that a path is of, under one name.
 fn route_of(path: &str) -> Option<&'static str> {
-    match path {
-        TOKEN_PATH => Some(TOKEN_PATH),
-        ACS_PATH | ACS_PATH_ENCODED => Some(ACS_PATH),
-        TEAMS_EXTENSION_PATH | TEAMS_EXTENSION_PATH_ENCODED => Some(TEAMS_EXTENSION_PATH),
-        _ => None,
+    if path == TOKEN_PATH {
+        return Some(TOKEN_PATH);
     }
+    let route = ACS_PATHS.into_iter().find(|(_, written)| written.contains(&path));
+    route.map(|(route, _)| route)
 }
 
 /// How the public listener behaves.
@@ -66,6 +89,8 @@ pub struct ApiSettings {
     pub diagnostic_headers: bool,
     /// Exact browser origins.
     pub allowed_origins: Vec<String>,
+    /// Request headers that browsers may send beside those that are always allowed, in lower case.
+    pub allowed_headers: Vec<String>,
     /// What an `insufficient_scope` challenge names, space-separated.
     pub required_scopes: String,
     /// What the RFC 8693 form may name as `resource` and `audience`, in the order of the routes.
@@ -87,7 +112,7 @@ struct Api {
 
 /// The public router.
 pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: CancellationToken) -> Router {
-    let cors = layers::cors(&settings.allowed_origins);
+    let cors = layers::cors(&settings.allowed_origins, &settings.allowed_headers);
     let api = Api {
         pipeline,
         bodies: BodyReader::new(settings.max_bodies),
@@ -99,21 +124,17 @@ pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: Can
 
 fn routes() -> Router<Api> {
     let not_allowed = || async { ApiError::MethodNotAllowed };
-    Router::new()
+    let mut routes = Router::new()
         // ACS's path begins a segment with a colon, which axum otherwise takes for its old parameter syntax.
         .without_v07_checks()
-        .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed))
-        .route(ACS_PATH, post(azure_form::acs_path).fallback(not_allowed))
-        .route(ACS_PATH_ENCODED, post(azure_form::acs_path).fallback(not_allowed))
-        .route(
-            TEAMS_EXTENSION_PATH,
-            post(azure_form::teams_extension_path).fallback(not_allowed),
-        )
-        .route(
-            TEAMS_EXTENSION_PATH_ENCODED,
-            post(azure_form::teams_extension_path).fallback(not_allowed),
-        )
-        .fallback(|| async { ApiError::NotFound })
+        .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed));
+    let handlers = [post(azure_form::acs_path), post(azure_form::teams_extension_path)];
+    for ((_, written), handler) in ACS_PATHS.into_iter().zip(handlers) {
+        for path in written {
+            routes = routes.route(path, handler.clone().fallback(not_allowed));
+        }
+    }
+    routes.fallback(|| async { ApiError::NotFound })
 }
 
 /// What happens around every request, whatever its route.

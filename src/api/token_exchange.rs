@@ -1,13 +1,12 @@
 //! `POST /token` as OAuth 2.0 Token Exchange (RFC 8693).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderValue;
-use http::header::{AUTHORIZATION, PRAGMA};
+use http::header::PRAGMA;
 use jiff::Timestamp;
 use serde::Serialize;
 use url::Url;
@@ -21,18 +20,24 @@ use crate::secret::BearerToken;
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
 
+/// A form with content, beside an Authorization header.
+pub(super) const BOTH_WAYS: ApiError =
+    ApiError::InvalidRequest("Send the token as subject_token or in the Authorization header, not both ways.");
+
+/// As many parameters as are read. RFC 8693 has nine, a client's own credentials are two more, and two may repeat.
+const MAX_PARAMETERS: usize = 16;
+/// As many bytes of parameters are decoded that are encoded at all. Tokens, by far the longest values, need no encoding.
+const MAX_ENCODED_BYTES: usize = 16 * 1024;
+
+/// The request has no Authorization header: with one it is not this form.
 pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
     let body = api.bodies.read(&head.headers, body, context.deadline).await?;
-    if head.headers.contains_key(AUTHORIZATION) {
-        return Err(ApiError::InvalidRequest(
-            "Send the token as subject_token or in the Authorization header, not both ways.",
-        ));
-    }
     let asked = ExchangeRequest::read(&body, &api.settings.targets, &api.settings.scope_prefixes)?;
     drop(body);
-    let issued = api.issue(&context, asked.subject_token, asked.asked).await?;
+    let presented = api.pipeline.look(asked.subject_token, None)?;
+    let issued = api.issue(&context, presented, asked.asked).await?;
     let now = api.pipeline.clock.now();
     let mut response = Json(ExchangeAnswer::of(&issued, now)).into_response();
     response
@@ -130,37 +135,51 @@ impl ExchangeRequest {
             asked: Asked {
                 scope,
                 resources: resource,
-                operation: None,
             },
         })
     }
 }
 
 struct Parameters<'c> {
-    single: HashMap<Cow<'c, str>, Cow<'c, str>>,
+    // All but the targets: the name, and what stands behind it.
+    single: Vec<(Cow<'c, str>, &'c str)>,
     resources: Vec<Cow<'c, str>>,
     audiences: Vec<Cow<'c, str>>,
 }
 
 impl<'c> Parameters<'c> {
     /// Parameters without a value count as absent; unknown ones are ignored, but none may come twice except
-    /// `resource` and `audience`.
+    /// `resource` and `audience`. Only what is asked for is decoded.
     fn read(content: &'c [u8]) -> Result<Self, ApiError> {
         let mut parameters = Self {
-            single: HashMap::new(),
+            single: Vec::new(),
             resources: Vec::new(),
             audiences: Vec::new(),
         };
-        for (name, value) in form_urlencoded::parse(content) {
-            match &*name {
-                "resource" if !value.is_empty() => parameters.resources.push(value),
-                "audience" if !value.is_empty() => parameters.audiences.push(value),
-                "resource" | "audience" => {}
-                _ => {
-                    if parameters.single.insert(name, value).is_some() {
-                        return Err(ApiError::InvalidRequest("A parameter is there twice."));
-                    }
+        // The content type's own characters are ASCII; what is not, is encoded.
+        let content =
+            std::str::from_utf8(content).map_err(|_| ApiError::InvalidRequest("The form is not UTF-8 text."))?;
+        let pieces = content.split('&').filter(|piece| !piece.is_empty());
+        let mut encoded = 0;
+        for (count, piece) in pieces.enumerate() {
+            if count == MAX_PARAMETERS {
+                return Err(ApiError::InvalidRequest("There are more than 16 parameters."));
+            }
+            if is_encoded(piece) {
+                encoded += piece.len();
+                if encoded > MAX_ENCODED_BYTES {
+                    return Err(ApiError::InvalidRequest("Too much of the form is percent-encoded."));
                 }
+            }
+            let (name, rest) = piece.split_at(piece.find('=').unwrap_or(piece.len()));
+            let name = decoded_name(name);
+            match &*name {
+                "resource" => parameters.resources.extend(decoded_value(rest)),
+                "audience" => parameters.audiences.extend(decoded_value(rest)),
+                _ if parameters.single.iter().any(|(other, _)| *other == name) => {
+                    return Err(ApiError::InvalidRequest("A parameter is there twice."));
+                }
+                _ => parameters.single.push((name, rest)),
             }
         }
         Ok(parameters)
@@ -189,8 +208,33 @@ impl<'c> Parameters<'c> {
     }
 
     fn take(&mut self, name: &str) -> Option<Cow<'c, str>> {
-        self.single.remove(name).filter(|value| !value.is_empty())
+        let found = self.single.iter().find(|(own, _)| own == name);
+        found.and_then(|(_, rest)| decoded_value(rest))
     }
+}
+
+fn is_encoded(text: &str) -> bool {
+    text.contains('%') || text.contains('+')
+}
+
+/// `name`, in which there is no `=`, as text.
+fn decoded_name(name: &str) -> Cow<'_, str> {
+    if !is_encoded(name) {
+        return Cow::Borrowed(name);
+    }
+    form_urlencoded::parse(name.as_bytes())
+        .next()
+        .map_or(Cow::Borrowed(""), |(name, _)| name)
+}
+
+/// The value in `=value`, if it is not empty.
+fn decoded_value(rest: &str) -> Option<Cow<'_, str>> {
+    let value = if is_encoded(rest) {
+        form_urlencoded::parse(rest.as_bytes()).next()?.1
+    } else {
+        Cow::Borrowed(rest.strip_prefix('=')?)
+    };
+    Some(value).filter(|value| !value.is_empty())
 }
 
 /// RFC 8693 section 2.2.1.
@@ -327,6 +371,7 @@ mod tests {
             (&[("scope", "VoIP"), ("scope", "VoIP")], invalid),
             (&[("subject_token", "a"), ("subject_token", "b")], invalid),
             (&[("x", "1"), ("x", "1")], invalid),
+            (&[("x", ""), ("x", "")], invalid),
             (
                 &[("resource", "https://fabrikam.communication.azure.com")],
                 ("invalid_target", "InvalidRequest"),
@@ -357,7 +402,79 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_form_has_sixteen_parameters_at_most() {
+        let named = |count: usize| (0..count).map(|n| (format!("n{n}"), "1")).collect::<Vec<_>>();
+        for (more, accepted) in [(0, true), (13, true), (14, false), (20_000, false)] {
+            let more = named(more);
+            let changes: Vec<(&str, &str)> = more.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            let outcome = read(&changes).map(|_| ());
+            let expected = if accepted {
+                Ok(())
+            } else {
+                Err(("invalid_request", "InvalidRequest"))
+            };
+            assert_eq!(outcome, expected, "{}", changes.len());
+        }
+        // What stands between two `&` and is nothing is no parameter.
+        let form = format!(
+            "&&&grant_type={GRANT_TYPE}{}&subject_token=a&subject_token_type={ACCESS_TOKEN_TYPE}&",
+            "&".repeat(50)
+        );
+        assert!(ExchangeRequest::read(form.as_bytes(), &targets(), &prefixes()).is_ok());
+    }
+
+    #[test]
+    fn only_so_much_is_decoded() {
+        let with = |value: &str| {
+            let form = format!("grant_type={GRANT_TYPE}&subject_token={value}&subject_token_type={ACCESS_TOKEN_TYPE}");
+            ExchangeRequest::read(form.as_bytes(), &targets(), &prefixes()).map(drop)
+        };
+        assert!(with(&"a".repeat(60_000)).is_ok());
+        assert!(with(&format!("{}%2E", "a".repeat(16_000))).is_ok());
+        let told = with(&"%41".repeat(6_000));
+        assert!(matches!(
+            told,
+            Err(ApiError::InvalidRequest("Too much of the form is percent-encoded."))
+        ));
+        let names = (0..12)
+            .map(|n| format!("&{}{n}=1", "%41".repeat(500)))
+            .collect::<String>();
+        assert!(with(&format!("a{names}")).is_err());
+    }
+
+    #[test]
+    fn names_are_the_same_however_they_are_encoded() {
+        for form in ["x=1&%78=1", "a+b=1&a%20b=1", "=1&=2", "%ff=1&%fe=2", "é=1&%C3%A9=2"] {
+            let error = ExchangeRequest::read(form.as_bytes(), &targets(), &prefixes()).unwrap_err();
+            assert!(
+                matches!(error, ApiError::InvalidRequest("A parameter is there twice.")),
+                "{form}"
+            );
+        }
+        let form = format!("grant%5Ftype={GRANT_TYPE}&subject_token=a=%3Db+c&subject_token_type={ACCESS_TOKEN_TYPE}");
+        let read = ExchangeRequest::read(form.as_bytes(), &targets(), &prefixes()).unwrap();
+        assert_eq!(read.subject_token.expose(), "a==b c");
+    }
+
     proptest! {
+        /// Nothing is read otherwise than the URL Standard says.
+        #[test]
+        fn agrees_with_the_common_parser(content in "[a-c=&%+0-9]{0,40}") {
+            let expected: Vec<_> = form_urlencoded::parse(content.as_bytes()).collect();
+            match Parameters::read(content.as_bytes()) {
+                Ok(mut read) => {
+                    for (name, value) in expected {
+                        prop_assert_eq!(read.take(&name).unwrap_or_default(), value);
+                    }
+                }
+                Err(_) => {
+                    let names: std::collections::BTreeSet<_> = expected.iter().map(|(name, _)| name).collect();
+                    prop_assert!(names.len() < expected.len() || expected.len() > MAX_PARAMETERS);
+                }
+            }
+        }
+
         #[test]
         fn arbitrary_forms_never_panic(content in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = ExchangeRequest::read(&content, &targets(), &prefixes());

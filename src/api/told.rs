@@ -210,6 +210,10 @@ fn rejected(rejection: &Rejection) -> Told {
             Told::invalid_token("InvalidIssuer", "The token's issuer is not its tenant's.")
         }
         Rejection::InvalidAudience(_) => wrong_audience(),
+        Rejection::ForOtherPath(_) => Told::invalid_token(
+            "InvalidAudience",
+            "The token is for the other of ACS's two paths, access/entra and access/teamsExtension. Send it there, or to POST /token.",
+        ),
         Rejection::Expired { .. } => Told::invalid_token("Expired", "The token has expired. Get a new one."),
         Rejection::NotYetValid { .. } => {
             Told::invalid_token("NotYetValid", "The token is not valid yet. Check the clocks.")

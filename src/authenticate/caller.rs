@@ -1,8 +1,10 @@
 //! Who asks: the proof that a token was verified.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
+use crate::ids::{Addressee, ClientAppId, ObjectId, Scopes, TenantId};
 
 /// A caller whose token passed every check. Made only in this room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,19 +16,8 @@ pub struct Caller {
     pub(super) groups: Groups,
     pub(super) token_expires_on: Timestamp,
     pub(super) groups_by_name: bool,
-    pub(super) audience: usize,
+    pub(super) audience: Arc<str>,
     pub(super) addressee: Addressee,
-}
-
-/// Whom an accepted token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Addressee {
-    /// ACS's client interfaces.
-    AcsClients,
-    /// ACS's Teams Phone extension.
-    AcsTeamsExtension,
-    /// Some other API: the broker's own.
-    OwnApi,
 }
 
 /// What a token tells of its user's groups.
@@ -95,10 +86,10 @@ impl Caller {
         self.groups_by_name
     }
 
-    /// Which of the accepted audiences the token has, by its place among them.
+    /// `aud` as text: all of it, in one way of writing.
     #[must_use]
-    pub fn audience(&self) -> usize {
-        self.audience
+    pub fn audience(&self) -> &Arc<str> {
+        &self.audience
     }
 
     /// Whom the token is for, by `aud`.
@@ -120,7 +111,7 @@ impl Caller {
             groups,
             token_expires_on: Timestamp::MAX,
             groups_by_name: false,
-            audience: 0,
+            audience: "2a04943b-b6a7-4f65-8786-2bb6131b59f6".into(),
             addressee: Addressee::AcsClients,
         }
     }

@@ -1,6 +1,7 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::authenticate::rejection::Malformed;
 
 const TENANT: &str = "11111111-0000-4000-8000-000000000001";
 const USER: &str = "22222222-0000-4000-8000-000000000002";
@@ -17,6 +18,10 @@ fn good() -> Value {
 }
 
 fn outcome(changes: &Value) -> Result<Caller, Rejection> {
+    outcome_where(&|_| true, changes)
+}
+
+fn outcome_where(is_wanted: &dyn Fn(Presenter) -> bool, changes: &Value) -> Result<Caller, Rejection> {
     let mut payload = good().as_object().unwrap().clone();
     for (name, value) in changes.as_object().unwrap() {
         if value == "(absent)" {
@@ -29,17 +34,22 @@ fn outcome(changes: &Value) -> Result<Caller, Rejection> {
         &[
             "2a04943b-b6a7-4f65-8786-2bb6131b59f6".to_owned(),
             "https://communication.azure.com/clients".to_owned(),
+            "https://communication.azure.us/clients".to_owned(),
+            "api://broker".to_owned(),
         ],
-        &["VoIP".to_owned(), "VoIP.Join".to_owned()],
+        &["VoIP".to_owned(), "VoIP.Join".to_owned(), "access".to_owned()],
         Duration::from_secs(60),
     );
     let issuers: [Box<str>; 2] = ["https://sts.example/1/".into(), "https://login.example/1/v2.0".into()];
-    let claims = SignedClaims::read(&payload).map_err(Rejection::Malformed)?;
+    let payload = Value::Object(payload).to_string();
+    let claims = SignedClaims::read(payload.as_bytes()).unwrap().checked();
+    let claims = claims.map_err(Rejection::Malformed)?;
     check(
         &claims,
         TENANT.parse().unwrap(),
         &issuers,
         &policy,
+        is_wanted,
         Timestamp::from_second(NOW).unwrap(),
     )
 }
@@ -203,4 +213,95 @@ fn groups_are_known_only_when_the_token_lists_them_all() {
     ] {
         assert_eq!(outcome(&changes).unwrap().groups, groups, "{changes}");
     }
+}
+
+#[test]
+fn a_scope_counts_for_the_api_that_it_belongs_to() {
+    for (audience, scope, counts) in [
+        (json!("2a04943b-b6a7-4f65-8786-2bb6131b59f6"), "VoIP", true),
+        (json!("2a04943b-b6a7-4f65-8786-2bb6131b59f6"), "access", false),
+        (json!("api://broker"), "access", true),
+        (json!("api://broker"), "VoIP", false),
+        (json!("api://broker"), "VoIP access", true),
+        (
+            json!(["api://broker", "https://communication.azure.com/clients"]),
+            "access",
+            false,
+        ),
+        (
+            json!(["api://broker", "https://communication.azure.com/clients"]),
+            "VoIP",
+            true,
+        ),
+    ] {
+        let expected = if counts {
+            Ok(())
+        } else {
+            Err(Rejection::InsufficientScope(Untrusted::new(scope)))
+        };
+        let told = outcome(&json!({"aud": audience, "scp": scope})).map(drop);
+        assert_eq!(told, expected, "{audience} {scope}");
+    }
+}
+
+#[test]
+fn audiences_are_one_text_whichever_way_they_are_written() {
+    let text = |aud: Value| outcome(&json!({ "aud": aud })).unwrap().audience().to_string();
+    let (com, us) = (
+        "https://communication.azure.com/clients",
+        "https://communication.azure.us/clients",
+    );
+    let id = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
+    assert_eq!(text(json!(com)), com);
+    assert_eq!(text(json!([com, com])), com);
+    assert_eq!(text(json!(id.to_uppercase())), id);
+    assert_eq!(text(json!([us, com])), text(json!([com, us])));
+    let all: std::collections::BTreeSet<String> = [
+        json!(com),
+        json!(us),
+        json!(id),
+        json!([com, us]),
+        // Nobody here accepts it, ACS might.
+        json!([com, "api://other"]),
+        json!([com, "api://other", us]),
+        json!([com, format!("api://other\", \"{us}")]),
+        json!([com, ""]),
+    ]
+    .map(text)
+    .into();
+    assert_eq!(all.len(), 8, "{all:?}");
+}
+
+#[test]
+fn a_token_that_is_not_wanted_is_one_for_another_audience() {
+    let refused = |changes: Value| outcome_where(&|presenter| presenter.client_app.is_none(), &changes).map(drop);
+    let audience = Err(Rejection::ForOtherPath(Untrusted::new(
+        "2a04943b-b6a7-4f65-8786-2bb6131b59f6",
+    )));
+    // In its place: before the lifetime and all that follows, after the issuer.
+    assert_eq!(refused(json!({})), audience);
+    assert_eq!(refused(json!({"exp": 1, "scp": "", "oid": "(absent)"})), audience);
+    assert!(matches!(
+        refused(json!({"iss": "x"})),
+        Err(Rejection::InvalidIssuer { .. })
+    ));
+    assert_eq!(refused(json!({"azp": "(absent)"})), Err(Rejection::MissingClaim("azp")));
+}
+
+#[test]
+fn what_a_marker_says_beside_another_counts() {
+    for (names, flag, overage) in [
+        (json!({}), false, false),
+        (json!({"groups": "src1"}), false, true),
+        (json!({}), true, true),
+        (json!({"groups": {"deep": [1]}}), true, true),
+    ] {
+        let groups = outcome(&json!({"groups": [GROUP], "_claim_names": names, "hasgroups": flag}))
+            .unwrap()
+            .groups;
+        assert_eq!(matches!(groups, Groups::Unknown { .. }), overage, "{names} {flag}");
+    }
+    // Entra's own nested claims are passed over, whatever they hold.
+    let nested = json!({"xms_cc": ["cp1"], "address": {"country": "DE", "x": [{"y": null}]}, "_claim_sources": {"src1": {"endpoint": "x"}}});
+    assert!(outcome(&nested).is_ok());
 }

@@ -179,6 +179,7 @@ struct Jwk {
     kty: String,
     #[serde(rename = "use")]
     usage: Option<String>,
+    key_ops: Option<Vec<String>>,
     alg: Option<String>,
     n: String,
     e: String,
@@ -189,6 +190,8 @@ impl Jwk {
     fn usable(&self, tenant: TenantId, issuers: &[Box<str>]) -> Option<DecodingKey> {
         let for_signatures = self.kty == "RSA"
             && self.usage.as_deref().is_none_or(|usage| usage == "sig")
+            // RFC 7517 section 4.3: what the key is for, where its owner says so.
+            && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"))
             && self.alg.as_deref().is_none_or(|algorithm| algorithm == "RS256");
         // A v2 key set names a v2 issuer on keys that sign v1 tokens too: any issuer of this tenant will do.
         let of_this_tenant = self.issuer.as_deref().is_none_or(|issuer| {
@@ -310,6 +313,10 @@ mod tests {
         for good in [
             json!({}),
             json!({"use": null}),
+            json!({"key_ops": null}),
+            json!({"key_ops": ["verify"]}),
+            json!({"key_ops": ["sign", "verify"]}),
+            json!({"use": null, "key_ops": ["verify"]}),
             json!({"alg": "RS256"}),
             json!({"issuer": format!("https://login.example/{TENANT}/v2.0")}),
             json!({"issuer": "https://login.example/{tenantid}/v2.0"}),
@@ -323,6 +330,14 @@ mod tests {
             json!({"kid": null}),
             json!({"kty": "EC"}),
             json!({"use": "enc"}),
+            json!({"key_ops": []}),
+            json!({"key_ops": ["encrypt"]}),
+            json!({"key_ops": ["sign"]}),
+            json!({"key_ops": ["Verify"]}),
+            json!({"key_ops": "verify"}),
+            json!({"key_ops": [1]}),
+            json!({"use": "enc", "key_ops": ["verify"]}),
+            json!({"use": null, "key_ops": ["wrapKey", "unwrapKey"]}),
             json!({"alg": "HS256"}),
             json!({"alg": "PS256"}),
             json!({"issuer": "https://login.example/11111111-0000-4000-8000-00000000ffff/v2.0"}),

@@ -61,6 +61,9 @@ pub enum Rejection {
     /// `aud` is none of the accepted audiences.
     #[error("audience `{0}` is not accepted")]
     InvalidAudience(Untrusted),
+    /// `aud` is accepted, but on the other of ACS's two paths alone.
+    #[error("audience `{0}` is for the other of ACS's paths")]
+    ForOtherPath(Untrusted),
     /// `exp` lies in the past by more than the clock skew.
     #[error("expired at {expired_at}, now {now}")]
     Expired {
@@ -100,7 +103,7 @@ impl Rejection {
             Self::InvalidSignature { .. } => Authentication::InvalidSignature,
             Self::MissingClaim(_) => Authentication::MissingClaim,
             Self::InvalidIssuer { .. } => Authentication::InvalidIssuer,
-            Self::InvalidAudience(_) => Authentication::InvalidAudience,
+            Self::InvalidAudience(_) | Self::ForOtherPath(_) => Authentication::InvalidAudience,
             Self::Expired { .. } => Authentication::Expired,
             Self::NotYetValid { .. } => Authentication::NotYetValid,
             Self::NotDelegated(_) => Authentication::NotDelegated,
@@ -152,6 +155,9 @@ pub enum JsonFault {
     /// JSON, but not an object.
     #[error("not an object")]
     NotAnObject,
+    /// More members or elements than any token of Entra's has.
+    #[error("too many members or elements")]
+    TooMany,
     /// An object that names a member twice: two readers could see two different values.
     #[error("duplicate member")]
     DuplicateMember,

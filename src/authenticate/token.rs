@@ -6,11 +6,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
-use serde_json::{Map, Value};
+use serde::de::MapAccess;
 
 use super::claims::SignedClaims;
-use super::json::parse_object;
-use super::rejection::{Malformed, Rejection};
+use super::json::{self, Parts, Seen, Value, Whole};
+use super::rejection::{JsonFault, Malformed, Rejection};
 use crate::secret::BearerToken;
 
 /// The longest token read. Entra's own stay far below: 200 groups make about 10 KiB.
@@ -36,30 +36,20 @@ impl<'t> UnverifiedToken<'t> {
             return Err(Rejection::Malformed(Malformed::TooLong(MAX_TOKEN_BYTES)));
         }
         let (signing_input, header, payload, signature) = split(token).map_err(Rejection::Malformed)?;
-        let header = decode("header", header).map_err(Rejection::Malformed)?;
-        let payload = decode("payload", payload).map_err(Rejection::Malformed)?;
+        let header = Header::read(&decode("header", header)?).map_err(not_acceptable("header"))?;
+        let claims = SignedClaims::read(&decode("payload", payload)?).map_err(not_acceptable("payload"))?;
         // An empty signature is well-formed; it goes with `alg: none`, which is refused by name later.
-        URL_SAFE_NO_PAD
-            .decode(signature)
-            .map_err(|_| Rejection::Malformed(Malformed::Base64("signature")))?;
-        if header.contains_key("crit") {
-            return Err(Rejection::Malformed(Malformed::Critical));
-        }
-        // Required of every JWS (RFC 7515 section 4.1.1).
-        let algorithm = header_text(&header, "alg")
-            .and_then(|algorithm| algorithm.ok_or(Malformed::NoAlgorithm))
-            .map_err(Rejection::Malformed)?;
-        let kid = header_text(&header, "kid").map_err(Rejection::Malformed)?;
-        header_text(&header, "typ").map_err(Rejection::Malformed)?;
-        let claims = SignedClaims::read(&payload).map_err(Rejection::Malformed)?;
+        decode("signature", signature)?;
+        let header = header.checked().map_err(Rejection::Malformed)?;
+        let claims = claims.checked().map_err(Rejection::Malformed)?;
         if claims.tid.is_none() {
             return Err(Rejection::MissingClaim("tid"));
         }
         Ok(Self {
             signing_input,
             signature,
-            algorithm,
-            kid: kid.ok_or(Rejection::NoKeyId)?,
+            algorithm: header.algorithm,
+            kid: header.kid.ok_or(Rejection::NoKeyId)?,
             claims,
         })
     }
@@ -97,16 +87,104 @@ fn split(token: &str) -> Result<(&str, &str, &str, &str), Malformed> {
     Ok((signing_input, header, payload, signature))
 }
 
-fn decode(part: &'static str, text: &str) -> Result<Map<String, Value>, Malformed> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed::Base64(part))?;
-    parse_object(&bytes).map_err(|reason| Malformed::Json { part, reason })
+fn decode(part: &'static str, text: &str) -> Result<Vec<u8>, Rejection> {
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| Rejection::Malformed(Malformed::Base64(part)))
 }
 
-fn header_text(header: &Map<String, Value>, name: &'static str) -> Result<Option<String>, Malformed> {
-    match header.get(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(Malformed::Mistyped(name)),
+fn not_acceptable(part: &'static str) -> impl FnOnce(JsonFault) -> Rejection {
+    move |reason| Rejection::Malformed(Malformed::Json { part, reason })
+}
+
+/// What is used of a header.
+struct CheckedHeader {
+    algorithm: String,
+    kid: Option<String>,
+}
+
+/// What a header says of it, and the first parameter that is of another type than its definition says.
+#[derive(Default)]
+struct Header {
+    algorithm: Option<String>,
+    kid: Option<String>,
+    critical: bool,
+    mistyped: Option<&'static str>,
+}
+
+#[derive(Clone, Copy)]
+enum Parameter {
+    Algorithm,
+    KeyId,
+    Type,
+    Critical,
+}
+
+impl Header {
+    fn read(text: &[u8]) -> Result<Self, JsonFault> {
+        let mut header = Self::default();
+        json::read(text, &mut header)?;
+        Ok(header)
+    }
+
+    fn checked(self) -> Result<CheckedHeader, Malformed> {
+        if self.critical {
+            return Err(Malformed::Critical);
+        }
+        if let Some(name) = self.mistyped {
+            return Err(Malformed::Mistyped(name));
+        }
+        Ok(CheckedHeader {
+            // Required of every JWS (RFC 7515 section 4.1.1).
+            algorithm: self.algorithm.ok_or(Malformed::NoAlgorithm)?,
+            kid: self.kid,
+        })
+    }
+
+    fn text<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &'static str,
+        value: Value<'_, 'de, A>,
+    ) -> Result<Option<String>, A::Error> {
+        if let Seen::Text(text) = value.look(&mut Whole::<true>)? {
+            return Ok(Some(text.into_owned()));
+        }
+        self.mistyped.get_or_insert(name);
+        Ok(None)
+    }
+}
+
+impl Parts for Header {
+    type Member = Parameter;
+    const TEXTS: bool = false;
+
+    fn name(&mut self, name: &str) -> Option<Parameter> {
+        match name {
+            "alg" => Some(Parameter::Algorithm),
+            "kid" => Some(Parameter::KeyId),
+            "typ" => Some(Parameter::Type),
+            "crit" => Some(Parameter::Critical),
+            _ => None,
+        }
+    }
+
+    fn member<'de, A: MapAccess<'de>>(
+        &mut self,
+        parameter: Parameter,
+        value: Value<'_, 'de, A>,
+    ) -> Result<(), A::Error> {
+        match parameter {
+            Parameter::Algorithm => self.algorithm = self.text("alg", value)?,
+            Parameter::KeyId => self.kid = self.text("kid", value)?,
+            Parameter::Type => {
+                self.text("typ", value)?;
+            }
+            Parameter::Critical => {
+                self.critical = true;
+                value.look(&mut Whole::<false>)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -115,7 +193,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::authenticate::rejection::JsonFault;
 
     fn token(header: &str, payload: &str) -> BearerToken {
         BearerToken::new(format!(

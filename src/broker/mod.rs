@@ -338,6 +338,7 @@ fn api_settings(config: &Config) -> ApiSettings {
         request_timeout: config.server.request_timeout,
         diagnostic_headers: config.server.diagnostic_headers,
         allowed_origins: config.server.cors.allowed_origins.clone(),
+        allowed_headers: config.server.cors.allowed_headers.clone(),
         required_scopes: config.entra.required_scopes.join(" "),
         targets: config
             .resources

@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::StartError;
-use crate::authenticate::{Addressee, addressee};
+use crate::authenticate::Addressee;
 use crate::authorize::membership::{MembershipSettings, Memberships};
 use crate::clock::SharedClock;
 use crate::config::{AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeMode, UpstreamConfig};
@@ -168,7 +168,7 @@ fn mixed_modes(config: &Config) -> bool {
     let first = passthrough.next();
     let mixed = passthrough.any(|other| Some(other) != first);
     // Where the operator lists one kind of audience alone, he means it for all.
-    let for_acs = |audience: &String| addressee(std::slice::from_ref(audience)) != Addressee::OwnApi;
+    let for_acs = |audience: &String| Addressee::of(&[audience]).is_acs();
     let audiences = &config.entra.audiences;
     mixed && audiences.iter().any(for_acs) && !audiences.iter().all(for_acs)
 }

@@ -11,6 +11,7 @@ mod exchange;
 pub mod invisible;
 pub mod load;
 mod log_filter;
+mod origin;
 mod reader;
 mod section;
 mod sections;
@@ -97,8 +98,10 @@ pub struct TlsConfig {
 /// `[server.cors]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct CorsConfig {
-    /// Exact origins, as browsers send them (`https://app.contoso.com`).
+    /// Exact origins, as browsers send them (`https://app.contoso.com`), or `null`.
     pub allowed_origins: Vec<String>,
+    /// Names of request headers that browsers may send beside those that are always allowed, in lower case.
+    pub allowed_headers: Vec<String>,
 }
 
 /// `[management]`

@@ -1,4 +1,4 @@
-//! Units in which settings are written: durations, byte sizes, browser origins, base URLs.
+//! Units in which settings are written: durations, byte sizes, base URLs.
 //!
 //! Every parser answers with the reason in words and never repeats what it was given: a value in the wrong
 //! place may be a secret.
@@ -67,42 +67,6 @@ fn split_number(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// Reads a browser origin and returns it as browsers send it in `Origin` (RFC 6454 section 6.2).
-///
-/// A default port is refused rather than dropped: an origin with one never matches, so whoever wrote it
-/// believes something that is not so.
-pub fn browser_origin(text: &str) -> Result<String, Reason> {
-    let wanted = |what: &str| format!("{what}; an origin is scheme://host or scheme://host:port");
-    if text.contains('*') {
-        return Err(wanted("wildcards are not supported"));
-    }
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(wanted("is not an origin"));
-    };
-    if rest.contains(['/', '\\', '?', '#']) {
-        return Err(wanted("has a path, a query or a trailing slash"));
-    }
-    if let Some(name) = invisible::found(text) {
-        return Err(wanted(&format!("is not an origin: it holds {name}")));
-    }
-    if rest.contains('@') || has_blanks(text) {
-        return Err(wanted("is not an origin"));
-    }
-    let url = web_url(text).ok_or_else(|| wanted("is not an http or https origin"))?;
-    match port_text(rest) {
-        Some("") => return Err(wanted("ends in a colon")),
-        Some(_) if url.port().is_none() => {
-            return Err(format!(
-                "names the default port of {}, which browsers never send",
-                scheme.to_ascii_lowercase()
-            ));
-        }
-        Some(_) if url.port() == Some(0) => return Err(wanted("names port 0")),
-        _ => {}
-    }
-    Ok(url.origin().ascii_serialization())
-}
-
 /// Reads the base URL of a service: scheme, host and perhaps a port, nothing behind it.
 pub fn base_url(text: &str) -> Result<Url, Reason> {
     let url = bare_url(text)?;
@@ -167,19 +131,13 @@ pub(super) fn is_insecure(url: &Url) -> bool {
     url.scheme() == "http" && !is_loopback(url)
 }
 
-fn has_blanks(text: &str) -> bool {
+pub(super) fn has_blanks(text: &str) -> bool {
     text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
-fn web_url(text: &str) -> Option<Url> {
+pub(super) fn web_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
-}
-
-/// The text behind the host's colon, if there is one; the colons of an IPv6 address stand in brackets.
-fn port_text(authority: &str) -> Option<&str> {
-    let host_end = authority.rfind(']').unwrap_or(0);
-    authority[host_end..].split_once(':').map(|(_, port)| port)
 }
 
 #[cfg(test)]
@@ -240,48 +198,6 @@ mod tests {
         }
         for text in ["9223372036854775808", "17179869184GiB", "99999999999999999999"] {
             assert_eq!(byte_size(text), Err("is too large a size".to_owned()), "{text}");
-        }
-    }
-
-    #[test]
-    fn browser_origins() {
-        for (text, sent) in [
-            ("https://app.contoso.com", "https://app.contoso.com"),
-            ("https://App.Contoso.com", "https://app.contoso.com"),
-            ("HTTPS://app.contoso.com", "https://app.contoso.com"),
-            ("https://app.contoso.com:8443", "https://app.contoso.com:8443"),
-            ("http://localhost:3000", "http://localhost:3000"),
-            ("http://[::1]:3000", "http://[::1]:3000"),
-            ("https://[2001:db8::1]", "https://[2001:db8::1]"),
-            ("http://app.contoso.com:443", "http://app.contoso.com:443"),
-            ("https://bücher.example", "https://xn--bcher-kva.example"),
-        ] {
-            assert_eq!(browser_origin(text).as_deref(), Ok(sent), "{text}");
-        }
-        for (text, part) in [
-            ("*", "wildcards"),
-            ("https://*.contoso.com", "wildcards"),
-            ("https://app.contoso.com/", "trailing slash"),
-            ("https://app.contoso.com/sign-in", "path"),
-            ("https://app.contoso.com?x", "query"),
-            ("https://app.contoso.com:443", "default port of https"),
-            ("http://app.contoso.com:80", "default port of http"),
-            ("https://[::1]:443", "default port of https"),
-            ("https://app.contoso.com:", "colon"),
-            ("https://app.contoso.com:0", "port 0"),
-            ("https://app.contoso.com:99999", "http or https origin"),
-            ("app.contoso.com", "not an origin"),
-            ("null", "not an origin"),
-            ("", "not an origin"),
-            ("https://", "http or https origin"),
-            ("https:app.contoso.com", "not an origin"),
-            ("https://user@app.contoso.com", "not an origin"),
-            (" https://app.contoso.com", "not an origin"),
-            ("https://app.contoso.com\n", "not an origin"),
-            ("ftp://app.contoso.com", "http or https origin"),
-        ] {
-            let reason = browser_origin(text).unwrap_err();
-            assert!(reason.contains(part), "{text}: {reason}");
         }
     }
 
@@ -381,7 +297,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_a_parser_panic(text in any::<String>()) {
-            let _ = (duration(&text), byte_size(&text), browser_origin(&text));
+            let _ = (duration(&text), byte_size(&text));
             let _ = (base_url(&text), environment_proxy_url(&text));
         }
     }

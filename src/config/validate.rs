@@ -8,12 +8,14 @@ use std::time::Duration;
 use url::Url;
 
 use super::log_filter::log_filter;
+use super::origin::OPAQUE_ORIGIN;
 use super::section::Section;
 use super::units::{self, Reason};
 use super::{
     CacheConfig, Cloud, CorsConfig, EntraConfig, IdentityScope, LogFormat, ResourceConfig, ServerConfig, UnknownGroups,
     UserIds,
 };
+use crate::ids::Addressee;
 
 /// Far more than a machine can hold, and well within what semaphores take.
 const LARGEST_COUNT: u64 = 1 << 28;
@@ -245,14 +247,56 @@ pub(super) fn secure(section: &mut Section<'_, '_>, path: &str, url: &Url, allow
     }
 }
 
+/// Warns where tokens are accepted for an API of which no scope is required: nobody could come with one.
+pub(super) fn scopes_that_count(section: &mut Section<'_, '_>, audiences: &[String], scopes: &[String]) {
+    for is_acs in [true, false] {
+        let mut audiences = audiences.iter().map(|audience| Addressee::of(&[audience]));
+        let Some(addressee) = audiences.find(|addressee| addressee.is_acs() == is_acs) else {
+            continue;
+        };
+        if !scopes.iter().any(|scope| addressee.has_scope(scope)) {
+            let (whose, which) = if is_acs {
+                (
+                    "ACS",
+                    "VoIP, VoIP.Join, Chat.…, TeamsExtension.… and Teams.… count there alone",
+                )
+            } else {
+                (
+                    "an API of one's own",
+                    "scopes named as ACS names its own do not count there",
+                )
+            };
+            section.warn(format!(
+                "entra.required_scopes: names no scope for tokens that are for {whose}, so nobody gets a token with one: {which}"
+            ));
+        }
+    }
+}
+
+/// The name of a request header (RFC 9110 section 5.1), in lower case.
+pub(super) fn header_name(text: &str) -> Result<String, Reason> {
+    if text.contains('*') {
+        // To browsers that is every header; here each must be known.
+        return Err("wildcards are not supported; name each header".to_owned());
+    }
+    http::HeaderName::try_from(text)
+        .map(|name| name.as_str().to_owned())
+        .map_err(|_| "is not the name of a header, such as \"request-id\"".to_owned())
+}
+
 /// Warnings about `[server.cors]`.
 pub(super) fn cors(section: &mut Section<'_, '_>, cors: &CorsConfig) {
     for (index, origin) in cors.allowed_origins.iter().enumerate() {
-        if origin.starts_with("http:") {
-            section.warn(format!(
-                "server.cors.allowed_origins[{index}]: {origin} is over http; whoever is on the way can act as it"
-            ));
-        }
+        let warning = if origin.starts_with("http:") {
+            format!("{origin} is over http; whoever is on the way can act as it")
+        } else if origin == OPAQUE_ORIGIN {
+            "\"null\" is the origin of every page from a file and of every sandboxed frame, whoever made it; all of \
+             them can read answers"
+                .to_owned()
+        } else {
+            continue;
+        };
+        section.warn(format!("server.cors.allowed_origins[{index}]: {warning}"));
     }
 }
 
@@ -364,6 +408,21 @@ mod tests {
         }
         for text in ["info,=,", "a=b=c", "acs_token_broker=loud"] {
             assert!(log_level(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn header_names() {
+        for (text, name) in [
+            ("request-id", "request-id"),
+            ("Request-Context", "request-context"),
+            ("x_custom.1", "x_custom.1"),
+            ("authorization", "authorization"),
+        ] {
+            assert_eq!(header_name(text).as_deref(), Ok(name), "{text}");
+        }
+        for text in ["", "*", "x-*", "two words", "x:", "x,y", "x\r\ny", "ümlaut", " x"] {
+            assert!(header_name(text).is_err(), "{text}");
         }
     }
 

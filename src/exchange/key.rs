@@ -19,8 +19,8 @@ pub struct ExchangeKey {
     // Where the outcome depends on it.
     client_app: Option<ClientAppId>,
     scopes: Scopes,
-    // Where the token itself goes to ACS, which may heed whom it is for.
-    audience: Option<usize>,
+    // Where the token itself goes to ACS, which may heed whom it is for: all of that, not only what is accepted here.
+    audience: Option<Arc<str>>,
     // Where the outcome is this token's alone.
     presented: Option<TokenDigest>,
     operation: Option<Operation>,
@@ -29,7 +29,7 @@ pub struct ExchangeKey {
 
 impl Weigh for ExchangeKey {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.scopes.bytes()
+        size_of::<Self>() + self.scopes.bytes() + self.audience.as_ref().map_or(0, |audience| audience.len())
     }
 }
 
@@ -61,7 +61,7 @@ impl ExchangePlan {
                 object_id: caller.object_id(),
                 client_app: Some(caller.client_app()),
                 scopes: caller.scopes().clone(),
-                audience: Some(caller.audience()),
+                audience: Some(Arc::clone(caller.audience())),
                 presented: None,
                 operation: Some(operation),
                 resource: Arc::clone(resource),

@@ -143,6 +143,17 @@ impl Exchanger {
         }
     }
 
+    /// Whether a token for `addressee` may come by ACS's path for `asked`. Where the token itself goes to ACS, that path's
+    /// API is the only one whose tokens ACS takes there; one that is for the other path's could only be refused.
+    #[must_use]
+    pub fn takes(&self, asked: Operation, addressee: Addressee) -> bool {
+        let is_others = match asked {
+            Operation::Entra => addressee == Addressee::AcsTeamsExtension,
+            Operation::TeamsExtension => addressee == Addressee::AcsClients,
+        };
+        !(is_others && matches!(self.mode, Mode::Passthrough(_)))
+    }
+
     /// What an exchange for `permit` would be. `asked` is the operation that the caller chose, if he did.
     pub fn plan(
         &self,
@@ -151,14 +162,13 @@ impl Exchanger {
         asked: Option<Operation>,
     ) -> Result<ExchangePlan, ExchangeError> {
         let addressee = permit.caller().addressee();
-        let for_acs = addressee != Addressee::OwnApi;
-        if self.strict_audience && for_acs != matches!(self.mode, Mode::Passthrough(_)) {
+        if self.strict_audience && addressee.is_acs() != matches!(self.mode, Mode::Passthrough(_)) {
             return Err(ExchangeError::WrongAudience);
         }
         match &self.mode {
             Mode::Passthrough(_) => {
                 let own = match addressee {
-                    Addressee::AcsTeamsExtension => Operation::TeamsExtension,
+                    Addressee::AcsTeamsExtension | Addressee::AcsBoth => Operation::TeamsExtension,
                     Addressee::AcsClients | Addressee::OwnApi => Operation::Entra,
                 };
                 Ok(ExchangePlan::passthrough(permit, asked.unwrap_or(own), &self.resource))

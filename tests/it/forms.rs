@@ -56,8 +56,50 @@ async fn own_path_and_acs_path_answer_alike() {
 async fn the_colon_of_the_acs_path_may_be_encoded() {
     let stack = Stack::start().await;
     let token = stack.user("alex").token();
-    let url = stack.url("/access/entra/%3AexchangeAccessToken?api-version=2025-03-02-preview");
-    assert_eq!(Call::new("POST", url).bearer(&token).send().await.told(), "200");
+    for colon in ["%3A", "%3a"] {
+        let url = stack.url(&format!(
+            "/access/entra/{colon}exchangeAccessToken?api-version={API_VERSION}"
+        ));
+        assert_eq!(
+            Call::new("POST", url).bearer(&token).send().await.told(),
+            "200",
+            "{colon}"
+        );
+    }
+}
+
+/// A client that joins `resourceEndpoint` and path as text doubles the slash of an endpoint that ends in one.
+#[tokio::test]
+async fn one_slash_more_may_stand_before_the_acs_path() {
+    let stack = Stack::start().await;
+    let token = stack.user("alex").token();
+    for (path, told) in [
+        ("//access/entra/:exchangeAccessToken", "200"),
+        ("//access/entra/%3AexchangeAccessToken", "200"),
+        ("//access/entra/%3aexchangeAccessToken", "200"),
+        ("///access/entra/:exchangeAccessToken", "404 NotFound"),
+        ("/access//entra/:exchangeAccessToken", "404 NotFound"),
+        ("/access/entra//:exchangeAccessToken", "404 NotFound"),
+        ("/access/entra/:exchangeAccessToken/", "404 NotFound"),
+        ("/access/entra/%253AexchangeAccessToken", "404 NotFound"),
+        ("/access/entra/exchangeAccessToken", "404 NotFound"),
+        ("/./access/entra/%3a%65xchangeAccessToken", "404 NotFound"),
+        ("//token", "404 NotFound"),
+    ] {
+        let url = format!("{}{path}?api-version={API_VERSION}", stack.url(""));
+        assert_eq!(
+            Call::new("POST", url).bearer(&token).send().await.told(),
+            told,
+            "{path}"
+        );
+    }
+    let get = Call::new("GET", stack.url("//access/entra/:exchangeAccessToken"));
+    assert_eq!(get.send().await.told(), "405 MethodNotAllowed");
+    // Under one name in metrics, as it is one route.
+    let metrics = stack.probe("/metrics").await;
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    assert!(metrics.contains("http_route=\"/access/entra/:exchangeAccessToken\""));
+    assert!(!metrics.contains("//access") && !metrics.contains("%3"), "{metrics}");
 }
 
 #[tokio::test]
@@ -112,8 +154,13 @@ async fn bodies_in_acs_shape() {
             (Some("application/json"), "null", "400 InvalidRequest"),
             (Some("application/json"), r#"{"token":"x"}"#, "400 InvalidRequest"),
             (Some("application/json"), "{}{}", "400 InvalidRequest"),
+            (Some("application/json"), " \r\n\t ", "200"),
             (Some("text/plain"), "{}", "415 UnsupportedMediaType"),
-            (Some("application/xml"), "", "415 UnsupportedMediaType"),
+            (Some("application/xml"), "", "200"),
+            (Some("text/plain;charset=UTF-8"), "", "200"),
+            (Some(FORM), "", "200"),
+            (Some(""), "", "200"),
+            (Some(""), "{}", "415 UnsupportedMediaType"),
         ] {
             let call = Call::new("POST", stack.url(path)).bearer(&token);
             let answer = match content_type {

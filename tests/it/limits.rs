@@ -176,6 +176,97 @@ async fn browsers_of_exact_origins() {
     assert!(varies_by_origin(&plain));
 }
 
+/// What telemetry in the browser adds to a page's requests, without the page knowing.
+#[tokio::test]
+async fn headers_of_telemetry_are_allowed_by_name() {
+    // Application Insights, OpenTelemetry and Sentry, New Relic, Datadog; and what older libraries add.
+    let added = "request-id,request-context,baggage,sentry-trace,newrelic,x-datadog-trace-id,x-datadog-parent-id,\
+                 x-datadog-origin,x-datadog-sampling-priority,x-b3-traceid,b3,uber-trace-id,x-requested-with";
+    let preflight = |stack: &Stack, names: &str| {
+        Call::new("OPTIONS", stack.url("/token"))
+            .header("origin", PAGE)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", names)
+    };
+    let allowed = |answer: &Answer| -> Vec<String> {
+        let allowed = answer.header("access-control-allow-headers").unwrap();
+        allowed.split(',').map(|name| name.trim().to_owned()).collect()
+    };
+    let fixed = "authorization,content-type,accept,x-ms-client-request-id,x-ms-useragent,traceparent,tracestate";
+    let stack = with_page()
+        .set(
+            "server.cors.allowed_headers",
+            format!("{},Authorization", added.to_uppercase()),
+        )
+        .start()
+        .await;
+    let answer = preflight(&stack, &format!("authorization,{added}")).send().await;
+    assert_eq!(answer.told(), "200");
+    let names = allowed(&answer);
+    for name in added.split(',').chain(fixed.split(',')) {
+        assert_eq!(
+            names.iter().filter(|allowed| *allowed == name).count(),
+            1,
+            "{name} in {names:?}"
+        );
+    }
+    // Only those: nothing is allowed because somebody asks for it.
+    let answer = preflight(&stack, "x-other,cookie").send().await;
+    assert_eq!(allowed(&answer), names);
+    assert!(!names.iter().any(|name| name == "*" || name == "cookie"), "{names:?}");
+    let without = with_page().start().await;
+    assert_eq!(allowed(&preflight(&without, added).send().await).len(), 7);
+}
+
+/// App shells have origins of their own, and only those listed count.
+#[tokio::test]
+async fn app_shells_of_exact_origins() {
+    let shells = [
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "https://tauri.localhost",
+        "app://bundle",
+        "app://.",
+        "null",
+    ];
+    let stack = Stack::builder()
+        .set("server.cors.allowed_origins", shells.join(","))
+        .start()
+        .await;
+    let answer = async |origin: &str| {
+        let preflight = Call::new("OPTIONS", stack.url("/token"))
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .send()
+            .await;
+        let posted = Call::new("POST", stack.url("/token"))
+            .header("origin", origin)
+            .send()
+            .await;
+        [preflight, posted].map(|answer| answer.header("access-control-allow-origin").map(str::to_owned))
+    };
+    for origin in shells {
+        let told = Some(origin.to_owned());
+        assert_eq!(answer(origin).await, [told.clone(), told], "{origin}");
+    }
+    for origin in [
+        "capacitor://localhost:80",
+        "capacitor://evil.example",
+        "Capacitor://localhost",
+        "capacitor://",
+        "ionic://localhost/",
+        "app://other",
+        "app://bundle.evil.example",
+        "http://tauri.localhost",
+        "file://",
+        "NULL",
+        "https://null",
+    ] {
+        assert_eq!(answer(origin).await, [None, None], "{origin}");
+    }
+}
+
 #[tokio::test]
 async fn no_origin_is_allowed_by_default() {
     let stack = Stack::start().await;

@@ -4,7 +4,10 @@ use acs_token_broker::emulator::scenario::{
     CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI, CONTOSO_APP, FABRIKAM,
 };
 use acs_token_broker::emulator::{Emulator, Endpoint};
+use serde_json::json;
 
+use crate::support::fake::{Fake, Reply, grant};
+use crate::support::forge::{change, with_claims};
 use crate::support::http::Call;
 use crate::support::modes::for_api;
 use crate::support::stack::{self, Stack, assignments_toml};
@@ -157,8 +160,15 @@ async fn teams_extension_tokens_go_to_their_own_path() {
     );
     assert_eq!(
         post_teams(&stack, &acs, version).await.told(),
-        "401 InvalidToken/RejectedUpstream"
+        "401 InvalidToken/InvalidAudience"
     );
+    for path in [
+        "//access/teamsExtension/:exchangeAccessToken",
+        "//access/teamsExtension/%3aexchangeAccessToken",
+    ] {
+        let other = Call::new("POST", stack.url(&format!("{path}{version}")));
+        assert_eq!(other.bearer(&token).send().await.cache(), "hit", "{path}");
+    }
     assert_eq!(
         post_teams(&stack, &token, "").await.told(),
         "400 MissingApiVersionParameter"
@@ -185,30 +195,130 @@ async fn where_modes_differ_each_takes_only_tokens_that_are_for_it() {
     assert_eq!(stack.emulator.count(Endpoint::OnBehalfOf), 0);
 }
 
+/// ACS could only refuse it: nothing is sent, nor served from the cache, and it is told in its place among the checks.
 #[tokio::test]
-async fn what_acs_gave_for_one_audience_is_not_served_to_a_token_for_another() {
+async fn a_token_for_the_other_acs_path_is_for_another_audience() {
+    const WRONG: &str = "401 InvalidToken/InvalidAudience";
+    let stack = teams().start().await;
+    let entra = |token: &str| {
+        let url = stack.url("/access/entra/:exchangeAccessToken?api-version=2025-03-02-preview");
+        Call::new("POST", url).bearer(token).send()
+    };
+    let for_teams =
+        |request: &mut acs_token_broker::emulator::TokenRequest| request.audience = Some("teams".to_owned());
+    let version = "?api-version=2025-06-30";
+    let teams_token = stack.user("diego").with(for_teams).token();
+    let acs_token = stack.user("diego").token();
+    for _ in 0..2 {
+        assert_eq!(entra(&teams_token).await.told(), WRONG);
+        assert_eq!(post_teams(&stack, &acs_token, version).await.told(), WRONG);
+        assert_eq!(
+            (stack.exchanges(), stack.emulator.count(Endpoint::TeamsExchange)),
+            (0, 0)
+        );
+    }
+    // Each on its own path, and by `POST /token` both; what is cached changes nothing.
+    assert_eq!(entra(&acs_token).await.cache(), "miss");
+    assert_eq!(post_teams(&stack, &teams_token, version).await.cache(), "miss");
+    assert_eq!(stack.post_token(&acs_token).await.cache(), "hit");
+    assert_eq!(stack.post_token(&teams_token).await.cache(), "hit");
+    assert_eq!(entra(&teams_token).await.told(), WRONG);
+    assert_eq!(post_teams(&stack, &acs_token, version).await.told(), WRONG);
+    assert_eq!(
+        (stack.exchanges(), stack.emulator.count(Endpoint::TeamsExchange)),
+        (1, 1)
+    );
+    // Before the lifetime, the scopes and the assignment, after the signature and the issuer.
+    let expired = stack.user("diego").with(for_teams).lifetime(-3600).token();
+    assert_eq!(entra(&expired).await.told(), WRONG);
+    let megan = stack.user("megan").with(for_teams).token();
+    assert_eq!(entra(&megan).await.told(), WRONG);
+    let nobodys = with_claims(&stack, |claims| {
+        claims["aud"] = "1fd5118e-2576-4263-8130-9503064c837a".into();
+        change(claims, "azp", serde_json::Value::Null);
+        change(claims, "scp", serde_json::Value::Null);
+    });
+    assert_eq!(entra(&nobodys).await.told(), WRONG);
+    let foreign = with_claims(&stack, |claims| {
+        claims["aud"] = "1fd5118e-2576-4263-8130-9503064c837a".into();
+        claims["iss"] = "https://elsewhere.example".into();
+    });
+    assert_eq!(entra(&foreign).await.told(), "401 InvalidToken/InvalidIssuer");
+    let (signed, signature) = teams_token.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
+    assert_ne!(entra(&forged).await.told(), WRONG);
+}
+
+/// Where ACS is not sent the caller's token, the path says nothing about it.
+#[tokio::test]
+async fn in_other_modes_the_paths_are_as_before() {
+    let stack = crate::support::modes::with_secret().start().await;
+    let token = stack.user("alex").with(for_api).token();
+    assert_eq!(stack.post_acs_path(&token).await.told(), "200");
+    let teams_path = post_teams(&stack, &token, "?api-version=2025-06-30").await;
+    assert_eq!(teams_path.told(), "400 InvalidRequest");
+}
+
+/// A scope of one's own API that is named as ACS names one says nothing about ACS.
+#[tokio::test]
+async fn a_scope_counts_for_the_api_that_it_belongs_to() {
     let stack = Stack::builder()
+        .set("entra.audiences", "2a04943b-b6a7-4f65-8786-2bb6131b59f6,api://broker")
+        .set("entra.required_scopes", "VoIP,access")
+        .start()
+        .await;
+    for (audience, scope, told) in [
+        ("api://broker", "VoIP", "403 InsufficientScope"),
+        ("api://broker", "VoIP VoIP.Join Chat", "403 InsufficientScope"),
+        // Accepted here; the emulated ACS then refuses the audience.
+        ("api://broker", "access", "401 InvalidToken/RejectedUpstream"),
+        ("api://broker", "VoIP access", "401 InvalidToken/RejectedUpstream"),
+        (
+            "2a04943b-b6a7-4f65-8786-2bb6131b59f6",
+            "access",
+            "403 InsufficientScope",
+        ),
+        ("2a04943b-b6a7-4f65-8786-2bb6131b59f6", "VoIP", "200"),
+    ] {
+        let token = with_claims(&stack, |claims| {
+            claims["aud"] = audience.into();
+            claims["scp"] = scope.into();
+        });
+        assert_eq!(stack.post_token(&token).await.told(), told, "{audience} {scope}");
+    }
+}
+
+/// ACS may heed every audience of a token: what it gave for one set is not served to a token for another.
+#[tokio::test]
+async fn what_acs_gave_for_some_audiences_is_not_served_to_a_token_for_others() {
+    let (com, us) = (
+        "https://communication.azure.com/clients",
+        "https://communication.azure.us/clients",
+    );
+    let acs = Fake::start().await;
+    let stack = Stack::builder()
+        .endpoint(&acs.origin())
         .set(
             "entra.audiences",
-            "2a04943b-b6a7-4f65-8786-2bb6131b59f6,https://communication.azure.com/clients,api://other",
+            format!("2a04943b-b6a7-4f65-8786-2bb6131b59f6,{com},{us}"),
         )
         .start()
         .await;
-    let other = stack
-        .user("alex")
-        .with(|request| {
-            request.audience = Some("api://other".to_owned());
-            request.scopes = Some(vec!["VoIP".to_owned(), "VoIP.Join".to_owned()]);
-        })
-        .lifetime(3600)
-        .token();
-    assert_eq!(
-        stack.post_token(&other).await.told(),
-        "401 InvalidToken/RejectedUpstream"
-    );
-    assert_eq!(stack.user("alex").lifetime(3600).post().await.cache(), "miss");
-    assert_eq!(
-        stack.post_token(&other).await.told(),
-        "401 InvalidToken/RejectedUpstream"
-    );
+    let end = jiff::Timestamp::from_second(stack.now() + 3600).unwrap();
+    acs.on(stack::ACS_PATH, Reply::json(&grant("t", end)));
+    for (audiences, cache) in [
+        (json!(com), "miss"),
+        (json!([com, us]), "miss"),
+        (json!(us), "miss"),
+        (json!([com, "https://other.example"]), "miss"),
+        (json!(["2A04943B-B6A7-4F65-8786-2BB6131B59F6", us]), "miss"),
+        // The same in another way of writing.
+        (json!([us, com, us]), "hit"),
+        (json!([com]), "hit"),
+        (json!([us, "2a04943b-b6a7-4f65-8786-2bb6131b59f6"]), "hit"),
+    ] {
+        let token = with_claims(&stack, |claims| claims["aud"] = audiences.clone());
+        assert_eq!(stack.post_token(&token).await.cache(), cache, "{audiences}");
+    }
+    assert_eq!(acs.count(stack::ACS_PATH), 5);
 }

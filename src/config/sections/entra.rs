@@ -45,6 +45,7 @@ pub(super) fn entra(
             }
         }
     }
+    validate::scopes_that_count(section, &audiences, &required_scopes);
     let clock_skew = section.field("clock_skew", |raw| validate::clock_skew(value::duration(raw)?));
     let jwks_refresh_interval = section
         .field("jwks_refresh_interval", positive)

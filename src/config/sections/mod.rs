@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::Environment;
+use super::origin;
 use super::reader::Field;
 use super::section::Section;
 use super::units::{self, Reason};
@@ -113,7 +114,8 @@ fn tls(section: &mut Section<'_, '_>, folder: &Path) -> Option<TlsConfig> {
 
 fn cors(section: &mut Section<'_, '_>) -> CorsConfig {
     let cors = CorsConfig {
-        allowed_origins: section.list("allowed_origins", units::browser_origin).or(Vec::new()),
+        allowed_origins: section.list("allowed_origins", origin::browser_origin).or(Vec::new()),
+        allowed_headers: section.list("allowed_headers", validate::header_name).or(Vec::new()),
     };
     validate::cors(section, &cors);
     cors

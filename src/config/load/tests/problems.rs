@@ -15,7 +15,8 @@ const ALL_WRONG: &str = r#"
         max_in_flight = 0
         drain_delay = "soon"
         [server.cors]
-        allowed_origins = ["https://a.example/", 7, "https://b.example"]
+        allowed_origins = ["https://a.example/", 7, "https://b.example", "file://"]
+        allowed_headers = ["request-id", "*", "request id"]
         [server.tls]
         certificate_file = "missing.pem"
         [entra]
@@ -80,6 +81,9 @@ const ALL_PROBLEMS: [&str; 50] = [
     "server.tls.private_key_file: is required",
     "server.cors.allowed_origins[0]: has a path, a query or a trailing slash",
     "server.cors.allowed_origins[1]: is an integer, not a string",
+    "server.cors.allowed_origins[3]: is no origin: browsers send \"null\"",
+    "server.cors.allowed_headers[1]: wildcards are not supported",
+    "server.cors.allowed_headers[2]: is not the name of a header",
     "entra.cloud: must be \"public\", \"usgov\" or \"china\"",
     "entra.audiences: must hold at least one",
     "entra.required_scopes[0]: must be one scope",

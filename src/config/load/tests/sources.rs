@@ -144,6 +144,18 @@ fn warnings() {
             "server.cors.allowed_origins[0]: http://localhost:3000",
         ),
         (
+            "server.cors.allowed_origins = ['capacitor://localhost', 'null']",
+            "server.cors.allowed_origins[1]: \"null\" is the origin of every page from a file",
+        ),
+        (
+            "entra.audiences = ['api://broker']",
+            "entra.required_scopes: names no scope for tokens that are for an API of one's own",
+        ),
+        (
+            "entra.required_scopes = ['access']",
+            "entra.required_scopes: names no scope for tokens that are for ACS",
+        ),
+        (
             "allow_insecure_upstreams = true\nentra.authority = 'http://entra.example'",
             "entra.authority: is used over plain",
         ),
@@ -153,7 +165,14 @@ fn warnings() {
         let told = warnings(text);
         assert!(told.len() == 1 && told[0].starts_with(starts), "{told:?}");
     }
-    assert!(warnings("entra.authority = 'http://127.0.0.1:8090'").is_empty());
+    for text in [
+        "entra.authority = 'http://127.0.0.1:8090'",
+        "server.cors.allowed_origins = ['capacitor://localhost', 'https://tauri.localhost', 'app://.']",
+        "entra.audiences = ['api://broker']\nentra.required_scopes = ['access']",
+        "entra.audiences = ['api://broker', 'https://communication.azure.us/clients']\nentra.required_scopes = ['access', 'Chat']",
+    ] {
+        assert_eq!(warnings(text), Vec::<String>::new(), "{text}");
+    }
 }
 
 #[test]
