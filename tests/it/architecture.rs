@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 23] = [
+const ROOMS: [(&str, &[&str]); 24] = [
     (
         "broker",
         &[
@@ -96,13 +96,23 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ),
     (
         "credential",
-        &["clock", "config", "ids", "secret", "telemetry", "untrusted", "upstream"],
+        &[
+            "certificates",
+            "clock",
+            "config",
+            "ids",
+            "secret",
+            "telemetry",
+            "untrusted",
+            "upstream",
+        ],
     ),
     ("cache", &["clock", "config", "secret"]),
     (
         "upstream",
         &[
             "build_info",
+            "certificates",
             "clock",
             "config",
             "ids",
@@ -112,10 +122,11 @@ const ROOMS: [(&str, &[&str]); 23] = [
         ],
     ),
     ("telemetry", &["build_info", "clock", "config", "ids", "untrusted"]),
-    ("serve", &[]),
+    ("serve", &["certificates"]),
     ("config", &["ids"]),
     ("admission", &[]),
     ("build_info", &[]),
+    ("certificates", &[]),
     ("clock", &[]),
     ("ids", &[]),
     ("secret", &[]),

@@ -35,6 +35,9 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 /// What is wrong with the files that the settings name.
 fn look_further(config: &Config) -> Vec<String> {
     let clock = SystemClock::shared();
+    for warning in Broker::warnings(config, &clock) {
+        complain(&format_args!("warning: {warning}"));
+    }
     let mut problems: Vec<String> = Broker::check(config, &clock).iter().map(ToString::to_string).collect();
     for (index, resource) in config.resources.iter().enumerate() {
         let prefix = match &resource.name {
