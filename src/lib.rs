@@ -20,6 +20,7 @@ pub mod authorize;
 pub mod broker;
 pub mod build_info;
 pub mod cache;
+pub mod certificates;
 pub mod clock;
 pub mod config;
 pub mod credential;

@@ -11,46 +11,68 @@ use crate::upstream::acs_signing::{AccessKeyError, check_access_key};
 
 /// Everything that is wrong with the broker's own credentials, by section.
 pub(super) fn credentials(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Vec<StartError> {
-    let check = Check {
-        deps: CredentialDeps {
-            clock: Arc::clone(clock),
-            upstream: upstream.clone(),
-            cloud: config.entra.cloud,
-        },
-    };
-    let resources = config.resources.iter().enumerate();
-    let of_resources = resources.flat_map(|(place, resource)| check.resource(place, resource));
-    let graph = config
-        .graph
-        .as_ref()
-        .and_then(|graph| check.app("graph".to_owned(), &graph.app.credential));
-    of_resources.chain(graph).collect()
+    Check::of(config, upstream, clock).wrong
+}
+
+/// What is odd about them, by setting.
+pub(super) fn oddities(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Vec<(String, &'static str)> {
+    Check::of(config, upstream, clock).odd
 }
 
 struct Check {
     deps: CredentialDeps,
+    found: Found,
+}
+
+#[derive(Default)]
+struct Found {
+    wrong: Vec<StartError>,
+    odd: Vec<(String, &'static str)>,
 }
 
 impl Check {
-    fn resource(&self, place: usize, resource: &ResourceConfig) -> Vec<StartError> {
+    fn of(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Found {
+        let mut check = Self {
+            deps: CredentialDeps {
+                clock: Arc::clone(clock),
+                upstream: upstream.clone(),
+                cloud: config.entra.cloud,
+            },
+            found: Found::default(),
+        };
+        for (place, resource) in config.resources.iter().enumerate() {
+            check.resource(place, resource);
+        }
+        if let Some(graph) = &config.graph {
+            check.app("graph".to_owned(), &graph.app.credential);
+        }
+        check.found
+    }
+
+    fn resource(&mut self, place: usize, resource: &ResourceConfig) {
         let key = |key: &str| match &resource.name {
             Some(_) => format!("resources[{place}].{key}"),
             None => key.to_owned(),
         };
-        let exchange = match &resource.exchange.mode {
-            ExchangeMode::Passthrough => None,
+        match &resource.exchange.mode {
+            ExchangeMode::Passthrough => {}
             ExchangeMode::OnBehalfOf(mode) => self.app(key("exchange.on_behalf_of"), &mode.app.credential),
             ExchangeMode::Identity(mode) => self.access_key(&key("exchange.identity"), &mode.access_key),
-        };
-        let assignments = match &resource.assignments.acs_auth {
-            Some(AcsAuthConfig::AccessKey(source)) => self.access_key(&key("assignments.acs"), source),
-            Some(AcsAuthConfig::App { app, .. }) => self.app(key("assignments.acs"), &app.credential),
-            Some(AcsAuthConfig::ManagedIdentity { .. }) | None => None,
-        };
-        exchange.into_iter().chain(assignments).collect()
+        }
+        let section = key("assignments.acs");
+        match &resource.assignments.acs_auth {
+            Some(AcsAuthConfig::AccessKey(source)) => self.access_key(&section, source),
+            Some(AcsAuthConfig::App { app, .. }) => self.app(section, &app.credential),
+            // A platform whose identities are not supported is found when one is made.
+            Some(AcsAuthConfig::ManagedIdentity { client_id }) => {
+                let client_id = *client_id;
+                self.app(section, &CredentialConfig::ManagedIdentity { client_id });
+            }
+            None => {}
+        }
     }
 
-    fn app(&self, section: String, config: &CredentialConfig) -> Option<StartError> {
+    fn app(&mut self, section: String, config: &CredentialConfig) {
         let key = match config {
             CredentialConfig::Secret(SecretSource::Value(_)) => section + ".client_secret",
             CredentialConfig::Secret(SecretSource::File(_)) => section + ".client_secret_file",
@@ -58,13 +80,14 @@ impl Check {
             CredentialConfig::WorkloadIdentity { .. } => section + ".federated_token_file",
             CredentialConfig::ManagedIdentity { .. } => section + ".credential",
         };
-        let source = ClientCredential::new(config, &self.deps)
-            .and_then(|credential| credential.check())
-            .err()?;
-        Some(StartError::Credential { key, source })
+        let checked = ClientCredential::new(config, &self.deps).and_then(|credential| credential.check());
+        match checked {
+            Ok(oddity) => self.found.odd.extend(oddity.map(|oddity| (key, oddity))),
+            Err(source) => self.found.wrong.push(StartError::Credential { key, source }),
+        }
     }
 
-    fn access_key(&self, section: &str, source: &SecretSource) -> Option<StartError> {
+    fn access_key(&mut self, section: &str, source: &SecretSource) {
         let name = match source {
             SecretSource::Value(_) => "access_key",
             SecretSource::File(_) => "access_key_file",
@@ -73,8 +96,9 @@ impl Check {
         let read = secret
             .current()
             .map_err(|error| AccessKeyError::Unreadable(error.to_string()));
-        let source = read.and_then(|key| check_access_key(&key)).err()?;
-        let key = format!("{section}.{name}");
-        Some(StartError::AccessKey { key, source })
+        if let Err(source) = read.and_then(|key| check_access_key(&key)) {
+            let key = format!("{section}.{name}");
+            self.found.wrong.push(StartError::AccessKey { key, source });
+        }
     }
 }

@@ -124,6 +124,31 @@ impl Broker {
         }
     }
 
+    /// What is odd about the files that the configuration names, but no reason not to start: certificates that have ended.
+    #[must_use]
+    pub fn warnings(config: &Config, clock: &SharedClock) -> Vec<String> {
+        let server = certificate(config).ok().flatten();
+        let server = server.and_then(|certificate| certificate.validity());
+        let mut warnings = Vec::new();
+        if let Some(validity) = server {
+            if let Some(oddity) = validity.oddity(clock.now().as_second()) {
+                warnings.push(format!("server.tls.certificate_file: {oddity}; callers refuse it"));
+            }
+            if validity.is_version_1 {
+                warnings.push(
+                    "server.tls.certificate_file: holds an X.509 certificate of version 1, which names no host in a way \
+                     that current clients accept"
+                        .to_owned(),
+                );
+            }
+        }
+        if let Ok(upstream) = Upstream::plain(STOP_LIMIT, 1) {
+            let oddities = check::oddities(config, &upstream, clock).into_iter();
+            warnings.extend(oddities.map(|(key, oddity)| format!("{key}: {oddity}; Entra refuses it")));
+        }
+        warnings
+    }
+
     /// Builds all parts, binds both listeners and reads assignment files once. What happens is recorded in `metrics`,
     /// which the management listener tells.
     pub async fn build(config: Config, clock: SharedClock, metrics: Metrics) -> Result<Self, StartError> {
@@ -133,6 +158,9 @@ impl Broker {
             Upstream::new(&config.upstream, services::connect_timeout(&config))?.with_metrics(metrics.clone());
         if let Some(error) = check::credentials(&config, &upstream, &clock).into_iter().next() {
             return Err(error);
+        }
+        for warning in Self::warnings(&config, &clock) {
+            tracing::warn!("{warning}");
         }
         let authenticator = Arc::new(authenticator(&config, &upstream, &clock, &tasks, &metrics));
         let endpoints = Arc::clone(&authenticator) as _;

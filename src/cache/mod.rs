@@ -1,11 +1,13 @@
 //! Exchanged tokens, served again as long as that gives nobody more than an exchange would.
 //!
 //! `entry` is the rule, `contents` applies it to the entries that `store` keeps, `flight` makes one upstream call per
-//! key however many wait; [`TokenCache::get`] puts them together. Nothing here knows Azure.
+//! key however many wait, `refusals` spares the call that was refused a moment ago; [`TokenCache::get`] puts them
+//! together. Nothing here knows Azure.
 
 mod contents;
 pub mod entry;
 pub mod flight;
+mod refusals;
 mod store;
 
 use std::future::Future;
@@ -18,6 +20,7 @@ use jiff::Timestamp;
 use self::contents::{Contents, Purpose};
 use self::entry::Use;
 use self::flight::{Flights, Lost, Seat};
+use self::refusals::Refusals;
 use self::store::Entry;
 pub use self::store::Weigh;
 use crate::clock::SharedClock;
@@ -37,7 +40,7 @@ pub trait Token: Send + Sync + 'static {
 
 /// What the cache needs to know of a failed exchange.
 pub trait Failure: Clone + From<Lost> + Send + Sync + 'static {
-    /// A refusal of the token presented: another token may fare otherwise.
+    /// A refusal of the token presented: another token may fare otherwise, and this one will not for a while.
     fn is_definite_refusal(&self) -> bool;
     /// The user may not have a token (any more), as far as ACS goes.
     fn forbids(&self) -> bool;
@@ -117,6 +120,7 @@ enum Fresh {
 /// A cache of exchanged tokens with one flight per key.
 pub struct TokenCache<K, T, E> {
     contents: Arc<Contents<K, T>>,
+    refusals: Arc<Refusals<K, E>>,
     flights: Flights<CacheKey<K>, TokenDigest, Flown<T, E>>,
 }
 
@@ -130,7 +134,8 @@ where
     #[must_use]
     pub fn new(config: &CacheConfig, clock: SharedClock) -> Self {
         Self {
-            contents: Arc::new(Contents::new(config, clock)),
+            contents: Arc::new(Contents::new(config, Arc::clone(&clock))),
+            refusals: Arc::new(Refusals::new(clock)),
             flights: Flights::default(),
         }
     }
@@ -153,7 +158,9 @@ where
             let (purpose, entry) = match self.contents.look(&key, request).await {
                 Some((Use::Serve, entry)) => return Ok(hit(&entry)),
                 Some((Use::ServeAndRenew, entry)) => {
-                    self.fly(&key, request, Purpose::Ahead, &exchange);
+                    if self.refusals.of(&key.shared, request.digest).is_none() {
+                        self.fly(&key, request, Purpose::Ahead, &exchange);
+                    }
                     return Ok(hit(&entry));
                 }
                 Some((Use::OwnExchange, _)) => return self.own(key.shared, request, Purpose::Miss, exchange).await,
@@ -167,6 +174,11 @@ where
                     (Purpose::Miss, None)
                 }
             };
+            // What the refusal meant for the entry was heeded when it came; what is there now came after it.
+            if let Some(error) = self.refusals.of(&key.shared, request.digest) {
+                let entry = entry.filter(|entry| !ends(&error, request) && self.contents.is_alive(entry));
+                return entry.map_or(Err(error), |entry| Ok(hit(&entry)));
+            }
             let seat = self.fly(&key, request, purpose, &exchange);
             let leads = seat.leads;
             match take(seat).await {
@@ -211,6 +223,9 @@ where
         {
             return Ok(hit(&entry));
         }
+        if let Some(error) = self.refusals.of(&key.shared, request.digest) {
+            return Err(error);
+        }
         match take(self.fly(&key, request, purpose, &exchange)).await {
             Ok((answer, _)) => Ok(answer),
             Err((error, _)) => {
@@ -242,12 +257,15 @@ where
             Waiting::Caller
         };
         self.flights.join(key.clone(), request.digest, || {
-            let (contents, key, request, exchange) =
-                (Arc::clone(&self.contents), key.clone(), *request, exchange.clone());
+            let (contents, refusals) = (Arc::clone(&self.contents), Arc::clone(&self.refusals));
+            let (key, request, exchange) = (key.clone(), *request, exchange.clone());
             async move {
-                // A flight may have landed between this caller's look and his take-off.
+                // A flight may have landed between this caller's look and take-off.
                 if let Some((Use::Serve, entry)) = contents.look(&key, &request).await {
                     return Ok((Arc::clone(&entry.token), Fresh::No));
+                }
+                if let Some(error) = refusals.of(&key.shared, request.digest) {
+                    return Err(error);
                 }
                 match exchange(waiting).await {
                     Ok(token) => {
@@ -256,6 +274,7 @@ where
                         Ok((token, Fresh::Yes))
                     }
                     Err(error) => {
+                        refusals.remember(&key.shared, request.digest, &error);
                         contents.heed(&key, &request, purpose, &error).await;
                         Err(error)
                     }

@@ -277,6 +277,7 @@ async fn a_refusal_of_acss_ends_it_for_a_caller_whom_acs_alone_permits() {
     let renewing = alone(bench.token("b", 60));
     assert_eq!(bench.get("k", renewing).await, Err(Trouble::Forbidden));
     bench.fail(None);
+    bench.clock.advance(refusals::REMEMBERED);
     assert_eq!(bench.get("k", renewing).await, Ok((Miss, 3)));
     // ... and in an exchange of a shorter token's own.
     bench.fail(Some(Trouble::Forbidden));
@@ -287,6 +288,7 @@ async fn a_refusal_of_acss_ends_it_for_a_caller_whom_acs_alone_permits() {
     bench.fail(None);
     assert_eq!(bench.get("k", renewing).await, Ok((Miss, 5)));
     // Trouble that is no refusal ends nothing.
+    bench.clock.advance(refusals::REMEMBERED);
     bench.fail(Some(Trouble::Away));
     assert_eq!(
         bench.get("k", alone(bench.token("short", 30))).await,
@@ -350,19 +352,97 @@ async fn what_acs_alone_permitted_is_confirmed_after_a_while() {
     bench.fail(Some(Trouble::Forbidden));
     assert_eq!(bench.get("k", group_member).await, Err(Trouble::Forbidden));
     bench.fail(None);
+    bench.clock.advance(refusals::REMEMBERED);
     assert_eq!(bench.get("k", group_member).await.unwrap().0, Miss);
 }
 
 #[tokio::test]
-async fn failures_are_not_remembered() {
+async fn failures_that_are_no_refusals_are_not_remembered() {
     let bench = Bench::new();
     let token = bench.token("a", 60);
-    for trouble in [Trouble::Away, Trouble::Refused, Trouble::Forbidden] {
+    for trouble in [Trouble::Away, Trouble::Lost, Trouble::Away] {
         bench.fail(Some(trouble));
         assert_eq!(bench.get("k", token).await, Err(trouble));
     }
     bench.fail(None);
     assert_eq!(bench.get("k", token).await, Ok((Miss, 4)));
+}
+
+#[tokio::test]
+async fn a_refusal_is_remembered_for_its_token_for_a_while() {
+    for refusal in [Trouble::Refused, Trouble::Forbidden, Trouble::Ended] {
+        let bench = Bench::new();
+        let token = bench.token("a", 60);
+        bench.fail(Some(refusal));
+        for _ in 0..100 {
+            assert_eq!(bench.get("k", token).await, Err(refusal));
+        }
+        assert_eq!(bench.calls(), 1);
+        // Whatever is granted meanwhile, others ask at once: another key, another token of the same user.
+        bench.fail(None);
+        assert_eq!(bench.get("other", token).await, Ok((Miss, 2)));
+        bench.clock.advance(Duration::from_millis(14_999));
+        assert_eq!(bench.get("k", token).await, Err(refusal));
+        bench.clock.advance(Duration::from_millis(1));
+        assert_eq!(bench.get("k", token).await, Ok((Miss, 3)));
+    }
+}
+
+#[tokio::test]
+async fn another_token_of_the_user_is_not_affected_and_serves_both() {
+    let bench = Bench::new();
+    bench.fail(Some(Trouble::Forbidden));
+    let (refused, other) = (bench.token("a", 60), bench.token("b", 60));
+    assert_eq!(bench.get("k", refused).await, Err(Trouble::Forbidden));
+    bench.fail(None);
+    assert_eq!(bench.get("k", other).await, Ok((Miss, 2)));
+    // What came after the refusal is as good for this token as it was before refusals were remembered.
+    assert_eq!(bench.get("k", refused).await, Ok((Hit, 2)));
+}
+
+#[tokio::test]
+async fn a_refused_token_renews_nothing_while_that_is_remembered() {
+    let bench = Bench::new();
+    // An exchange of a short token's own is refused.
+    bench.get("k", bench.token("long", 60)).await.unwrap();
+    let short = bench.token("short", 30);
+    bench.fail(Some(Trouble::Refused));
+    assert_eq!(bench.get("k", short).await, Err(Trouble::Refused));
+    assert_eq!(bench.get("k", short).await, Err(Trouble::Refused));
+    assert_eq!(bench.calls(), 2);
+    // A refused renewal leaves what is there, and is not tried again with that token.
+    bench.advance(51);
+    let new = bench.token("new", 60);
+    assert_eq!(bench.get("k", new).await, Ok((Hit, 1)));
+    assert_eq!(bench.get("k", new).await, Ok((Hit, 1)));
+    assert_eq!(bench.calls(), 3);
+}
+
+#[tokio::test]
+async fn callers_who_wait_for_a_refusal_make_one_call() {
+    let bench = Bench::new();
+    let gate = Arc::new(Notify::new());
+    *bench.acs.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    bench.fail(Some(Trouble::Refused));
+    let callers = start(&bench, vec![bench.token("a", 60); 20]).await;
+    gate.notify_one();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Err(Trouble::Refused));
+    }
+    assert_eq!(bench.calls(), 1);
+}
+
+#[test]
+fn the_refusals_that_are_remembered_are_bounded() {
+    let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+    let refusals = refusals::Refusals::<&'static str, Trouble>::new(clock);
+    let digest = |n: u32| TokenDigest::of(&BearerToken::new(n.to_string()));
+    for n in 0..12_000 {
+        refusals.remember(&"k", digest(n), &Trouble::Refused);
+    }
+    assert!(refusals.settled_len() <= 10_000);
+    assert_eq!(refusals.of(&"k", digest(11_999)), Some(Trouble::Refused));
+    assert_eq!(refusals.of(&"k", digest(0)), None, "the oldest is forgotten first");
 }
 
 /// Starts callers one by one, each far enough to wait at the gate or in the flight.

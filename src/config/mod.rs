@@ -12,6 +12,7 @@ pub mod invisible;
 pub mod load;
 mod log_filter;
 mod origin;
+mod no_proxy;
 mod reader;
 mod section;
 mod sections;
@@ -34,6 +35,7 @@ pub use self::cloud::Cloud;
 pub use self::credential::{AppConfig, CredentialConfig, SecretSource};
 pub use self::exchange::{ExchangeConfig, ExchangeMode, IdentityConfig, IdentityScope, OnBehalfOfConfig};
 pub use self::log_filter::log_filter;
+pub use self::no_proxy::NoProxy;
 pub use self::validate::SHORTEST_HASH_KEY;
 use crate::ids::{ClientAppId, TenantId};
 
@@ -89,9 +91,9 @@ pub struct ServerConfig {
 /// `[server.tls]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct TlsConfig {
-    /// PEM file with the certificate chain, leaf first.
+    /// File with the certificate and its chain.
     pub certificate_file: PathBuf,
-    /// PEM file with the private key.
+    /// File with the private key.
     pub private_key_file: PathBuf,
 }
 
@@ -169,23 +171,23 @@ pub struct ResourceConfig {
 /// `[upstream]`
 #[derive(Clone, PartialEq)]
 pub struct UpstreamConfig {
-    /// PEM file with trust anchors beside the system's.
+    /// File with trust anchors beside the system's.
     pub ca_file: Option<PathBuf>,
     /// Proxy for calls that do not go to loopback.
     pub proxy: Option<Url>,
-    /// Proxy of `HTTPS_PROXY` for https calls that neither loopback nor `NO_PROXY` exempts.
+    /// Proxy of `HTTPS_PROXY` for https calls that do not go to loopback.
     pub environment_proxy: Option<EnvironmentProxy>,
+    /// What goes by neither proxy: `upstream.no_proxy` and `NO_PROXY` together.
+    pub no_proxy: NoProxy,
     /// Largest response body read from an upstream, in bytes.
     pub max_response_bytes: u64,
 }
 
-/// What the standard proxy variables say.
+/// What the standard proxy variable says.
 #[derive(Clone, PartialEq)]
 pub struct EnvironmentProxy {
     /// `HTTPS_PROXY`
     pub url: Url,
-    /// `NO_PROXY`
-    pub exceptions: Option<String>,
 }
 
 // Proxy URLs may hold a password, so neither is printed beyond its host.
@@ -198,6 +200,7 @@ impl fmt::Debug for UpstreamConfig {
                 &self.proxy.as_ref().map(|url| url.origin().ascii_serialization()),
             )
             .field("environment_proxy", &self.environment_proxy)
+            .field("no_proxy", &self.no_proxy)
             .field("max_response_bytes", &self.max_response_bytes)
             .finish()
     }
@@ -207,7 +210,6 @@ impl fmt::Debug for EnvironmentProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EnvironmentProxy")
             .field("url", &self.url.origin().ascii_serialization())
-            .field("exceptions", &self.exceptions)
             .finish()
     }
 }

@@ -11,11 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use p12_keystore::Pkcs12Archive;
-use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use url::Url;
@@ -23,6 +19,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::reloading::{Content, ReloadingFile, ReloadingSecret, SecretError};
+use crate::certificates::{Bundle, Fault, Validity, pair};
 use crate::clock::SharedClock;
 use crate::config::SecretSource;
 use crate::ids::ClientAppId;
@@ -32,33 +29,24 @@ const MIN_RSA_BITS: usize = 2048;
 /// How long an assertion is good for, from when it is signed. Microsoft advises at most ten minutes.
 const ASSERTION_SECONDS: i64 = 5 * 60;
 
-/// A certificate cannot be used. Nothing of the file's content is told.
+/// A certificate cannot be used. Nothing of the file's content is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// PEM without a certificate.
-    #[error("holds no PEM certificate")]
-    NoCertificate,
-    /// PEM without a private key.
-    #[error("holds no PEM private key (PKCS#8 or PKCS#1)")]
-    NoPrivateKey,
-    /// PEM with an encrypted private key.
-    #[error("holds an encrypted PEM private key: use a PFX, or PEM without encryption")]
-    EncryptedKey,
-    /// Neither PEM nor PFX, or the password is wrong: an encrypted file does not tell which.
-    #[error("is neither PEM nor a PFX that the password opens")]
-    NotAPfx,
-    /// PFX without a private key or a certificate.
-    #[error("is a PFX without a private key or without a certificate")]
-    EmptyPfx,
-    /// The key is of another kind than RSA, or broken.
-    #[error("its private key is no valid RSA key")]
+    /// The file cannot be read as a certificate with its key.
+    #[error(transparent)]
+    Unreadable(#[from] Fault),
+    /// The key is of another kind than RSA.
+    #[error("its private key is no RSA key, and client assertions are signed with RSA alone (PS256)")]
     NotRsa,
+    /// The RSA key is broken.
+    #[error("its private key is no valid RSA key")]
+    BrokenRsa,
     /// The key is too short.
     #[error("its RSA key has under {MIN_RSA_BITS} bits")]
     ShortKey,
-    /// The key is another certificate's.
-    #[error("its private key belongs to none of its certificates")]
-    Mismatch,
+    /// The file could not be read at all: a bug of ours.
+    #[error("could not be read to its end")]
+    Lost,
     /// The assertion could not be signed.
     #[error("its key signs nothing")]
     Signature,
@@ -68,49 +56,39 @@ pub enum CertificateError {
 pub(super) struct SigningCertificate {
     key: EncodingKey,
     thumbprint: String,
+    validity: Option<Validity>,
 }
 
 impl SigningCertificate {
-    /// Reads PEM or PFX. The certificate is the one that the key belongs to, wherever it stands among others.
+    /// Reads PEM, DER or PFX. The certificate is the one that the key belongs to, wherever it stands among others; Entra
+    /// knows it by its thumbprint, whatever version of X.509 it is.
     pub(super) fn read(content: &[u8], password: Option<&str>) -> Result<Self, CertificateError> {
-        let is_pem = content.windows(11).any(|window| window == b"-----BEGIN ");
-        let (certificates, key) = if is_pem {
-            read_pem(content)?
-        } else {
-            read_pfx(content, password.unwrap_or_default())?
-        };
-        let (pair, pkcs1) = match &key {
-            PrivateKeyDer::Pkcs1(key) => (
-                rsa::KeyPair::from_der(key.secret_pkcs1_der()),
-                key.secret_pkcs1_der().to_vec(),
-            ),
-            PrivateKeyDer::Pkcs8(key) => (
-                rsa::KeyPair::from_pkcs8(key.secret_pkcs8_der()),
-                inside_pkcs8(key.secret_pkcs8_der()).ok_or(CertificateError::NotRsa)?,
-            ),
-            _ => return Err(CertificateError::NotRsa),
-        };
-        let pkcs1 = Zeroizing::new(pkcs1);
-        let pair = pair.map_err(|error| match error.description_() {
-            "TooSmall" => CertificateError::ShortKey,
-            _ => CertificateError::NotRsa,
-        })?;
-        if pair.public_modulus_len() * 8 < MIN_RSA_BITS {
-            return Err(CertificateError::ShortKey);
+        let (certificates, keys) = Bundle::read(content, password)?.parts()?;
+        let mut outcome = Err(CertificateError::NotRsa);
+        for key in keys {
+            outcome = Self::of_key(&certificates, key);
+            if outcome.is_ok() {
+                break;
+            }
         }
-        let signer = any_supported_type(&key).map_err(|_| CertificateError::NotRsa)?;
-        let certificate = certificates
-            .into_iter()
-            .find(|certificate| {
-                CertifiedKey::new(vec![certificate.clone()], Arc::clone(&signer))
-                    .keys_match()
-                    .is_ok()
-            })
-            .ok_or(CertificateError::Mismatch)?;
+        outcome
+    }
+
+    fn of_key(certificates: &[CertificateDer<'static>], key: PrivateKeyDer<'static>) -> Result<Self, CertificateError> {
+        let pkcs1 = rsa_key(&key)?;
+        let paired = pair(certificates, vec![key])?;
+        // The chain is never empty: the key's own certificate comes first.
+        let certificate = paired.chain.first().ok_or(Fault::Mismatch)?;
         Ok(Self {
             key: EncodingKey::from_rsa_der(&pkcs1),
-            thumbprint: URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &certificate)),
+            thumbprint: URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, certificate)),
+            validity: Validity::of(certificate),
         })
+    }
+
+    /// What is odd about the certificate's time.
+    pub(super) fn oddity(&self, now: Timestamp) -> Option<&'static str> {
+        self.validity?.oddity(now.as_second())
     }
 
     /// A client assertion of `client_id` for the token endpoint `audience`.
@@ -148,47 +126,36 @@ impl SigningCertificate {
     }
 }
 
-type Parts = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn read_pem(content: &[u8]) -> Result<Parts, CertificateError> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(content)
-        .collect::<Result<_, _>>()
-        .map_err(|_| CertificateError::NoCertificate)?;
-    if certificates.is_empty() {
-        return Err(CertificateError::NoCertificate);
-    }
-    let key = PrivateKeyDer::from_pem_slice(content).map_err(|_| {
-        let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
-        if content.windows(encrypted.len()).any(|window| window == encrypted) {
-            CertificateError::EncryptedKey
-        } else {
-            CertificateError::NoPrivateKey
+/// The key as PKCS#1, in which jsonwebtoken takes it, if it is an RSA key that Entra accepts.
+fn rsa_key(key: &PrivateKeyDer<'_>) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
+    let (pair, pkcs1) = match key {
+        PrivateKeyDer::Pkcs1(key) => (
+            rsa::KeyPair::from_der(key.secret_pkcs1_der()),
+            key.secret_pkcs1_der().to_vec(),
+        ),
+        PrivateKeyDer::Pkcs8(key) => {
+            let der = key.secret_pkcs8_der();
+            let info = pkcs8::PrivateKeyInfoRef::try_from(der).map_err(|_| Fault::BrokenKey)?;
+            if info.algorithm.oid != RSA_ENCRYPTION {
+                return Err(CertificateError::NotRsa);
+            }
+            (rsa::KeyPair::from_pkcs8(der), info.private_key.as_bytes().to_vec())
         }
+        _ => return Err(CertificateError::NotRsa),
+    };
+    let pkcs1 = Zeroizing::new(pkcs1);
+    let pair = pair.map_err(|error| match error.description_() {
+        "TooSmall" => CertificateError::ShortKey,
+        _ => CertificateError::BrokenRsa,
     })?;
-    Ok((certificates, key))
-}
-
-/// PKCS#12 (RFC 7292), as Key Vault and Windows export it.
-fn read_pfx(content: &[u8], password: &str) -> Result<Parts, CertificateError> {
-    let archive = Pkcs12Archive::from_pkcs12(content, password).map_err(|_| CertificateError::NotAPfx)?;
-    let key = archive.keys.first().ok_or(CertificateError::EmptyPfx)?;
-    let key = PrivatePkcs8KeyDer::from(key.key.as_der().to_vec()).into();
-    let certificates: Vec<_> = archive
-        .certs
-        .iter()
-        .map(|bag| CertificateDer::from(bag.cert.as_der().to_vec()))
-        .collect();
-    if certificates.is_empty() {
-        return Err(CertificateError::EmptyPfx);
+    if pair.public_modulus_len() * 8 < MIN_RSA_BITS {
+        return Err(CertificateError::ShortKey);
     }
-    Ok((certificates, key))
+    Ok(pkcs1)
 }
 
-/// The PKCS#1 key inside PKCS#8 (RFC 5208 section 5, RFC 8017 appendix A.1.2): what jsonwebtoken signs with.
-fn inside_pkcs8(der: &[u8]) -> Option<Vec<u8>> {
-    let info = pkcs8::PrivateKeyInfoRef::try_from(der).ok()?;
-    Some(info.private_key.as_bytes().to_vec())
-}
+/// RFC 8017 appendix C.
+const RSA_ENCRYPTION: pkcs8::ObjectIdentifier = pkcs8::ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// A certificate that follows its file. One that cannot be used (half written, not belonging together) leaves the
 /// last good one in use.
@@ -244,7 +211,7 @@ impl CertificateFile {
         }
         let this = Arc::clone(self);
         let parsed = tokio::task::spawn_blocking(move || this.take_in(content, password)).await;
-        parsed.unwrap_or_else(|_| Err(self.named(CertificateError::NoPrivateKey)))
+        parsed.unwrap_or_else(|_| Err(self.named(CertificateError::Lost)))
     }
 
     /// The same, on this thread: for the start, where nothing else goes on.

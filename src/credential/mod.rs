@@ -126,18 +126,17 @@ impl ClientCredential {
         })
     }
 
-    /// Reads what is read from files, and says what is wrong with it. A managed identity is not asked.
-    pub fn check(&self) -> Result<(), CredentialError> {
+    /// Reads what is read from files, and says what is wrong with it. A managed identity is not asked. What is odd, but may
+    /// do, is what a good outcome brings; it reads on from the file's name.
+    pub fn check(&self) -> Result<Option<&'static str>, CredentialError> {
         match &self.0 {
             Kind::Secret(secret) | Kind::WorkloadIdentity(secret) => {
                 secret.current()?;
+                Ok(None)
             }
-            Kind::Certificate { file, .. } => {
-                file.current()?;
-            }
-            Kind::ManagedIdentity { .. } => {}
+            Kind::Certificate { file, clock } => Ok(file.current()?.oddity(clock.now())),
+            Kind::ManagedIdentity { .. } => Ok(None),
         }
-        Ok(())
     }
 }
 

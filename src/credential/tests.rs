@@ -128,6 +128,12 @@ async fn a_certificate_signs_in_whatever_form_its_file_is() {
             identity.pfx("", EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc),
             None,
         ),
+        // As it gives it out as a secret.
+        (
+            format!("\u{feff}{}\r\n", STANDARD.encode(identity.pfx("", aes))).into_bytes(),
+            None,
+        ),
+        (STANDARD.encode(identity.pfx("pass", aes)).into_bytes(), Some("pass")),
     ] {
         let config = certificate(&folder, &content, password);
         let credential = ClientCredential::new(&config, &deps(&clock)).unwrap();
@@ -153,40 +159,68 @@ fn what_is_wrong_with_a_certificate_is_told_without_its_content() {
     let short = include_str!("testdata/rsa1024.pem");
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let pfx = identity.pfx("pass", EncryptionAlgorithm::PbeWithHmacSha256AndAes256);
-    for (content, password, fault) in [
-        (key.clone().into_bytes(), None, CertificateError::NoCertificate),
-        (cert.clone().into_bytes(), None, CertificateError::NoPrivateKey),
+    for (content, password, reason) in [
+        (
+            key.clone().into_bytes(),
+            None,
+            "holds no certificate, but a private key",
+        ),
+        (cert.clone().into_bytes(), None, "holds no private key"),
         (
             format!("{cert}{encrypted}").into_bytes(),
             None,
-            CertificateError::EncryptedKey,
+            "holds a private key that is broken",
         ),
         (
             format!("{}{}", elliptic_cert.pem(), elliptic.serialize_pem()).into_bytes(),
             None,
-            CertificateError::NotRsa,
+            "is no RSA key, and client assertions are signed with RSA alone",
         ),
-        (format!("{cert}{short}").into_bytes(), None, CertificateError::ShortKey),
+        (
+            format!("{cert}{short}").into_bytes(),
+            None,
+            "its RSA key has under 2048 bits",
+        ),
         (
             format!("{}{key}", other.certificate.pem()).into_bytes(),
             None,
-            CertificateError::Mismatch,
+            "its private key belongs to none of its certificates",
         ),
-        (pfx.clone(), None, CertificateError::NotAPfx),
-        (pfx.clone(), Some("other"), CertificateError::NotAPfx),
-        (pfx[..pfx.len() / 2].to_vec(), Some("pass"), CertificateError::NotAPfx),
-        (b"secret words".to_vec(), None, CertificateError::NotAPfx),
+        (pfx.clone(), None, "is a PFX that needs a password"),
+        (pfx.clone(), Some("other"), "is a PFX that the password does not open"),
+        (pfx[..pfx.len() / 2].to_vec(), Some("pass"), "is a PFX that is cut off"),
+        (b"secret words".to_vec(), None, "is neither PEM nor DER nor a PFX"),
     ] {
         let config = certificate(&folder, &content, password);
         let credential = ClientCredential::new(&config, &deps(&clock())).unwrap();
-        let error = credential.check().unwrap_err();
-        assert!(error.to_string().contains("app.pem "), "{error}");
-        assert!(!error.to_string().contains("words"), "{error}");
-        let CredentialError::Certificate(CertificateFileError::Content { error, .. }) = error else {
-            panic!("{error}");
-        };
-        assert_eq!(error, fault);
+        let error = credential.check().unwrap_err().to_string();
+        assert!(error.contains(reason), "{reason}: {error}");
+        assert!(error.contains("app.pem "), "{error}");
+        assert!(!error.contains("words"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_of_version_1_signs_and_one_that_has_ended_is_odd() {
+    let folder = TempDir::new().unwrap();
+    let version_1 = concat!(
+        include_str!("../certificates/testdata/version-1.pem"),
+        include_str!("../certificates/testdata/version-1-key.pem")
+    );
+    let clock = ManualClock::at("2036-11-24T12:00:00Z".parse().unwrap());
+    let credential = |content: &[u8]| {
+        let config = certificate(&folder, content, None);
+        ClientCredential::new(&config, &deps(&clock)).unwrap()
+    };
+    let credential_1 = credential(version_1.as_bytes());
+    assert_eq!(credential_1.check(), Ok(None));
+    assert!(assertion(&credential_1).await.unwrap().starts_with("eyJ"));
+    let mut parameters = CertificateParams::new(vec!["app".to_owned()]).unwrap();
+    parameters.not_after = rcgen::date_time_ymd(2035, 1, 1);
+    let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
+    let ended = parameters.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+    let oddity = credential(ended.as_bytes()).check().unwrap().unwrap();
+    assert!(oddity.contains("has ended"), "{oddity}");
 }
 
 #[tokio::test]

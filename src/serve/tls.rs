@@ -8,52 +8,45 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
+
+use crate::certificates::{Bundle, Fault, Validity, pair};
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("{} cannot be read: {error}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        #[source]
-        source: std::io::Error,
+        error: std::io::Error,
     },
-    /// The certificate file is not a PEM certificate chain.
-    #[error("{} holds no PEM certificate chain", path.display())]
-    NoCertificate {
+    /// A file does not hold what it should.
+    #[error("{} {fault}", path.display())]
+    Content {
         /// The file.
         path: PathBuf,
-    },
-    /// The key file is not a PEM private key.
-    #[error("{} holds no PEM private key", path.display())]
-    NoPrivateKey {
-        /// The file.
-        path: PathBuf,
+        /// What is wrong with it.
+        fault: Fault,
     },
     /// The two do not belong together, or are of a kind that TLS cannot use.
-    #[error("the certificate of {} cannot be served with the key of {}", certificate.display(), private_key.display())]
+    #[error("the certificate of {} cannot be served with the key of {}: {fault}", certificate.display(), private_key.display())]
     Unusable {
         /// The certificate file.
         certificate: PathBuf,
         /// The key file.
         private_key: PathBuf,
-        /// What rustls said.
-        #[source]
-        source: rustls::Error,
+        /// Why not, told of a file with both.
+        fault: Fault,
     },
     /// TLS itself cannot be set up.
-    #[error("TLS cannot be set up")]
-    Protocol(#[source] rustls::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Protocol(rustls::Error),
 }
 
 /// A certificate chain and its key that follow their files.
@@ -72,11 +65,11 @@ pub struct ReloadingCertificate {
 type Digest = [u8; digest::SHA256_OUTPUT_LEN];
 
 impl ReloadingCertificate {
-    /// Loads the pair: a PEM chain with the server's own certificate first, and its key (PKCS#8, SEC1 or PKCS#1).
+    /// Loads the pair: the server's certificate with its chain, in any order, and its key; see [`certificates`](crate::certificates).
     pub fn load(certificate_file: &Path, private_key_file: &Path) -> Result<Self, TlsError> {
         let provider = Arc::new(default_provider());
         let (contents, seen) = read(certificate_file, private_key_file)?;
-        let key = contents.parse(certificate_file, private_key_file, &provider)?;
+        let key = contents.parse(certificate_file, private_key_file)?;
         let current = Arc::new(Current(ArcSwap::from_pointee(key)));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -112,8 +105,7 @@ impl ReloadingCertificate {
         if last.replace(seen) == Some(seen) {
             return Ok(false);
         }
-        let provider = self.config.crypto_provider();
-        let key = contents.parse(&self.certificate_file, &self.private_key_file, provider)?;
+        let key = contents.parse(&self.certificate_file, &self.private_key_file)?;
         if key.cert == self.current.0.load().cert {
             return Ok(false);
         }
@@ -130,7 +122,7 @@ impl ReloadingCertificate {
                 Ok(Ok(true)) => tracing::info!("server certificate reloaded"),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::error!(
-                    error = &error as &dyn std::error::Error,
+                    %error,
                     "server certificate not reloaded; the last good one stays in use"
                 ),
                 Err(error) => tracing::error!(%error, "server certificate not looked at"),
@@ -138,8 +130,14 @@ impl ReloadingCertificate {
         }
     }
 
+    /// When the certificate in use is good.
+    #[must_use]
+    pub fn validity(&self) -> Option<Validity> {
+        Validity::of(self.current.0.load().cert.first()?)
+    }
+
     #[cfg(test)]
-    pub(super) fn leaf(&self) -> CertificateDer<'static> {
+    pub(super) fn leaf(&self) -> rustls_pki_types::CertificateDer<'static> {
         self.current.0.load().cert[0].clone()
     }
 }
@@ -175,9 +173,9 @@ struct Contents {
 
 fn read(certificate_file: &Path, private_key_file: &Path) -> Result<(Contents, Digest), TlsError> {
     let read = |path: &Path| {
-        std::fs::read(path).map_err(|source| TlsError::Unreadable {
+        std::fs::read(path).map_err(|error| TlsError::Unreadable {
             path: path.to_owned(),
-            source,
+            error,
         })
     };
     let contents = Contents {
@@ -195,28 +193,24 @@ fn read(certificate_file: &Path, private_key_file: &Path) -> Result<(Contents, D
 }
 
 impl Contents {
-    fn parse(
-        &self,
-        certificate_file: &Path,
-        private_key_file: &Path,
-        provider: &CryptoProvider,
-    ) -> Result<CertifiedKey, TlsError> {
-        let chain = CertificateDer::pem_slice_iter(&self.certificate)
-            .collect::<Result<Vec<_>, _>>()
-            .ok()
-            .filter(|chain| !chain.is_empty())
-            .ok_or_else(|| TlsError::NoCertificate {
-                path: certificate_file.to_owned(),
-            })?;
-        // The PEM error is left out: it may quote the file.
-        let key = PrivateKeyDer::from_pem_slice(&self.private_key).map_err(|_| TlsError::NoPrivateKey {
-            path: private_key_file.to_owned(),
-        })?;
-        // Also checks that the key is the certificate's (`CertifiedKey::keys_match`).
-        CertifiedKey::from_der(chain, key, provider).map_err(|source| TlsError::Unusable {
+    fn parse(&self, certificate_file: &Path, private_key_file: &Path) -> Result<CertifiedKey, TlsError> {
+        let of = |path: &Path| {
+            let path = path.to_owned();
+            move |fault| TlsError::Content { path, fault }
+        };
+        let read = |content: &[u8]| Bundle::read(content, None);
+        let chain = read(&self.certificate)
+            .and_then(Bundle::certificates)
+            .map_err(of(certificate_file))?;
+        let keys = read(&self.private_key)
+            .and_then(Bundle::keys)
+            .map_err(of(private_key_file))?;
+        // rustls checks the key against certificates of version 3 alone.
+        let paired = pair(&chain, keys).map_err(|fault| TlsError::Unusable {
             certificate: certificate_file.to_owned(),
             private_key: private_key_file.to_owned(),
-            source,
-        })
+            fault,
+        })?;
+        Ok(CertifiedKey::new(paired.chain, paired.signer))
     }
 }

@@ -6,14 +6,24 @@ pub mod acs_assignments;
 pub mod acs_identities;
 pub mod acs_signing;
 pub mod azure_error;
+mod ended;
 pub mod entra;
 pub mod graph;
 pub mod pause;
+mod pools;
+mod proxy;
 mod redact;
 pub mod retry;
 pub mod retry_after;
+mod tls;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -24,8 +34,11 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 use url::Url;
 
+use self::ended::{Ended, causes};
+use self::pools::Pools;
 use crate::build_info;
-use crate::config::{UpstreamConfig, units};
+use crate::certificates::Fault;
+use crate::config::UpstreamConfig;
 use crate::telemetry::metrics::labels::Peer;
 use crate::telemetry::metrics::{Called, Metrics};
 use crate::telemetry::{propagation, trace};
@@ -33,10 +46,15 @@ use crate::telemetry::{propagation, trace};
 /// How long an idle pooled connection is kept. Azure's front doors close theirs after a few minutes.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How often an HTTP/2 connection is pinged, idle or not.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// A connection whose ping is not answered within this is closed.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// An HTTP client for upstream services, with the limits of `[upstream]`.
 #[derive(Clone)]
 pub struct Upstream {
-    http: reqwest::Client,
+    pools: Arc<Pools>,
     max_response_bytes: usize,
     metrics: Metrics,
 }
@@ -44,18 +62,34 @@ pub struct Upstream {
 /// The client could not be made from the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamSetupError {
-    /// `upstream.ca_file` cannot be read.
-    #[error("upstream.ca_file: {0}")]
-    CaFile(#[source] std::io::Error),
-    /// `upstream.ca_file` holds something that is no certificate.
-    #[error("upstream.ca_file: {0}")]
-    Certificates(#[source] reqwest::Error),
-    /// `upstream.ca_file` holds no certificate at all.
-    #[error("upstream.ca_file: holds no PEM certificate")]
-    NoCertificate,
-    /// The TLS set-up failed.
+    /// `upstream.ca_file` cannot be used.
+    #[error("upstream.ca_file: {} {error}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: CaFileError,
+    },
+    /// TLS cannot be set up; most likely the system has no trust anchors.
+    #[error("upstream: TLS cannot be set up: {0}")]
+    Tls(rustls::Error),
+    /// The HTTP client cannot be made.
     #[error("upstream: {0}")]
-    Client(#[source] reqwest::Error),
+    Client(String),
+}
+
+/// Why `upstream.ca_file` cannot be used; reads on from the file's name.
+#[derive(Debug, thiserror::Error)]
+pub enum CaFileError {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// It does not hold certificates.
+    #[error("{0}")]
+    Content(Fault),
+    /// One of its certificates, counted from 1, cannot be a trust anchor.
+    #[error("holds a certificate, number {0}, that cannot be trusted: {1}")]
+    NoAnchor(usize, rustls::Error),
 }
 
 /// A call that brought no complete response.
@@ -121,29 +155,35 @@ fn json_fault(error: &serde_json::Error) -> String {
 impl Upstream {
     /// A client for `config`; `connect_timeout` bounds DNS, TCP and TLS together.
     pub fn new(config: &UpstreamConfig, connect_timeout: Duration) -> Result<Self, UpstreamSetupError> {
-        let mut builder = builder(connect_timeout);
-        if let Some(file) = &config.ca_file {
-            let pem = std::fs::read(file).map_err(UpstreamSetupError::CaFile)?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(UpstreamSetupError::Certificates)?;
-            if certificates.is_empty() {
-                return Err(UpstreamSetupError::NoCertificate);
-            }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        for proxy in proxies(config) {
-            builder = builder.proxy(proxy);
-        }
-        Self::build(builder, config.max_response_bytes)
+        let tls = tls::trusting(config.ca_file.as_deref())?;
+        Self::build(tls, Some(config), connect_timeout, config.max_response_bytes)
     }
 
     /// A client for plain http alone, which needs no trust anchors: an image FROM scratch has none.
     pub fn plain(timeout: Duration, max_response_bytes: u64) -> Result<Self, UpstreamSetupError> {
-        Self::build(builder(timeout).tls_certs_only([]), max_response_bytes)
+        Self::build(tls::trusting_nobody()?, None, timeout, max_response_bytes)
     }
 
-    fn build(builder: reqwest::ClientBuilder, max_response_bytes: u64) -> Result<Self, UpstreamSetupError> {
+    fn build(
+        tls: rustls::ClientConfig,
+        proxied: Option<&UpstreamConfig>,
+        connect_timeout: Duration,
+        max_response_bytes: u64,
+    ) -> Result<Self, UpstreamSetupError> {
+        let proxied = proxied.cloned().map(Arc::new);
+        let make = move || {
+            let mut builder = builder(connect_timeout).tls_backend_preconfigured(tls.clone());
+            if let Some(config) = proxied.clone() {
+                builder = builder.proxy(reqwest::Proxy::custom(move |target| {
+                    proxy::of(&config, target).cloned()
+                }));
+            }
+            builder
+                .build()
+                .map_err(|error| UpstreamSetupError::Client(causes(&error)))
+        };
         Ok(Self {
-            http: builder.build().map_err(UpstreamSetupError::Client)?,
+            pools: Pools::new(Box::new(make))?,
             max_response_bytes: usize::try_from(max_response_bytes).unwrap_or(usize::MAX),
             metrics: Metrics::noop(),
         })
@@ -157,7 +197,7 @@ impl Upstream {
 
     /// A request to be given to [`send`](Self::send).
     pub fn request(&self, method: http::Method, url: Url) -> reqwest::RequestBuilder {
-        self.http.request(method, url)
+        self.pools.blank().request(method, url)
     }
 
     /// Sends a request to `peer` and reads the whole response before `deadline`.
@@ -167,14 +207,18 @@ impl Upstream {
         request: reqwest::RequestBuilder,
         deadline: Instant,
     ) -> Result<Response, SendError> {
-        let mut request = request.build().map_err(|error| describe(&error))?;
+        let mut request = request.build().map_err(|error| Ended::of(&error).error)?;
         let span = client_span(peer, &request);
         propagation::inject(&span, request.headers_mut());
         let (method, url) = (request.method().clone(), request.url().clone());
         let began = Instant::now();
-        let outcome = tokio::time::timeout_at(deadline, self.exchange(request).instrument(span.clone()))
+        let lease = self.pools.lease(&url, deadline);
+        let exchange = self.exchange(lease.client(), request).instrument(span.clone());
+        let ended = tokio::time::timeout_at(deadline, exchange)
             .await
-            .unwrap_or(Err(SendError::Timeout));
+            .unwrap_or(Err(Ended::SILENTLY));
+        lease.end(ended.as_ref().err().and_then(|ended| ended.lost));
+        let outcome = ended.map_err(|ended| ended.error);
         match &outcome {
             Ok(response) => {
                 let status = response.status;
@@ -199,19 +243,22 @@ impl Upstream {
         outcome
     }
 
-    async fn exchange(&self, request: reqwest::Request) -> Result<Response, SendError> {
-        let mut response = self.http.execute(request).await.map_err(|error| describe(&error))?;
-        let too_large = SendError::TooLarge(self.max_response_bytes);
+    async fn exchange(&self, client: &reqwest::Client, request: reqwest::Request) -> Result<Response, Ended> {
+        let mut response = client.execute(request).await.map_err(|error| Ended::of(&error))?;
+        let too_large = || Ended {
+            error: SendError::TooLarge(self.max_response_bytes),
+            lost: None,
+        };
         if response
             .content_length()
             .is_some_and(|length| length > self.max_response_bytes as u64)
         {
-            return Err(too_large);
+            return Err(too_large());
         }
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| describe(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| Ended::of(&error))? {
             if body.len() + chunk.len() > self.max_response_bytes {
-                return Err(too_large);
+                return Err(too_large());
             }
             body.extend_from_slice(&chunk);
         }
@@ -233,6 +280,9 @@ fn builder(connect_timeout: Duration) -> reqwest::ClientBuilder {
         .no_proxy()
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_keep_alive_while_idle(true)
         .user_agent(format!("acs-token-broker/{}", build_info::VERSION))
 }
 
@@ -281,88 +331,5 @@ fn error_type(error: &SendError) -> &'static str {
         SendError::Connection(_) => "connection",
         SendError::Timeout => "timeout",
         SendError::TooLarge(_) => "response_too_large",
-    }
-}
-
-/// The cause chain of a reqwest error without its URL. Only transport words are in it, never headers or bodies.
-fn describe(error: &reqwest::Error) -> SendError {
-    if error.is_timeout() {
-        return SendError::Timeout;
-    }
-    let mut text = String::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    SendError::Connection(text)
-}
-
-/// Whether no proxy can reach `url` for this machine: loopback, and link-local addresses, at which platforms serve
-/// metadata and managed identities (RFC 3927 section 2.7).
-fn is_on_this_link(url: &Url) -> bool {
-    let link_local = matches!(url.host(), Some(url::Host::Ipv4(address)) if address.is_link_local());
-    link_local || units::is_loopback(url)
-}
-
-/// Loopback is never proxied; the standard variable's proxy is for https only.
-fn proxies(config: &UpstreamConfig) -> Vec<reqwest::Proxy> {
-    let mut proxies = Vec::new();
-    if let Some(url) = config.proxy.clone() {
-        proxies.push(reqwest::Proxy::custom(move |target| {
-            (!is_on_this_link(target)).then(|| url.clone())
-        }));
-    } else if let Some(environment) = config.environment_proxy.clone() {
-        let exceptions = environment
-            .exceptions
-            .as_deref()
-            .and_then(reqwest::NoProxy::from_string);
-        proxies.push(
-            reqwest::Proxy::custom(move |target| {
-                (target.scheme() == "https" && !is_on_this_link(target)).then(|| environment.url.clone())
-            })
-            .no_proxy(exceptions),
-        );
-    }
-    proxies
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_machine_itself_and_its_link_are_not_proxied() {
-        for (url, near) in [
-            ("http://127.0.0.1:41901/msi/token", true),
-            ("http://[::1]/", true),
-            ("http://169.254.169.254/metadata/identity/oauth2/token", true),
-            ("http://169.254.129.3:8081/msi/token", true),
-            ("http://10.0.0.1/", false),
-            ("https://login.microsoftonline.com/", false),
-        ] {
-            assert_eq!(is_on_this_link(&Url::parse(url).unwrap()), near, "{url}");
-        }
-    }
-
-    #[test]
-    fn spans_show_no_query_but_the_api_version() {
-        let url = Url::parse("https://u:p@acs.example/access/x?token=secret&api-version=2025-03-02-preview#f").unwrap();
-        assert_eq!(
-            redacted(&url).as_str(),
-            "https://acs.example/access/x?api-version=2025-03-02-preview"
-        );
-        assert_eq!(
-            redacted(&Url::parse("https://a.example/x?y=z").unwrap()).as_str(),
-            "https://a.example/x"
-        );
-        let graph = "https://graph.example/v1.0/users/0a1b2c3d-0000-4000-8000-00000000abcd/checkMemberGroups";
-        assert_eq!(
-            redacted(&Url::parse(graph).unwrap()).as_str(),
-            "https://graph.example/v1.0/users/REDACTED/checkMemberGroups"
-        );
     }
 }

@@ -160,6 +160,8 @@ async fn errors_are_not_cached() {
     ] {
         stack.fault(Endpoint::Exchange, fault);
         assert_eq!(stack.post_token(&token).await.told(), told);
+        // Refusals are remembered for a moment; see `refusals`.
+        stack.advance(15);
     }
     stack.emulator.clear_faults();
     assert_eq!(stack.post_token(&token).await.cache(), "miss");

@@ -109,12 +109,13 @@ async fn answers_of_the_emulated_acs() {
         .set("upstream.max_response_bytes", "16KiB")
         .start()
         .await;
-    let token = stack.user("alex").token();
     let elsewhere = Fake::start().await;
     for (name, fault, told, calls) in faults(&elsewhere.origin()) {
         // A good answer is to a token too short-lived to be cached, so that each is a call of its own.
         let good = told == "200";
         let own = stack.user("alex").lifetime(20).token();
+        // Another token each time, since a refused one is not sent again for a while.
+        let token = stack.user("alex").token();
         stack.emulator.clear_journal();
         stack.fault(Endpoint::Exchange, fault);
         let answer = stack.post_token(if good { &own } else { &token }).await;
@@ -126,7 +127,7 @@ async fn answers_of_the_emulated_acs() {
     }
     assert_eq!(elsewhere.calls().len(), 0, "no redirect was followed");
     stack.emulator.clear_faults();
-    assert_eq!(stack.post_token(&token).await.cache(), "miss");
+    assert_eq!(stack.user("alex").post().await.cache(), "miss");
 }
 
 #[tokio::test]
@@ -300,6 +301,8 @@ async fn upstream_trouble_in_oauths_shape() {
     ] {
         stack.fault(Endpoint::Exchange, Fault::status(status));
         assert_eq!(stack.post_form(&form).await.told(), told);
+        // A refused token is not sent again for a while.
+        stack.advance(15);
     }
 }
 

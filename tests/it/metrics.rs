@@ -262,7 +262,6 @@ async fn refusals_for_number_size_and_time() {
 #[tokio::test]
 async fn exchanges_that_fail() {
     let stack = Stack::start().await;
-    let token = stack.user("alex").token();
     for (fault, outcome, calls) in [
         (Fault::status(401), "acs_unauthorized", 1.0),
         (Fault::status(403), "acs_forbidden", 1.0),
@@ -273,7 +272,8 @@ async fn exchanges_that_fail() {
     ] {
         let status = fault.status.unwrap().to_string();
         stack.fault(Endpoint::Exchange, fault);
-        stack.post_token(&token).await;
+        // Another token each time, since a refused one is not sent again for a while.
+        stack.user("alex").post().await;
         let told = scrape(&stack).await;
         assert_sum(&told, EXCHANGES, &[("acs_broker_outcome", outcome)], 1.0);
         let call = [
@@ -288,7 +288,7 @@ async fn exchanges_that_fail() {
     stack.emulator.clear_faults();
     stack.advance(5);
     stack.fault(Endpoint::Exchange, Fault::drop_connection());
-    stack.post_token(&token).await;
+    stack.user("alex").post().await;
     let told = scrape(&stack).await;
     assert_sum(
         &told,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acs_token_broker::clock::SharedClock;
-use acs_token_broker::config::{IdentityScope, SecretSource, UpstreamConfig};
+use acs_token_broker::config::{IdentityScope, NoProxy, SecretSource, UpstreamConfig};
 use acs_token_broker::credential::ReloadingSecret;
 use acs_token_broker::emulator::scenario::{CONTOSO_APP, FABRIKAM};
 use acs_token_broker::emulator::{Emulator, Endpoint};
@@ -27,6 +27,7 @@ fn signed(clock: &SharedClock, key: &str) -> SignedAcs {
         ca_file: None,
         proxy: None,
         environment_proxy: None,
+        no_proxy: NoProxy::default(),
         max_response_bytes: 1 << 20,
     };
     let key = ReloadingSecret::new(SecretSource::Value(key.into()), Arc::clone(clock));

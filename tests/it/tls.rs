@@ -14,13 +14,18 @@ use crate::support::stack::{Builder, Stack, clock};
 
 /// Writes `ca.pem`, `server.pem` and `server-key.pem` for localhost.
 pub(crate) fn write_certificates(folder: &Path) {
+    write_certificates_for(folder, &["localhost", "127.0.0.1"]);
+}
+
+/// The same for these hosts.
+pub(crate) fn write_certificates_for(folder: &Path, hosts: &[&str]) {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_key = KeyPair::generate().unwrap();
     std::fs::write(folder.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-    let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+    let hosts: Vec<String> = hosts.iter().copied().map(str::to_owned).collect();
     let leaf_key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(names).unwrap();
+    let leaf = CertificateParams::new(hosts).unwrap();
     let leaf = leaf.signed_by(&leaf_key, &Issuer::new(ca, ca_key)).unwrap();
     std::fs::write(folder.join("server.pem"), leaf.pem()).unwrap();
     std::fs::write(folder.join("server-key.pem"), leaf_key.serialize_pem()).unwrap();

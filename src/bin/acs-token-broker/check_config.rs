@@ -47,6 +47,9 @@ fn look_further(config: &Config) -> Vec<String> {
         )),
         Err(error) => complain(&format_args!("warning: {error}")),
     }
+    for warning in Broker::warnings(config, &clock) {
+        complain(&format_args!("warning: {warning}"));
+    }
     let mut problems: Vec<String> = Broker::check(config, &clock).iter().map(ToString::to_string).collect();
     for (index, resource) in config.resources.iter().enumerate() {
         let prefix = match &resource.name {

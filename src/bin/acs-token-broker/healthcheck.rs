@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use acs_token_broker::config::UpstreamConfig;
 use acs_token_broker::config::load::{Environment, load_management};
+use acs_token_broker::config::{NoProxy, UpstreamConfig};
 use acs_token_broker::telemetry::metrics::labels::Peer;
 use acs_token_broker::upstream::Upstream;
 use clap::Args;
@@ -71,6 +71,7 @@ fn direct() -> UpstreamConfig {
         ca_file: None,
         proxy: None,
         environment_proxy: None,
+        no_proxy: NoProxy::default(),
         max_response_bytes: MAX_RESPONSE_BYTES,
     }
 }

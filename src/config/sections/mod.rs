@@ -16,8 +16,8 @@ use super::section::Section;
 use super::units::{self, Reason};
 use super::value::{self, Raw};
 use super::{
-    CacheConfig, Config, CorsConfig, EnvironmentProxy, LogFormat, ManagementConfig, RenewalConfig, ServerConfig,
-    TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, validate,
+    CacheConfig, Config, CorsConfig, EnvironmentProxy, LogFormat, ManagementConfig, NoProxy, RenewalConfig,
+    ServerConfig, TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, no_proxy, validate,
 };
 
 /// The version of ACS's interface that has the Entra exchange.
@@ -139,10 +139,13 @@ fn upstream(section: &mut Section<'_, '_>, folder: &Path, environment: &Environm
             "holds a password, which is not for this file; set ACS_TOKEN_BROKER__UPSTREAM__PROXY or HTTPS_PROXY";
         section.problem("proxy", reason);
     }
+    let mut no_proxy = environment_no_proxy(section, environment);
+    no_proxy.extend(section.list("no_proxy", no_proxy::exception).or(Vec::new()));
     UpstreamConfig {
         ca_file,
         proxy,
         environment_proxy: environment_proxy(section, environment),
+        no_proxy,
         max_response_bytes: section.field("max_response_bytes", size).or(1 << 20),
     }
 }
@@ -163,18 +166,27 @@ fn environment_proxy(section: &mut Section<'_, '_>, environment: &Environment) -
         .into_iter()
         .find_map(|name| Some((name, environment.get(name)?)))?;
     match units::environment_proxy_url(text) {
-        Ok(url) => {
-            let exceptions = environment
-                .get("NO_PROXY")
-                .or_else(|| environment.get("no_proxy"))
-                .map(str::to_owned);
-            Some(EnvironmentProxy { url, exceptions })
-        }
+        Ok(url) => Some(EnvironmentProxy { url }),
         Err(reason) => {
             section.variable_problem(name, reason);
             None
         }
     }
+}
+
+/// `no_proxy` goes before `NO_PROXY`, as with curl. What is not understood was written for another program: it is warned of.
+fn environment_no_proxy(section: &mut Section<'_, '_>, environment: &Environment) -> NoProxy {
+    let found = ["no_proxy", "NO_PROXY"]
+        .into_iter()
+        .find_map(|name| Some((name, environment.get(name)?)));
+    let Some((name, text)) = found else {
+        return NoProxy::default();
+    };
+    let (no_proxy, misread) = NoProxy::of_variable(text);
+    for (place, reason) in misread {
+        section.warn(format!("{name}: entry {place} {reason}; it is ignored"));
+    }
+    no_proxy
 }
 
 fn cache(section: &mut Section<'_, '_>) -> CacheConfig {

@@ -7,6 +7,10 @@ use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::*;
 
+const ENCRYPTED_KEY: &str = include_str!("../../certificates/testdata/encrypted-key.pem");
+const VERSION_1: &str = include_str!("../../certificates/testdata/version-1.pem");
+const VERSION_1_KEY: &str = include_str!("../../certificates/testdata/version-1-key.pem");
+
 /// A folder with a certificate and its key, signed by an authority of its own.
 pub(super) struct Files {
     folder: PathBuf,
@@ -173,10 +177,29 @@ fn files_that_cannot_be_served_are_refused() {
     let (certificate, key) = files.issue();
     let (_, other_key) = files.issue();
     for (certificate, key, expected) in [
-        (certificate.as_str(), other_key.as_str(), "cannot be served with"),
-        (certificate.as_str(), "nothing", "holds no PEM private key"),
-        ("nothing", key.as_str(), "holds no PEM certificate chain"),
-        (key.as_str(), key.as_str(), "holds no PEM certificate chain"),
+        (
+            certificate.as_str(),
+            other_key.as_str(),
+            "cannot be served with the key of",
+        ),
+        (
+            certificate.as_str(),
+            other_key.as_str(),
+            "belongs to none of its certificates",
+        ),
+        (certificate.as_str(), "nothing", "key.pem is neither PEM nor DER"),
+        (certificate.as_str(), "", "key.pem is empty"),
+        (
+            certificate.as_str(),
+            ENCRYPTED_KEY,
+            "key.pem holds an encrypted private key, and there is no password",
+        ),
+        ("nothing", key.as_str(), "certificate.pem is neither PEM nor DER"),
+        (
+            key.as_str(),
+            key.as_str(),
+            "certificate.pem holds no certificate, but a private key",
+        ),
     ] {
         files.write(certificate, key);
         let told = files.load().unwrap_err().to_string();
@@ -184,5 +207,33 @@ fn files_that_cannot_be_served_are_refused() {
     }
     std::fs::remove_file(files.certificate()).unwrap();
     let told = files.load().unwrap_err().to_string();
-    assert!(told.contains("cannot read"), "{told}");
+    assert!(told.contains("certificate.pem cannot be read: No such file"), "{told}");
+}
+
+#[tokio::test]
+async fn files_as_platforms_leave_them_are_served() {
+    let files = Files::new();
+    let (certificate, key) = files.issue();
+    let leaf = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let authority = files.authority.pem();
+    let marked = |text: &str| format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    for (certificate, key) in [
+        (marked(&certificate), marked(&key)),
+        // The authority first, with words between.
+        (format!("{authority}Bag Attributes\n  x: y\n{certificate}"), key.clone()),
+        // Both in one file.
+        (format!("{key}{certificate}"), format!("{key}{certificate}")),
+    ] {
+        files.write(&certificate, &key);
+        let tls = ServeOptions {
+            tls: Some(Arc::new(files.load().unwrap())),
+            ..options()
+        };
+        let server = Server::start(hello(), tls).await;
+        assert_eq!(shown(&server, &files).await, leaf);
+    }
+    // Whether a certificate of version 1 does is for its callers to say.
+    files.write(VERSION_1, VERSION_1_KEY);
+    let validity = files.load().unwrap().validity().unwrap();
+    assert!(validity.is_version_1);
 }

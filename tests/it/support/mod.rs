@@ -2,6 +2,7 @@
 
 pub(crate) mod fake;
 pub(crate) mod forge;
+pub(crate) mod forwarder;
 pub(crate) mod http;
 pub(crate) mod modes;
 pub(crate) mod observed;

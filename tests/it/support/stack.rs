@@ -171,6 +171,12 @@ impl Builder {
         self
     }
 
+    /// Sets a variable that is no setting.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.overrides.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Sends the broker elsewhere for keys.
     pub(crate) fn authority(mut self, origin: &str) -> Self {
         self.authority = Some(origin.to_owned());

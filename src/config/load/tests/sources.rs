@@ -125,13 +125,54 @@ fn proxies_of_the_environment() {
         shown.contains("http://proxy:1") && !shown.contains("hunter2"),
         "{shown}"
     );
-    let found = found.environment_proxy.unwrap();
-    assert_eq!(
-        (found.url.as_str(), found.exceptions.as_deref()),
-        ("http://u:hunter2@proxy:1/", Some("a,b"))
-    );
+    let url = found.environment_proxy.unwrap().url;
+    assert_eq!(url.as_str(), "http://u:hunter2@proxy:1/");
     let own = proxy(&[("__UPSTREAM__PROXY", "http://u:hunter2@proxy:1")]);
     assert!(own.proxy.is_some() && !format!("{own:?}").contains("hunter2"));
+}
+
+#[test]
+fn exceptions_from_proxies() {
+    let covers = |text: &str, variables: &[(&str, &str)], host: &str| {
+        let config = config_of(&format!("{text}\n{MINIMAL}"), variables);
+        config
+            .upstream
+            .no_proxy
+            .covers(&format!("https://{host}/").parse().unwrap())
+    };
+    let setting = "upstream.no_proxy = ['.contoso.test', '10.0.0.0/8']";
+    for (text, variables, host, covered) in [
+        ("", &[][..], "a.test", false),
+        ("", &[("NO_PROXY", "a.test, b.test")], "b.test", true),
+        ("", &[("no_proxy", "a.test")], "a.test", true),
+        // The lower-case variable goes before the other, unless it is empty.
+        ("", &[("NO_PROXY", "a.test"), ("no_proxy", "b.test")], "a.test", false),
+        ("", &[("NO_PROXY", "a.test"), ("no_proxy", "")], "a.test", true),
+        (setting, &[], "acs.contoso.test", true),
+        (setting, &[], "10.1.2.3", true),
+        (setting, &[], "a.test", false),
+        // The setting stands beside the variable.
+        (setting, &[("NO_PROXY", "a.test")], "a.test", true),
+        (setting, &[("NO_PROXY", "a.test")], "acs.contoso.test", true),
+        ("", &[("__UPSTREAM__NO_PROXY", "a.test,*.b.test")], "x.b.test", true),
+        ("", &[("__UPSTREAM__NO_PROXY", "*")], "a.test", true),
+    ] {
+        assert_eq!(covers(text, variables, host), covered, "{text} {variables:?} {host}");
+    }
+    let warnings = load_text(MINIMAL, &[("NO_PROXY", "a.test,http://hunter2.test,b.test")])
+        .unwrap()
+        .warnings;
+    let [warning] = &warnings[..] else {
+        panic!("{warnings:?}");
+    };
+    assert!(warning.starts_with("NO_PROXY: entry 2 must be a host"), "{warning}");
+    assert!(!warning.contains("hunter2"), "{warning}");
+    let told = load_text(&format!("upstream.no_proxy = ['a.test', '10.*']\n{MINIMAL}"), &[]);
+    let told = told.unwrap_err().to_string();
+    assert!(
+        told.starts_with("upstream.no_proxy[1]: must be a host, .suffix"),
+        "{told}"
+    );
 }
 
 #[test]
