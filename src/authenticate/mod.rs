@@ -16,6 +16,7 @@ mod verified;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use url::Url;

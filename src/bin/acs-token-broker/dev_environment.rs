@@ -66,12 +66,15 @@ pub(crate) fn problems(environment: &Environment, origin: &str) -> Vec<String> {
 /// What of the whole leads elsewhere, whatever it came from: a default for one.
 pub(crate) fn strays(config: &Config, origin: &str) -> Vec<String> {
     let authority = ("entra.authority", &config.entra.authority);
+    let tenants = config.entra.tenants.iter();
+    let tenants = tenants.filter_map(|tenant| Some(("entra.tenants", tenant.authority.as_ref()?)));
     let endpoints = config
         .resources
         .iter()
         .map(|resource| ("exchange.endpoint", &resource.exchange.endpoint));
     let graph = config.graph.iter().map(|graph| ("graph.endpoint", &graph.endpoint));
     std::iter::once(authority)
+        .chain(tenants)
         .chain(endpoints)
         .chain(graph)
         .filter(|(_, url)| url.origin().ascii_serialization() != origin)

@@ -72,7 +72,7 @@ const ALL_WRONG: &str = r#"
     "#;
 
 /// What is told of it, by how each line begins.
-const ALL_PROBLEMS: [&str; 50] = [
+const ALL_PROBLEMS: [&str; 53] = [
     "server.listen: is not an IP address and a port",
     "server.request_timeout: is an integer, not a duration such as",
     "server.max_in_flight: must be at least 1",
