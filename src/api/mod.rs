@@ -28,6 +28,7 @@ use self::body::BodyReader;
 use self::error::ApiError;
 pub use self::token_exchange::Target;
 use crate::pipeline::TokenPipeline;
+use crate::serve::Budget;
 
 /// The broker's own path.
 pub const TOKEN_PATH: &str = "/token";
@@ -52,8 +53,8 @@ fn route_of(path: &str) -> Option<&'static str> {
 /// How the public listener behaves.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
-    /// How many bodies of 64 KiB may be in memory at once.
-    pub max_bodies: usize,
+    /// What heads and bodies may take in memory together.
+    pub memory: Budget,
     /// Whether each token handed out, or refused to a verified caller, is an event of its own.
     pub audit: bool,
     /// Accepted on the ACS path.
@@ -88,7 +89,7 @@ pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: Can
     let cors = layers::cors(&settings.allowed_origins);
     let api = Api {
         pipeline,
-        bodies: BodyReader::new(settings.max_bodies),
+        bodies: BodyReader::new(settings.memory.clone()),
         settings: Arc::new(settings),
         stopping,
     };

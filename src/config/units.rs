@@ -1,10 +1,12 @@
-//! Units in which settings are written: durations, byte sizes, browser origins, base URLs.
+//! Units in which settings are written: durations, byte sizes, networks, browser origins, base URLs.
 //!
 //! Every parser answers with the reason in words and never repeats what it was given: a value in the wrong
 //! place may be a secret.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::{Host, Url};
 
 /// Why a text does not stand for a value, in words for the operator.
@@ -63,6 +65,25 @@ pub fn byte_size(text: &str) -> Result<u64, Reason> {
 fn split_number(text: &str) -> (&str, &str) {
     let end = text.bytes().take_while(u8::is_ascii_digit).count();
     text.split_at(end)
+}
+
+/// Reads an address or a network in CIDR notation (RFC 4632), of IPv4 or IPv6. An IPv4-mapped one is the IPv4 one.
+pub fn network(text: &str) -> Result<IpNet, Reason> {
+    let network = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "is neither an address nor a network such as 10.0.0.0/8".to_owned())?;
+    let mapped = match network {
+        IpNet::V6(network) => network
+            .addr()
+            .to_ipv4_mapped()
+            .zip(network.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    Ok(mapped
+        .and_then(|(address, prefix)| IpNet::new(address.into(), prefix).ok())
+        .unwrap_or(network)
+        .trunc())
 }
 
 /// Reads a browser origin and returns it as browsers send it in `Origin` (RFC 6454 section 6.2).

@@ -44,7 +44,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "untrusted",
         ],
     ),
-    ("management", &["authenticate", "authorize", "telemetry"]),
+    ("management", &["authenticate", "authorize", "serve", "telemetry"]),
     (
         "pipeline",
         &[

@@ -16,6 +16,7 @@ mod authorize;
 mod cache;
 mod cli;
 mod collectors;
+mod connections;
 mod docs;
 mod exchange;
 mod forms;
