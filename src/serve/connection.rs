@@ -29,12 +29,9 @@ use super::frames::PREFACE;
 use super::handshake::Bounded;
 use super::head::{self, Excess, HeadLimits};
 use super::memory::{HTTP2, Memory, REQUEST, Share};
-use super::meter::{BodyLength, Meter, NextBody};
+use super::meter::{BodyLength, MOST_BUFFERED, Meter, NextBody};
 use super::places::{NoMemory, Place, Yielding};
 use super::presence::{Patience, Presence, Unflushed, Unsent};
-
-/// More than any head that the API layer answers with its own 431, which a head beyond its bound still gets.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// What HTTP/2 announces (RFC 9113 section 6.5.2), where each field counts 32 bytes more than it has: enough for what
 /// is served, and for the API layer's own 431 a bit beyond it.
@@ -199,7 +196,8 @@ impl Connection {
         builder
             // Its own limit would count the wait for a head as well. `Presence::overdue` parts the two.
             .header_read_timeout(None)
-            .max_buf_size(MAX_HEAD_BYTES)
+            // More than any head that the API layer answers with its own 431, which a head beyond its bound still gets.
+            .max_buf_size(MOST_BUFFERED)
             .max_headers(MAX_HEADER_FIELDS)
             .keep_alive(true)
             // A client that closes its side has left; nobody is there for whom to go on.
@@ -410,8 +408,8 @@ impl http_body::Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some(unsent) = self.unsent.take() {
-            self.unflushed.push(unsent);
+        if let Some(memory) = self.unsent.take().and_then(Unsent::taken) {
+            self.unflushed.push(memory);
         }
     }
 }

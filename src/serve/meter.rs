@@ -16,6 +16,8 @@ use super::presence::{Presence, Unflushed};
 /// The most that a connection over HTTP/2 can keep of what was sent on it: HPACK's table holds a hundred paths, and each
 /// can keep the frame that it came in.
 const MOST_LASTING: usize = 2 * 1024 * 1024;
+/// The most that hyper buffers of a message over HTTP/1.1.
+pub(super) const MOST_BUFFERED: usize = 64 * 1024;
 /// A connection's memory is taken in pieces of this size.
 const PIECE: usize = 8 * 1024;
 /// How much of what lasts may come after a connection was asked to go for want of memory.
@@ -197,7 +199,7 @@ impl<S> Meter<S> {
     fn keep(&mut self, found: &Found) -> Result<(), NoMemory> {
         let wanted = match self.protocol {
             // A buffer that grew stays, and grows by doubling.
-            Protocol::Http1 { .. } => found.message.saturating_sub(PIECE) * 2,
+            Protocol::Http1 { .. } => found.message.min(MOST_BUFFERED).saturating_sub(PIECE) * 2,
             Protocol::Http2(_) => {
                 self.lasting = self.lasting.saturating_add(found.lasting).min(MOST_LASTING);
                 self.lasting = self.lasting.saturating_add(found.lasting_more);
@@ -270,6 +272,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
 impl<S> Meter<S> {
     fn wrote<T>(&mut self, outcome: Poll<T>) -> Poll<T> {
         self.write_blocked = outcome.is_pending();
+        self.presence.is_stuck(self.write_blocked);
         if !self.write_blocked
             && let Some(reader) = self.reader.take()
         {

@@ -16,8 +16,10 @@ const ANSWER: usize = 2 * 1024;
 #[derive(Debug, Clone, Copy)]
 struct Activity {
     in_flight: usize,
-    /// Answers that are not written out.
+    /// Answers for which their client makes no room (HTTP/2's windows).
     unsent: usize,
+    /// Since when nothing can be written, as their client does not read.
+    stuck: Option<Instant>,
     served: bool,
     /// When the head began to come of which the rest is awaited.
     head: Option<Instant>,
@@ -37,6 +39,7 @@ impl Presence {
         let activity = Activity {
             in_flight: 0,
             unsent: 0,
+            stuck: None,
             served: false,
             head: None,
             quiet: Instant::now(),
@@ -63,6 +66,13 @@ impl Presence {
     pub(super) fn head_ended(&self) {
         if self.activity.borrow().head.is_some() {
             self.change(|activity| activity.head = None);
+        }
+    }
+
+    /// Something waits to be written that the client does not read, or nothing does.
+    pub(super) fn is_stuck(&self, stuck: bool) {
+        if self.activity.borrow().stuck.is_some() != stuck {
+            self.change(|activity| activity.stuck = stuck.then(Instant::now));
         }
     }
 
@@ -147,7 +157,7 @@ impl InFlight {
         }
         Unsent {
             presence,
-            _memory: memory,
+            memory: Some(memory),
         }
     }
 }
@@ -163,10 +173,17 @@ impl Drop for InFlight {
     }
 }
 
-/// An answer that is not written out.
+/// An answer that its connection has not taken yet.
 pub(super) struct Unsent {
     presence: Option<Presence>,
-    _memory: Share,
+    memory: Option<Share>,
+}
+
+impl Unsent {
+    /// It has.
+    pub(super) fn taken(mut self) -> Option<Share> {
+        self.memory.take()
+    }
 }
 
 impl Drop for Unsent {
@@ -180,13 +197,13 @@ impl Drop for Unsent {
     }
 }
 
-/// Answers that were handed to the connection's buffers, and that nobody knows to have left them.
+/// The memory of answers that were handed to the connection's buffers, and that nobody knows to have left them.
 #[derive(Clone, Default)]
-pub(super) struct Unflushed(Arc<Mutex<Vec<Unsent>>>);
+pub(super) struct Unflushed(Arc<Mutex<Vec<Share>>>);
 
 impl Unflushed {
-    pub(super) fn push(&self, unsent: Unsent) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(unsent);
+    pub(super) fn push(&self, memory: Share) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
     }
 
     /// They have.
@@ -213,8 +230,10 @@ impl Patience {
             // Whatever has come: hyper itself waits without limit for a connection's first bytes.
             return Some(activity.quiet + self.head);
         }
+        if let Some(stuck) = activity.stuck {
+            return Some(stuck + self.head);
+        }
         if activity.unsent > 0 && activity.in_flight == 0 {
-            // Nobody reads the answers.
             return Some(activity.quiet + self.head);
         }
         match activity.head {
@@ -323,11 +342,16 @@ mod tests {
         assert_eq!(memory.used(), ANSWER, "the request is over");
         assert!(ends_after(&connection, 10).await);
         let unflushed = Unflushed::default();
-        unflushed.push(unsent);
+        unflushed.push(unsent.taken().unwrap());
         assert_eq!(memory.used(), ANSWER, "it is in a buffer");
+        assert!(ends_after(&connection, 75).await);
+        connection.is_stuck(true);
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        connection.is_stuck(true);
+        assert!(ends_after(&connection, 6).await);
+        connection.is_stuck(false);
         unflushed.flushed();
         assert_eq!(memory.used(), 0);
-        assert!(ends_after(&connection, 75).await);
     }
 
     #[tokio::test(start_paused = true)]
