@@ -284,9 +284,13 @@ fn or_off<T>(raw: Raw<'_>, read: impl FnOnce(Raw<'_>) -> Result<T, Reason>) -> R
     if is_off {
         return Ok(None);
     }
-    read(raw)
-        .map(Some)
-        .map_err(|reason| format!("{reason}; \"off\" switches it off"))
+    read(raw).map(Some).map_err(|reason| {
+        if reason.ends_with("a whole number") {
+            format!("{reason} or \"off\"")
+        } else {
+            reason
+        }
+    })
 }
 
 fn address(raw: Raw<'_>) -> Result<std::net::SocketAddr, Reason> {
