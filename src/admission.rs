@@ -21,9 +21,9 @@ pub enum Overloaded {
     /// As many exchanges as `server.max_in_flight`, those included for which no request waits.
     #[error("too many exchanges under way")]
     Exchanges,
-    /// As many bodies of the largest size as `server.max_connections`.
-    #[error("too much memory in use for bodies")]
-    Bodies,
+    /// A part of the memory that `server.max_connections` sets aside.
+    #[error("too much memory in use for heads and bodies")]
+    Memory,
 }
 
 /// A request's place. It can be left for a while, so that waiting does not take it from others.
@@ -102,9 +102,9 @@ mod tests {
 
     #[test]
     fn each_bound_has_words_of_its_own() {
-        use Overloaded::{Bodies, Exchanges, Requests};
+        use Overloaded::{Exchanges, Memory, Requests};
         let words: std::collections::BTreeSet<String> =
-            [Requests, Exchanges, Bodies].map(|bound| bound.to_string()).into();
+            [Requests, Exchanges, Memory].map(|bound| bound.to_string()).into();
         assert_eq!(words.len(), 3);
         // Operators are sent to them.
         let runbook = include_str!("../deploy/observability/runbook.md");

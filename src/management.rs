@@ -10,12 +10,13 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Authenticator, KeyStatus};
 use crate::authorize::source::{AssignmentWatch, SourceKind, SourceStatus};
+use crate::serve::{Excess, HeadLimits};
 use crate::telemetry::LogLevel;
 use crate::telemetry::metrics::{Metrics, TEXT_FORMAT};
 
@@ -69,6 +70,17 @@ pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>, r
         None => router,
     };
     router.layer(middleware::from_fn(move |request: Request, next: Next| async move {
+        match request.extensions().get() {
+            Some(Excess::Head) => {
+                return error(
+                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    "HeadersTooLarge",
+                    "The header section is too large.",
+                );
+            }
+            Some(Excess::Memory) => return error(StatusCode::SERVICE_UNAVAILABLE, "Overloaded", "Try again."),
+            None => {}
+        }
         tokio::time::timeout(request_timeout, next.run(request))
             .await
             .unwrap_or_else(|_| {
@@ -79,6 +91,23 @@ pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>, r
                 )
             })
     }))
+}
+
+/// What of a head the management listener serves.
+#[must_use]
+pub fn head_limits() -> HeadLimits {
+    HeadLimits {
+        fields: 100,
+        bytes: 16 * 1024,
+        read: [
+            header::CONTENT_LENGTH,
+            header::CONTENT_TYPE,
+            header::HOST,
+            header::ORIGIN,
+        ]
+        .into(),
+        told: Vec::new(),
+    }
 }
 
 /// Prometheus text, whether or not metrics are pushed anywhere. Off the workers: it takes a while where there are many

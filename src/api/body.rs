@@ -1,36 +1,36 @@
 //! Reading bodies within bounds of size, time and memory.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::error::ApiError;
 use crate::admission::Overloaded;
+use crate::serve::{Budget, Share};
 
 /// The largest body read.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The memory that all bodies being read may take together.
+/// Reads bodies within the memory that heads and bodies may take together.
 #[derive(Debug, Clone)]
 pub(super) struct BodyReader {
-    // One permit a byte, taken as bytes arrive: who announces a body and sends nothing holds nothing.
-    bytes: Arc<Semaphore>,
+    // Taken as bytes arrive: who announces a body and sends nothing holds nothing.
+    memory: Budget,
+}
+
+/// A body that was read, and the memory that it has.
+struct Content {
+    bytes: Vec<u8>,
+    share: Share,
 }
 
 impl BodyReader {
-    /// A reader for `bodies` bodies of the largest size at once.
-    pub(super) fn new(bodies: usize) -> Self {
-        let bytes = bodies.saturating_mul(MAX_BODY_BYTES).min(Semaphore::MAX_PERMITS);
-        Self {
-            bytes: Arc::new(Semaphore::new(bytes)),
-        }
+    pub(super) fn new(memory: Budget) -> Self {
+        Self { memory }
     }
 
     /// Reads the whole body before `deadline`. One that announces too much is not read at all.
@@ -41,37 +41,70 @@ impl BodyReader {
         let announced = headers
             .get(CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok())
-            .and_then(|length| length.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+            .and_then(|length| length.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > MAX_BODY_BYTES) {
             return Err(ApiError::PayloadTooLarge);
         }
-        tokio::time::timeout_at(deadline, self.collect(body))
+        // Of HTTP/2: the server library cannot send a 100 there, and the client waits for an answer of whatever kind.
+        if expects_continue(headers) {
+            return Err(ApiError::ExpectationFailed);
+        }
+        tokio::time::timeout_at(deadline, self.collect(body, announced))
             .await
             .unwrap_or(Err(ApiError::RequestTimeout))
     }
 
-    async fn collect(&self, mut body: Body) -> Result<Bytes, ApiError> {
+    async fn collect(&self, mut body: Body, announced: Option<usize>) -> Result<Bytes, ApiError> {
         // Copied into one buffer: kept frames would pin whole read buffers, however few bytes each brings.
-        let mut content = BytesMut::new();
-        let mut held: Option<SemaphorePermit<'_>> = None;
+        let mut content = Content {
+            bytes: Vec::new(),
+            share: self.memory.take(0).ok_or(Overloaded::Memory)?,
+        };
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| ApiError::InvalidRequest("The body could not be read."))?;
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            if content.len() + data.len() > MAX_BODY_BYTES {
+            if content.bytes.len() + data.len() > MAX_BODY_BYTES {
                 return Err(ApiError::PayloadTooLarge);
             }
-            let count = u32::try_from(data.len()).map_err(|_| ApiError::PayloadTooLarge)?;
-            let more = self.bytes.try_acquire_many(count).map_err(|_| Overloaded::Bodies)?;
-            match &mut held {
-                Some(held) => held.merge(more),
-                None => held = Some(more),
-            }
-            content.extend_from_slice(&data);
+            content.extend(&data, announced)?;
         }
-        Ok(content.freeze())
+        // The memory is taken for as long as somebody has the body.
+        Ok(Bytes::from_owner(content))
     }
+}
+
+impl Content {
+    /// Appends, and takes memory for what is really allocated: while a buffer grows there are two.
+    fn extend(&mut self, data: &[u8], announced: Option<usize>) -> Result<(), Overloaded> {
+        let needed = self.bytes.len() + data.len();
+        let old = self.bytes.capacity();
+        if needed > old {
+            let most = announced.filter(|length| *length >= needed).unwrap_or(MAX_BODY_BYTES);
+            let new = needed.max((2 * old).min(most));
+            if !self.share.grow(new) {
+                return Err(Overloaded::Memory);
+            }
+            let mut bytes = Vec::with_capacity(new);
+            bytes.extend_from_slice(&self.bytes);
+            self.bytes = bytes;
+            self.share.shrink(old);
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Content {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn expects_continue(headers: &HeaderMap) -> bool {
+    let mut expected = headers.get_all(EXPECT).iter();
+    expected.any(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 #[cfg(test)]
@@ -99,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_limit_is_exact() {
-        let reader = BodyReader::new(4);
+        let reader = BodyReader::new(Budget::new(4 * MAX_BODY_BYTES));
         let headers = HeaderMap::new();
         for (sizes, length) in [
             (&[][..], Some(0)),
@@ -111,12 +144,12 @@ mod tests {
             let outcome = reader.read(&headers, frames(sizes), in_time()).await;
             assert_eq!(outcome.ok().map(|content| content.len()), length, "{sizes:?}");
         }
-        assert_eq!(reader.bytes.available_permits(), 4 * MAX_BODY_BYTES, "all given back");
+        assert_eq!(reader.memory.used(), 0, "all given back");
     }
 
     #[tokio::test]
     async fn bodies_that_send_nothing_keep_nobody_out() {
-        let reader = BodyReader::new(1);
+        let reader = BodyReader::new(Budget::new(MAX_BODY_BYTES));
         let headers = HeaderMap::new();
         let silent = Body::new(StreamBody::new(futures_util::stream::pending::<
             Result<Frame<Bytes>, Infallible>,
@@ -129,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn memory_is_bounded_in_all() {
-        let reader = BodyReader::new(1);
+        let reader = BodyReader::new(Budget::new(MAX_BODY_BYTES));
         let headers = HeaderMap::new();
         let endless = futures_util::StreamExt::chain(
             futures_util::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(vec![
@@ -143,9 +176,61 @@ mod tests {
         let other = reader.read(&headers, frames(&[1]), in_time()).await;
         assert!(matches!(
             other,
-            Err(ApiError::Issue(IssueError::Overloaded(Overloaded::Bodies)))
+            Err(ApiError::Issue(IssueError::Overloaded(Overloaded::Memory)))
         ));
         drop(waiting);
         assert!(reader.read(&headers, frames(&[1]), in_time()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_allocated_is_what_is_taken() {
+        for (announced, sizes) in [
+            (None, &[1; 3000][..]),
+            (None, &[4096; 16]),
+            (None, &[MAX_BODY_BYTES]),
+            (Some(3000), &[1; 3000]),
+            (Some(MAX_BODY_BYTES), &[4096; 16]),
+            (Some(1), &[1000, 1000]),
+        ] {
+            let memory = Budget::new(usize::MAX);
+            let mut content = Content {
+                bytes: Vec::new(),
+                share: memory.take(0).unwrap(),
+            };
+            for size in sizes {
+                content.extend(&vec![b'a'; *size], announced).unwrap();
+                assert_eq!(memory.used(), content.bytes.capacity());
+            }
+            let length: usize = sizes.iter().sum();
+            assert_eq!(content.bytes.len(), length);
+            assert!(content.bytes.capacity() <= MAX_BODY_BYTES);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_somebody_has_is_not_given_back() {
+        let memory = Budget::new(MAX_BODY_BYTES);
+        let reader = BodyReader::new(memory.clone());
+        let content = reader.read(&HeaderMap::new(), frames(&[100]), in_time()).await.unwrap();
+        assert!(memory.used() >= 100);
+        drop(content);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_100_gets_an_answer_at_once() {
+        let reader = BodyReader::new(Budget::new(MAX_BODY_BYTES));
+        let silent = || {
+            Body::new(StreamBody::new(futures_util::stream::pending::<
+                Result<Frame<Bytes>, Infallible>,
+            >()))
+        };
+        for expect in ["100-continue", "100-Continue"] {
+            let headers = HeaderMap::from_iter([(EXPECT, expect.parse().unwrap())]);
+            let outcome = reader.read(&headers, silent(), in_time()).await;
+            assert!(matches!(outcome, Err(ApiError::ExpectationFailed)));
+            let none = reader.read(&headers, Body::empty(), in_time()).await;
+            assert_eq!(none.unwrap(), "", "nothing is waited with");
+        }
     }
 }

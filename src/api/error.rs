@@ -50,9 +50,12 @@ pub enum ApiError {
     /// A body of a kind that the path does not take.
     #[error("unsupported media type")]
     UnsupportedMediaType,
-    /// The header section is over the limit.
+    /// The header section has too many bytes or fields.
     #[error("header section over the limit")]
     HeadersTooLarge,
+    /// `Expect: 100-continue` over HTTP/2, before a body (RFC 9110 section 10.1.1).
+    #[error("100-continue is not to be had over HTTP/2")]
+    ExpectationFailed,
     /// The body did not come in time.
     #[error("the body did not come in time")]
     RequestTimeout,
@@ -138,7 +141,12 @@ impl ApiError {
             Self::HeadersTooLarge => Told::new(
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "HeadersTooLarge",
-                "The header section may have 32 KiB at most.",
+                "The header section may have 32 KiB and 100 fields at most.",
+            ),
+            Self::ExpectationFailed => Told::new(
+                S::EXPECTATION_FAILED,
+                "InvalidRequest",
+                "Over HTTP/2, send the body without `Expect: 100-continue`.",
             ),
             Self::RequestTimeout => Told::new(
                 S::REQUEST_TIMEOUT,

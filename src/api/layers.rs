@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, X_CONTENT_TYPE_OPTIONS};
+use http::header::{self, CONNECTION, CONTENT_LENGTH, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use http_body::Body as _;
 use opentelemetry::KeyValue;
@@ -22,13 +22,17 @@ use super::error::ApiError;
 use super::head::Head;
 use super::told::Told;
 use super::{Api, ApiSettings, answer};
-use crate::serve::Cut;
+use crate::admission::Overloaded;
+use crate::serve::{Cut, Excess, HeadLimits};
 use crate::telemetry::metrics::labels::Refusal;
 use crate::telemetry::metrics::{ActiveRequest, Answered};
 use crate::telemetry::trace::{LateSpan, RequestTrace};
 
 /// The largest header section served.
 pub const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// The most fields in one; clients send twenty, and proxies add some.
+pub const MAX_HEADER_FIELDS: usize = 100;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
@@ -38,6 +42,32 @@ const PLAIN_OPTIONS: &str = "OPTIONS-NO-PREFLIGHT";
 const CLIENT_CLOSED: &str = "ClientClosed";
 /// The same of one that a stop cut off, as one is called that comes after it.
 const SHUTTING_DOWN: &str = Refusal::ShuttingDown.name();
+
+/// What of a head the public listener serves. Whoever reads another field enters it here: the others are dropped before
+/// the request comes to the router.
+#[must_use]
+pub fn head_limits() -> HeadLimits {
+    HeadLimits {
+        fields: MAX_HEADER_FIELDS,
+        bytes: MAX_HEADER_BYTES,
+        read: [
+            header::AUTHORIZATION,
+            header::CONTENT_ENCODING,
+            header::CONTENT_LENGTH,
+            header::CONTENT_TYPE,
+            header::EXPECT,
+            header::HOST,
+            header::ORIGIN,
+            header::ACCESS_CONTROL_REQUEST_METHOD,
+            header::ACCESS_CONTROL_REQUEST_HEADERS,
+            CLIENT_REQUEST_ID,
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("tracestate"),
+        ]
+        .into(),
+        told: [header::CONTENT_TYPE, header::ORIGIN].into(),
+    }
+}
 
 /// The outermost layer: gives the request its context and span, renders errors, and writes the access line.
 pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response {
@@ -342,13 +372,11 @@ pub(super) fn cors(allowed_origins: &[String], allowed_headers: &[String]) -> Co
 
 /// Refuses what is over the limits before anything reads it.
 pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let bytes: usize = request
-        .headers()
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
-        .sum();
-    if bytes + request.uri().path_and_query().map_or(0, |path| path.as_str().len()) > MAX_HEADER_BYTES {
-        return ApiError::HeadersTooLarge.into_response();
+    match request.extensions().get() {
+        // Found where the head came in; what is left of it is within the limits.
+        Some(Excess::Head) => return ApiError::HeadersTooLarge.into_response(),
+        Some(Excess::Memory) => return ApiError::from(Overloaded::Memory).into_response(),
+        None => {}
     }
     // RFC 9112 section 3.2. Which of two the one in front of us went by, nobody knows.
     if request.headers().get_all(HOST).iter().count() > 1 {

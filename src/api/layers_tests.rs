@@ -25,6 +25,7 @@ use crate::config::UserIds;
 use crate::config::load::{Environment, load};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
+use crate::serve::Budget;
 use crate::tasks::Tasks;
 use crate::telemetry::UserNames;
 use crate::telemetry::metrics::Metrics;
@@ -81,7 +82,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
     Api {
         pipeline: Arc::new(pipeline),
         settings: Arc::new(ApiSettings {
-            max_bodies: 1,
+            memory: Budget::new(1 << 20),
             audit: true,
             api_versions: Vec::new(),
             request_timeout: second,
@@ -93,7 +94,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
             scope_prefixes: Vec::new(),
             sign_in: crate::api::SignIn::new(&"https://login.example".parse().unwrap(), []),
         }),
-        bodies: BodyReader::new(1),
+        bodies: BodyReader::new(Budget::new(1 << 20)),
         stopping: CancellationToken::new(),
     }
 }

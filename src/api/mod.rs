@@ -31,6 +31,7 @@ use self::error::ApiError;
 pub use self::sign_in::SignIn;
 pub use self::token_exchange::Target;
 use crate::pipeline::TokenPipeline;
+use crate::serve::Budget;
 
 /// The broker's own path.
 pub const TOKEN_PATH: &str = "/token";
@@ -77,8 +78,8 @@ fn route_of(path: &str) -> Option<&'static str> {
 /// How the public listener behaves.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
-    /// How many bodies of 64 KiB may be in memory at once.
-    pub max_bodies: usize,
+    /// What heads and bodies may take in memory together.
+    pub memory: Budget,
     /// Whether each token handed out, or refused to a verified caller, is an event of its own.
     pub audit: bool,
     /// Accepted on the ACS path.
@@ -115,7 +116,7 @@ pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: Can
     let cors = layers::cors(&settings.allowed_origins, &settings.allowed_headers);
     let api = Api {
         pipeline,
-        bodies: BodyReader::new(settings.max_bodies),
+        bodies: BodyReader::new(settings.memory.clone()),
         settings: Arc::new(settings),
         stopping,
     };

@@ -31,7 +31,8 @@ use crate::management::{self, Readiness, ResourceAssignments};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
 use crate::serve::{
-    self, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError, Wanted,
+    self, Budget, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError, Wanted,
+    Yielding,
 };
 use crate::tasks::Tasks;
 use crate::telemetry::LogLevel;
@@ -41,6 +42,12 @@ use crate::upstream::{Upstream, UpstreamSetupError};
 
 /// Connections of the management listener: probes and a scraper need few.
 const MANAGEMENT_CONNECTIONS: usize = 64;
+/// Streams of one HTTP/2 connection there.
+const MANAGEMENT_STREAMS: u32 = 8;
+/// How long a connection is kept there without a request. Probes and scrapers open another.
+const MANAGEMENT_IDLE: Duration = Duration::from_secs(10);
+/// How long a head or a request may take there: whoever asks is near.
+const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long background work may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
@@ -269,34 +276,41 @@ impl Broker {
         let state = Watched::new(Arc::clone(&pipeline), readiness.clone(), &config, open.clone());
         pipeline.metrics.watch(state.as_weak());
         let metrics = pipeline.metrics.clone();
-        let probes = management::router(readiness, metrics, log_level, config.server.request_timeout);
+        let brief = config.server.request_timeout.min(MANAGEMENT_TIMEOUT);
+        let probes = management::router(readiness, metrics, log_level, brief);
         // The probes outlive the public listener, so that the drain can be watched.
         let last = ShutdownSignals {
             draining: CancellationToken::new(),
             abort: signals.abort.clone(),
         };
         let options = ServeOptions {
-            max_connections: MANAGEMENT_CONNECTIONS,
-            open: OpenConnections::default(),
-            head_timeout: config.server.request_timeout,
+            // Whoever is there, a probe gets a place.
+            yielding: Yielding::All,
+            head_timeout: brief,
+            keep_alive_timeout: MANAGEMENT_IDLE,
+            http2_idle_timeout: MANAGEMENT_IDLE,
+            http2_streams: MANAGEMENT_STREAMS,
             drain_timeout: STOP_LIMIT,
-            tls: None,
+            ..ServeOptions::new(MANAGEMENT_CONNECTIONS, management::head_limits())
         };
         let probes = serve::run(management, guarded(probes), options, last.clone());
 
         let stop_accepting = signals.delayed(config.server.drain_delay);
-        let router = api::router(
-            Arc::clone(&pipeline),
-            api_settings(&config),
-            stop_accepting.draining.clone(),
-        );
         let options = ServeOptions {
-            max_connections: config.server.max_connections,
+            max_connections_per_address: config.server.max_connections_per_address,
+            trusted_proxies: config.server.trusted_proxies.clone(),
             open,
             head_timeout: config.server.request_timeout,
+            keep_alive_timeout: config.server.keep_alive_timeout,
             drain_timeout: config.server.drain_timeout,
             tls: certificate,
+            ..ServeOptions::new(config.server.max_connections, api::layers::head_limits())
         };
+        let router = api::router(
+            Arc::clone(&pipeline),
+            api_settings(&config, options.memory.work.clone()),
+            stop_accepting.draining.clone(),
+        );
         let public = async {
             let drained = serve::run(public, guarded(router), options, stop_accepting).await;
             if drained.cut > 0 {
@@ -358,9 +372,9 @@ fn authenticator(
     })
 }
 
-fn api_settings(config: &Config) -> ApiSettings {
+fn api_settings(config: &Config, memory: Budget) -> ApiSettings {
     ApiSettings {
-        max_bodies: config.server.max_connections,
+        memory,
         audit: config.telemetry.audit,
         api_versions: config.server.api_versions.clone(),
         request_timeout: config.server.request_timeout,

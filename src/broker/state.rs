@@ -69,6 +69,10 @@ impl BrokerState for Watched {
         }
     }
 
+    fn connections_closed(&self) -> [(&'static str, u64); 2] {
+        [("address", self.open.refused()), ("idle", self.open.evicted())]
+    }
+
     fn is_ready(&self) -> bool {
         self.readiness.is_ready()
     }

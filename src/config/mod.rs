@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 pub use self::assignments::{
@@ -70,10 +71,16 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The whole request's deadline, upstream calls included; slow heads and bodies are cut off by it.
     pub request_timeout: Duration,
+    /// How long an HTTP/1.1 connection is kept without a request.
+    pub keep_alive_timeout: Duration,
     /// Requests being worked on at once.
     pub max_in_flight: usize,
     /// Open connections.
     pub max_connections: usize,
+    /// Those of them that one address may have. `None`: any number.
+    pub max_connections_per_address: Option<usize>,
+    /// Addresses that may have any number.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long serving goes on after the first signal.
     pub drain_delay: Duration,
     /// How long requests in flight may then still take.

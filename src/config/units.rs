@@ -1,10 +1,12 @@
-//! Units in which settings are written: durations, byte sizes, base URLs.
+//! Units in which settings are written: durations, byte sizes, networks, base URLs.
 //!
 //! Every parser answers with the reason in words and never repeats what it was given: a value in the wrong
 //! place may be a secret.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::invisible;
@@ -65,6 +67,25 @@ pub fn byte_size(text: &str) -> Result<u64, Reason> {
 fn split_number(text: &str) -> (&str, &str) {
     let end = text.bytes().take_while(u8::is_ascii_digit).count();
     text.split_at(end)
+}
+
+/// Reads an address or a network in CIDR notation (RFC 4632), of IPv4 or IPv6. An IPv4-mapped one is the IPv4 one.
+pub fn network(text: &str) -> Result<IpNet, Reason> {
+    let network = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "is neither an address nor a network such as 10.0.0.0/8".to_owned())?;
+    let mapped = match network {
+        IpNet::V6(network) => network
+            .addr()
+            .to_ipv4_mapped()
+            .zip(network.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    Ok(mapped
+        .and_then(|(address, prefix)| IpNet::new(address.into(), prefix).ok())
+        .unwrap_or(network)
+        .trunc())
 }
 
 /// Reads the base URL of a service: scheme, host and perhaps a port, nothing behind it.
@@ -145,6 +166,35 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn networks() {
+        for (text, wanted) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("::ffff:192.0.2.1", "192.0.2.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(network(text).unwrap().to_string(), wanted, "{text}");
+        }
+        for text in [
+            "",
+            "proxy",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "10.0.0.0/8 ",
+            "[::1]",
+            "10.0.0.1:80",
+            "*",
+        ] {
+            assert!(network(text).unwrap_err().contains("10.0.0.0/8"), "{text}");
+        }
+    }
 
     #[test]
     fn durations() {

@@ -1,51 +1,64 @@
 //! One connection, from the TLS handshake to its end.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::Shared;
+use super::frames::PREFACE;
+use super::handshake::Bounded;
+use super::head::{self, Excess, HeadLimits};
 use super::linger::Linger;
-use super::{ServeOptions, Shared};
+use super::memory::{HTTP2, Memory, REQUEST, Share};
+use super::meter::{BodyLength, MOST_BUFFERED, Meter, NextBody};
+use super::places::{NoMemory, Place, Yielding};
+use super::presence::{Patience, Presence, Unflushed, Unsent};
 
-/// More than any head that the API layer answers with its own 431, which a head beyond its bound still gets.
-const MAX_HEAD_BYTES: u32 = 128 * 1024;
+/// What HTTP/2 announces (RFC 9113 section 6.5.2), where each field counts 32 bytes more than it has: enough for what
+/// is served, and for the API layer's own 431 a bit beyond it.
+const MAX_HEADER_LIST_BYTES: u32 = 40 * 1024;
 
-/// Header fields in one HTTP/1.1 head; hyper's own default is 100. The shortest fields that fit into 32 KiB would be
-/// more, but nobody sends those, and room for them is set aside for each head.
-const MAX_HEADER_FIELDS: usize = 2048;
+/// Header fields that hyper reads in one HTTP/1.1 head; beyond, it answers 431 itself. Room for them is set aside for
+/// each head.
+const MAX_HEADER_FIELDS: usize = 256;
 
-/// Concurrent streams of one HTTP/2 connection. RFC 9113 section 6.5.2 recommends 100, so that parallelism is not
-/// limited; each costs memory from its head on, and a client that needs more opens another connection.
-const MAX_STREAMS: u32 = 32;
+/// What a client may send on one stream, and on a connection, before somebody reads it: the most that a body may have.
+const WINDOW: u32 = 64 * 1024;
 
 /// Streams that a client opened and reset again before they were looked at ("rapid reset", CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 20;
 
+/// What may wait to be written on one stream. Answers are small.
+const MAX_SEND_BUFFER: usize = 16 * 1024;
+
 /// How long an answer may take to be written out, in a drain.
 const FLUSH: Duration = Duration::from_millis(500);
 
+/// How long a connection may take to say good-bye that must go for another.
+const GOOD_BYE: Duration = Duration::from_millis(50);
+
 /// HTTP/2 PING period, and how long its answer may take.
 const PING: Duration = Duration::from_secs(20);
-
-/// A connection without a request for this long is closed. HTTP/1.1 is bound tighter, by the head timeout.
-const IDLE_LIMIT: Duration = Duration::from_mins(1);
 
 /// The scheme a request arrived by, as a request extension: the URI of a request does not tell it in HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,230 +92,335 @@ impl Cut {
     }
 }
 
-/// Which requests a connection has seen.
-#[derive(Debug, Clone, Copy, Default)]
-struct Activity {
-    in_flight: usize,
-    served: bool,
-}
-
-/// A request being worked on; counted until its answer is known or it is given up.
-struct InFlight(watch::Sender<Activity>);
-
-impl InFlight {
-    fn start(activity: &watch::Sender<Activity>) -> Self {
-        activity.send_modify(|activity| {
-            activity.in_flight += 1;
-            activity.served = true;
-        });
-        Self(activity.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.send_modify(|activity| activity.in_flight -= 1);
-    }
+/// What one connection has, whatever its protocol.
+struct Connection {
+    peer: SocketAddr,
+    scheme: Scheme,
+    router: Router,
+    linger: Linger,
+    presence: Presence,
+    shared: Arc<Shared>,
 }
 
 /// Serves one accepted connection to its end.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shared: &Shared) {
-    let linger = Linger::default();
-    let stream = linger.stream(stream);
-    let Some(acceptor) = &shared.acceptor else {
-        // Both versions, told apart by HTTP/2's preface (prior knowledge, RFC 9113 section 3.3).
-        let service = (Scheme::Http, peer, router);
-        return exchange(stream, builder(&shared.options), service, linger, shared).await;
-    };
-    let handshake = tokio::time::timeout(shared.options.head_timeout, acceptor.accept(stream));
-    let stream = tokio::select! {
-        result = handshake => match result {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
-            Err(_) => return tracing::debug!("TLS handshake timed out"),
-        },
+pub(super) async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+) {
+    let begun = tokio::select! {
+        begun = begin(&mut stream, &shared) => begun,
         // No request can have come yet.
         () = shared.draining.cancelled() => return,
+        () = place.wanted() => return,
     };
-    let builder = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        builder(&shared.options).http2_only()
-    } else {
-        builder(&shared.options).http1_only()
+    let Some(begun) = begun else { return };
+    let linger = Linger::default();
+    let stream = linger.stream(stream);
+    let connection = |scheme| Connection {
+        peer,
+        scheme,
+        router,
+        linger,
+        presence: Presence::new(Arc::clone(&place)),
+        shared: Arc::clone(&shared),
     };
-    exchange(stream, builder, (Scheme::Https, peer, router), linger, shared).await;
-}
-
-fn builder(options: &ServeOptions) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(options.head_timeout)
-        .max_buf_size(MAX_HEAD_BYTES as usize)
-        .max_headers(MAX_HEADER_FIELDS)
-        .keep_alive(true)
-        // A client that closes its side has left; nobody is there for whom to go on.
-        .half_close(false);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD_BYTES)
-        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING);
-    builder
-}
-
-/// Reads requests and writes answers until either side ends it.
-async fn exchange<S>(
-    stream: S,
-    builder: Builder<TokioExecutor>,
-    (scheme, peer, router): (Scheme, SocketAddr, Router),
-    linger: Linger,
-    shared: &Shared,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (activity, seen) = watch::channel(Activity::default());
-    let drained = seen.clone();
-    let cut = Cut(shared.cut.clone());
-    let requests = linger.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(cut.clone());
-        let (request, announcement) = requests.request(request);
-        let answer = answer(request, router.clone(), scheme, peer, InFlight::start(&activity));
-        async { answer.await.map(|response| announcement.on(response)) }
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut idle = pin!(idle(seen, shared.options.head_timeout));
-
-    let went_idle = tokio::select! {
-        result = connection.as_mut() => return ended(result),
-        () = shared.draining.cancelled() => false,
-        served = idle.as_mut() => {
-            // Not one request: there is nothing to finish and nobody to say good-bye to.
-            if !served {
-                return;
+    // Each on the heap by itself, so that a connection on which nothing has come yet is small.
+    match (begun, &shared.acceptor) {
+        (Begun::Http1(read), _) => Box::pin(connection(Scheme::Http).http1(stream, read)).await,
+        (Begun::Http2(read), _) => Box::pin(connection(Scheme::Http).http2(stream, read)).await,
+        (Begun::Tls, Some(acceptor)) => {
+            let handshake = acceptor.accept(Bounded::new(stream));
+            let handshake = tokio::time::timeout(shared.options.head_timeout, handshake);
+            let stream = tokio::select! {
+                result = Box::pin(handshake) => match result {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+                    Err(_) => return tracing::debug!("TLS handshake timed out"),
+                },
+                () = shared.draining.cancelled() => return,
+                () = place.wanted() => return,
+            };
+            let (bounded, tls) = stream.get_ref();
+            bounded.ended();
+            if tls.alpn_protocol() == Some(b"h2") {
+                Box::pin(connection(Scheme::Https).http2(stream, Vec::new())).await;
+            } else {
+                Box::pin(connection(Scheme::Https).http1(stream, Vec::new())).await;
             }
-            true
         }
-    };
-    connection.as_mut().graceful_shutdown();
-    tokio::select! {
-        result = connection => ended(result),
-        () = shared.cut.cancelled() => {
-            shared.cut_connections.fetch_add(1, Ordering::Relaxed);
-        }
-        // hyper goes on waiting for the rest of a half-sent head, which is no request in flight.
-        () = quiet(drained, linger), if !went_idle => {}
-        // A request may have crossed the good-bye; it gets the time that a request gets.
-        () = tokio::time::sleep(shared.options.head_timeout), if went_idle => {}
+        (Begun::Tls, None) => {}
     }
 }
 
-async fn answer(
-    mut request: Request<Body>,
-    router: Router,
-    scheme: Scheme,
+/// What a client began with, and what was read of it.
+enum Begun {
+    Http1(Vec<u8>),
+    Http2(Vec<u8>),
+    Tls,
+}
+
+/// Waits for what a client begins with. `None` if it sends nothing.
+async fn begin(stream: &mut TcpStream, shared: &Shared) -> Option<Begun> {
+    let wait = async {
+        if shared.acceptor.is_some() {
+            stream.readable().await.ok()?;
+            return Some(Begun::Tls);
+        }
+        // Both versions, told apart by HTTP/2's preface (prior knowledge, RFC 9113 section 3.3).
+        let mut read = Vec::with_capacity(PREFACE.len());
+        while PREFACE.starts_with(&read) && read.len() < PREFACE.len() {
+            let mut rest = (&mut *stream).take((PREFACE.len() - read.len()) as u64);
+            if rest.read_buf(&mut read).await.ok()? == 0 {
+                return (!read.is_empty()).then_some(Begun::Http1(read));
+            }
+        }
+        Some(if read == PREFACE {
+            Begun::Http2(read)
+        } else {
+            Begun::Http1(read)
+        })
+    };
+    tokio::time::timeout(shared.options.head_timeout, wait).await.ok()?
+}
+
+impl Connection {
+    async fn http1<S>(self, stream: S, read: Vec<u8>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let options = &self.shared.options;
+        let patience = Patience {
+            head: options.head_timeout,
+            next: options.keep_alive_timeout,
+            multiplexed: false,
+        };
+        let mut builder = http1::Builder::new();
+        builder
+            // Its own limit would count the wait for a head as well. `Presence::overdue` parts the two.
+            .header_read_timeout(None)
+            // More than any head that the API layer answers with its own 431, which a head beyond its bound still gets.
+            .max_buf_size(MOST_BUFFERED)
+            .max_headers(MAX_HEADER_FIELDS)
+            .keep_alive(true)
+            // A client that closes its side has left; nobody is there for whom to go on.
+            .half_close(false);
+        let next_body = NextBody::default();
+        let unflushed = Unflushed::default();
+        let meter = Meter::http1(
+            stream,
+            read,
+            self.presence.clone(),
+            options.memory.blocks.clone(),
+            unflushed.clone(),
+            next_body.clone(),
+        );
+        let service = self.service(unflushed, Some(next_body));
+        let service = service_fn(move |request| service.answer(request));
+        let connection = builder.serve_connection(TokioIo::new(meter), service);
+        self.drive(connection, patience).await;
+    }
+
+    async fn http2<S>(self, stream: S, read: Vec<u8>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let options = &self.shared.options;
+        if let Err(error) = self.presence.place().grow(HTTP2) {
+            return tracing::debug!(%error, "connection closed");
+        }
+        let patience = Patience {
+            head: options.head_timeout,
+            next: options.http2_idle_timeout,
+            multiplexed: true,
+        };
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(options.http2_streams)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_send_buf_size(MAX_SEND_BUFFER)
+            .max_header_list_size(MAX_HEADER_LIST_BYTES)
+            .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING);
+        let unflushed = Unflushed::default();
+        let meter = Meter::http2(
+            stream,
+            read,
+            self.presence.clone(),
+            options.memory.blocks.clone(),
+            unflushed.clone(),
+        );
+        let service = self.service(unflushed, None);
+        let service = service_fn(move |request| service.answer(request));
+        let connection = builder.serve_connection(TokioIo::new(meter), service);
+        self.drive(connection, patience).await;
+    }
+
+    fn service(&self, unflushed: Unflushed, next_body: Option<NextBody>) -> Service {
+        Service {
+            peer: self.peer,
+            scheme: self.scheme,
+            router: self.router.clone(),
+            linger: self.linger.clone(),
+            presence: self.presence.clone(),
+            shared: Arc::clone(&self.shared),
+            unflushed,
+            next_body,
+        }
+    }
+
+    /// Reads requests and writes answers until either side ends it.
+    async fn drive<C>(&self, connection: C, patience: Patience)
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let Self { presence, shared, .. } = self;
+        let mut connection = pin!(connection);
+        let end = tokio::select! {
+            result = connection.as_mut() => return ended(result),
+            () = shared.draining.cancelled() => End::Drain,
+            served = presence.overdue(patience) => {
+                // Not one request: there is nothing to finish and nobody to say good-bye to.
+                if !served {
+                    return;
+                }
+                End::Overdue
+            }
+            () = presence.place().wanted() => End::Wanted,
+        };
+        connection.as_mut().graceful_shutdown();
+        let wait = async {
+            match end {
+                // hyper goes on waiting for the rest of a half-sent head, which is no request in flight.
+                End::Drain => presence.drained(FLUSH, Some(self.linger.clone())).await,
+                // A request may have crossed the good-bye; it gets the time that a request gets.
+                End::Overdue => tokio::time::sleep(patience.head).await,
+                End::Wanted if shared.options.yielding == Yielding::All => tokio::time::sleep(GOOD_BYE).await,
+                End::Wanted => {
+                    let drained = presence.drained(GOOD_BYE, None);
+                    let _ = tokio::time::timeout(patience.head, drained).await;
+                }
+            }
+        };
+        tokio::select! {
+            result = connection => ended(result),
+            () = shared.cut.cancelled() => {
+                shared.cut_connections.fetch_add(1, Ordering::Relaxed);
+            }
+            () = wait => {}
+        }
+    }
+}
+
+/// Why a connection is ended from this side.
+enum End {
+    Drain,
+    Overdue,
+    Wanted,
+}
+
+/// What answers the requests of a connection.
+struct Service {
     peer: SocketAddr,
-    in_flight: InFlight,
-) -> Result<Response, Infallible> {
-    request.extensions_mut().insert(ConnectInfo(peer));
-    request.extensions_mut().insert(scheme);
-    let response = router.oneshot(request).await;
-    drop(in_flight);
-    response
+    scheme: Scheme,
+    router: Router,
+    linger: Linger,
+    presence: Presence,
+    shared: Arc<Shared>,
+    unflushed: Unflushed,
+    next_body: Option<NextBody>,
 }
 
-/// Ends when no request has been in flight for long enough that the last answer is written.
-async fn quiet(mut activity: watch::Receiver<Activity>, linger: Linger) {
-    loop {
-        let in_flight = activity.borrow_and_update().in_flight;
-        let changed = activity.changed();
-        let changed = if in_flight > 0 {
-            changed.await
-        } else {
-            match tokio::time::timeout(FLUSH, changed).await {
-                Ok(changed) => changed,
-                // Bounded by itself, and the connection ends with it.
-                Err(_) if linger.is_under_way() => return std::future::pending().await,
-                Err(_) => return,
-            }
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, NoMemory>> + Send>>;
+
+impl Service {
+    /// Looks at the head at once, and keeps of it only what is served; what follows is a future of its own on the heap.
+    fn answer(&self, request: Request<Incoming>) -> Answering {
+        let options = &self.shared.options;
+        let body = head::body_length(&request);
+        if let Some(next_body) = &self.next_body {
+            next_body.tell(body);
+        }
+        let next_body = self.next_body.clone().filter(|_| body == BodyLength::Chunked);
+        let (mut request, announcement) = self.linger.request(request, next_body);
+        let memory = match admit(&mut request, &options.head, &options.memory) {
+            Ok(memory) => memory,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
-        if changed.is_err() {
-            // The service is gone: so is the connection, whose own end is awaited elsewhere.
-            return std::future::pending().await;
+        let extensions = request.extensions_mut();
+        extensions.insert(Cut(self.shared.cut.clone()));
+        extensions.insert(ConnectInfo(self.peer));
+        extensions.insert(self.scheme);
+        let in_flight = self.presence.request();
+        let (router, unflushed) = (self.router.clone(), self.unflushed.clone());
+        Box::pin(async move {
+            let Ok(response) = router.oneshot(request).await;
+            let unsent = in_flight.answered(memory);
+            Ok(announcement.on(response).map(|body| Answer {
+                body,
+                unsent: Some(unsent),
+                unflushed,
+            }))
+        })
+    }
+}
+
+/// Reduces the head to what is served, and takes memory for what is left and for the work on it. What is refused goes on
+/// too, since an answer has its form from within.
+fn admit(request: &mut Request<Body>, limits: &HeadLimits, memory: &Memory) -> Result<Share, NoMemory> {
+    let within = limits.holds(request);
+    let bytes = head::reduce(request, if within { &limits.read } else { &limits.told }, within);
+    if !within {
+        request.extensions_mut().insert(Excess::Head);
+    }
+    if let Some(share) = memory.work.take(bytes + REQUEST) {
+        return Ok(share);
+    }
+    head::reduce(request, &limits.told, false);
+    request.extensions_mut().insert(Excess::Memory);
+    memory.blocks.take(REQUEST).ok_or(NoMemory)
+}
+
+/// An answer's body: until it is written out, its memory is taken.
+struct Answer {
+    body: Body,
+    unsent: Option<Unsent>,
+    unflushed: Unflushed,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(memory) = self.unsent.take().and_then(Unsent::taken) {
+            self.unflushed.push(memory);
         }
     }
 }
 
-/// Ends when a connection has had no request for too long: at its start `head_timeout`, because hyper itself
-/// waits without limit for a connection's first bytes and for HTTP/2's heads. Tells whether there ever was one.
-async fn idle(mut activity: watch::Receiver<Activity>, head_timeout: Duration) -> bool {
-    loop {
-        let now = *activity.borrow_and_update();
-        let limit = if now.served { IDLE_LIMIT } else { head_timeout };
-        let changed = activity.changed();
-        let changed = if now.in_flight > 0 {
-            changed.await
-        } else {
-            match tokio::time::timeout(limit, changed).await {
-                Ok(changed) => changed,
-                Err(_) => return now.served,
-            }
-        };
-        if changed.is_err() {
-            // The service is gone: so is the connection, whose own end is awaited elsewhere.
-            return std::future::pending().await;
-        }
-    }
-}
-
-fn ended(result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+fn ended(result: Result<(), hyper::Error>) {
     if let Err(error) = result {
         // Clients leave in the middle all the time: nothing an operator could act on.
-        tracing::debug!(error, "connection ended early");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEAD: Duration = Duration::from_secs(10);
-
-    #[tokio::test(start_paused = true)]
-    async fn a_drain_lets_the_last_answer_reach_its_client() {
-        let (_activity, seen) = watch::channel(Activity::default());
-        let linger = Linger::default();
-        let waiting = tokio::spawn(quiet(seen.clone(), linger.clone()));
-        let start = tokio::time::Instant::now();
-        quiet(seen, Linger::default()).await;
-        assert_eq!(start.elapsed(), FLUSH);
-        waiting.await.unwrap();
-
-        let (_activity, seen) = watch::channel(Activity::default());
-        linger.begin();
-        let waiting = tokio::spawn(quiet(seen, linger));
-        tokio::time::sleep(Duration::from_hours(1)).await;
-        assert!(!waiting.is_finished(), "the connection ends it");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_first_request_is_awaited_shorter_than_the_next() {
-        let (activity, seen) = watch::channel(Activity::default());
-        let start = tokio::time::Instant::now();
-        assert!(!idle(seen, HEAD).await);
-        assert_eq!(start.elapsed().as_secs(), HEAD.as_secs());
-
-        let idle = tokio::spawn(idle(activity.subscribe(), HEAD));
-        let request = InFlight::start(&activity);
-        tokio::time::sleep(Duration::from_hours(1)).await;
-        assert!(!idle.is_finished(), "a request is in flight");
-        let answered = tokio::time::Instant::now();
-        drop(request);
-        assert!(idle.await.unwrap());
-        assert_eq!(answered.elapsed().as_secs(), IDLE_LIMIT.as_secs());
+        tracing::debug!(%error, "connection ended early");
     }
 }

@@ -27,6 +27,8 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::meter::{BodyLength, NextBody};
+
 /// How long what still comes is thrown away.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
@@ -76,7 +78,9 @@ impl Linger {
 
     /// Watches how much of the request is read. HTTP/2 resets the stream of a body that nobody reads and goes on with
     /// the others (RFC 9113 section 8.1), so only HTTP/1 needs this.
-    pub(super) fn request(&self, request: Request<Incoming>) -> (Request<Body>, Announcement) {
+    ///
+    /// `end` learns when a body has ended that says so itself.
+    pub(super) fn request(&self, request: Request<Incoming>, end: Option<NextBody>) -> (Request<Body>, Announcement) {
         if request.version() == Version::HTTP_2 {
             return (request.map(Body::new), Announcement(None));
         }
@@ -85,6 +89,7 @@ impl Linger {
         let body = RequestBody {
             inner: Some(incoming),
             linger: self.clone(),
+            end,
             unread: Arc::clone(&unread),
             read: 0,
             ends: closes(parts.version, &parts.headers),
@@ -92,7 +97,7 @@ impl Linger {
             waits: parts.headers.contains_key(EXPECT),
         };
         if body.is_end_stream() {
-            self.read_to_end();
+            body.read_to_end();
         } else {
             // Some of it may have come together with the request before.
             self.with(|state| state.unread = true);
@@ -164,10 +169,25 @@ struct RequestBody {
     // Taken when it is dropped.
     inner: Option<Incoming>,
     linger: Linger,
+    end: Option<NextBody>,
     unread: Arc<Mutex<Unread>>,
     read: u64,
     ends: bool,
     waits: bool,
+}
+
+impl RequestBody {
+    fn read_to_end(&self) {
+        ended(&self.linger, self.end.as_ref());
+    }
+}
+
+/// A request's body was read to its end.
+fn ended(linger: &Linger, end: Option<&NextBody>) {
+    linger.read_to_end();
+    if let Some(end) = end {
+        end.tell(BodyLength::Ended);
+    }
 }
 
 impl http_body::Body for RequestBody {
@@ -188,7 +208,7 @@ impl http_body::Body for RequestBody {
             Some(Ok(frame)) => own.read += frame.data_ref().map_or(0, |data| data.len() as u64),
             // What is broken has no end that could be waited for.
             Some(Err(_)) => own.ends = true,
-            None => own.linger.read_to_end(),
+            None => own.read_to_end(),
         }
         Poll::Ready(frame)
     }
@@ -208,14 +228,14 @@ impl Drop for RequestBody {
             return;
         };
         if body.is_end_stream() {
-            return self.linger.read_to_end();
+            return self.read_to_end();
         }
         let is_short = self.read + body.size_hint().lower() <= WORTH_READING;
         let runtime = tokio::runtime::Handle::try_current();
         let outcome = match runtime {
             Ok(runtime) if is_short && !self.ends && !self.waits => {
                 let rest = WORTH_READING - self.read;
-                runtime.spawn(read(body, rest, self.linger.clone()));
+                runtime.spawn(read(body, rest, self.linger.clone(), self.end.take()));
                 Unread::BeingRead
             }
             _ => Unread::Left,
@@ -225,7 +245,7 @@ impl Drop for RequestBody {
 }
 
 /// Reads a body that nobody wants. While it is held, hyper goes on with the connection; dropped early, it closes it.
-async fn read(mut body: Incoming, most: u64, linger: Linger) {
+async fn read(mut body: Incoming, most: u64, linger: Linger, end: Option<NextBody>) {
     let mut left = most;
     let reading = async {
         while let Some(frame) = body.frame().await {
@@ -238,7 +258,7 @@ async fn read(mut body: Incoming, most: u64, linger: Linger) {
             };
             left = rest;
         }
-        linger.read_to_end();
+        ended(&linger, end.as_ref());
     };
     let _ = tokio::time::timeout_at(linger.deadline(), reading).await;
 }

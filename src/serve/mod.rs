@@ -2,21 +2,33 @@
 //!
 //! An own loop on hyper-util, because neither ready-made server fits: `axum::serve` has no TLS and no limits,
 //! and axum-server accepts a connection before anything could refuse it and has no hook to bound how many are
-//! open or how long a client may say nothing on one. Here a connection needs a permit *before* it is accepted,
-//! so those in excess wait in the kernel's backlog, where they cost the broker nothing.
+//! open or how long a client may say nothing on one. Here a connection needs a place (`places`) before it is served.
+//! At most one waits for it; the others wait in the kernel's backlog, where they cost the broker nothing.
 //!
-//! Limits on what a client can hold without asking for anything:
+//! Limits on what a client can hold:
 //!
-//! - the TLS handshake, the first request on a connection and (in HTTP/1.1) every further head, the wait for it
-//!   included, must each be complete within [`ServeOptions::head_timeout`];
-//! - an HTTP/2 connection without a stream is told to go after a minute, and one whose peer answers no ping
-//!   after 40 seconds;
+//! - the TLS handshake, the first request on a connection and every further head from its first byte on must each be
+//!   complete within [`ServeOptions::head_timeout`];
+//! - a connection without a request is closed after [`ServeOptions::keep_alive_timeout`] over HTTP/1.1 and after
+//!   [`ServeOptions::http2_idle_timeout`] over HTTP/2, one whose peer answers no ping after 40 seconds, and when places
+//!   are short the one that has been silent for longest;
+//! - one address has at most [`ServeOptions::max_connections_per_address`] connections;
+//! - what connections, heads and bodies take in memory comes from budgets (`memory`). hyper and h2 keep some of it out
+//!   of sight, so that the bytes are looked at on their way to them (`meter`);
 //! - bodies are bounded by the router's own deadline;
 //! - what still comes of a body after its answer is thrown away for at most two seconds.
 
 mod connection;
 mod descriptors;
+mod frames;
+mod handshake;
+mod head;
+mod lines;
 mod linger;
+mod memory;
+mod meter;
+mod places;
+mod presence;
 mod shutdown;
 #[cfg(test)]
 mod tests;
@@ -29,14 +41,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::connection::{Cut, Scheme};
 pub use self::descriptors::{Clamped, OpenFiles, Room, TooFewFiles, Wanted};
+pub use self::head::{Excess, HeadLimits};
+pub use self::memory::{Budget, Memory, Share};
+pub use self::places::{OpenConnections, Yielding};
+use self::places::{Place, Places, Rules};
 pub use self::shutdown::{ShutdownSignals, on_hangup, signals};
 pub use self::tls::{ReloadingCertificate, TlsError};
 
@@ -68,45 +84,58 @@ impl Listener {
     }
 }
 
-/// How many connections of a listener are open. Clones count the same.
-#[derive(Debug, Clone, Default)]
-pub struct OpenConnections(Arc<AtomicUsize>);
-
-impl OpenConnections {
-    /// How many there are now.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn one_more(&self) -> OpenConnection {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(self.clone())
-    }
-}
-
-/// A connection that counts until it is dropped.
-struct OpenConnection(OpenConnections);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Limits of one listener.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// Open connections; further ones wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Those of them that one address may have: one of IPv4, or a /64 of IPv6. Further ones are closed at once.
+    pub max_connections_per_address: Option<usize>,
+    /// Addresses that may have any number, since others stand behind them.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which connections make room for newcomers.
+    pub yielding: Yielding,
     /// Counts the connections that are open.
     pub open: OpenConnections,
+    /// What connections, heads and bodies take in memory.
+    pub memory: Memory,
+    /// What of a head is served.
+    pub head: HeadLimits,
     /// Limit for the TLS handshake and for a request's head.
     pub head_timeout: Duration,
+    /// How long an HTTP/1.1 connection is kept without a request.
+    pub keep_alive_timeout: Duration,
+    /// The same of an HTTP/2 connection.
+    pub http2_idle_timeout: Duration,
+    /// Concurrent streams of one HTTP/2 connection. RFC 9113 section 6.5.2 recommends at least 100, so that parallelism
+    /// is not limited; some clients open no second connection.
+    pub http2_streams: u32,
     /// How long requests in flight may still take once draining began.
     pub drain_timeout: Duration,
     /// Serves TLS with this certificate; plain http without.
     pub tls: Option<Arc<ReloadingCertificate>>,
+}
+
+impl ServeOptions {
+    /// Those of a listener for `max_connections` connections, of whose heads `head` is served.
+    #[must_use]
+    pub fn new(max_connections: usize, head: HeadLimits) -> Self {
+        Self {
+            max_connections,
+            max_connections_per_address: None,
+            trusted_proxies: Vec::new(),
+            yielding: Yielding::Idle,
+            open: OpenConnections::default(),
+            memory: Memory::new(max_connections),
+            head,
+            head_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            http2_idle_timeout: Duration::from_mins(1),
+            http2_streams: 100,
+            drain_timeout: Duration::from_secs(20),
+            tls: None,
+        }
+    }
 }
 
 /// How a listener ended.
@@ -135,7 +164,15 @@ struct Shared {
 /// then closes idle connections at once and those in use after the request in flight (`Connection: close`,
 /// or GOAWAY in HTTP/2, RFC 9113 section 6.8). What is left after `drain_timeout`, or at `signals.abort`, is cut.
 pub async fn run(listener: Listener, router: Router, options: ServeOptions, signals: ShutdownSignals) -> Drained {
-    let permits = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+    let rules = Rules {
+        limit: options.max_connections,
+        by_address: options.max_connections_per_address,
+        exempt: options.trusted_proxies.clone(),
+        yielding: options.yielding,
+        memory: options.memory.connections.clone(),
+        bytes: memory::CONNECTION + if options.tls.is_some() { memory::TLS } else { 0 },
+    };
+    let places = Places::new(rules, options.open.clone());
     let connections = TaskTracker::new();
     let watcher = options.tls.clone().map(|certificate| {
         let stop = signals.draining.clone();
@@ -157,18 +194,18 @@ pub async fn run(listener: Listener, router: Router, options: ServeOptions, sign
             biased;
             () = signals.draining.cancelled() => break,
             () = signals.abort.cancelled() => break,
-            accepted = accept(&listener.socket, &permits) => accepted,
+            accepted = accept(&listener.socket, &places) => accepted,
         };
-        let Some((stream, peer, permit)) = accepted else {
+        let Some((stream, peer, place)) = accepted else {
             continue;
         };
-        let (shared, router) = (Arc::clone(&shared), router.clone());
-        let open = shared.options.open.one_more();
-        connections.spawn(async move {
-            connection::serve(stream, peer, router, &shared).await;
-            drop(open);
-            drop(permit);
-        });
+        connections.spawn(connection::serve(
+            stream,
+            peer,
+            router.clone(),
+            Arc::clone(&shared),
+            place,
+        ));
     }
     drop(listener);
 
@@ -190,19 +227,16 @@ pub async fn run(listener: Listener, router: Router, options: ServeOptions, sign
     }
 }
 
-/// Waits for a permit, then for a connection. `None` after an error, which was dealt with.
-async fn accept(
-    socket: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+/// Waits for a connection, then for a place for it. `None` if it has none, or after an error, which was dealt with.
+async fn accept(socket: &TcpListener, places: &Arc<Places>) -> Option<(TcpStream, SocketAddr, Arc<Place>)> {
     match socket.accept().await {
         Ok((stream, peer)) => {
             // Answers are small and written at once: Nagle's algorithm could only delay them.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY not set");
             }
-            Some((stream, peer, permit))
+            let place = places.take(peer.ip()).await?;
+            Some((stream, peer, place))
         }
         // The client gave up between the kernel's handshake and ours.
         Err(error)

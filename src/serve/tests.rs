@@ -7,7 +7,7 @@ use axum::extract::{ConnectInfo, Extension};
 use axum::routing::get;
 use http::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -48,11 +48,19 @@ impl Server {
 
 fn options() -> ServeOptions {
     ServeOptions {
-        max_connections: 16,
-        open: OpenConnections::default(),
         head_timeout: SOON,
         drain_timeout: SOON,
-        tls: None,
+        ..ServeOptions::new(16, heads())
+    }
+}
+
+/// Heads of any kind; nobody reads a field.
+fn heads() -> HeadLimits {
+    HeadLimits {
+        fields: 100,
+        bytes: 128 * 1024,
+        read: Vec::new(),
+        told: Vec::new(),
     }
 }
 
@@ -118,9 +126,8 @@ async fn fetch(client: &reqwest::Client, url: &str) -> (Version, String) {
 }
 
 #[tokio::test]
-async fn excess_connections_wait_until_one_ends() {
+async fn excess_connections_wait_while_all_are_at_work() {
     let (router, mut arrivals, release) = held();
-    release.add_permits(10);
     let limited = ServeOptions {
         max_connections: 1,
         ..options()
@@ -128,21 +135,181 @@ async fn excess_connections_wait_until_one_ends() {
     let server = Server::start(router, limited).await;
     let mut first = server.connect().await;
     first.write_all(REQUEST).await.unwrap();
-    read_until(&mut first, "released").await;
+    arrivals.recv().await.unwrap();
 
     let mut second = server.connect().await;
     second.write_all(REQUEST).await.unwrap();
-    first.write_all(REQUEST).await.unwrap();
-    read_until(&mut first, "released").await;
-    arrivals.recv().await.unwrap();
-    arrivals.recv().await.unwrap();
-    assert!(
-        arrivals.try_recv().is_err(),
-        "the second connection was served beside the first"
-    );
+    let early = timeout(Duration::from_millis(300), arrivals.recv()).await;
+    assert!(early.is_err(), "the second connection was served beside the first");
 
-    drop(first);
+    // Once it is idle, it makes room.
+    release.add_permits(2);
+    read_until(&mut first, "released").await;
+    assert_eq!(read_to_end(&mut first).await, "");
     read_until(&mut second, "released").await;
+}
+
+#[tokio::test]
+async fn the_one_that_is_idle_for_longest_makes_room() {
+    for http2 in [false, true] {
+        let limited = ServeOptions {
+            max_connections: 3,
+            ..options()
+        };
+        let open = limited.open.clone();
+        let server = Server::start(hello(), limited).await;
+        // The oldest is a client of this version; it is told to go.
+        let oldest = client(|builder| {
+            if http2 {
+                builder.http2_prior_knowledge()
+            } else {
+                builder
+            }
+        });
+        let url = format!("http://{}/", server.address);
+        fetch(&oldest, &url).await;
+        let mut others = Vec::new();
+        for _ in 0..2 {
+            let mut other = server.connect().await;
+            other.write_all(REQUEST).await.unwrap();
+            read_until(&mut other, "hello").await;
+            others.push(other);
+        }
+        // Tiny requests now and then keep no place against newcomers.
+        let mut newcomer = server.connect().await;
+        newcomer.write_all(REQUEST).await.unwrap();
+        read_until(&mut newcomer, "hello").await;
+        assert_eq!(open.evicted(), 1, "one for one");
+        for other in &mut others {
+            other.write_all(REQUEST).await.unwrap();
+            read_until(other, "hello").await;
+        }
+        // Its client just opens another.
+        fetch(&oldest, &url).await;
+        assert_eq!(open.evicted(), 2);
+    }
+}
+
+#[tokio::test]
+async fn one_address_has_no_more_than_its_part() {
+    let limited = ServeOptions {
+        max_connections_per_address: Some(2),
+        ..options()
+    };
+    let open = limited.open.clone();
+    let server = Server::start(hello(), limited.clone()).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut connection = server.connect().await;
+        connection.write_all(REQUEST).await.unwrap();
+        read_until(&mut connection, "hello").await;
+        held.push(connection);
+    }
+    let mut third = server.connect().await;
+    assert_eq!(read_to_end(&mut third).await, "");
+    assert_eq!((open.count(), open.refused()), (2, 1));
+    // Another address, and the same after one has gone.
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(server.address).await.unwrap();
+    other.write_all(REQUEST).await.unwrap();
+    read_until(&mut other, "hello").await;
+    held.pop();
+    while open.count() > 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut again = server.connect().await;
+    again.write_all(REQUEST).await.unwrap();
+    read_until(&mut again, "hello").await;
+
+    // A proxy brings everybody.
+    let behind = ServeOptions {
+        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+        ..limited
+    };
+    let server = Server::start(hello(), behind).await;
+    for _ in 0..5 {
+        let mut connection = server.connect().await;
+        connection.write_all(REQUEST).await.unwrap();
+        read_until(&mut connection, "hello").await;
+        held.push(connection);
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_are_kept_apart_from_slow_heads() {
+    let (head, idle) = (Duration::from_millis(200), Duration::from_millis(900));
+    let patient = ServeOptions {
+        head_timeout: head,
+        keep_alive_timeout: idle,
+        ..options()
+    };
+    let server = Server::start(hello(), patient).await;
+    let silent = async |client: &mut TcpStream| {
+        let start = tokio::time::Instant::now();
+        assert_eq!(read_to_end(client).await, "");
+        start.elapsed()
+    };
+    // A client that comes back just before the limit, which is longer than that for heads.
+    let mut client = server.connect().await;
+    for _ in 0..2 {
+        client.write_all(REQUEST).await.unwrap();
+        read_until(&mut client, "hello").await;
+        let mut byte = [0];
+        let early = timeout(idle - head, client.read(&mut byte)).await;
+        assert!(early.is_err(), "closed before the limit");
+    }
+    client.write_all(REQUEST).await.unwrap();
+    read_until(&mut client, "hello").await;
+    // One that comes back after it.
+    assert!(silent(&mut client).await >= idle);
+
+    // A later head that stops: alone, behind a request, and behind a body.
+    let with_body = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}GET / HT";
+    for (sent, then) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET / HT"),
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", ""),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\nGET",
+            "",
+        ),
+        (with_body, ""),
+    ] {
+        let mut client = server.connect().await;
+        client.write_all(sent.as_bytes()).await.unwrap();
+        read_until(&mut client, "HTTP/1.1").await;
+        client.write_all(then.as_bytes()).await.unwrap();
+        let start = tokio::time::Instant::now();
+        read_to_end(&mut client).await;
+        assert!(start.elapsed() < idle, "{sent:?} is as good as idle");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_one_to_the_client_however_it_is_cut() {
+    // Pipelined requests and bodies, in every split: hyper must see what was sent.
+    let text = "\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n\r\n\r\n\
+                POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+                GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let router = Router::new().route(
+        "/",
+        axum::routing::any(async |body: axum::body::Bytes| format!("<{}>", body.len())),
+    );
+    let server = Server::start(router, options()).await;
+    for step in [1, 2, 3, 7, 30, text.len()] {
+        let mut client = server.connect().await;
+        for piece in text.as_bytes().chunks(step) {
+            client.write_all(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let read = read_to_end(&mut client).await;
+        let bodies: Vec<&str> = ["<0>", "<4>", "<3>"]
+            .into_iter()
+            .filter(|body| read.contains(body))
+            .collect();
+        assert_eq!(bodies, ["<0>", "<4>", "<3>"], "{read}");
+        assert_eq!(read.matches("HTTP/1.1 200").count(), 4, "{read}");
+    }
 }
 
 #[tokio::test]
@@ -164,7 +331,7 @@ async fn slow_heads_and_silent_clients_are_closed() {
 async fn large_heads_reach_the_router() {
     let server = Server::start(hello(), options()).await;
     let mut client = server.connect().await;
-    let padding = "x".repeat(100 * 1024);
+    let padding = "x".repeat(50 * 1024);
     let request = format!("GET / HTTP/1.1\r\nHost: broker.test\r\nX-Padding: {padding}\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
     read_until(&mut client, "hello over http").await;

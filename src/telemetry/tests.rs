@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::propagation::{extract, set_remote_parent};
 use super::*;
 use crate::clock::{Clock, ManualClock, SystemClock};
-use crate::serve::{Listener, OpenConnections, ServeOptions, ShutdownSignals, run};
+use crate::serve::{HeadLimits, Listener, ServeOptions, ShutdownSignals, run};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -239,12 +239,19 @@ async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<ExportTraceServiceR
 async fn serve(router: Router) -> SocketAddr {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.address();
+    let heads = HeadLimits {
+        fields: 100,
+        bytes: 32 * 1024,
+        read: vec![
+            http::header::CONTENT_TYPE,
+            http::header::CONTENT_ENCODING,
+            http::header::CONTENT_LENGTH,
+        ],
+        told: Vec::new(),
+    };
     let options = ServeOptions {
-        max_connections: 8,
-        open: OpenConnections::default(),
-        head_timeout: Duration::from_secs(10),
         drain_timeout: Duration::ZERO,
-        tls: None,
+        ..ServeOptions::new(8, heads)
     };
     tokio::spawn(run(listener, router, options, ShutdownSignals::default()));
     address

@@ -45,7 +45,7 @@ const ROOMS: [(&str, &[&str]); 25] = [
             "untrusted",
         ],
     ),
-    ("management", &["authenticate", "authorize", "telemetry"]),
+    ("management", &["authenticate", "authorize", "serve", "telemetry"]),
     (
         "pipeline",
         &[

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acs_token_broker::serve::{Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, run};
+use acs_token_broker::serve::{HeadLimits, Listener, ReloadingCertificate, ServeOptions, ShutdownSignals, run};
 use axum::Router;
 use axum::extract::Request;
 
@@ -77,12 +77,20 @@ async fn a_collector_over_tls_is_trusted_by_the_systems_anchors() {
     // TLS ends here.
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let endpoint = format!("https://localhost:{}", listener.address().port());
+    let heads = HeadLimits {
+        fields: 100,
+        bytes: 32 * 1024,
+        read: vec![
+            http::header::CONTENT_TYPE,
+            http::header::CONTENT_ENCODING,
+            http::header::CONTENT_LENGTH,
+        ],
+        told: Vec::new(),
+    };
     let options = ServeOptions {
-        max_connections: 8,
-        open: OpenConnections::default(),
-        head_timeout: std::time::Duration::from_secs(10),
         drain_timeout: std::time::Duration::ZERO,
         tls: Some(Arc::new(certificate)),
+        ..ServeOptions::new(8, heads)
     };
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let router = Router::new().fallback(async move |request: Request| {

@@ -21,6 +21,7 @@ mod clients;
 mod collector_away;
 mod collector_tls;
 mod collectors;
+mod connections;
 mod dead_connections;
 mod descriptors;
 mod dev;

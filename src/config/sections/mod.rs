@@ -79,8 +79,15 @@ fn server(section: &mut Section<'_, '_>, folder: &Path) -> ServerConfig {
     ServerConfig {
         listen: section.field("listen", address).or(([127, 0, 0, 1], 8080).into()),
         request_timeout: section.field("request_timeout", positive).or(Duration::from_secs(10)),
+        keep_alive_timeout: section
+            .field("keep_alive_timeout", positive)
+            .or(Duration::from_secs(75)),
         max_in_flight: section.field("max_in_flight", count).or(1024),
         max_connections: section.field("max_connections", count).or(4096),
+        max_connections_per_address: section
+            .field("max_connections_per_address", |raw| or_off(raw, count))
+            .or(Some(1024)),
+        trusted_proxies: section.list("trusted_proxies", units::network).or(Vec::new()),
         drain_delay: section.field("drain_delay", value::duration).or(Duration::ZERO),
         drain_timeout: section
             .field("drain_timeout", value::duration)
@@ -279,6 +286,25 @@ fn size(raw: Raw<'_>) -> Result<u64, Reason> {
 
 fn count(raw: Raw<'_>) -> Result<usize, Reason> {
     validate::count(value::number(raw)?)
+}
+
+/// A value that can be switched off.
+fn or_off<T>(raw: Raw<'_>, read: impl FnOnce(Raw<'_>) -> Result<T, Reason>) -> Result<Option<T>, Reason> {
+    let is_off = match &raw {
+        Raw::Toml(toml::Value::String(text)) => text == "off",
+        Raw::Toml(_) => false,
+        Raw::Variable(text) => text.trim() == "off",
+    };
+    if is_off {
+        return Ok(None);
+    }
+    read(raw).map(Some).map_err(|reason| {
+        if reason.ends_with("a whole number") {
+            format!("{reason} or \"off\"")
+        } else {
+            reason
+        }
+    })
 }
 
 fn address(raw: Raw<'_>) -> Result<std::net::SocketAddr, Reason> {

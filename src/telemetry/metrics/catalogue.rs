@@ -122,6 +122,9 @@ catalogue! {
         "Open connections at the public listener.";
     CONNECTIONS_LIMIT Gauge "acs_broker.connections.limit" "{connection}" []
         "server.max_connections.";
+    CONNECTIONS_CLOSED Counter "acs_broker.connections.closed" "{connection}"
+        ["acs_broker.reason"]
+        "Connections at the public listener that were closed for others, or since their address had too many.";
     READY Gauge "acs_broker.ready" "" []
         "Whether /readyz says 200.";
     BUILD_INFO Gauge "acs_broker.build_info" ""

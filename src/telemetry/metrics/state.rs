@@ -8,7 +8,7 @@ use opentelemetry::{KeyValue, StringValue};
 
 use super::catalogue as all;
 use super::catalogue::Definition;
-use super::counts;
+use super::{counts, labels};
 use crate::build_info;
 
 /// A broker that can be looked at. The composition root implements it, since it alone knows all parts.
@@ -19,6 +19,8 @@ pub trait BrokerState: Send + Sync {
     fn requests(&self) -> Bounded;
     /// Connections of the public listener.
     fn connections(&self) -> Bounded;
+    /// How many of them were closed, by one of few reasons.
+    fn connections_closed(&self) -> [(&'static str, u64); 2];
     /// Whether it should get traffic.
     fn is_ready(&self) -> bool;
     /// The signing keys of each listed tenant.
@@ -117,6 +119,17 @@ pub(super) fn register(meter: &Meter, watched: &Watched) {
     number(meter, &all::CONNECTIONS_LIMIT, watched, |broker| {
         broker.connections().limit
     });
+    let closed = watched.clone();
+    meter
+        .u64_observable_counter(all::CONNECTIONS_CLOSED.name)
+        .with_unit(all::CONNECTIONS_CLOSED.unit)
+        .with_description(all::CONNECTIONS_CLOSED.description)
+        .with_callback(move |observer| {
+            for (reason, count) in closed.get().iter().flat_map(|broker| broker.connections_closed()) {
+                observer.observe(count, &[labels::reason(reason)]);
+            }
+        })
+        .build();
     number(meter, &all::READY, watched, |broker| broker.is_ready().into());
 
     seconds(meter, &all::JWKS_AGE, watched, |broker, tell| {

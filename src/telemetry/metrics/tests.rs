@@ -22,6 +22,10 @@ impl BrokerState for Still {
         self.requests()
     }
 
+    fn connections_closed(&self) -> [(&'static str, u64); 2] {
+        [("address", 2), ("idle", 3)]
+    }
+
     fn is_ready(&self) -> bool {
         true
     }

@@ -206,6 +206,16 @@ fn rules_between_settings() {
         ("[assignments]\nsources = []", "assignments.sources"),
         ("[server]\napi_versions = ['']", "server.api_versions[0]"),
         (
+            "[server]\nmax_connections_per_address = 'none'",
+            "server.max_connections_per_address",
+        ),
+        (
+            "[server]\nmax_connections_per_address = 0",
+            "server.max_connections_per_address",
+        ),
+        ("[server]\nkeep_alive_timeout = '0s'", "server.keep_alive_timeout"),
+        ("[server]\ntrusted_proxies = ['proxy']", "server.trusted_proxies[0]"),
+        (
             "[server]\ntls = {}\nmax_connections = 999999999999",
             "server.max_connections",
         ),

@@ -401,6 +401,7 @@ impl World {
             "a table" => return "table".to_owned(),
             "a string" => ("text", text(&TEXTS)),
             "a whole number" => ("whole number", vec![Value::from(0), Value::from(i64::MAX)]),
+            "a whole number or \"off\"" => ("whole number or `\"off\"`", vec![Value::from(0), Value::from(i64::MAX)]),
             wanted if wanted.starts_with("a duration") => ("duration", text(&["0s", "1ms", "90s", "8784h"])),
             wanted if wanted.starts_with("a size") => ("size", vec![Value::from(0)]),
             "a list" => {

@@ -46,6 +46,24 @@ fn the_environment_alone_is_enough() {
 }
 
 #[test]
+fn a_bound_can_be_switched_off() {
+    for (text, wanted) in [
+        ("", Some(1024)),
+        ("[server]\nmax_connections_per_address = 7", Some(7)),
+        ("[server]\nmax_connections_per_address = 'off'", None),
+    ] {
+        let config = config_of(&format!("{MINIMAL}\n{text}"), &[]);
+        assert_eq!(config.server.max_connections_per_address, wanted, "{text}");
+    }
+    for (variable, wanted) in [("7", Some(7)), ("off", None), (" off ", None)] {
+        let config = config_of(MINIMAL, &[("__SERVER__MAX_CONNECTIONS_PER_ADDRESS", variable)]);
+        assert_eq!(config.server.max_connections_per_address, wanted, "{variable}");
+    }
+    let config = config_of(MINIMAL, &[("__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::1")]);
+    assert_eq!(config.server.trusted_proxies.len(), 2);
+}
+
+#[test]
 fn the_environment_overrides_the_file_at_every_depth() {
     let server = "[server]\nlisten = '127.0.0.1:1'\nrequest_timeout = '1s'";
     let text = format!("{MINIMAL}\n{server}\ncors.allowed_origins = ['https://a.example']");

@@ -1,0 +1,92 @@
+//! What a client may send before a TLS handshake has ended.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Far more than any client's messages in a handshake without a certificate of its own; rustls alone would gather
+/// messages of 64 KiB.
+const MOST: usize = 16 * 1024;
+
+/// A stream that ends if more comes before the handshake has ended.
+pub(super) struct Bounded<S> {
+    io: S,
+    left: AtomicUsize,
+}
+
+impl<S> Bounded<S> {
+    pub(super) fn new(io: S) -> Self {
+        let left = AtomicUsize::new(MOST);
+        Self { io, left }
+    }
+
+    /// The handshake has ended.
+    pub(super) fn ended(&self) {
+        self.left.store(usize::MAX, Ordering::Relaxed);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        let left = self.left.get_mut();
+        if *left != usize::MAX {
+            let Some(less) = left.checked_sub(buf.filled().len() - before) else {
+                // Who fails has read nothing.
+                buf.set_filled(before);
+                return Poll::Ready(Err(io::Error::other("too much was sent in a TLS handshake")));
+            };
+            *left = less;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_handshake_is_bounded() {
+        let bytes = vec![0; MOST + 1];
+        let mut read = Vec::new();
+        assert!(Bounded::new(&bytes[..]).read_to_end(&mut read).await.is_err());
+        let mut bounded = Bounded::new(&bytes[1..]);
+        assert_eq!(bounded.read_to_end(&mut read).await.unwrap(), MOST);
+        let mut bounded = Bounded::new(&bytes[..]);
+        bounded.ended();
+        assert_eq!(bounded.read_to_end(&mut read).await.unwrap(), MOST + 1);
+    }
+}

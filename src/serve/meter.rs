@@ -1,0 +1,321 @@
+//! A connection's bytes on their way to hyper: when a head begins, when it ends, and what is kept of it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::frames::Frames;
+use super::lines::Lines;
+use super::memory::{Budget, HEADER_BLOCK, Share};
+use super::places::NoMemory;
+use super::presence::{Presence, Unflushed};
+
+/// The most that a connection over HTTP/2 can keep of what was sent on it: HPACK's table holds a hundred paths, and each
+/// can keep the frame that it came in.
+const MOST_LASTING: usize = 2 * 1024 * 1024;
+/// The most that hyper buffers of a message over HTTP/1.1.
+pub(super) const MOST_BUFFERED: usize = 64 * 1024;
+/// A connection's memory is taken in pieces of this size.
+const PIECE: usize = 8 * 1024;
+/// How much of what lasts may come after a connection was asked to go for want of memory.
+const OVERDRAFT: usize = 64 * 1024;
+
+/// What was found in bytes that have come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The end of a head.
+    pub(super) head_ended: bool,
+    /// A part of a head, and not its end.
+    pub(super) in_head: bool,
+    /// A head that comes in more than one frame.
+    pub(super) in_parts: bool,
+    /// In HTTP/1.1 how much of the message has come so far, which one buffer must hold.
+    pub(super) message: usize,
+    /// In HTTP/2 bytes that can be kept for as long as the connection lasts.
+    pub(super) lasting: usize,
+    /// The same of bytes that are yet to come, and can be more in memory.
+    pub(super) lasting_more: usize,
+}
+
+impl Found {
+    pub(super) fn head_ended(message: usize) -> Self {
+        Self {
+            head_ended: true,
+            message,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn in_head(message: usize) -> Self {
+        Self {
+            in_head: true,
+            message,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn in_body(message: usize) -> Self {
+        Self {
+            message,
+            ..Self::default()
+        }
+    }
+}
+
+/// How a request's body ends (RFC 9112 section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyLength {
+    /// After so many bytes, more than none.
+    Known(u64),
+    /// By itself.
+    Chunked,
+    /// It has, or there is none.
+    Ended,
+}
+
+/// Where the service of an HTTP/1.1 connection tells of the body that follows a head, before it is read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NextBody(Arc<Mutex<Option<BodyLength>>>);
+
+impl NextBody {
+    pub(super) fn tell(&self, length: BodyLength) {
+        *self.lock() = Some(length);
+    }
+
+    fn take(&self) -> Option<BodyLength> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<BodyLength>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Protocol {
+    Http1 { lines: Lines, next_body: NextBody },
+    Http2(Frames),
+}
+
+/// A connection that is metered. It hands on one head at a time, so that no more than one waits to be looked at.
+pub(super) struct Meter<S> {
+    io: S,
+    presence: Presence,
+    protocol: Protocol,
+    /// Read, and not handed on yet; from `held_from` on.
+    held: Vec<u8>,
+    held_from: usize,
+    /// A head was handed on: hyper shall look at it first.
+    pause: bool,
+    /// An answer waits to be written, and with it all further requests.
+    write_blocked: bool,
+    reader: Option<Waker>,
+    unflushed: Unflushed,
+    blocks: Budget,
+    block: Option<Share>,
+    /// What the connection took for what lasts, and what of it is used.
+    taken: usize,
+    lasting: usize,
+}
+
+impl<S> Meter<S> {
+    /// Of an HTTP/1.1 connection; `read` has come already.
+    pub(super) fn http1(
+        io: S,
+        read: Vec<u8>,
+        presence: Presence,
+        blocks: Budget,
+        unflushed: Unflushed,
+        next_body: NextBody,
+    ) -> Self {
+        let lines = Lines::START;
+        let protocol = Protocol::Http1 { lines, next_body };
+        Self::new(io, read, presence, blocks, unflushed, protocol)
+    }
+
+    /// Of an HTTP/2 connection; `read` has come already.
+    pub(super) fn http2(io: S, read: Vec<u8>, presence: Presence, blocks: Budget, unflushed: Unflushed) -> Self {
+        Self::new(io, read, presence, blocks, unflushed, Protocol::Http2(Frames::new()))
+    }
+
+    fn new(io: S, held: Vec<u8>, presence: Presence, blocks: Budget, unflushed: Unflushed, protocol: Protocol) -> Self {
+        Self {
+            io,
+            presence,
+            protocol,
+            held,
+            held_from: 0,
+            pause: false,
+            write_blocked: false,
+            reader: None,
+            unflushed,
+            blocks,
+            block: None,
+            taken: 0,
+            lasting: 0,
+        }
+    }
+
+    /// Looks at what has come. Tells how much of it can be handed on.
+    fn look(&mut self, bytes: &[u8]) -> Result<usize, NoMemory> {
+        let (taken, found) = match &mut self.protocol {
+            Protocol::Http1 { lines, next_body } => {
+                match next_body.take() {
+                    Some(BodyLength::Known(length)) => *lines = Lines::Body(length),
+                    Some(BodyLength::Chunked) => *lines = Lines::Chunked(0),
+                    Some(BodyLength::Ended) if matches!(lines, Lines::Chunked(_)) => *lines = Lines::START,
+                    Some(BodyLength::Ended) | None => {}
+                }
+                let (taken, found) = lines.advance(bytes);
+                if found.head_ended {
+                    // Until the service tells otherwise.
+                    *lines = Lines::START;
+                }
+                (taken, found)
+            }
+            Protocol::Http2(frames) => {
+                let (taken, found) = frames.advance(bytes);
+                self.pause = found.head_ended;
+                (taken, found)
+            }
+        };
+        if found.in_head {
+            self.presence.head_began();
+        } else if found.head_ended {
+            self.presence.head_ended();
+        }
+        if found.head_ended {
+            self.block = None;
+        } else if found.in_parts && self.block.is_none() {
+            self.block = Some(self.blocks.take(HEADER_BLOCK).ok_or(NoMemory)?);
+        }
+        self.keep(&found)?;
+        Ok(taken)
+    }
+
+    /// Takes memory for what is kept, beyond what every connection has.
+    fn keep(&mut self, found: &Found) -> Result<(), NoMemory> {
+        let wanted = match self.protocol {
+            // A buffer that grew stays, and grows by doubling.
+            Protocol::Http1 { .. } => found.message.min(MOST_BUFFERED).saturating_sub(PIECE) * 2,
+            Protocol::Http2(_) => {
+                self.lasting = self.lasting.saturating_add(found.lasting).min(MOST_LASTING);
+                self.lasting = self.lasting.saturating_add(found.lasting_more);
+                self.lasting
+            }
+        };
+        if wanted <= self.taken {
+            return Ok(());
+        }
+        let more = (wanted - self.taken).next_multiple_of(PIECE);
+        match self.presence.place().grow(more) {
+            Ok(()) => self.taken += more,
+            Err(error) => {
+                self.presence.place().give_up();
+                if wanted - self.taken > OVERDRAFT {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let meter = self.get_mut();
+        if std::mem::take(&mut meter.pause) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if meter.write_blocked {
+            meter.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let from_held = meter.held_from < meter.held.len();
+        if from_held {
+            let held = &meter.held[meter.held_from..];
+            let count = held.len().min(buf.remaining());
+            buf.put_slice(&held[..count]);
+        } else {
+            std::task::ready!(Pin::new(&mut meter.io).poll_read(cx, buf))?;
+        }
+        let read = buf.filled().len() - before;
+        if read == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let taken = match meter.look(&buf.filled()[before..]) {
+            Ok(taken) => taken,
+            Err(error) => {
+                // Who fails has read nothing.
+                buf.set_filled(before);
+                return Poll::Ready(Err(io::Error::other(error)));
+            }
+        };
+        if from_held {
+            meter.held_from += taken;
+            if meter.held_from == meter.held.len() {
+                (meter.held, meter.held_from) = (Vec::new(), 0);
+            }
+        } else if taken < read {
+            meter.held = buf.filled()[before + taken..].to_vec();
+            meter.held_from = 0;
+        }
+        buf.set_filled(before + taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S> Meter<S> {
+    fn wrote<T>(&mut self, outcome: Poll<T>) -> Poll<T> {
+        self.write_blocked = outcome.is_pending();
+        self.presence.is_stuck(self.write_blocked);
+        if !self.write_blocked
+            && let Some(reader) = self.reader.take()
+        {
+            reader.wake();
+        }
+        outcome
+    }
+}
+
+impl<S> Drop for Meter<S> {
+    fn drop(&mut self) {
+        self.unflushed.flushed();
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.wrote(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        self.wrote(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if flushed.is_ready() {
+            self.unflushed.flushed();
+        }
+        self.wrote(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
