@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use super::Shared;
 use super::frames::PREFACE;
 use super::handshake::Bounded;
 use super::head::{self, Excess, HeadLimits};
-use super::memory::{HTTP2, Memory, REQUEST, Share};
+use super::memory::{HTTP2, Memory, REQUEST, STREAM, STREAMS, Share};
 use super::meter::{BodyLength, MOST_BUFFERED, Meter, NextBody};
 use super::places::{NoMemory, Place, Yielding};
 use super::presence::{Patience, Presence, Unflushed, Unsent};
@@ -265,6 +265,7 @@ impl Connection {
             shared: Arc::clone(&self.shared),
             unflushed,
             next_body,
+            streams: AtomicUsize::new(STREAMS),
         }
     }
 
@@ -327,6 +328,8 @@ struct Service {
     shared: Arc<Shared>,
     unflushed: Unflushed,
     next_body: Option<NextBody>,
+    // Streams that memory was taken for; of HTTP/1.1 there is never more than one.
+    streams: AtomicUsize,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, NoMemory>> + Send>>;
@@ -340,7 +343,10 @@ impl Service {
             next_body.tell(body);
         }
         let mut request = request.map(Body::new);
-        let memory = match admit(&mut request, &options.head, &options.memory) {
+        let memory = self
+            .take_stream()
+            .and_then(|()| admit(&mut request, &options.head, &options.memory));
+        let memory = match memory {
             Ok(memory) => memory,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
@@ -363,6 +369,19 @@ impl Service {
                 unflushed,
             }))
         })
+    }
+}
+
+impl Service {
+    /// Takes memory for one more stream, if none was taken for it. Without any the connection must end.
+    fn take_stream(&self) -> Result<(), NoMemory> {
+        if self.presence.requests() < self.streams.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let place = self.presence.place();
+        place.grow(STREAMS * STREAM).inspect_err(|_| place.overdraw())?;
+        self.streams.fetch_add(STREAMS, Ordering::Relaxed);
+        Ok(())
     }
 }
 
