@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use super::frames::PREFACE;
 use super::handshake::Bounded;
 use super::head::{self, Excess, HeadLimits};
 use super::linger::Linger;
-use super::memory::{HTTP2, Memory, REQUEST, Share};
+use super::memory::{HTTP2, Memory, REQUEST, STREAM, STREAMS, Share};
 use super::meter::{BodyLength, MOST_BUFFERED, Meter, NextBody};
 use super::places::{NoMemory, Place, Yielding};
 use super::presence::{Patience, Presence, Unflushed, Unsent};
@@ -271,6 +271,7 @@ impl Connection {
             shared: Arc::clone(&self.shared),
             unflushed,
             next_body,
+            streams: AtomicUsize::new(STREAMS),
         }
     }
 
@@ -334,6 +335,8 @@ struct Service {
     shared: Arc<Shared>,
     unflushed: Unflushed,
     next_body: Option<NextBody>,
+    // Streams that memory was taken for; of HTTP/1.1 there is never more than one.
+    streams: AtomicUsize,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, NoMemory>> + Send>>;
@@ -348,7 +351,10 @@ impl Service {
         }
         let next_body = self.next_body.clone().filter(|_| body == BodyLength::Chunked);
         let (mut request, announcement) = self.linger.request(request, next_body);
-        let memory = match admit(&mut request, &options.head, &options.memory) {
+        let memory = self
+            .take_stream()
+            .and_then(|()| admit(&mut request, &options.head, &options.memory));
+        let memory = match memory {
             Ok(memory) => memory,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
@@ -367,6 +373,19 @@ impl Service {
                 unflushed,
             }))
         })
+    }
+}
+
+impl Service {
+    /// Takes memory for one more stream, if none was taken for it. Without any the connection must end.
+    fn take_stream(&self) -> Result<(), NoMemory> {
+        if self.presence.requests() < self.streams.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let place = self.presence.place();
+        place.grow(STREAMS * STREAM).inspect_err(|_| place.overdraw())?;
+        self.streams.fetch_add(STREAMS, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -10,10 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// A connection without TLS over HTTP/1.1: its task, its sockets' state, and hyper's read buffer with a head of 8 KiB.
 pub(super) const CONNECTION: usize = 16 * 1024;
 /// What TLS adds: rustls' state, and a record that has not come in full.
-pub(super) const TLS: usize = 32 * 1024;
-/// What HTTP/2 adds: the frame buffers of both directions and the tables of HPACK.
-pub(super) const HTTP2: usize = 32 * 1024;
-/// A request being worked on, beside its head: its task, and in HTTP/2 its stream.
+pub(super) const TLS: usize = 24 * 1024;
+/// What HTTP/2 adds: the frame buffers of both directions, the tables of HPACK, and the first [`STREAMS`] streams.
+pub(super) const HTTP2: usize = 24 * 1024;
+/// So many streams are taken for at once.
+pub(super) const STREAMS: usize = 8;
+/// A stream of HTTP/2. h2 keeps its place for as long as the connection lasts.
+pub(super) const STREAM: usize = 1536;
+/// A request being worked on, beside its head: its task.
 pub(super) const REQUEST: usize = 8 * 1024;
 /// The most that one unfinished header block of HTTP/2 can come to within the size that is announced.
 pub(super) const HEADER_BLOCK: usize = 192 * 1024;

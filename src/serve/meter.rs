@@ -234,6 +234,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
             meter.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        if meter.presence.place().is_overdrawn() {
+            return Poll::Ready(Err(io::Error::other(NoMemory)));
+        }
         let before = buf.filled().len();
         let from_held = meter.held_from < meter.held.len();
         if from_held {

@@ -20,6 +20,8 @@ const GRACE: Duration = Duration::from_millis(100);
 const BUSY_GRACE: Duration = Duration::from_secs(1);
 /// How often who waits for a place looks whether somebody can be closed by now.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often it is looked for memory at most, in milliseconds.
+const MEMORY_LOOK: u64 = 4;
 /// Places kept free where there are many, so that a newcomer need not wait for another's end.
 const RESERVE: usize = 16;
 /// The part of the memory that is kept free in the same way, so that those who are there find some.
@@ -85,6 +87,8 @@ pub(super) struct Places {
     rules: Rules,
     start: Instant,
     open: OpenConnections,
+    // When somebody last looked for room for more memory.
+    looked: AtomicU64,
     // Given to each place, and wakes who waits for one.
     left: Notify,
     state: Mutex<State>,
@@ -105,6 +109,7 @@ struct Standing {
     since: AtomicU64,
     served: AtomicBool,
     close: CancellationToken,
+    overdrawn: AtomicBool,
 }
 
 /// A connection's place; it is free again when this is dropped.
@@ -127,6 +132,7 @@ impl Places {
             rules,
             start: Instant::now(),
             open,
+            looked: AtomicU64::new(u64::MAX),
             left: Notify::new(),
             state: Mutex::default(),
         })
@@ -163,6 +169,7 @@ impl Places {
             since: AtomicU64::new(self.now() << 1),
             served: AtomicBool::new(false),
             close: CancellationToken::new(),
+            overdrawn: AtomicBool::new(false),
         });
         state.places.insert(id, Arc::clone(&standing));
         if let Some(address) = address {
@@ -233,6 +240,14 @@ impl Places {
         }
     }
 
+    /// The same, for those who have a place. There can be very many of them: looking at each takes a while.
+    fn make_some_room(&self) {
+        let now = self.now() / MEMORY_LOOK;
+        if self.looked.swap(now, Ordering::Relaxed) != now {
+            self.make_room();
+        }
+    }
+
     fn is_short_of_memory(&self) -> bool {
         self.rules.memory.left() < self.rules.memory.limit() / MEMORY_RESERVE
     }
@@ -282,11 +297,22 @@ impl Place {
         self.standing.close.cancel();
     }
 
+    /// The connection has more than there was memory for: it is ended before it reads on.
+    pub(super) fn overdraw(&self) {
+        self.standing.overdrawn.store(true, Ordering::Relaxed);
+        self.give_up();
+    }
+
+    /// Whether it has.
+    pub(super) fn is_overdrawn(&self) -> bool {
+        self.standing.overdrawn.load(Ordering::Relaxed)
+    }
+
     /// Takes `bytes` more for as long as the connection lasts.
     pub(super) fn grow(&self, bytes: usize) -> Result<(), NoMemory> {
         let grown = self.memory().grow(bytes);
         if !grown || self.places.is_short_of_memory() {
-            self.places.make_room();
+            self.places.make_some_room();
         }
         if grown { Ok(()) } else { Err(NoMemory) }
     }

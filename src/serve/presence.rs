@@ -77,6 +77,12 @@ impl Presence {
         }
     }
 
+    /// Requests that are not answered, or whose answers have not been taken.
+    pub(super) fn requests(&self) -> usize {
+        let activity = self.activity.borrow();
+        activity.in_flight + activity.unsent
+    }
+
     /// A request is there; it counts until what is given is dropped.
     pub(super) fn request(&self) -> InFlight {
         self.change(|activity| {

@@ -110,12 +110,9 @@ async fn a_slow_writer_is_read_on_after_the_answer() {
 
 #[tokio::test]
 async fn nobody_holds_a_connection_by_sending_on() {
-    let one = ServeOptions {
-        max_connections: 1,
-        ..options()
-    };
-    let open = one.open.clone();
-    let server = Server::start(refusing(), one).await;
+    let options = options();
+    let open = options.open.clone();
+    let server = Server::start(refusing(), options).await;
     let mut holder = server.connect().await;
     holder
         .write_all(&head(&format!("Content-Length: {LARGE}")))
@@ -130,11 +127,29 @@ async fn nobody_holds_a_connection_by_sending_on() {
             pace.tick().await;
         }
     });
+    timeout(SOON, holding).await.unwrap().unwrap();
+    assert!(answered.elapsed() >= LIMIT, "{:?}", answered.elapsed());
+}
+
+#[tokio::test]
+async fn a_connection_that_is_only_read_to_its_end_makes_room_for_a_new_one() {
+    let one = ServeOptions {
+        max_connections: 1,
+        ..options()
+    };
+    let server = Server::start(refusing(), one).await;
+    let mut holder = server.connect().await;
+    holder
+        .write_all(&head(&format!("Content-Length: {LARGE}")))
+        .await
+        .unwrap();
+    let answered = tokio::time::Instant::now();
+    let answer = read_to_end(&mut holder).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     let mut other = server.connect().await;
     other.write_all(&head("Content-Length: 0")).await.unwrap();
     read_until(&mut other, "too much").await;
-    timeout(SOON, holding).await.unwrap().unwrap();
-    assert!(answered.elapsed() >= LIMIT, "{:?}", answered.elapsed());
+    assert!(answered.elapsed() < LIMIT, "{:?}", answered.elapsed());
 }
 
 #[tokio::test]
