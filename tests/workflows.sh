@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Checks .github: the workflows by GitHub's schema, by actionlint, and by zizmor for what could be abused; and the release
-# notes that a tag would get. Nothing is run: that takes GitHub.
+# Checks .github: workflows, issue forms and dependabot.yml by GitHub's schemas, the workflows by actionlint (with shellcheck
+# for their scripts), and by zizmor for what could be abused; and the release notes that a tag would get. Nothing is run: that
+# takes GitHub.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 programs=$(.ci/venv)
-(cd tests/workflows && npm ci --silent --no-audit --no-fund --ignore-scripts)
+go_programs=$(.ci/gotools)
 "$programs/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 "$programs/check-jsonschema" --builtin-schema vendor.dependabot .github/dependabot.yml
-node tests/workflows/lint.js .github/workflows/*.yml
+"$go_programs/actionlint" -shellcheck "$programs/shellcheck" -pyflakes=
 "$programs/zizmor" --offline --no-progress --quiet .github
 echo "the workflows are good"
 
