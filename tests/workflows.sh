@@ -10,6 +10,18 @@ go_programs=$(.ci/gotools)
 "$programs/check-jsonschema" --builtin-schema vendor.dependabot .github/dependabot.yml
 "$go_programs/actionlint" -shellcheck "$programs/shellcheck" -pyflakes=
 "$programs/zizmor" --offline --no-progress --quiet .github
+# dependabot sees to each folder that names what it takes from a registry.
+declare -A ecosystems=([Cargo.lock]=cargo [Dockerfile]=docker [docker-compose.yml]=docker-compose [go.mod]=gomod [package.json]=npm
+    [requirements.txt]=pip)
+for name in "${!ecosystems[@]}"; do
+    while read -r file; do
+        folder=/$(dirname "$file")
+        if ! grep -A 1 "package-ecosystem: ${ecosystems[$name]}\$" .github/dependabot.yml | grep -qx "    directory: ${folder%/.}/*"; then
+            echo "dependabot.yml has no ${ecosystems[$name]} for $file" >&2
+            exit 1
+        fi
+    done < <(git ls-files "$name" "*/$name")
+done
 echo "the workflows are good"
 
 # A copy in which the version at hand is released.
