@@ -8,6 +8,8 @@ programs=$(.ci/venv)
 go_programs=$(.ci/gotools)
 "$programs/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 "$programs/check-jsonschema" --builtin-schema vendor.dependabot .github/dependabot.yml
+"$programs/check-jsonschema" --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+"$programs/check-jsonschema" --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/{bug,feature}.yml
 "$go_programs/actionlint" -shellcheck "$programs/shellcheck" -pyflakes=
 "$programs/zizmor" --offline --no-progress --quiet .github
 # dependabot sees to each folder that names what it takes from a registry.
