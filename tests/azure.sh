@@ -11,9 +11,9 @@ cd "$root"
 
 # Needs a network: the CLI fetches the Microsoft Graph extension.
 compile() {
-    local work file said wrong=0
+    local file said wrong=0
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' RETURN
+    trap 'rm -rf "$work"' EXIT
     cp -r deploy/azure/. "$work"
     export USER_HASH_KEY=0123456789abcdef0123456789abcdef
     for file in "$work"/*.bicep "$work"/modules/*.bicep "$work"/*.bicepparam; do
@@ -25,46 +25,74 @@ compile() {
     for file in main entra; do
         bicep build "$work/$file.bicep" --stdout >/dev/null || wrong=1
         bicep build-params "$work/$file.bicepparam" --stdout >/dev/null || wrong=1
-        # What would be deployed, as far as it can be known beforehand.
-        snapshot "$work" "$file" || wrong=1
     done
+
+    # What would be deployed, by how the parameter files are filled in.
+    deploys main Microsoft.Insights/metricAlerts || wrong=1
+    lacks main Microsoft.Insights/metricAlerts "param alertEmail = ''" || wrong=1
+    lacks main "$role_at_acs" || wrong=1
+    deploys main "$role_at_acs" "param assignmentsSource = 'acs'" || wrong=1
+    deploys main Microsoft.ContainerRegistry/registries "param registryName = 'contoso'" || wrong=1
+    deploys entra Microsoft.Graph/oauth2PermissionGrants || wrong=1
+    lacks entra Microsoft.Graph/oauth2PermissionGrants "param grantAdminConsent = false" || wrong=1
+    lacks entra federatedIdentityCredentials || wrong=1
+    deploys entra federatedIdentityCredentials "param mode = 'on_behalf_of'" || wrong=1
+    lacks entra federatedIdentityCredentials "param mode = 'identity'" || wrong=1
+    deploys entra Microsoft.Graph/appRoleAssignedTo "param groupsFromGraph = true" || wrong=1
+
     # What cannot work is refused by `fail` in main.bicep, with these words.
-    refuses "$work" 'brokerClientId is needed in this mode' "param mode = 'on_behalf_of'" || wrong=1
-    refuses "$work" 'brokerClientId is needed in this mode' "param mode = 'identity'" || wrong=1
-    refuses "$work" 'brokerClientId is needed in this mode' "param unknownGroups = 'graph'" || wrong=1
-    refuses "$work" 'unknownGroups cannot be acs in identity mode' "param mode = 'identity'" "param brokerClientId = 'a'" \
+    local client='brokerClientId is needed in this mode' subnet='need infrastructureSubnetId'
+    refuses "$client" "param mode = 'on_behalf_of'" || wrong=1
+    refuses "$client" "param mode = 'identity'" || wrong=1
+    refuses "$client" "param unknownGroups = 'graph'" || wrong=1
+    refuses 'unknownGroups cannot be acs in identity mode' "param mode = 'identity'" "param brokerClientId = 'a'" \
         "param unknownGroups = 'acs'" || wrong=1
-    refuses "$work" 'need infrastructureSubnetId' "param zoneRedundant = true" || wrong=1
-    refuses "$work" 'need infrastructureSubnetId' "param externalIngress = false" || wrong=1
-    refuses "$work" 'minReplicas is larger than maxReplicas' "param minReplicas = 7" || wrong=1
+    refuses "$subnet" "param zoneRedundant = true" || wrong=1
+    refuses "$subnet" "param externalIngress = false" || wrong=1
+    refuses 'minReplicas is larger than maxReplicas' "param minReplicas = 7" || wrong=1
     return "$wrong"
 }
+# Communication and Email Service Owner
+role_at_acs=09976791-48a7-449e-bb21-39d1a415f350
 
-# snapshot FOLDER NAME: prints what the CLI says of FOLDER/NAME.bicepparam, and the snapshot that it writes.
+# snapshot NAME PARAMETER...: takes one of NAME.bicepparam with these parameters, and prints what the CLI says and the snapshot.
 snapshot() {
-    local kept=$1/$2.snapshot.json
-    rm -f "$kept"
-    bicep snapshot "$1/$2.bicepparam" --mode overwrite || return 1
-    [[ -s $kept ]] || { echo "$2: there is no snapshot" >&2; return 1; }
+    local name=$1 code=0 parameter
+    shift
+    cp "$work/$name.bicepparam" "$work/tried.bicepparam"
+    for parameter in "$@"; do
+        # What the file sets already is set anew.
+        sed -i "/^${parameter%%=*}=/d" "$work/tried.bicepparam"
+        echo "$parameter" >>"$work/tried.bicepparam"
+    done
+    rm -f "$work/tried.snapshot.json"
+    bicep snapshot "$work/tried.bicepparam" --mode overwrite 2>&1 || code=$?
+    cat "$work/tried.snapshot.json" 2>/dev/null || code=1
+    return "$code"
 }
 
-# refuses FOLDER WORDS PARAMETER...: main.bicepparam with these parameters gets no snapshot, but these words.
+deploys() {
+    local said
+    if said=$(snapshot "$1" "${@:3}") && grep -qF "$2" <<<"$said"; then return; fi
+    echo "$1 deploys no $2: ${*:3} $said" >&2
+    return 1
+}
+
+lacks() {
+    local said
+    if said=$(snapshot "$1" "${@:3}") && ! grep -qF "$2" <<<"$said"; then return; fi
+    echo "$1 deploys $2: ${*:3} $said" >&2
+    return 1
+}
+
+# refuses WORDS PARAMETER...
 refuses() {
-    local work=$1 words=$2 said
-    shift 2
-    # A parameter that the file sets already is set anew.
-    for parameter in "$@"; do
-        grep -v "^${parameter%=*}=" "${made:-$work/main.bicepparam}" >"$work/next" && mv "$work/next" "$work/wrong.bicepparam"
-        echo "$parameter" >>"$work/wrong.bicepparam"
-        local made=$work/wrong.bicepparam
-    done
-    rm -f "$work/wrong.snapshot.json"
-    said=$(bicep snapshot "$work/wrong.bicepparam" --mode overwrite 2>&1; cat "$work/wrong.snapshot.json" 2>/dev/null) || true
+    local said
+    said=$(snapshot main "${@:2}") || true
     # An expression that could not be worked out stands in a snapshot as it is, and says nothing.
-    if ! grep -F "$words" <<<"$said" | grep -qvF 'fail('; then
-        echo "not refused: $*: $said" >&2
-        return 1
-    fi
+    if grep -F "$1" <<<"$said" | grep -qvF 'fail('; then return; fi
+    echo "not refused: ${*:2}: $said" >&2
+    return 1
 }
 
 if command -v bicep >/dev/null; then
