@@ -22,6 +22,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$programs/yamllint" --strict --config-file tests/kubernetes/yamllint.yaml deploy/kubernetes
 PYTHONPATH=tests/kubernetes "$programs/python" -c 'import pathlib, sys, common; common.copy(pathlib.Path(sys.argv[1]))' "$work"
+for component in deploy/kubernetes/components/*; do
+    if ! grep -rqE "^ *- ../../components/${component##*/}( |$)" "$work/kubernetes/overlays"; then
+        echo "no overlay has the component ${component##*/}, so nothing below would look at it" >&2
+        exit 1
+    fi
+done
 mkdir "$work/built"
 for overlay in "$work"/kubernetes/overlays/*; do
     "$programs/kubectl" kustomize "$overlay" >"$work/built/${overlay##*/}.yaml"
