@@ -38,12 +38,24 @@ podman() { command podman "${store[@]}" "$@"; }
 run=(podman run --read-only --cap-drop all --security-opt no-new-privileges --cgroups disabled
     --ulimit nofile=4096:4096 --ulimit nproc=1024:1024 --image-volume ignore
     --no-healthcheck)
-containers=(acs-image-emulator acs-image-broker)
+containers=(acs-image-broker acs-image-emulator acs-image-files)
+# The broker's container lives in the emulator's network, so that one goes last; what podman cannot remove fails the run.
+remove() { podman rm --force --ignore --depend --time 0 "${containers[@]}"; }
 finish() {
-    podman rm --force --ignore --time 0 "${containers[@]}" >/dev/null 2>&1 || true
+    local code=$?
+    trap - EXIT
+    if ! remove >"$work/removed" 2>&1; then
+        cat "$work/removed" >&2
+        code=1
+    fi
     rm -rf "$work"
+    exit "$code"
 }
 trap finish EXIT
+# Bash runs the trap above for these only once it exits by itself.
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 fail() {
     echo "FAILED: $*" >&2
@@ -140,9 +152,9 @@ size=$(of '{{.Size}}')
 ok "size: $size bytes"
 
 # The broker is the only program: no shell, nothing to run one with.
-container=$(podman create --no-healthcheck "$production")
-podman export "$container" | tar --list --verbose >"$work/files"
-podman rm "$container" >/dev/null
+podman create --no-healthcheck --name acs-image-files "$production" >/dev/null
+podman export acs-image-files | tar --list --verbose >"$work/files"
+podman rm acs-image-files >/dev/null
 programs=$(awk '$1 ~ /^-/ && $1 ~ /x/ { print $NF }' "$work/files")
 expect "programs" "$programs" usr/local/bin/acs-token-broker
 if "${run[@]}" --rm --network none --entrypoint /bin/sh "$production" -c true >/dev/null 2>&1; then fail "there is a shell"; fi
@@ -158,7 +170,7 @@ expect "--version" "$("${run[@]}" --rm --network none "$production" --version)" 
 
 # --- the main job ----------------------------------------------------------------------------------------------------
 
-podman rm --force --ignore --time 0 "${containers[@]}" >/dev/null 2>&1 || true # a run that was cut short left them
+remove >/dev/null 2>&1 || true # a run that was killed left them
 # In a network of their own that has loopback only, so that nothing here is open to anyone.
 "${run[@]}" --detach --name acs-image-emulator --network none --tmpfs /tmp "$development" \
     dev --listen 127.0.0.1:18080 --management-listen 127.0.0.1:18081 --emulator-listen 127.0.0.1:8090 >/dev/null

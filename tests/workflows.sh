@@ -1,14 +1,29 @@
 #!/usr/bin/env bash
-# Checks .github: the workflows by GitHub's schema, by actionlint, and by zizmor for what could be abused; and the release
-# notes that a tag would get. Nothing is run: that takes GitHub.
+# Checks .github: workflows, issue forms and dependabot.yml by GitHub's schemas, the workflows by actionlint (with shellcheck
+# for their scripts), and by zizmor for what could be abused; and the release notes that a tag would get. Nothing is run: that
+# takes GitHub.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 programs=$(.ci/venv)
-(cd tests/workflows && npm ci --silent --no-audit --no-fund --ignore-scripts)
+go_programs=$(.ci/gotools)
 "$programs/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 "$programs/check-jsonschema" --builtin-schema vendor.dependabot .github/dependabot.yml
-node tests/workflows/lint.js .github/workflows/*.yml
+"$programs/check-jsonschema" --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+"$programs/check-jsonschema" --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/{bug,feature}.yml
+"$go_programs/actionlint" -shellcheck "$programs/shellcheck" -pyflakes=
 "$programs/zizmor" --offline --no-progress --quiet .github
+# dependabot sees to each folder that names what it takes from a registry.
+declare -A ecosystems=([Cargo.lock]=cargo [Dockerfile]=docker [docker-compose.yml]=docker-compose [go.mod]=gomod [package.json]=npm
+    [requirements.txt]=pip)
+for name in "${!ecosystems[@]}"; do
+    while read -r file; do
+        folder=/$(dirname "$file")
+        if ! grep -A 1 "package-ecosystem: ${ecosystems[$name]}\$" .github/dependabot.yml | grep -qx "    directory: ${folder%/.}/*"; then
+            echo "dependabot.yml has no ${ecosystems[$name]} for $file" >&2
+            exit 1
+        fi
+    done < <(git ls-files "$name" "*/$name")
+done
 echo "the workflows are good"
 
 # A copy in which the version at hand is released.

@@ -74,12 +74,15 @@ resource communicationClients 'Microsoft.Graph/servicePrincipals@v1.0' = if (nee
 }
 
 // Its permissions have ids that only the service principal tells.
-var communicationPermissions = !needsCommunication ? [] : map(
-  filter(communicationClients!.oauth2PermissionScopes, each => contains(communicationScopes, each.value)),
-  each => {
-    id: each.id
-    type: 'Scope'
-  })
+var communicationPermissions = !needsCommunication
+  ? []
+  : map(
+      filter(communicationClients!.oauth2PermissionScopes, each => contains(communicationScopes, each.value)),
+      each => {
+        id: each.id
+        type: 'Scope'
+      }
+    )
 
 var communicationAccess = [
   {
@@ -138,12 +141,12 @@ resource frontEndConsent 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (mak
 
 // ---- The broker's own API, steps 1 to 4.
 
-var graphRoles = !groupsFromGraph ? [] : map(
-  filter(graph!.appRoles, each => contains(['GroupMember.Read.All', 'User.Read.All'], each.value)),
-  each => {
-    id: each.id
-    type: 'Role'
-  })
+var graphRoles = !groupsFromGraph
+  ? []
+  : map(filter(graph!.appRoles, each => contains(['GroupMember.Read.All', 'User.Read.All'], each.value)), each => {
+      id: each.id
+      type: 'Role'
+    })
 
 resource broker 'Microsoft.Graph/applications@v1.0' = if (needsBroker) {
   uniqueName: brokerName
@@ -152,43 +155,52 @@ resource broker 'Microsoft.Graph/applications@v1.0' = if (needsBroker) {
   identifierUris: ['api://${brokerClientId}']
   api: {
     requestedAccessTokenVersion: 2
-    oauth2PermissionScopes: isPassthrough ? [] : [
-      {
-        id: accessScopeId
-        value: 'access'
-        type: 'User'
-        isEnabled: true
-        adminConsentDisplayName: 'Get tokens for calling and chat'
-        adminConsentDescription: 'Lets the application get tokens for Azure Communication Services for the signed-in user.'
-        userConsentDisplayName: 'Get tokens for calling and chat'
-        userConsentDescription: 'Lets the application get tokens for calling and chat for you.'
-      }
-    ]
-    preAuthorizedApplications: isPassthrough ? [] : [
-      {
-        appId: makesFrontEnd ? frontEnd!.appId : frontEndClientId
-        delegatedPermissionIds: [accessScopeId]
-      }
-    ]
+    oauth2PermissionScopes: isPassthrough
+      ? []
+      : [
+          {
+            id: accessScopeId
+            value: 'access'
+            type: 'User'
+            isEnabled: true
+            adminConsentDisplayName: 'Get tokens for calling and chat'
+            adminConsentDescription: 'Lets the application get tokens for Azure Communication Services for the signed-in user.'
+            userConsentDisplayName: 'Get tokens for calling and chat'
+            userConsentDescription: 'Lets the application get tokens for calling and chat for you.'
+          }
+        ]
+    preAuthorizedApplications: isPassthrough
+      ? []
+      : [
+          {
+            appId: makesFrontEnd ? frontEnd!.appId : frontEndClientId
+            delegatedPermissionIds: [accessScopeId]
+          }
+        ]
   }
   groupMembershipClaims: groupsClaim
   optionalClaims: {
-    accessToken: groupsClaim == 'None' ? [] : [
-      {
-        name: 'groups'
-        essential: false
-        additionalProperties: []
-      }
-    ]
+    accessToken: groupsClaim == 'None'
+      ? []
+      : [
+          {
+            name: 'groups'
+            essential: false
+            additionalProperties: []
+          }
+        ]
   }
   requiredResourceAccess: concat(
     isOnBehalfOf ? communicationAccess : [],
-    !groupsFromGraph ? [] : [
-      {
-        resourceAppId: graphId
-        resourceAccess: graphRoles
-      }
-    ])
+    !groupsFromGraph
+      ? []
+      : [
+          {
+            resourceAppId: graphId
+            resourceAccess: graphRoles
+          }
+        ]
+  )
 
   // A credential for the broker: the managed identity.
   resource credential 'federatedIdentityCredentials@v1.0' = if (needsCredential) {
@@ -222,7 +234,9 @@ module identity 'modules/identity.bicep' = if (needsCredential && empty(managedI
   }
 }
 
-var identityPrincipalId = empty(managedIdentityPrincipalId) && needsCredential ? identity!.outputs.principalId : managedIdentityPrincipalId
+var identityPrincipalId = empty(managedIdentityPrincipalId) && needsCredential
+  ? identity!.outputs.principalId
+  : managedIdentityPrincipalId
 
 // ---- Group membership from Graph, steps 1 and 2 for this tenant.
 
@@ -256,4 +270,5 @@ output scope string = isPassthrough ? 'https://communication.azure.com/clients/V
 @description('What the administrator of each customer opens, with his tenant\'s id in place of {tenant}; the broker\'s first.')
 output consentAddresses string[] = map(
   concat(needsBroker ? [brokerClientId] : [], [makesFrontEnd ? frontEnd!.appId : frontEndClientId]),
-  each => '${loginEndpoint}{tenant}/adminconsent?client_id=${each}')
+  each => '${loginEndpoint}{tenant}/adminconsent?client_id=${each}'
+)

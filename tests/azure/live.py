@@ -1,11 +1,11 @@
-"""Runs the broker beside the emulator with the variables that main.bicep gives it, one way of use after the other, and
-fetches tokens. Only addresses differ from what Azure would have, and where the secret files lie.
+"""Runs the broker beside the emulator with the variables that app.bicep gives it, one way of use after the other, and fetches
+tokens. Only addresses and ids differ from what Azure would have.
 
 live.py BROKER_BINARY
 """
 
+import contextlib
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -15,109 +15,76 @@ import time
 import urllib.error
 import urllib.request
 
-from common import AZURE, SECRETS, body_of, main_template, volume
+from ways import clean, variables
 
 # The emulator's own; they never change.
-API, FRONT_END, IDENTITY = "c0a5a991-0000-4000-8000-000000000005", "c0a5a990-0000-4000-8000-000000000003", "c0a51de0-0000-4000-8000-000000000006"
-FABRIKAM = "fab00000-0000-4000-8000-000000000002"
+API, IDENTITY, FABRIKAM = "c0a5a991-0000-4000-8000-000000000005", "c0a51de0-0000-4000-8000-000000000006", "fab00000-0000-4000-8000-000000000002"
+# Tokens for ACS list no groups; those for the broker's own API do, unless Graph is to be asked.
 WAYS = {
-    "passthrough": ({}, "acs"),
-    "passthrough, assignments at ACS": ({"assignmentsSource": "acs"}, "acs"),
-    "on behalf of the user": ({"mode": "on_behalf_of"}, "api"),
-    "on behalf of the user, with Graph": ({"mode": "on_behalf_of", "unknownGroups": "graph"}, "api without groups"),
-    "identity": ({"mode": "identity"}, "api"),
+    "passthrough": {},
+    "passthrough, assignments at ACS": {},
+    "on behalf of the user": {"audience": "api", "groups": "listed"},
+    "on behalf of the user, with Graph": {"audience": "api", "groups": "none"},
+    "identity": {"audience": "api", "groups": "listed"},
 }
-# Tokens for ACS tell no groups; those for the broker's own API do, unless Graph is to be asked.
-WANTED = {"acs": {}, "api": {"audience": "api", "groups": "listed"}, "api without groups": {"audience": "api", "groups": "none"}}
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def call(url, body=b"", token=None):
-    request = urllib.request.Request(url, data=body, method="POST", headers={"Content-Type": "application/json"})
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
+def post(url, body=b"", token=None):
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     try:
-        with DIRECT.open(request, timeout=10) as answer:
+        with DIRECT.open(urllib.request.Request(url, data=body, method="POST", headers=headers), timeout=10) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
+        return error.code, error.read().decode()
 
 
-def start(work, name, command, environment):
-    """The process, and a way to its words."""
-    log = work / f"{name}.log"
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "ACS_TOKEN_BROKER"))}
-    child = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=log.open("w"), stderr=subprocess.STDOUT,
-                             cwd=work, env={**clean, **environment})
-    return child, log
-
-
-def wait_for(log, child, pattern):
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        found = re.search(pattern, log.read_text(), re.M)
-        if found:
-            return found
-        if child.poll() is not None:
-            break
-        time.sleep(0.05)
-    raise SystemExit(f"azure, live part: {pattern} did not come:\n{log.read_text()[-3000:]}")
-
-
-def one(binary, work, azure, demo, name, changes, audience):
-    folder = work / re.sub(r"\W+", "-", name)
-    folder.mkdir()
-    AZURE.update(appId=API, clientId=IDENTITY)
-    listen = "127.0.0.1:0"
-    template = main_template({
-        "brokerClientId": API, "tenants": [{"id": FABRIKAM, "name": "Fabrikam"}], "assignments": (demo / "assignments.toml").read_text(),
-        "settings": {"ENTRA__AUTHORITY": azure, "GRAPH__ENDPOINT": azure, "EXCHANGE__ENDPOINT": azure, "SERVER__DRAIN_DELAY": "0s",
-                     "SERVER__LISTEN": listen, "MANAGEMENT__LISTEN": listen}, **changes})
-    app = body_of(template, "Microsoft.App/containerApps")
-    for file, text in volume(app, template).items():
-        (folder / file).write_text((demo / "access-key").read_text() if file == "access-key" else text)
-    variables = {each["name"]: each["value"].replace(SECRETS, str(folder)) for each in app["properties"]["template"]["containers"][0]["env"]}
-    # As Container Apps sets them.
-    variables |= {"IDENTITY_ENDPOINT": f"{azure}/_emulator/msi/token", "IDENTITY_HEADER": "emulated-identity-header"}
-    broker, log = start(folder, "broker", [binary, "serve"], variables)
+@contextlib.contextmanager
+def started(folder, command, environment, pattern):
+    """A process while it is used: what the pattern finds in its words once it runs."""
+    log = folder / f"{command[1]}.log"
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log.open("w"), stderr=subprocess.STDOUT, env={**clean(), **environment})
     try:
-        url = "http://" + wait_for(log, broker, r'"message":"listening","public":"([^"]+)"')[1] + "/token"
-        wanted = json.dumps(WANTED[audience]).encode()
-        until = time.monotonic() + 10
-        while True:
-            _, signed_in = call(f"{azure}/_emulator/users/adele/token", wanted)
-            status, answer = call(url, token=signed_in["access_token"])
-            # Keys and assignments are fetched after the start.
-            if status != 503 or time.monotonic() > until:
-                break
-            time.sleep(0.2)
-        if status != 200 or not answer["accessToken"]["token"]:
-            raise SystemExit(f"azure, live part: {name}: adele gets {status} {answer}\n{log.read_text()[-3000:]}")
-        _, signed_in = call(f"{azure}/_emulator/users/megan/token", wanted)
-        status, _ = call(url, token=signed_in["access_token"])
-        if status != 403:
-            raise SystemExit(f"azure, live part: {name}: megan, who is not assigned, gets {status}")
+        until, found = time.monotonic() + 20, None
+        while not found and time.monotonic() < until and child.poll() is None:
+            time.sleep(0.05)
+            found = re.search(pattern, log.read_text(), re.M | re.S)
+        if not found:
+            raise SystemExit(f"azure, live part: {command[1]} did not start:\n{log.read_text()[-3000:]}")
+        yield found
     finally:
-        broker.terminate()
-        broker.wait(30)
+        child.terminate()
+        child.wait(30)
+
+
+def one(binary, folder, azure, demo, name):
+    given, files = variables(name, folder, brokerClientId=API, identityClientId=IDENTITY, endpoint=azure, drainDelaySeconds="0",
+                             **{"join(tenantTables, ', ')": f'{{id = "{FABRIKAM}"}}'})
+    for file in files:
+        (folder / file).write_text("a hash key of 16 characters or more" if file == "user-hash-key" else (demo / file).read_text())
+    given |= {f"ACS_TOKEN_BROKER__{key}": value for key, value in (
+        ("ENTRA__AUTHORITY", azure), ("GRAPH__ENDPOINT", azure), ("SERVER__LISTEN", "127.0.0.1:0"), ("MANAGEMENT__LISTEN", "127.0.0.1:0"))}
+    # As Container Apps sets them.
+    given |= {"IDENTITY_ENDPOINT": f"{azure}/_emulator/msi/token", "IDENTITY_HEADER": "emulated-identity-header"}
+    with started(folder, [binary, "serve"], given, r'"message":"listening","public":"([^"]+)"') as found:
+        for user, wanted in (("adele", 200), ("megan", 403)):
+            until, status = time.monotonic() + 10, 503
+            while status == 503 and time.monotonic() < until:  # keys and assignments are fetched after the start
+                time.sleep(0.05)
+                _, signed_in = post(f"{azure}/_emulator/users/{user}/token", json.dumps(WAYS[name]).encode())
+                status, answer = post(f"http://{found[1]}/token", token=signed_in["access_token"])
+            if status != wanted or (status == 200 and not answer["accessToken"]["token"]):
+                raise SystemExit(f"azure, live part: {name}: {user} gets {status} {answer}\n{(folder / 'serve.log').read_text()[-3000:]}")
 
 
 def main():
-    binary = pathlib.Path(sys.argv[1]).resolve()
-    with tempfile.TemporaryDirectory() as folder:
-        work = pathlib.Path(folder)
-        listen = "127.0.0.1:0"
-        dev, log = start(work, "dev", [binary, "dev", "--listen", listen, "--management-listen", listen, "--emulator-listen", listen], {})
-        try:
-            wait_for(log, dev, "Stop with")
-            azure = re.search(r"^emulator\s+(\S+)", log.read_text(), re.M)[1]
-            demo = pathlib.Path(re.search(r"^configured\s+(\S+)", log.read_text(), re.M)[1]).parent
-            for name, rest in WAYS.items():
-                one(binary, work, azure, demo, name, *rest)
-        finally:
-            dev.terminate()
-            dev.wait(30)
-    print(f"with what main.bicep tells it, the broker gives tokens in {len(WAYS)} ways of use")
+    binary = str(pathlib.Path(sys.argv[1]).resolve())
+    with tempfile.TemporaryDirectory() as work:
+        listen = [word for option in ("--listen", "--management-listen", "--emulator-listen") for word in (option, "127.0.0.1:0")]
+        with started(pathlib.Path(work), [binary, "dev", *listen], {}, r"^emulator\s+(\S+).*^configured\s+(\S+).*Stop with") as found:
+            for name in WAYS:
+                one(binary, pathlib.Path(tempfile.mkdtemp(dir=work)), found[1], pathlib.Path(found[2]).parent, name)
+    print(f"with the variables of app.bicep the broker gives tokens in {len(WAYS)} ways of use")
 
 
 main()

@@ -237,7 +237,7 @@ def production(pod, emulator):
         pod.probe(broker, probe, child)
     token = sign_in(emulator, "adele")
     check(status(f"{pod.url(8080)}/token", "POST", token) == 200, "production: no token for adele")
-    spoken = subprocess.run(["node", ROOT / "tests/kubernetes/js/h2c.mjs", f"{pod.url(8080)}/token", token], capture_output=True, text=True, timeout=20)
+    spoken = subprocess.run(["node", ROOT / "tests/kubernetes/h2c.mjs", f"{pod.url(8080)}/token", token], capture_output=True, text=True, timeout=20)
     check(spoken.stdout.strip() == "200", f"production: over HTTP/2: {spoken.stdout}{spoken.stderr}")
     series(pod)
     return child, token

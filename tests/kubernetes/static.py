@@ -1,5 +1,5 @@
-"""Holds the objects of deploy/kubernetes against the schemas of Kubernetes, of the Gateway API and of Prometheus Operator, and
-against what schemas do not say: what refers to what exists, and figures that belong together agree.
+"""Checks of the objects of deploy/kubernetes what no schema says: what refers to what exists, and figures that belong together
+agree. Their schemas are kubeconform's to check.
 
 static.py FOLDER    FOLDER is a copy made by common.copy
 """
@@ -13,16 +13,10 @@ import sys
 import tomllib
 import urllib.parse
 
-import kubernetes_validate
 import yaml
 
 from common import HOME, ROOT, RULES, environment, overlays, quantity, seconds
 
-# The oldest that has what is used (sidecar containers), and the newest that is known.
-KUBERNETES = ("1.29", "1.37")
-OTHERS = {"gateway.networking.k8s.io", "monitoring.coreos.com"}
-# No model of it is to be had; see secret_provider().
-UNMODELLED = {"secrets-store.csi.x-k8s.io"}
 FLUSH = 5
 NAME = "acs-token-broker"
 # https://kubernetes.io/docs/concepts/security/pod-security-standards/
@@ -33,30 +27,6 @@ problems = []
 def check(good, problem):
     if not good:
         problems.append(problem)
-
-
-def schemas(objects):
-    others = []
-    for each in objects.all:
-        group = each["apiVersion"].partition("/")[0]
-        name = f"{objects.overlay}: {each['kind']} {each['metadata']['name']}"
-        if group in OTHERS:
-            others.append(each)
-        elif group not in UNMODELLED:
-            for version in KUBERNETES:
-                try:
-                    kubernetes_validate.validate(each, version, strict=True)
-                except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
-                    path = ".".join(str(part) for part in getattr(error, "path", []))
-                    check(False, f"{name}: {version}: {path}: {error.message}")
-    return others
-
-
-def models(others):
-    """All overlays' at once: starting node and TypeScript is what takes the time."""
-    made = subprocess.run(["node", pathlib.Path(__file__).parent / "js" / "check.mjs"], input=json.dumps(others), capture_output=True, text=True)
-    check(made.returncode == 0, made.stderr)
-    problems.extend(made.stdout.splitlines())
 
 
 def selects(selector, labels):
@@ -373,7 +343,7 @@ def monitoring(objects, ports):
 
 
 def secret_provider(objects):
-    """By the documentation of the driver and of Azure's provider, since there is no schema to be had."""
+    """By the documentation of the driver and of Azure's provider; kubeconform leaves it out, since there is no schema to be had."""
     for each in objects.of("SecretProviderClass"):
         name, spec = f"{objects.overlay}: SecretProviderClass", each["spec"]
         check(spec.keys() == {"provider", "parameters"} and spec["provider"] == "azure", f"{name} has other members")
@@ -425,8 +395,7 @@ def secrets_stay_out():
 
 
 def one(objects, given):
-    """All that is checked of an overlay; returns what models() is for."""
-    others = schemas(objects)
+    """All that is checked of an overlay."""
     everything(objects)
     pod_security(objects)
     containers(objects)
@@ -438,7 +407,6 @@ def one(objects, given):
     scaling(objects)
     monitoring(objects, ports)
     secret_provider(objects)
-    return others
 
 
 def main():
@@ -448,19 +416,17 @@ def main():
     demo()
     secrets_stay_out()
     built = overlays(pathlib.Path(sys.argv[1]))
-    others = []
     for objects in built:
         try:
-            others += one(objects, given)
+            one(objects, given)
         except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
             # Something is missing or of another form. What was found before says more, as a rule.
             line = error.__traceback__.tb_next.tb_next or error.__traceback__.tb_next
             check(False, f"{objects.overlay}: {line.tb_frame.f_code.co_name}, line {line.tb_lineno}: {error!r}")
-    models(others)
     if problems:
         raise SystemExit("kubernetes, static part:\n" + "\n".join(dict.fromkeys(problems)))
     count = sum(len(objects.all) for objects in built)
-    print(f"{count} objects of {', '.join(objects.overlay for objects in built)} agree with their schemas and with each other")
+    print(f"{count} objects of {', '.join(objects.overlay for objects in built)} agree with each other")
 
 
 main()

@@ -38,7 +38,7 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
   }
 }
 
-resource failures 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+resource failures 'Microsoft.Insights/metricAlerts@2026-01-01' = {
   name: '${name}-failures'
   location: 'global'
   tags: tags
@@ -79,7 +79,7 @@ resource failures 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   }
 }
 
-resource restarts 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+resource restarts 'Microsoft.Insights/metricAlerts@2026-01-01' = {
   name: '${name}-restarts'
   location: 'global'
   tags: tags
@@ -113,7 +113,7 @@ resource restarts 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   }
 }
 
-resource refused 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
+resource refused 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = {
   name: '${name}-credential-refused'
   location: location
   tags: tags

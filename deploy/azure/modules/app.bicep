@@ -127,9 +127,9 @@ var asksGraph = unknownGroups == 'graph'
 // ---- What the broker is told: ACS_TOKEN_BROKER__{key}. Lists and tables are TOML.
 
 // A name is a TOML text: backslash and quote are escaped.
-var tenantTables = map(tenants, each => empty(each.?name)
-  ? '{id = "${each.id}"}'
-  : '{id = "${each.id}", name = "${replace(replace(each.?name ?? '', '\\', '\\\\'), '"', '\\"')}"}')
+var tenantNames = map(tenants, each => replace(replace(each.?name ?? '', '\\', '\\\\'), '"', '\\"'))
+var tenantNameSettings = map(tenantNames, each => empty(each) ? '' : ', name = "${each}"')
+var tenantTables = map(tenants, (each, index) => '{id = "${each.id}"${tenantNameSettings[index]}}')
 
 var always = {
   ENTRA__TENANTS: '[${join(tenantTables, ', ')}]'
@@ -141,63 +141,101 @@ var always = {
   SERVER__DRAIN_TIMEOUT: '${drainTimeoutSeconds}s'
 }
 
-var ofOrigins = empty(allowedOrigins) ? {} : {
-  SERVER__CORS__ALLOWED_ORIGINS: join(allowedOrigins, ',')
-}
+var ofOrigins = empty(allowedOrigins)
+  ? {}
+  : {
+      SERVER__CORS__ALLOWED_ORIGINS: join(allowedOrigins, ',')
+    }
 
-var ofOwnApi = mode == 'passthrough' ? {} : {
-  ENTRA__AUDIENCES: '${brokerClientId},api://${brokerClientId}'
-  ENTRA__REQUIRED_SCOPES: 'access'
-}
+var ofOwnApi = mode == 'passthrough'
+  ? {}
+  : {
+      ENTRA__AUDIENCES: '${brokerClientId},api://${brokerClientId}'
+      ENTRA__REQUIRED_SCOPES: 'access'
+    }
 
 // No secret anywhere: Entra trusts the identity as the app's federated credential.
-var ofOnBehalfOf = mode != 'on_behalf_of' ? {} : {
-  EXCHANGE__ON_BEHALF_OF__CLIENT_ID: brokerClientId
-  EXCHANGE__ON_BEHALF_OF__CREDENTIAL: 'managed_identity'
-  EXCHANGE__ON_BEHALF_OF__MANAGED_IDENTITY_CLIENT_ID: identityClientId
-}
+var ofOnBehalfOf = mode != 'on_behalf_of'
+  ? {}
+  : {
+      EXCHANGE__ON_BEHALF_OF__CLIENT_ID: brokerClientId
+      EXCHANGE__ON_BEHALF_OF__CREDENTIAL: 'managed_identity'
+      EXCHANGE__ON_BEHALF_OF__MANAGED_IDENTITY_CLIENT_ID: identityClientId
+    }
 
-var ofIdentity = mode != 'identity' ? {} : {
-  EXCHANGE__IDENTITY__ACCESS_KEY_FILE: '${secretsPath}/access-key'
-  EXCHANGE__IDENTITY__SCOPES: join(identityScopes, ',')
-}
+var ofIdentity = mode != 'identity'
+  ? {}
+  : {
+      EXCHANGE__IDENTITY__ACCESS_KEY_FILE: '${secretsPath}/access-key'
+      EXCHANGE__IDENTITY__SCOPES: join(identityScopes, ',')
+    }
 
-var ofFile = !usesFile ? {} : {
-  ASSIGNMENTS__FILE: '${secretsPath}/assignments.toml'
-}
+var ofFile = !usesFile
+  ? {}
+  : {
+      ASSIGNMENTS__FILE: '${secretsPath}/assignments.toml'
+    }
 
-var ofAcs = !usesAcs ? {} : {
-  ASSIGNMENTS__ACS__CREDENTIAL: 'managed_identity'
-  ASSIGNMENTS__ACS__MANAGED_IDENTITY_CLIENT_ID: identityClientId
-}
+var ofAcs = !usesAcs
+  ? {}
+  : {
+      ASSIGNMENTS__ACS__CREDENTIAL: 'managed_identity'
+      ASSIGNMENTS__ACS__MANAGED_IDENTITY_CLIENT_ID: identityClientId
+    }
 
-var ofUnknownGroups = empty(unknownGroups) ? {} : {
-  ASSIGNMENTS__UNKNOWN_GROUPS: unknownGroups
-}
+var ofUnknownGroups = empty(unknownGroups)
+  ? {}
+  : {
+      ASSIGNMENTS__UNKNOWN_GROUPS: unknownGroups
+    }
 
-var ofGraph = !asksGraph ? {} : {
-  GRAPH__CLIENT_ID: brokerClientId
-  GRAPH__CREDENTIAL: 'managed_identity'
-  GRAPH__MANAGED_IDENTITY_CLIENT_ID: identityClientId
-}
+var ofGraph = !asksGraph
+  ? {}
+  : {
+      GRAPH__CLIENT_ID: brokerClientId
+      GRAPH__CREDENTIAL: 'managed_identity'
+      GRAPH__MANAGED_IDENTITY_CLIENT_ID: identityClientId
+    }
 
-var ofUserHashKey = !hasUserHashKey ? {} : {
-  TELEMETRY__USER_HASH_KEY_FILE: '${secretsPath}/user-hash-key'
-}
+var ofUserHashKey = !hasUserHashKey
+  ? {}
+  : {
+      TELEMETRY__USER_HASH_KEY_FILE: '${secretsPath}/user-hash-key'
+    }
 
 // Yours come last and win.
-var brokerSettings = union(always, ofOrigins, ofOwnApi, ofOnBehalfOf, ofIdentity, ofFile, ofAcs, ofUnknownGroups, ofGraph, ofUserHashKey, settings)
+var brokerSettings = union(
+  always,
+  ofOrigins,
+  ofOwnApi,
+  ofOnBehalfOf,
+  ofIdentity,
+  ofFile,
+  ofAcs,
+  ofUnknownGroups,
+  ofGraph,
+  ofUserHashKey,
+  settings
+)
 
 // The platform sets OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL (grpc) itself.
-var telemetry = union({
+var telemetry = union(
+  {
     OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=${deploymentEnvironment}'
     OTEL_TRACES_SAMPLER: 'parentbased_traceidratio'
     OTEL_TRACES_SAMPLER_ARG: traceRatio
-  }, logsOverOtlp ? {} : {
-    OTEL_LOGS_EXPORTER: 'none'
-  }, metricsOverOtlp ? {} : {
-    OTEL_METRICS_EXPORTER: 'none'
-  })
+  },
+  logsOverOtlp
+    ? {}
+    : {
+        OTEL_LOGS_EXPORTER: 'none'
+      },
+  metricsOverOtlp
+    ? {}
+    : {
+        OTEL_METRICS_EXPORTER: 'none'
+      }
+)
 
 // A changed secret makes no new revision, and replicas that run may never see it. This variable, which the broker does not
 // read, does: other assignments or the other access key, another revision.
@@ -217,7 +255,8 @@ var environmentVariables = concat(
       name: 'SECRETS_MARK'
       value: secretsMark
     }
-  ])
+  ]
+)
 
 // ---- Secrets, and the file that each becomes.
 
@@ -230,24 +269,29 @@ var vaultSecrets = map(fromVault, each => {
   identity: identityId
 })
 
-var fileSecrets = !usesFile ? [] : [
-  {
-    name: 'assignments'
-    value: assignments
-  }
-]
+var fileSecrets = !usesFile
+  ? []
+  : [
+      {
+        name: 'assignments'
+        value: assignments
+      }
+    ]
 
 var secretFiles = concat(
   map(fromVault, each => {
     secretRef: each
     path: each
   }),
-  !usesFile ? [] : [
-    {
-      secretRef: 'assignments'
-      path: 'assignments.toml'
-    }
-  ])
+  !usesFile
+    ? []
+    : [
+        {
+          secretRef: 'assignments'
+          path: 'assignments.toml'
+        }
+      ]
+)
 
 resource app 'Microsoft.App/containerApps@2025-07-01' = {
   name: name
@@ -266,12 +310,14 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
       // A new revision takes the traffic once its replicas are ready, and the old one ends then.
       activeRevisionsMode: 'Single'
       maxInactiveRevisions: 5
-      registries: empty(registryServer) ? [] : [
-        {
-          server: registryServer
-          identity: identityId
-        }
-      ]
+      registries: empty(registryServer)
+        ? []
+        : [
+            {
+              server: registryServer
+              identity: identityId
+            }
+          ]
       secrets: concat(vaultSecrets, fileSecrets)
       // Only port 8080. The management port, 8081, is for the probes and is not mapped to anywhere.
       ingress: {
@@ -301,12 +347,14 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
             cpu: json(cpu)
             memory: memory
           }
-          volumeMounts: empty(secretFiles) ? [] : [
-            {
-              volumeName: 'secrets'
-              mountPath: secretsPath
-            }
-          ]
+          volumeMounts: empty(secretFiles)
+            ? []
+            : [
+                {
+                  volumeName: 'secrets'
+                  mountPath: secretsPath
+                }
+              ]
           probes: [
             {
               type: 'Startup'
@@ -342,13 +390,15 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
           ]
         }
       ]
-      volumes: empty(secretFiles) ? [] : [
-        {
-          name: 'secrets'
-          storageType: 'Secret'
-          secrets: secretFiles
-        }
-      ]
+      volumes: empty(secretFiles)
+        ? []
+        : [
+            {
+              name: 'secrets'
+              storageType: 'Secret'
+              secrets: secretFiles
+            }
+          ]
       scale: {
         minReplicas: minReplicas
         maxReplicas: maxReplicas

@@ -25,6 +25,7 @@ param encryptPeerTraffic bool
 param workspaceId string
 
 @description('Connection string of Application Insights.')
+@secure()
 param connectionString string
 
 @description('Whether the broker\'s log lines go to Application Insights too.')
@@ -37,8 +38,8 @@ param metricsEndpoint string
 @secure()
 param metricsHeaders object
 
-// A preview version of the API, because no stable one up to 2026-01-01 knows openTelemetryConfiguration.
-resource environment 'Microsoft.App/managedEnvironments@2024-10-02-preview' = {
+// The first stable version of the API that knows openTelemetryConfiguration and appInsightsConfiguration.
+resource environment 'Microsoft.App/managedEnvironments@2026-07-01' = {
   name: name
   location: location
   tags: tags
@@ -49,10 +50,12 @@ resource environment 'Microsoft.App/managedEnvironments@2024-10-02-preview' = {
         workloadProfileType: 'Consumption'
       }
     ]
-    vnetConfiguration: empty(infrastructureSubnetId) ? null : {
-      infrastructureSubnetId: infrastructureSubnetId
-      internal: internal
-    }
+    vnetConfiguration: empty(infrastructureSubnetId)
+      ? null
+      : {
+          infrastructureSubnetId: infrastructureSubnetId
+          internal: internal
+        }
     zoneRedundant: zoneRedundant
     peerTrafficConfiguration: {
       encryption: {
@@ -78,17 +81,19 @@ resource environment 'Microsoft.App/managedEnvironments@2024-10-02-preview' = {
         destinations: empty(metricsEndpoint) ? [] : ['metrics']
       }
       destinationsConfiguration: {
-        otlpConfigurations: empty(metricsEndpoint) ? [] : [
-          {
-            name: 'metrics'
-            endpoint: metricsEndpoint
-            insecure: false
-            headers: map(items(metricsHeaders), header => {
-              key: header.key
-              value: header.value
-            })
-          }
-        ]
+        otlpConfigurations: empty(metricsEndpoint)
+          ? []
+          : [
+              {
+                name: 'metrics'
+                endpoint: metricsEndpoint
+                insecure: false
+                headers: map(items(metricsHeaders), header => {
+                  key: header.key
+                  value: header.value
+                })
+              }
+            ]
       }
     }
   }

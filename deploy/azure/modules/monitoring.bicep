@@ -53,5 +53,6 @@ output workspaceId string = workspace.id
 @description('Name of the Log Analytics workspace.')
 output workspaceName string = workspace.name
 
-@description('Where the agent sends traces and logs. It can write telemetry and nothing else; Microsoft counts it as no secret.')
+@description('Where the agent sends traces and logs. It can write telemetry and nothing else.')
+@secure()
 output connectionString string = insights.properties.ConnectionString
