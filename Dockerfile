@@ -11,6 +11,17 @@
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
+# The manifests of the workspace with empty sources: they change when a dependency does, not when the broker does.
+FROM ${RUST_IMAGE} AS manifests
+WORKDIR /manifests
+COPY Cargo.toml Cargo.lock README.md ./
+COPY crates ./crates
+RUN find crates -name '*.rs' -delete \
+    && for crate in crates/*; do touch "$crate/src/lib.rs"; done \
+    && mkdir -p src/bin/acs-token-broker \
+    && touch src/lib.rs \
+    && echo 'fn main() {}' >src/bin/acs-token-broker/main.rs
+
 # Static, with musl: the final image then needs no library, and none that could be old.
 FROM ${RUST_IMAGE} AS dependencies
 # hadolint ignore=DL3008
@@ -22,27 +33,25 @@ RUN apt-get update \
 ENV TARGET_CC=musl-gcc
 WORKDIR /build
 # The dependencies by themselves, so that a change of the broker does not build them again.
-COPY Cargo.toml Cargo.lock README.md ./
-RUN mkdir -p src/bin/acs-token-broker \
-    && touch src/lib.rs \
-    && echo 'fn main() {}' >src/bin/acs-token-broker/main.rs \
-    && cargo build --release --locked --target "$(uname -m)-unknown-linux-musl" --no-default-features
+COPY --from=manifests /manifests ./
+RUN cargo build --release --locked --package acs-token-broker --target "$(uname -m)-unknown-linux-musl" --no-default-features
+COPY crates ./crates
 COPY src ./src
 # Cargo goes by times, and those of a checkout may be older than the build above.
-RUN find src -name '*.rs' -exec touch {} +
+RUN find crates src -name '*.rs' -exec touch {} +
 
 FROM dependencies AS build-dev
 ARG VERSION
 ARG COMMIT
 RUN ACS_TOKEN_BROKER_VERSION="${VERSION}" ACS_TOKEN_BROKER_COMMIT="${COMMIT}" \
-        cargo build --release --locked --target "$(uname -m)-unknown-linux-musl" \
+        cargo build --release --locked --package acs-token-broker --target "$(uname -m)-unknown-linux-musl" \
     && mv "target/$(uname -m)-unknown-linux-musl/release/acs-token-broker" /acs-token-broker
 
 FROM dependencies AS build
 ARG VERSION
 ARG COMMIT
 RUN ACS_TOKEN_BROKER_VERSION="${VERSION}" ACS_TOKEN_BROKER_COMMIT="${COMMIT}" \
-        cargo build --release --locked --target "$(uname -m)-unknown-linux-musl" --no-default-features \
+        cargo build --release --locked --package acs-token-broker --target "$(uname -m)-unknown-linux-musl" --no-default-features \
     && mv "target/$(uname -m)-unknown-linux-musl/release/acs-token-broker" /acs-token-broker
 # No image for production with the emulator in it: neither its command nor the path that all its controls are under.
 RUN if /acs-token-broker dev --help || grep --quiet --text _emulator /acs-token-broker; then \

@@ -7,7 +7,7 @@
 //! 2. [`authenticate`] turns the bearer token into a [`Caller`](authenticate::Caller), or refuses it;
 //! 3. [`authorize`] turns the caller into a [`Permit`](authorize::Permit), or denies it;
 //! 4. [`cache`] serves what an earlier exchange brought, as far as that gives nobody more than ACS would;
-//! 5. [`exchange`] asks ACS, through [`upstream`], the one way out;
+//! 5. [`exchange`] asks ACS, through [`azure`], the one way out;
 //! 6. [`api`] writes the answer.
 //!
 //! [`config`] is what the operator says, [`broker`] puts everything together, [`serve`] owns the sockets,
@@ -18,23 +18,8 @@ pub mod api;
 pub mod authenticate;
 pub mod authorize;
 pub mod broker;
-pub mod build_info;
 pub mod cache;
-pub mod certificates;
-pub mod clock;
-pub mod config;
-pub mod credential;
-#[cfg(feature = "emulator")]
-pub mod emulator;
 pub mod exchange;
-pub mod ids;
-pub mod loopback;
 pub mod management;
 pub mod pipeline;
 pub mod route;
-pub mod secret;
-pub mod serve;
-pub mod tasks;
-pub mod telemetry;
-pub mod untrusted;
-pub mod upstream;

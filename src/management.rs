@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Authenticator, KeyStatus};
 use crate::authorize::source::{AssignmentWatch, SourceKind, SourceStatus};
-use crate::serve::{Excess, HeadLimits};
-use crate::telemetry::LogLevel;
-use crate::telemetry::metrics::{Metrics, TEXT_FORMAT};
+use ::serve::{Excess, HeadLimits};
+use telemetry::LogLevel;
+use telemetry::metrics::{Metrics, TEXT_FORMAT};
 
 /// What readiness depends on.
 #[derive(Clone)]

@@ -20,16 +20,16 @@ use crate::admission::{Admission, Overloaded};
 use crate::authenticate::{Authenticator, Caller, Rejection};
 use crate::authorize::{Basis, Denied, Permit};
 use crate::cache::{Answer, Outcome, Request, TokenCache};
-use crate::clock::SharedClock;
 use crate::exchange::{ExchangeError, ExchangeKey, IssuedToken};
-use crate::ids::Scopes;
 use crate::route::{Resource, Routes};
-use crate::secret::TokenDigest;
-use crate::telemetry::UserNames;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::labels::CacheRequest;
-use crate::telemetry::trace::{self, Trace};
-use crate::untrusted::Untrusted;
+use base::clock::SharedClock;
+use base::ids::Scopes;
+use base::secret::TokenDigest;
+use base::untrusted::Untrusted;
+use telemetry::UserNames;
+use telemetry::metrics::Metrics;
+use telemetry::metrics::labels::CacheRequest;
+use telemetry::trace::{self, Trace};
 
 /// Turns a caller's Entra token into an ACS token.
 pub struct TokenPipeline {

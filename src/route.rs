@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::authenticate::{Caller, Presenter};
 use crate::authorize::Authorizer;
 use crate::exchange::{Exchanger, Operation};
-use crate::ids::{ClientAppId, TenantId};
-use crate::telemetry::metrics::ResourceMetrics;
+use base::ids::{ClientAppId, TenantId};
+use telemetry::metrics::ResourceMetrics;
 
 /// Whom a resource serves. An empty set matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use super::context::RequestContext;
 use super::error::ApiError;
 use crate::authorize::Basis;
 use crate::pipeline::{Issued, Trail};
-use crate::telemetry::AUDIT_TARGET;
-use crate::untrusted::Untrusted;
+use base::untrusted::Untrusted;
+use telemetry::AUDIT_TARGET;
 
 /// Writes the event of one decision.
 pub(super) fn tell(trail: &Trail, outcome: &Result<Issued, ApiError>, context: &RequestContext) {

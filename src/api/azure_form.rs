@@ -15,7 +15,7 @@ use super::media::{self, Media};
 use super::{Api, answer, audit, bearer, token_exchange};
 use crate::exchange::{Operation, TEAMS_EXTENSION_API_VERSION};
 use crate::pipeline::{Asked, Decided, IssueRequest, Issued, Presented};
-use crate::untrusted::Untrusted;
+use base::untrusted::Untrusted;
 
 /// `POST /token`: the form content type makes it an RFC 8693 request, unless a token is in the head.
 pub(super) async fn token(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {

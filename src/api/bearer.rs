@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::error::ApiError;
-use crate::secret::BearerToken;
+use base::secret::BearerToken;
 
 /// The presented token.
 pub(super) fn of(headers: &HeaderMap) -> Result<BearerToken, ApiError> {

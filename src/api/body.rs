@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 use crate::admission::Overloaded;
-use crate::serve::{Budget, Share};
+use ::serve::{Budget, Share};
 
 /// The largest body read.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;

@@ -12,7 +12,7 @@ use http::StatusCode;
 use super::told::{AT_ONCE, Challenge, Told, internal, not_issued};
 use crate::admission::Overloaded;
 use crate::pipeline::IssueError;
-use crate::untrusted::Untrusted;
+use base::untrusted::Untrusted;
 
 /// Everything that can become of a request instead of a token.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -8,7 +8,7 @@ use crate::authorize::membership::MembershipError;
 use crate::cache::flight::Lost;
 use crate::exchange::{EntraError, EntraSaid, ExchangeError, Refusal};
 use crate::pipeline::CallerIds;
-use crate::untrusted::Untrusted;
+use base::untrusted::Untrusted;
 
 type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static str);
 
@@ -498,7 +498,7 @@ fn every_cause_has_its_status_code_and_headers() {
 
 #[test]
 fn what_is_counted_is_what_callers_are_told() {
-    use crate::telemetry::metrics::labels::Refusal;
+    use ::telemetry::metrics::labels::Refusal;
     let mut codes = BTreeSet::new();
     for (error, _, code, inner, ..) in table() {
         codes.insert(code);

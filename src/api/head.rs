@@ -3,7 +3,7 @@
 use axum::extract::Request;
 use http::{Method, Version};
 
-use crate::serve::Scheme;
+use ::serve::Scheme;
 
 /// What a method that is none of RFC 9110's or RFC 5789's is called in telemetry.
 const OTHER_METHOD: &str = "_OTHER";

@@ -23,10 +23,10 @@ use super::head::Head;
 use super::told::Told;
 use super::{Api, ApiSettings, answer};
 use crate::admission::Overloaded;
-use crate::serve::{Cut, Excess, HeadLimits};
-use crate::telemetry::metrics::labels::Refusal;
-use crate::telemetry::metrics::{ActiveRequest, Answered};
-use crate::telemetry::trace::{LateSpan, RequestTrace};
+use ::serve::{Cut, Excess, HeadLimits};
+use telemetry::metrics::labels::Refusal;
+use telemetry::metrics::{ActiveRequest, Answered};
+use telemetry::trace::{LateSpan, RequestTrace};
 
 /// The largest header section served.
 pub const MAX_HEADER_BYTES: usize = 32 * 1024;

@@ -31,7 +31,7 @@ use self::error::ApiError;
 pub use self::sign_in::SignIn;
 pub use self::token_exchange::Target;
 use crate::pipeline::TokenPipeline;
-use crate::serve::Budget;
+use ::serve::Budget;
 
 /// The broker's own path.
 pub const TOKEN_PATH: &str = "/token";

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use url::Url;
 
-use crate::ids::TenantId;
+use base::ids::TenantId;
 
 /// `realm` and `authorization_uri` of challenges, by tenant.
 #[derive(Debug, Clone)]

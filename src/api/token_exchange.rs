@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::{Api, answer};
 use crate::cache::Token as _;
 use crate::pipeline::{Asked, Issued};
-use crate::secret::BearerToken;
+use base::secret::BearerToken;
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -264,7 +264,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ids::Scopes;
+    use base::ids::Scopes;
 
     fn targets() -> Vec<Target> {
         let url = |text| Url::parse(text).unwrap();

@@ -8,8 +8,8 @@ use crate::authenticate::Rejection;
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
 use crate::exchange::{EntraError, ExchangeError, Refusal};
-use crate::ids::TenantId;
 use crate::pipeline::IssueError;
+use base::ids::TenantId;
 
 /// What the caller is told of an [`ApiError`](super::error::ApiError).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::ids::TenantId;
+use base::ids::TenantId;
 
 /// Where External ID tenants stand: `{name}.ciamlogin.com`, and under their ids.
 const EXTERNAL_ID: &str = "ciamlogin.com";

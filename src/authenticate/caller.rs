@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::ids::{Addressee, ClientAppId, ObjectId, Scopes, TenantId};
+use base::ids::{Addressee, ClientAppId, ObjectId, Scopes, TenantId};
 
 /// A caller whose token passed every check. Made only in this room.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 pub(super) use self::signed::SignedClaims;
 use super::caller::{Caller, Groups};
 use super::rejection::{NotDelegated, Rejection};
-use crate::ids::{Addressee, ClientAppId, Scopes, TenantId};
-use crate::untrusted::Untrusted;
+use base::ids::{Addressee, ClientAppId, Scopes, TenantId};
+use base::untrusted::Untrusted;
 
 /// Which tokens are accepted, apart from their tenant and key.
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@ use url::Url;
 
 use super::ListedTenant;
 use super::keys::{Discovery, KeysError, TenantKeys};
-use crate::telemetry::metrics::labels::Peer;
-use crate::upstream::{SendError, Upstream};
+use azure::{SendError, Upstream};
+use telemetry::metrics::labels::Peer;
 
 /// The longest that one fetch, three requests, may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -178,7 +178,7 @@ mod tests {
 
     use super::super::Authority;
     use super::*;
-    use crate::ids::{ClientAppId, TenantId};
+    use base::ids::{ClientAppId, TenantId};
 
     #[tokio::test]
     async fn an_apps_own_keys_are_asked_for_and_a_foreign_token_endpoint_costs_no_keys() {

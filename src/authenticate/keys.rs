@@ -15,8 +15,8 @@ use url::Url;
 
 use self::withdrawal::Key;
 use super::authority::Authority;
-use crate::ids::TenantId;
-use crate::untrusted::Untrusted;
+use base::ids::TenantId;
+use base::untrusted::Untrusted;
 
 /// Keys shorter than this verify nothing (NIST SP 800-131A; Entra's own have 2048).
 const MIN_RSA_BITS: usize = 2048;

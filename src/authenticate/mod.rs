@@ -32,15 +32,15 @@ pub use self::rejection::{JsonFault, Malformed, NotDelegated, Rejection};
 pub use self::token::MAX_TOKEN_BYTES;
 use self::token::UnverifiedToken;
 use self::verified::{Verified, VerifiedTokens};
-use crate::clock::SharedClock;
-pub use crate::ids::Addressee;
-use crate::ids::{ClientAppId, TenantId};
-use crate::secret::{BearerToken, TokenDigest};
-use crate::tasks::Tasks;
-use crate::telemetry::metrics::Metrics;
-use crate::untrusted::Untrusted;
-use crate::upstream::Upstream;
-use crate::upstream::entra::TokenEndpoints;
+use azure::Upstream;
+use azure::entra::TokenEndpoints;
+use base::clock::SharedClock;
+pub use base::ids::Addressee;
+use base::ids::{ClientAppId, TenantId};
+use base::secret::{BearerToken, TokenDigest};
+use base::tasks::Tasks;
+use base::untrusted::Untrusted;
+use telemetry::metrics::Metrics;
 
 /// A token beyond this is read before it is hashed: hashing it costs more than reading tells about most that are made up.
 /// Entra's are shorter, with 100 groups too.

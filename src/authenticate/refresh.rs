@@ -15,13 +15,13 @@ use url::Url;
 
 use super::fetch::{Fetched, KeyFetcher};
 use super::keys::TenantKeys;
-use crate::clock::SharedClock;
-use crate::ids::TenantId;
-use crate::tasks::Tasks;
-use crate::telemetry::metrics::KeyMetrics;
-use crate::telemetry::metrics::labels::KeyFetch;
-use crate::telemetry::trace::{self, SpanReference, Trace};
-use crate::untrusted::Untrusted;
+use base::clock::SharedClock;
+use base::ids::TenantId;
+use base::tasks::Tasks;
+use base::untrusted::Untrusted;
+use telemetry::metrics::KeyMetrics;
+use telemetry::metrics::labels::KeyFetch;
+use telemetry::trace::{self, SpanReference, Trace};
 
 /// First pause after a failed fetch while there are no keys at all; doubled up to the cool-down.
 const FIRST_RETRY: Duration = Duration::from_secs(1);

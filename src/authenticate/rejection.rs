@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::ids::TenantId;
-use crate::telemetry::metrics::labels::Authentication;
-use crate::untrusted::Untrusted;
+use base::ids::TenantId;
+use base::untrusted::Untrusted;
+use telemetry::metrics::labels::Authentication;
 
 /// A presented token that was refused, or could not be decided.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,7 @@ use serde::de::MapAccess;
 use super::claims::SignedClaims;
 use super::json::{self, Parts, Seen, Value, Whole};
 use super::rejection::{JsonFault, Malformed, Rejection};
-use crate::secret::BearerToken;
+use base::secret::BearerToken;
 
 /// The longest token read. Entra's own stay far below: 200 groups make about 10 KiB.
 pub const MAX_TOKEN_BYTES: usize = 32 * 1024;

@@ -11,9 +11,9 @@ use moka::policy::EvictionPolicy;
 
 use super::claims::SignedClaims;
 use super::keys::TenantKeys;
-use crate::ids::TenantId;
-use crate::secret::TokenDigest;
-use crate::untrusted::Untrusted;
+use base::ids::TenantId;
+use base::secret::TokenDigest;
+use base::untrusted::Untrusted;
 
 /// Bound on what is remembered. A token without groups takes about 1 KiB.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;

@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use crate::config::IdentityScope;
-use crate::ids::{ClientAppId, ObjectId, TenantId};
-use crate::upstream::acs_assignments::EntraAssignment;
+use azure::acs_assignments::EntraAssignment;
+use base::ids::{ClientAppId, ObjectId, TenantId};
+use config::IdentityScope;
 
-pub use crate::upstream::acs_assignments::PrincipalType;
+pub use azure::acs_assignments::PrincipalType;
 
 /// Lets a principal obtain tokens through certain client applications and no others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::assignment::{AllowedScopes, Assignment, PrincipalType};
-use crate::ids::{ClientAppId, ObjectId, TenantId};
+use base::ids::{ClientAppId, ObjectId, TenantId};
 
 /// An immutable index over one set of assignments. Each look-up is O(1) in their number.
 #[derive(Debug, Default)]

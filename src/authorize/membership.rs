@@ -13,15 +13,15 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use crate::cache::flight::{Flights, Lost};
-use crate::clock::SharedClock;
-use crate::credential::AppError;
-use crate::credential::app_tokens::{AppToken, AppTokens};
-use crate::ids::{ObjectId, TenantId};
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::trace::{self, SpanReference, Trace};
-use crate::upstream::entra::EntraError;
-use crate::upstream::graph::{GraphClient, GraphError, MOST_GROUPS};
-use crate::upstream::retry_after;
+use azure::credential::AppError;
+use azure::credential::app_tokens::{AppToken, AppTokens};
+use azure::entra::EntraError;
+use azure::graph::{GraphClient, GraphError, MOST_GROUPS};
+use azure::retry_after;
+use base::clock::SharedClock;
+use base::ids::{ObjectId, TenantId};
+use telemetry::metrics::Metrics;
+use telemetry::trace::{self, SpanReference, Trace};
 
 /// Answers that are remembered, over all users.
 const MOST_ANSWERS: u64 = 1_000_000;

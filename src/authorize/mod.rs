@@ -18,9 +18,9 @@ use self::membership::{MembershipError, Memberships};
 pub use self::permit::{Basis, Permit};
 use self::source::AssignmentWatch;
 use crate::authenticate::{Caller, Groups};
-use crate::config::UnknownGroups;
-use crate::ids::ObjectId;
-use crate::telemetry::metrics::labels::Authorization;
+use base::ids::ObjectId;
+use config::UnknownGroups;
+use telemetry::metrics::labels::Authorization;
 
 /// Decides by the assignments in force at the moment of asking.
 pub struct Authorizer {
@@ -224,9 +224,9 @@ fn decide<'i>(index: &'i AssignmentIndex, caller: &Caller, rules: Rules) -> Resu
 mod tests {
     use super::assignment::{Assignment, PrincipalType};
     use super::*;
-    use crate::ids::{ClientAppId, TenantId};
+    use base::ids::{ClientAppId, TenantId};
 
-    fn id<T: std::str::FromStr<Err = crate::ids::NotAGuid>>(number: u32) -> T {
+    fn id<T: std::str::FromStr<Err = base::ids::NotAGuid>>(number: u32) -> T {
         format!("{number:08x}-0000-4000-8000-000000000000").parse().unwrap()
     }
 
@@ -255,7 +255,7 @@ mod tests {
             allowed_scopes: allowed,
             ..assignment(PrincipalType::Group, TENANT, 30, APP)
         };
-        let narrowed = Some(std::iter::once(crate::config::IdentityScope::Chat).collect());
+        let narrowed = Some(std::iter::once(config::IdentityScope::Chat).collect());
         let tenant = assignment(PrincipalType::Tenant, TENANT, TENANT, APP);
         let untold = Groups::Unknown { listed: Vec::new() };
         let in_none = Groups::Known(Vec::new());
@@ -364,11 +364,11 @@ mod tests {
 
     #[test]
     fn scopes_are_those_of_what_covers() {
-        use crate::config::IdentityScope::{Chat, ChatJoin, Voip};
+        use config::IdentityScope::{Chat, ChatJoin, Voip};
         const TENANT: u32 = 1;
         const APP: u32 = 10;
         const USER: u32 = 20;
-        let narrowed = |kind, object, scopes: &[crate::config::IdentityScope]| Assignment {
+        let narrowed = |kind, object, scopes: &[config::IdentityScope]| Assignment {
             allowed_scopes: Some(scopes.iter().copied().collect()),
             ..assignment(kind, TENANT, object, APP)
         };

@@ -2,8 +2,8 @@
 
 use super::assignment::AllowedScopes;
 use crate::authenticate::Caller;
-use crate::ids::ObjectId;
-use crate::telemetry::metrics::labels::Authorization;
+use base::ids::ObjectId;
+use telemetry::metrics::labels::Authorization;
 
 /// A caller whom an assignment covers. Made only by [`Authorizer::authorize`](super::Authorizer::authorize);
 /// an exchange accepts nothing else.

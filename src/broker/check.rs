@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::StartError;
-use crate::clock::SharedClock;
-use crate::config::{AcsAuthConfig, Config, CredentialConfig, ExchangeMode, ResourceConfig, SecretSource};
-use crate::credential::{ClientCredential, CredentialDeps, ReloadingSecret};
-use crate::upstream::Upstream;
-use crate::upstream::acs_signing::{AccessKeyError, check_access_key};
+use azure::Upstream;
+use azure::acs_signing::{AccessKeyError, check_access_key};
+use azure::credential::{ClientCredential, CredentialDeps, ReloadingSecret};
+use base::clock::SharedClock;
+use config::{AcsAuthConfig, Config, CredentialConfig, ExchangeMode, ResourceConfig, SecretSource};
 
 /// Everything that is wrong with the broker's own credentials, by section.
 pub(super) fn credentials(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Vec<StartError> {

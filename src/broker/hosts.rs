@@ -11,7 +11,7 @@ use http::header::{HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
-use crate::loopback::is_loopback_host;
+use base::loopback::is_loopback_host;
 
 /// An answer's code, as a header.
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");

@@ -23,22 +23,22 @@ use crate::admission::{Admission, Overloaded};
 use crate::api::{self, ApiSettings, SignIn, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Authority, ListedTenant, Policy, RefreshSettings};
 use crate::cache::TokenCache;
-use crate::clock::SharedClock;
-use crate::config::Config;
-use crate::credential::CredentialError;
-use crate::ids::TenantId;
 use crate::management::{self, Readiness, ResourceAssignments};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
-use crate::serve::{
+use ::serve::{
     self, Budget, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError, Wanted,
     Yielding,
 };
-use crate::tasks::Tasks;
-use crate::telemetry::LogLevel;
-use crate::telemetry::metrics::Metrics;
-use crate::upstream::acs_signing::AccessKeyError;
-use crate::upstream::{Upstream, UpstreamSetupError};
+use ::telemetry::LogLevel;
+use ::telemetry::metrics::Metrics;
+use azure::acs_signing::AccessKeyError;
+use azure::credential::CredentialError;
+use azure::{Upstream, UpstreamSetupError};
+use base::clock::SharedClock;
+use base::ids::TenantId;
+use base::tasks::Tasks;
+use config::Config;
 
 /// Connections of the management listener: probes and a scraper need few.
 const MANAGEMENT_CONNECTIONS: usize = 64;

@@ -10,16 +10,16 @@ use crate::authorize::Authorizer;
 use crate::authorize::source::acs::{AcsSource, AcsSourceSettings};
 use crate::authorize::source::file::FileSource;
 use crate::authorize::source::{AssignmentWatch, SourceKind};
-use crate::config::{AssignmentsConfig, ExchangeConfig, ExchangeMode, ResourceConfig};
-use crate::credential::ReloadingSecret;
 use crate::exchange::{Exchanger, Mode, OnBehalfOf};
-use crate::ids::TenantId;
 use crate::route::{Resource, Selector};
-use crate::tasks::Tasks;
-use crate::upstream::acs::AcsExchange;
-use crate::upstream::acs_assignments::AcsAssignments;
-use crate::upstream::acs_identities::AcsIdentities;
-use crate::upstream::acs_signing::{AcsAuth, SignedAcs};
+use azure::acs::AcsExchange;
+use azure::acs_assignments::AcsAssignments;
+use azure::acs_identities::AcsIdentities;
+use azure::acs_signing::{AcsAuth, SignedAcs};
+use azure::credential::ReloadingSecret;
+use base::ids::TenantId;
+use base::tasks::Tasks;
+use config::{AssignmentsConfig, ExchangeConfig, ExchangeMode, ResourceConfig};
 
 /// A resource, what is known of its assignments, and what keeps that so.
 pub(super) struct Built {

@@ -9,19 +9,19 @@ use url::Url;
 use super::StartError;
 use crate::authenticate::Addressee;
 use crate::authorize::membership::{MembershipSettings, Memberships};
-use crate::clock::SharedClock;
-use crate::config::{AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeMode, UpstreamConfig};
-use crate::credential::app_tokens::AppTokens;
-use crate::credential::{
+use azure::acs_signing::AcsAuth;
+use azure::credential::app_tokens::AppTokens;
+use azure::credential::{
     AppServiceTokens, CredentialDeps, EntraApp, IdentityServiceTokens, ManagedIdentity, ReloadingSecret,
 };
-use crate::ids::TenantId;
-use crate::telemetry::metrics::Metrics;
-use crate::upstream::acs_signing::AcsAuth;
-use crate::upstream::entra::{EntraClient, TokenEndpoints};
-use crate::upstream::graph::GraphClient;
-use crate::upstream::pause::Pause;
-use crate::upstream::{Upstream, UpstreamSetupError};
+use azure::entra::{EntraClient, TokenEndpoints};
+use azure::graph::GraphClient;
+use azure::pause::Pause;
+use azure::{Upstream, UpstreamSetupError};
+use base::clock::SharedClock;
+use base::ids::TenantId;
+use config::{AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeMode, UpstreamConfig};
+use telemetry::metrics::Metrics;
 
 /// Services of the broker, made from its configuration.
 pub struct Services {

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::config::Config;
 use crate::management::Readiness;
 use crate::pipeline::TokenPipeline;
-use crate::serve::OpenConnections;
-use crate::telemetry::metrics::{AssignmentsState, Bounded, BrokerState, CacheState, KeysState};
+use ::serve::OpenConnections;
+use config::Config;
+use telemetry::metrics::{AssignmentsState, Bounded, BrokerState, CacheState, KeysState};
 
 /// The parts of a broker that are looked at.
 pub(super) struct Watched {

@@ -3,8 +3,8 @@
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
-use crate::config::{SHORTEST_HASH_KEY, SecretSource, TelemetryConfig, UserIds, invisible};
-use crate::telemetry::{NoRandomness, UserNames};
+use config::{SHORTEST_HASH_KEY, SecretSource, TelemetryConfig, UserIds, invisible};
+use telemetry::{NoRandomness, UserNames};
 
 /// Users cannot be told as the configuration says.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ fn key(config: &TelemetryConfig) -> Result<Option<Zeroizing<String>>, UserNamesE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::load::{Environment, load};
+    use config::load::{Environment, load};
 
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml");
 

@@ -9,8 +9,8 @@ use moka::ops::compute::Op;
 use super::entry::{Ask, Life, Use, decide, gains, lives_as_long, worth_a_call};
 use super::store::{Entry, Store, Weigh};
 use super::{Answer, CacheKey, Failure, Request, Token};
-use crate::clock::SharedClock;
-use crate::config::{CacheConfig, RenewalConfig};
+use base::clock::SharedClock;
+use config::{CacheConfig, RenewalConfig};
 
 /// Why a flight was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

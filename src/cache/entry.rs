@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::RenewalConfig;
+use config::RenewalConfig;
 
 /// What the rule needs to know of an entry. Times without a date are monotonic.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -23,9 +23,9 @@ use self::flight::{Flights, Lost, Seat};
 use self::refusals::Refusals;
 use self::store::Entry;
 pub use self::store::Weigh;
-use crate::clock::SharedClock;
-use crate::config::CacheConfig;
-use crate::secret::TokenDigest;
+use base::clock::SharedClock;
+use base::secret::TokenDigest;
+use config::CacheConfig;
 
 /// How often a caller looks again after an outcome that was not for him; then he makes his own exchange.
 const ROUNDS: usize = 3;

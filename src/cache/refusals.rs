@@ -7,8 +7,8 @@ use std::time::Duration;
 use moka::policy::EvictionPolicy;
 
 use super::{CacheKey, Failure};
-use crate::clock::SharedClock;
-use crate::secret::TokenDigest;
+use base::clock::SharedClock;
+use base::secret::TokenDigest;
 
 /// How long a refusal is remembered. Whoever is granted something at ACS or Entra waits no longer than this for it.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(15);

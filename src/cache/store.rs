@@ -10,8 +10,8 @@ use moka::policy::EvictionPolicy;
 
 use super::entry::Life;
 use super::{CacheKey, Token};
-use crate::clock::SharedClock;
-use crate::config::CacheConfig;
+use base::clock::SharedClock;
+use config::CacheConfig;
 
 /// A cached token with what the rule needs to know of it.
 #[derive(Debug)]

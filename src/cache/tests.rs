@@ -10,9 +10,9 @@ use moka::ops::compute::Op;
 use super::entry::Life;
 use super::store::Store;
 use super::*;
-use crate::clock::{Clock as _, ManualClock};
-use crate::config::RenewalConfig;
-use crate::secret::BearerToken;
+use base::clock::{Clock as _, ManualClock};
+use base::secret::BearerToken;
+use config::RenewalConfig;
 
 const MINUTE: u64 = 60;
 /// What ACS gives where the presented token does not bound it.

@@ -4,12 +4,12 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::ExchangeError;
-use crate::upstream::acs::{self, Granted};
-use crate::upstream::acs_identities;
-use crate::upstream::acs_signing::{ServiceTokenError, SignedSendError};
-use crate::upstream::azure_error::{appended, read_error};
-use crate::upstream::retry::CallError;
-use crate::upstream::{Response, SendError, retry_after};
+use azure::acs::{self, Granted};
+use azure::acs_identities;
+use azure::acs_signing::{ServiceTokenError, SignedSendError};
+use azure::azure_error::{appended, read_error};
+use azure::retry::CallError;
+use azure::{Response, SendError, retry_after};
 
 /// To an exchange: 401 and 403 are about the caller's token.
 pub(super) fn of_exchange(called: Result<Response, CallError>, now: Timestamp) -> Result<Granted, ExchangeError> {

@@ -7,11 +7,11 @@ use http::StatusCode;
 use crate::admission::Overloaded;
 use crate::cache::Failure;
 use crate::cache::flight::Lost;
-use crate::credential::{AppError, CredentialError, ManagedIdentityError};
-use crate::upstream::acs::NotAGrant;
-use crate::upstream::azure_error::{AzureError, appended};
-use crate::upstream::entra::EntraError;
-use crate::upstream::retry_after;
+use azure::acs::NotAGrant;
+use azure::azure_error::{AzureError, appended};
+use azure::credential::{AppError, CredentialError, ManagedIdentityError};
+use azure::entra::EntraError;
+use azure::retry_after;
 
 /// A failed exchange: one variant per distinct cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,8 +3,8 @@
 //! ACS checks nothing about the caller here. Authentication and authorization are this broker's alone.
 
 use crate::authorize::assignment::AllowedScopes;
-use crate::config::IdentityScope;
-use crate::ids::{ObjectId, TenantId};
+use base::ids::{ObjectId, TenantId};
+use config::IdentityScope;
 
 /// What may be granted: what the operator allows anyone, narrowed by the assignment that covers the caller.
 pub(super) fn granted(most: &[IdentityScope], allowed: Option<AllowedScopes>) -> Vec<IdentityScope> {

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use crate::authorize::Permit;
 use crate::cache::Weigh;
-use crate::config::IdentityScope;
-use crate::ids::{ClientAppId, ObjectId, Scopes, TenantId};
-use crate::secret::TokenDigest;
-use crate::upstream::acs::Operation;
+use azure::acs::Operation;
+use base::ids::{ClientAppId, ObjectId, Scopes, TenantId};
+use base::secret::TokenDigest;
+use config::IdentityScope;
 
 /// Who asks, for what, where: nothing that two callers could share. Made only from a [`Permit`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -23,16 +23,16 @@ pub use self::on_behalf_of::OnBehalfOf;
 use crate::authenticate::Addressee;
 use crate::authorize::Permit;
 use crate::cache;
-use crate::clock::SharedClock;
-use crate::config::IdentityScope;
-use crate::ids::Scopes;
-use crate::secret::{AcsToken, BearerToken, TokenDigest};
-use crate::upstream::acs::{AcsExchange, Granted};
-pub use crate::upstream::acs::{Operation, TEAMS_EXTENSION_API_VERSION};
-use crate::upstream::acs_identities::{AcsIdentities, IdentityRequest};
-pub use crate::upstream::entra::{EntraError, EntraSaid, Refusal};
-use crate::upstream::pause::Pause;
-use crate::upstream::retry;
+use azure::acs::{AcsExchange, Granted};
+pub use azure::acs::{Operation, TEAMS_EXTENSION_API_VERSION};
+use azure::acs_identities::{AcsIdentities, IdentityRequest};
+pub use azure::entra::{EntraError, EntraSaid, Refusal};
+use azure::pause::Pause;
+use azure::retry;
+use base::clock::SharedClock;
+use base::ids::Scopes;
+use base::secret::{AcsToken, BearerToken, TokenDigest};
+use config::IdentityScope;
 
 /// An ACS access token with its identity: what callers get.
 #[derive(Debug)]

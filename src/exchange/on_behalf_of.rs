@@ -5,10 +5,10 @@
 use tokio::time::Instant;
 
 use super::ExchangeError;
-use crate::credential::EntraApp;
-use crate::ids::{Scopes, TenantId};
-use crate::secret::BearerToken;
-use crate::upstream::acs::Operation;
+use azure::acs::Operation;
+use azure::credential::EntraApp;
+use base::ids::{Scopes, TenantId};
+use base::secret::BearerToken;
 
 /// The broker's own app at Entra, and what it asks for.
 pub struct OnBehalfOf {

@@ -10,7 +10,7 @@ use http::header::ORIGIN;
 use http::{HeaderMap, StatusCode};
 
 use super::{error, method_not_allowed};
-use crate::telemetry::LogLevel;
+use telemetry::LogLevel;
 
 /// No filter is as long.
 const MAX_FILTER_BYTES: usize = 4096;

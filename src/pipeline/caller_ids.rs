@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::authenticate::Caller;
-use crate::ids::{ClientAppId, ObjectId, TenantId};
-use crate::telemetry::{UserName, UserNames};
+use base::ids::{ClientAppId, ObjectId, TenantId};
+use telemetry::{UserName, UserNames};
 
 /// A verified caller's ids. However it is shown, the user is told as `telemetry.user_ids` says.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ impl fmt::Debug for CallerIds {
 impl CallerIds {
     pub(crate) fn for_test() -> Self {
         let id = "11111111-0000-4000-8000-000000000001";
-        let users = UserNames::new(crate::config::UserIds::Plain, None);
+        let users = UserNames::new(config::UserIds::Plain, None);
         let (Ok(tenant), Ok(object_id), Ok(client_app), Ok(users)) = (id.parse(), id.parse(), id.parse(), users) else {
             unreachable!("a GUID");
         };

@@ -12,9 +12,9 @@ use crate::admission::Admission;
 use crate::cache::flight::Lost;
 use crate::cache::{Failure, Token, Waiting};
 use crate::exchange::{ExchangeError, ExchangePlan, Exchanger, IssuedToken};
-use crate::secret::BearerToken;
-use crate::telemetry::metrics::ResourceMetrics;
-use crate::telemetry::trace::{self, SpanReference, Trace};
+use base::secret::BearerToken;
+use telemetry::metrics::ResourceMetrics;
+use telemetry::trace::{self, SpanReference, Trace};
 
 /// A token with the span of the exchange that brought it, if that was recorded.
 #[derive(Debug)]

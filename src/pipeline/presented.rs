@@ -10,8 +10,8 @@ use super::{IssueError, TokenPipeline, fail};
 use crate::admission::{Overloaded, Place};
 use crate::authenticate::{Caller, Verdict};
 use crate::exchange::Operation;
-use crate::secret::BearerToken;
-use crate::telemetry::metrics::labels::Authentication;
+use base::secret::BearerToken;
+use telemetry::metrics::labels::Authentication;
 
 /// A token that was looked at, which costs no waiting: the rest of its request can be read with that in mind.
 pub struct Presented {

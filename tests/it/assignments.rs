@@ -1,7 +1,7 @@
 //! Assignments from ACS itself: fetched as a whole, kept while ACS is away, and one set with the file's.
 
-use acs_token_broker::emulator::scenario::{CONTOSO_APP, FABRIKAM};
-use acs_token_broker::emulator::{Assignment, Endpoint, Fault, PrincipalType, Settings};
+use azure_emulator::scenario::{CONTOSO_APP, FABRIKAM};
+use azure_emulator::{Assignment, Endpoint, Fault, PrincipalType, Settings};
 use serde_json::{Value, json};
 
 use crate::support::eventually;

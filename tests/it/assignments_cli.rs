@@ -2,9 +2,9 @@
 
 mod usage;
 
-use acs_token_broker::clock::{SharedClock, SystemClock};
-use acs_token_broker::emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
-use acs_token_broker::emulator::{Assignment, Emulator, Endpoint, Fault, PrincipalType, Scenario};
+use azure_emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
+use azure_emulator::{Assignment, Emulator, Endpoint, Fault, PrincipalType, Scenario};
+use base::clock::{SharedClock, SystemClock};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -1,8 +1,8 @@
 //! Tokens made to deceive: each is refused for the right reason, none ever causes a 500 or a call elsewhere.
 
-use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256};
+use azure_emulator::scenario::{CONTOSO, FABRIKAM};
 use serde_json::{Value, json};
 
 use crate::support::fake::{Fake, Reply};

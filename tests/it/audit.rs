@@ -1,9 +1,7 @@
 //! Audit: one event for each token handed out, or refused to a verified user; never the token.
 
-use acs_token_broker::emulator::scenario::{
-    CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS,
-};
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::scenario::{CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
+use azure_emulator::{Endpoint, Fault};
 use serde_json::{Value, json};
 
 use crate::support::http::Call;

@@ -1,7 +1,7 @@
 //! Which Entra tokens are accepted, and what is told about those that are not.
 
-use acs_token_broker::emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM};
-use acs_token_broker::emulator::{Endpoint, TokenVersion};
+use azure_emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM};
+use azure_emulator::{Endpoint, TokenVersion};
 use serde_json::{Value, json};
 
 use crate::support::forge::{self, ALEX, change, with_claims, with_header};

@@ -1,7 +1,7 @@
 //! Who may have a token: assignments of users, groups and tenants, with the client apps they name.
 
-use acs_token_broker::emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS, FABRIKAM_MARKETING};
-use acs_token_broker::emulator::{Assignment, GroupsClaim, PrincipalType};
+use azure_emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS, FABRIKAM_MARKETING};
+use azure_emulator::{Assignment, GroupsClaim, PrincipalType};
 use serde_json::json;
 
 use crate::support::eventually;

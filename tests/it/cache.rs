@@ -1,6 +1,6 @@
 //! Caching saves calls, and never gives anybody more than ACS would.
 
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::{Endpoint, Fault};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use acs_token_broker::clock::{SharedClock, SystemClock};
-use acs_token_broker::emulator::{Emulator, Scenario};
+use azure_emulator::{Emulator, Scenario};
+use base::clock::{SharedClock, SystemClock};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -11,8 +11,8 @@ use crate::support::own_certificate;
 use crate::support::process::{Ended, Process, write_configuration};
 use crate::tls::write_certificates;
 
-const VERSION_1: &str = include_str!("../../src/certificates/testdata/version-1.pem");
-const VERSION_1_KEY: &str = include_str!("../../src/certificates/testdata/version-1-key.pem");
+const VERSION_1: &str = include_str!("../../crates/certificates/src/testdata/version-1.pem");
+const VERSION_1_KEY: &str = include_str!("../../crates/certificates/src/testdata/version-1-key.pem");
 
 async fn emulator() -> Emulator {
     let clock: SharedClock = SystemClock::shared();

@@ -1,6 +1,6 @@
 //! The command line: exit codes, what is said, and `dev` as a newcomer meets it.
 
-use acs_token_broker::build_info;
+use base::build_info;
 
 use crate::support::eventually;
 use crate::support::http::{Call, client};
@@ -234,7 +234,7 @@ async fn the_environment_alone_will_do() {
         .await
         + "/token";
     let token = emulator
-        .issue_token("alex", &acs_token_broker::emulator::TokenRequest::default())
+        .issue_token("alex", &azure_emulator::TokenRequest::default())
         .unwrap();
     eventually("it serves", async || {
         Call::new("POST", public.clone()).bearer(&token).send().await.status == 200

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use acs_token_broker::clock::{Clock as _, SystemClock};
+use base::clock::{Clock as _, SystemClock};
 
 use crate::support::eventually;
 use crate::support::http::Call;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acs_token_broker::serve::{HeadLimits, Listener, ReloadingCertificate, ServeOptions, ShutdownSignals, run};
+use ::serve::{HeadLimits, Listener, ReloadingCertificate, ServeOptions, ShutdownSignals, run};
 use axum::Router;
 use axum::extract::Request;
 

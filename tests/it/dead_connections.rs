@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acs_token_broker::clock::SharedClock;
-use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET};
-use acs_token_broker::emulator::{Emulator, Endpoint, Fault, Scenario};
-use acs_token_broker::serve::ReloadingCertificate;
+use ::serve::ReloadingCertificate;
+use azure_emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET};
+use azure_emulator::{Emulator, Endpoint, Fault, Scenario};
+use base::clock::SharedClock;
 use tempfile::TempDir;
 
 use crate::support::eventually;

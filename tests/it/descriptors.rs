@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use acs_token_broker::emulator::TokenRequest;
+use azure_emulator::TokenRequest;
 
 use crate::support::eventually;
 use crate::support::http::{Call, client};

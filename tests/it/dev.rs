@@ -1,6 +1,6 @@
 //! `dev` asks nobody but its emulator, and answers nobody but this machine.
 
-use acs_token_broker::emulator::Emulator;
+use azure_emulator::Emulator;
 
 use crate::support::http::Call;
 use crate::support::process::{Process, emulator};

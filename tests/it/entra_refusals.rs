@@ -1,7 +1,7 @@
 //! What Entra refuses on behalf of a user reaches callers as what somebody can do about it, in both forms.
 
-use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI};
-use acs_token_broker::emulator::{Endpoint, Fault, TokenRequest};
+use azure_emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI};
+use azure_emulator::{Endpoint, Fault, TokenRequest};
 use serde_json::{Value, json};
 
 use crate::support::modes::{for_api, with_secret};

@@ -1,6 +1,6 @@
 //! A file of variables as Windows writes it and `docker run --env-file` passes it on: carriage returns, quotes, blanks.
 
-use acs_token_broker::emulator::TokenRequest;
+use azure_emulator::TokenRequest;
 
 use crate::support::eventually;
 use crate::support::http::Call;

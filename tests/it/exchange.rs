@@ -1,6 +1,6 @@
 //! Each of ACS's answers has one meaning.
 
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::{Endpoint, Fault};
 use serde_json::json;
 
 use crate::support::fake::{Fake, Gate, Reply, grant};

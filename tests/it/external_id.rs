@@ -1,7 +1,7 @@
 //! A tenant at an authority of its own, as External ID tenants are, beside one at the common authority.
 
-use acs_token_broker::emulator::scenario::{CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, FABRIKAM};
-use acs_token_broker::emulator::{Emulator, Endpoint, Fault, TokenRequest, TokenVersion};
+use azure_emulator::scenario::{CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, FABRIKAM};
+use azure_emulator::{Emulator, Endpoint, Fault, TokenRequest, TokenVersion};
 use serde_json::json;
 
 use crate::key_sets::{KEYS_UNAVAILABLE, fabrikam_elsewhere, unknown_kid};

@@ -1,7 +1,7 @@
 //! Three forms of request, each with exactly the answer that its clients expect.
 
-use acs_token_broker::emulator::TokenRequest;
-use acs_token_broker::emulator::scenario::{FABRIKAM, RESOURCE};
+use azure_emulator::TokenRequest;
+use azure_emulator::scenario::{FABRIKAM, RESOURCE};
 use serde_json::json;
 
 use crate::support::forge::ALEX;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use acs_token_broker::emulator::scenario::{CONTOSO, CONTOSO_API, CONTOSO_API_SECRET};
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::scenario::{CONTOSO, CONTOSO_API, CONTOSO_API_SECRET};
+use azure_emulator::{Endpoint, Fault};
 
 use crate::support::modes::{for_api, with_secret};
 use crate::support::stack::{self, Builder, Stack};

@@ -1,7 +1,7 @@
 //! Identity mode: an ACS identity of the broker's own making, for what the Entra exchange does not grant.
 
-use acs_token_broker::emulator::scenario::{CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::scenario::{CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
+use azure_emulator::{Endpoint, Fault};
 use serde_json::Value;
 
 use crate::support::modes::{for_api, own_api};

@@ -1,6 +1,6 @@
 //! Which answers of Entra are a good fetch, and which keys in them count.
 
-use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
+use azure_emulator::scenario::{CONTOSO, FABRIKAM};
 use serde_json::{Value, json};
 
 use crate::support::fake::{Entra, Fake, Gate, Reply};
@@ -222,12 +222,12 @@ async fn unusable_keys_beside_a_good_one_verify_nothing() {
 
 #[tokio::test]
 async fn an_app_with_keys_of_its_own_is_verified_by_those() {
-    use acs_token_broker::emulator::KeyOwner;
-    use acs_token_broker::emulator::scenario::{CONTOSO_API, FABRIKAM};
+    use azure_emulator::KeyOwner;
+    use azure_emulator::scenario::{CONTOSO_API, FABRIKAM};
 
     use crate::support::modes::{for_api, own_api};
 
-    let own_key = |request: &mut acs_token_broker::emulator::TokenRequest| {
+    let own_key = |request: &mut azure_emulator::TokenRequest| {
         for_api(request);
         request.signing_key = Some(KeyOwner::App);
     };
@@ -250,7 +250,7 @@ async fn an_app_with_keys_of_its_own_is_verified_by_those() {
         .set("exchange.on_behalf_of.credential", "secret")
         .set(
             "exchange.on_behalf_of.client_secret",
-            acs_token_broker::emulator::scenario::CONTOSO_API_SECRET,
+            azure_emulator::scenario::CONTOSO_API_SECRET,
         )
         .start()
         .await;

@@ -1,7 +1,7 @@
 //! Signing keys: rotation, floods of unknown key ids, and an Entra that is away or not itself.
 
-use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::scenario::{CONTOSO, FABRIKAM};
+use azure_emulator::{Endpoint, Fault};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;

@@ -1,6 +1,6 @@
 //! Clients that leave before they are answered: their requests are told as such, and what they began is not lost.
 
-use acs_token_broker::clock::{Clock as _, SystemClock};
+use base::clock::{Clock as _, SystemClock};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;

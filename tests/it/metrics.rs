@@ -4,8 +4,8 @@ mod export;
 mod labels;
 mod state;
 
-use acs_token_broker::emulator::scenario::FABRIKAM;
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::scenario::FABRIKAM;
+use azure_emulator::{Endpoint, Fault};
 
 use crate::support::eventually;
 use crate::support::fake::{Fake, Gate, Reply, grant};

@@ -1,7 +1,7 @@
 //! On-behalf-of mode: what the front end presents is for the broker's own API, and Entra decides again.
 
-use acs_token_broker::emulator::scenario::{CLUSTER, CONTOSO_API, CONTOSO_API_SECRET, FABRIKAM, SERVICE_ACCOUNT};
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::scenario::{CLUSTER, CONTOSO_API, CONTOSO_API_SECRET, FABRIKAM, SERVICE_ACCOUNT};
+use azure_emulator::{Endpoint, Fault};
 use serde_json::{Value, json};
 
 use crate::support::http::{Answer, Call};

@@ -1,9 +1,9 @@
 //! Credentials that the platform gives: a managed identity, as the app's federated credential and as itself. The
 //! platform tells its address in the process's environment, so the broker runs as a process.
 
-use acs_token_broker::clock::{SharedClock, SystemClock};
-use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_URI, CONTOSO_IDENTITY};
-use acs_token_broker::emulator::{Emulator, Endpoint, Scenario, TokenRequest};
+use azure_emulator::scenario::{CONTOSO_API, CONTOSO_API_URI, CONTOSO_IDENTITY};
+use azure_emulator::{Emulator, Endpoint, Scenario, TokenRequest};
+use base::clock::{SharedClock, SystemClock};
 use serde_json::Value;
 
 use crate::support::http::Call;

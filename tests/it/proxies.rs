@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use acs_token_broker::clock::SharedClock;
-use acs_token_broker::emulator::{Emulator, Scenario};
-use acs_token_broker::serve::ReloadingCertificate;
+use ::serve::ReloadingCertificate;
+use azure_emulator::{Emulator, Scenario};
+use base::clock::SharedClock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;

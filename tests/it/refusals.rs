@@ -1,7 +1,7 @@
 //! A token that was refused is not sent again for a while: every question counts against the quota of all.
 
-use acs_token_broker::emulator::scenario::{CONTOSO_API, FABRIKAM};
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::scenario::{CONTOSO_API, FABRIKAM};
+use azure_emulator::{Endpoint, Fault};
 
 use crate::support::http::Call;
 use crate::support::modes::{for_api, with_secret};

@@ -1,6 +1,6 @@
 //! The assignments file: read at start and whenever it changes; a bad one never replaces a good one.
 
-use acs_token_broker::emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM};
+use azure_emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM};
 use serde_json::json;
 
 use crate::support::eventually;

@@ -1,6 +1,6 @@
 //! How long a cached token is good for, and for whom: it never gives anybody more than ACS would.
 
-use acs_token_broker::emulator::{Endpoint, Fault, GroupsClaim};
+use azure_emulator::{Endpoint, Fault, GroupsClaim};
 
 use crate::support::eventually;
 use crate::support::fake::{Fake, Reply, grant};

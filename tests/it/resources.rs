@@ -1,9 +1,7 @@
 //! Several ACS resources behind one broker, and Teams Phone extension.
 
-use acs_token_broker::emulator::scenario::{
-    CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI, CONTOSO_APP, FABRIKAM,
-};
-use acs_token_broker::emulator::{Emulator, Endpoint};
+use azure_emulator::scenario::{CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI, CONTOSO_APP, FABRIKAM};
+use azure_emulator::{Emulator, Endpoint};
 use serde_json::json;
 
 use crate::support::fake::{Fake, Reply, grant};
@@ -204,8 +202,7 @@ async fn a_token_for_the_other_acs_path_is_for_another_audience() {
         let url = stack.url("/access/entra/:exchangeAccessToken?api-version=2025-03-02-preview");
         Call::new("POST", url).bearer(token).send()
     };
-    let for_teams =
-        |request: &mut acs_token_broker::emulator::TokenRequest| request.audience = Some("teams".to_owned());
+    let for_teams = |request: &mut azure_emulator::TokenRequest| request.audience = Some("teams".to_owned());
     let version = "?api-version=2025-06-30";
     let teams_token = stack.user("diego").with(for_teams).token();
     let acs_token = stack.user("diego").token();

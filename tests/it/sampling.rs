@@ -1,8 +1,8 @@
 //! Sampling: decided before a span is made; what fails or is slow leaves one all the same; a collector that is away
 //! costs nothing.
 
-use acs_token_broker::clock::{Clock as _, SystemClock};
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::{Endpoint, Fault};
+use base::clock::{Clock as _, SystemClock};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use crate::support::eventually;

@@ -1,9 +1,9 @@
 //! Nothing that the broker shows Azure, or gets from it on the way, is written anywhere at the most talkative level:
 //! secrets, keys, assertions, signatures, intermediate tokens. Azure quotes them all in what it answers.
 
-use acs_token_broker::clock::{Clock as _, SharedClock, SystemClock};
-use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_URI, FABRIKAM};
-use acs_token_broker::emulator::{Emulator, Scenario, TokenRequest};
+use azure_emulator::scenario::{CONTOSO_API, CONTOSO_API_URI, FABRIKAM};
+use azure_emulator::{Emulator, Scenario, TokenRequest};
+use base::clock::{Clock as _, SharedClock, SystemClock};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use acs_token_broker::clock::SharedClock;
-use acs_token_broker::config::{IdentityScope, NoProxy, SecretSource, UpstreamConfig};
-use acs_token_broker::credential::ReloadingSecret;
-use acs_token_broker::emulator::scenario::{CONTOSO_APP, FABRIKAM};
-use acs_token_broker::emulator::{Emulator, Endpoint};
-use acs_token_broker::upstream::Upstream;
-use acs_token_broker::upstream::acs_assignments::{
-    AcsAssignments, AssignmentPatch, AssignmentsError, EntraAssignment, PrincipalType, Put,
-};
-use acs_token_broker::upstream::acs_identities::{AcsIdentities, IdentityRequest, is_grant, read_grant};
-use acs_token_broker::upstream::acs_signing::{AcsAuth, SignedAcs};
+use azure::Upstream;
+use azure::acs_assignments::{AcsAssignments, AssignmentPatch, AssignmentsError, EntraAssignment, PrincipalType, Put};
+use azure::acs_identities::{AcsIdentities, IdentityRequest, is_grant, read_grant};
+use azure::acs_signing::{AcsAuth, SignedAcs};
+use azure::credential::ReloadingSecret;
+use azure_emulator::scenario::{CONTOSO_APP, FABRIKAM};
+use azure_emulator::{Emulator, Endpoint};
+use base::clock::SharedClock;
+use config::{IdentityScope, NoProxy, SecretSource, UpstreamConfig};
 use tokio::time::Instant;
 use url::Url;
 

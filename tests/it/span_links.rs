@@ -1,7 +1,7 @@
 //! Links from the span of one who waited to that of the work which another began.
 
-use acs_token_broker::clock::{Clock as _, SystemClock};
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::{Endpoint, Fault};
+use base::clock::{Clock as _, SystemClock};
 
 use crate::audit::asking_graph;
 use crate::span_trees::{has, post, tree};

@@ -1,7 +1,7 @@
 //! What the spans of a request are, in each way that it can go, and what they tell.
 
-use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI, CONTOSO_APP, FABRIKAM};
-use acs_token_broker::emulator::{Endpoint, Fault, TokenRequest};
+use azure_emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI, CONTOSO_APP, FABRIKAM};
+use azure_emulator::{Endpoint, Fault, TokenRequest};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use acs_token_broker::clock::SharedClock;
-use acs_token_broker::emulator::{Emulator, Scenario};
-use acs_token_broker::serve::ReloadingCertificate;
+use ::serve::ReloadingCertificate;
+use azure_emulator::{Emulator, Scenario};
+use base::clock::SharedClock;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::support::eventually;

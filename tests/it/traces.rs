@@ -1,6 +1,6 @@
 //! Traces: one server span a request with its stages, linked through to ACS and Entra; logs tell the same ids.
 
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::{Endpoint, Fault};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
@@ -158,7 +158,7 @@ async fn without_an_exporter_the_trace_goes_on() {
     assert_eq!(call.send().await.told(), "200");
     let seen = |endpoint: Endpoint, n: u32| {
         let calls = served.emulator.journal();
-        let with = |call: &&acs_token_broker::emulator::CallRecord| {
+        let with = |call: &&azure_emulator::CallRecord| {
             call.traceparent.as_deref().is_some_and(|text| text.contains(&trace(n)))
         };
         calls
@@ -363,8 +363,8 @@ async fn provoke(served: &Served) -> Vec<String> {
 }
 
 /// Too short-lived to be cached.
-fn short_lived() -> acs_token_broker::emulator::TokenRequest {
-    acs_token_broker::emulator::TokenRequest {
+fn short_lived() -> azure_emulator::TokenRequest {
+    azure_emulator::TokenRequest {
         lifetime: Some(25),
         ..Default::default()
     }

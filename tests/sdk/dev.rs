@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use acs_token_broker::emulator::Scenario;
+use azure_emulator::Scenario;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 

@@ -7,7 +7,7 @@ use serde::de::MapAccess;
 
 use crate::authenticate::json::{self, Parts, Seen, Value, Whole};
 use crate::authenticate::rejection::{JsonFault, Malformed};
-use crate::ids::{ClientAppId, ObjectId};
+use base::ids::{ClientAppId, ObjectId};
 
 /// The claims this broker reads, each of the type that its definition says.
 #[derive(Debug, Default)]

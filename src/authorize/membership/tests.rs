@@ -14,12 +14,12 @@ use crate::authenticate::{Caller, Groups};
 use crate::authorize::assignment::{Assignment, PrincipalType};
 use crate::authorize::source::{AssignmentWatch, SourceKind};
 use crate::authorize::{Authorizer, Basis, Denied};
-use crate::clock::ManualClock;
-use crate::config::{AppConfig, Cloud, CredentialConfig, SecretSource, UnknownGroups};
-use crate::credential::{CredentialDeps, EntraApp};
-use crate::ids::{ClientAppId, NotAGuid};
-use crate::upstream::Upstream;
-use crate::upstream::entra::{EntraClient, TokenEndpoints};
+use azure::Upstream;
+use azure::credential::{CredentialDeps, EntraApp};
+use azure::entra::{EntraClient, TokenEndpoints};
+use base::clock::ManualClock;
+use base::ids::{ClientAppId, NotAGuid};
+use config::{AppConfig, Cloud, CredentialConfig, SecretSource, UnknownGroups};
 
 fn id<T: std::str::FromStr<Err = NotAGuid>>(number: u32) -> T {
     format!("{number:08x}-0000-4000-8000-000000000000").parse().unwrap()
@@ -384,7 +384,7 @@ async fn graph_is_asked_only_where_nothing_else_covers_the_caller() {
 
 #[tokio::test]
 async fn the_scopes_are_those_of_all_groups_that_graph_tells() {
-    use crate::config::IdentityScope::{Chat, Voip, VoipJoin};
+    use config::IdentityScope::{Chat, Voip, VoipJoin};
     let world = World::new().await;
     let group = |object: u32, scope| Assignment {
         object_id: id(object),

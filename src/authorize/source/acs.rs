@@ -9,8 +9,8 @@ use tracing::Instrument as _;
 
 use super::{SourceHandle, warnings};
 use crate::authorize::assignment::Assignment;
-use crate::ids::TenantId;
-use crate::upstream::acs_assignments::{AcsAssignments, AssignmentsError, EntraAssignment};
+use azure::acs_assignments::{AcsAssignments, AssignmentsError, EntraAssignment};
+use base::ids::TenantId;
 
 /// After the first failure; doubled with each that follows, up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);

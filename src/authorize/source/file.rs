@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::parse::{self, Format};
 use super::{SourceHandle, warnings};
 use crate::authorize::assignment::Assignment;
-use crate::ids::TenantId;
+use base::ids::TenantId;
 
 /// A file larger than this is not read: 100,000 assignments make about 25 MiB.
 const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::SourceKind;
 use crate::authorize::assignment::{Assignment, PrincipalType};
-use crate::ids::{ClientAppId, ObjectId, TenantId};
+use base::ids::{ClientAppId, ObjectId, TenantId};
 
 /// All assignments of `sources`, each of which lists none twice. What two of them say of one principal becomes one
 /// assignment with the client apps of both and the scopes of the earlier one. Where they take its id for different
@@ -59,9 +59,9 @@ mod tests {
 
     use super::*;
     use crate::authorize::assignment::AllowedScopes;
-    use crate::config::IdentityScope;
+    use config::IdentityScope;
 
-    fn id<T: std::str::FromStr<Err = crate::ids::NotAGuid>>(number: u32) -> T {
+    fn id<T: std::str::FromStr<Err = base::ids::NotAGuid>>(number: u32) -> T {
         format!("{number:08x}-0000-4000-8000-000000000000").parse().unwrap()
     }
 

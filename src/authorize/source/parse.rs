@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::node::Node;
 use crate::authorize::assignment::{AllowedScopes, Assignment, PrincipalType};
-use crate::config::{IdentityScope, invisible};
-use crate::ids::{ObjectId, TenantId};
+use base::ids::{ObjectId, TenantId};
+use config::{IdentityScope, invisible};
 
 /// How an assignment file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::authorize::assignment::{AllowedScopes, Assignment};
-use crate::config::IdentityScope;
-use crate::upstream::acs_assignments::EntraAssignment;
+use azure::acs_assignments::EntraAssignment;
+use config::IdentityScope;
 
 /// Who may obtain tokens for Azure Communication Services through which client applications.
 #[derive(JsonSchema)]

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::authorize::assignment::{Assignment, PrincipalType};
-use crate::clock::{ManualClock, SharedClock};
-use crate::ids::{ClientAppId, ObjectId, TenantId};
+use base::clock::{ManualClock, SharedClock};
+use base::ids::{ClientAppId, ObjectId, TenantId};
 
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-fn id<T: std::str::FromStr<Err = crate::ids::NotAGuid>>(number: u32) -> T {
+fn id<T: std::str::FromStr<Err = base::ids::NotAGuid>>(number: u32) -> T {
     format!("{number:08x}-0000-4000-8000-000000000000").parse().unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::SourceHandle;
 use crate::authorize::assignment::Assignment;
-use crate::ids::TenantId;
+use base::ids::TenantId;
 
 /// Unlisted tenants told one by one; a list from ACS may name very many.
 const MOST_TOLD: usize = 20;

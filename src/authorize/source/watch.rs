@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use super::{SourceKind, merge};
 use crate::authorize::AssignmentIndex;
 use crate::authorize::assignment::Assignment;
-use crate::clock::SharedClock;
+use base::clock::SharedClock;
 
 /// The assignments in force: the last good set of each source, as one. Cheap to clone; reading takes no lock.
 #[derive(Clone)]

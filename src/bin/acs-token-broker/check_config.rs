@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use ::serve::{OpenFiles, Room};
 use acs_token_broker::authorize::source::parse::{self, Format};
 use acs_token_broker::broker::Broker;
-use acs_token_broker::clock::SystemClock;
-use acs_token_broker::config::load::{Environment, inspect};
-use acs_token_broker::config::{Config, ResourceConfig};
-use acs_token_broker::serve::{OpenFiles, Room};
-use acs_token_broker::telemetry;
+use base::clock::SystemClock;
+use config::load::{Environment, inspect};
+use config::{Config, ResourceConfig};
+use telemetry;
 
-use crate::serve::said_of;
 use crate::{Exit, complain, say};
+use crate::serve::said_of;
 
 pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
     let inspected = inspect(file, environment);

@@ -6,14 +6,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use ::serve::{ReloadingCertificate, ShutdownSignals, on_hangup, signals};
 use acs_token_broker::broker::Broker;
-use acs_token_broker::clock::{SharedClock, SystemClock};
-use acs_token_broker::config::Config;
-use acs_token_broker::config::load::{Environment, Loaded, inspect};
-use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI};
-use acs_token_broker::emulator::{Emulator, PrincipalType, Scenario};
-use acs_token_broker::serve::{ReloadingCertificate, ShutdownSignals, on_hangup, signals};
+use azure_emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI};
+use azure_emulator::{Emulator, PrincipalType, Scenario};
+use base::clock::{SharedClock, SystemClock};
 use clap::{Args, ValueEnum};
+use config::Config;
+use config::load::{Environment, Loaded, inspect};
 
 use crate::dev_certificate::DevCertificate;
 use crate::{Exit, complain, dev_environment, say, serve};

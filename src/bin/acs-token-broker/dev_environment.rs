@@ -8,8 +8,8 @@
 //! The standard variables need no list. Managed identities and federated tokens are asked for by nobody here, proxies
 //! are never used for loopback, and telemetry goes where `OTEL_*` says, as it does everywhere.
 
-use acs_token_broker::config::load::Environment;
-use acs_token_broker::config::{Config, units};
+use config::load::Environment;
+use config::{Config, units};
 
 /// Settings, and tables with all that is in them, that may be overridden.
 const HARMLESS: [&str; 36] = [

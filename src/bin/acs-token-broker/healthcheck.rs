@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use acs_token_broker::config::load::{Environment, load_management};
-use acs_token_broker::config::{NoProxy, UpstreamConfig};
-use acs_token_broker::telemetry::metrics::labels::Peer;
-use acs_token_broker::upstream::Upstream;
+use azure::Upstream;
 use clap::Args;
+use config::load::{Environment, load_management};
+use config::{NoProxy, UpstreamConfig};
+use telemetry::metrics::labels::Peer;
 use tokio::time::Instant;
 use url::Url;
 

@@ -15,10 +15,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use acs_token_broker::build_info;
-use acs_token_broker::config::invisible;
-use acs_token_broker::config::load::Environment;
+use base::build_info;
 use clap::{Args, Parser, Subcommand};
+use config::invisible;
+use config::load::Environment;
 
 /// musl's allocator takes one lock for all threads. The image's static binary brings one that does not.
 #[cfg(target_env = "musl")]

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ::serve::{Clamped, OpenFiles, Room, ShutdownSignals, TooFewFiles, Wanted, on_hangup, signals};
 use acs_token_broker::broker::{Broker, StartError};
-use acs_token_broker::build_info;
-use acs_token_broker::clock::{SharedClock, SystemClock};
-use acs_token_broker::config::Config;
-use acs_token_broker::config::load::{Environment, Loaded, load, load_log_level};
-use acs_token_broker::serve::{Clamped, OpenFiles, Room, ShutdownSignals, TooFewFiles, Wanted, on_hangup, signals};
-use acs_token_broker::telemetry::metrics::Metrics;
-use acs_token_broker::telemetry::{self, LogLevel, TelemetryGuard, TelemetryOptions};
+use base::build_info;
+use base::clock::{SharedClock, SystemClock};
+use config::Config;
+use config::load::{Environment, Loaded, load, load_log_level};
+use telemetry::metrics::Metrics;
+use telemetry::{self, LogLevel, TelemetryGuard, TelemetryOptions};
 
 use crate::{Exit, complain};
 

@@ -1,7 +1,7 @@
 //! What is refused before anything is asked of ACS, and how the resource is chosen.
 
-use acs_token_broker::emulator::Endpoint;
-use acs_token_broker::emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM};
+use azure_emulator::Endpoint;
+use azure_emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM};
 use serde_json::json;
 
 use super::{Desk, KEY, NEW, OTHER_APP, user};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use acs_token_broker::build_info;
-use acs_token_broker::clock::{Clock as _, SystemClock};
+use base::build_info;
+use base::clock::{Clock as _, SystemClock};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;

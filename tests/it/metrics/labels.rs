@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use acs_token_broker::telemetry::metrics::catalogue::ALL;
+use telemetry::metrics::catalogue::ALL;
 
 use super::{REQUESTS, scrape};
 use crate::support::http::{Answer, Call};

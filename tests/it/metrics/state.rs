@@ -1,7 +1,7 @@
 //! How old the keys are and what the assignments hold.
 
-use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
-use acs_token_broker::emulator::{Endpoint, Fault};
+use azure_emulator::scenario::{CONTOSO, FABRIKAM};
+use azure_emulator::{Endpoint, Fault};
 
 use super::{AUTHENTICATION, CALLS, REFRESHES, assert_sum, scrape};
 use crate::support::eventually;

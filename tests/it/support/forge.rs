@@ -1,10 +1,10 @@
 //! Tokens that Entra would never issue, and keys of one's own to sign them with.
 
-use acs_token_broker::emulator::scenario::{CONTOSO_APP, FABRIKAM};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaEncoding};
+use azure_emulator::scenario::{CONTOSO_APP, FABRIKAM};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};

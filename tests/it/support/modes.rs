@@ -1,7 +1,7 @@
 //! Stacks in which tokens are for the broker's own API.
 
-use acs_token_broker::emulator::TokenRequest;
-use acs_token_broker::emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI};
+use azure_emulator::TokenRequest;
+use azure_emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI};
 
 use super::stack::{Builder, Stack};
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
-use acs_token_broker::clock::{SharedClock, SystemClock};
-use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
-use acs_token_broker::emulator::{Emulator, GroupsClaim, Scenario, TokenRequest};
+use azure_emulator::scenario::{CONTOSO, FABRIKAM};
+use azure_emulator::{Emulator, GroupsClaim, Scenario, TokenRequest};
+use base::clock::{SharedClock, SystemClock};
 use tempfile::TempDir;
 
 use super::eventually;

@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::serve::ShutdownSignals;
 use acs_token_broker::broker::Broker;
-use acs_token_broker::clock::{Clock as _, ManualClock, SharedClock};
-use acs_token_broker::config::load::{Environment, load};
-use acs_token_broker::emulator::scenario::{CONTOSO, FABRIKAM};
-use acs_token_broker::emulator::{
-    Assignment, ControlError, Emulator, Endpoint, Fault, PrincipalType, Scenario, TokenRequest,
-};
-use acs_token_broker::serve::ShutdownSignals;
-use acs_token_broker::telemetry::metrics::Metrics;
+use azure_emulator::scenario::{CONTOSO, FABRIKAM};
+use azure_emulator::{Assignment, ControlError, Emulator, Endpoint, Fault, PrincipalType, Scenario, TokenRequest};
+use base::clock::{Clock as _, ManualClock, SharedClock};
+use config::load::{Environment, load};
+use telemetry::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 

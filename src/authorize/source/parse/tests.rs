@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock::{Clock, SystemClock};
+use base::clock::{Clock, SystemClock};
 
 const TENANT: &str = "10000000-0000-4000-8000-00000000000a";
 const USER: &str = "20000000-0000-4000-8000-00000000000b";

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use acs_token_broker::authorize::source::parse::{self, Format};
-use acs_token_broker::upstream::acs_assignments::EntraAssignment;
+use azure::acs_assignments::EntraAssignment;
 use serde_json::json;
 
 use super::difference::Difference;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use acs_token_broker::ids::ObjectId;
-use acs_token_broker::upstream::acs_assignments::{AssignmentPatch, EntraAssignment};
+use azure::acs_assignments::{AssignmentPatch, EntraAssignment};
+use base::ids::ObjectId;
 use serde::Serialize;
 
 /// What has to happen to the assignments at ACS so that they are those of a file.

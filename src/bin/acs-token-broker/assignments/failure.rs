@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use acs_token_broker::authorize::source::parse::{AssignmentProblem, UnknownFormat};
 use acs_token_broker::broker::StartError;
-use acs_token_broker::config::load::Problems;
-use acs_token_broker::ids::ObjectId;
-use acs_token_broker::upstream::UpstreamSetupError;
-use acs_token_broker::upstream::acs_assignments::AssignmentsError;
+use azure::UpstreamSetupError;
+use azure::acs_assignments::AssignmentsError;
+use base::ids::ObjectId;
+use config::load::Problems;
 use serde_json::{Value, json};
 
 use crate::Exit;

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 
 use acs_token_broker::authorize::assignment::{Assignment, PrincipalType};
 use acs_token_broker::authorize::source::schema;
-use acs_token_broker::config::load::Environment;
-use acs_token_broker::ids::{ClientAppId, ObjectId, TenantId};
-use acs_token_broker::upstream::acs_assignments::{EntraAssignment, Put};
+use azure::acs_assignments::{EntraAssignment, Put};
+use base::ids::{ClientAppId, ObjectId, TenantId};
 use clap::{Args, Subcommand, ValueEnum};
+use config::load::Environment;
 use serde_json::json;
 
 use self::failure::Failure;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use acs_token_broker::upstream::acs_assignments::EntraAssignment;
+use azure::acs_assignments::EntraAssignment;
 use serde_json::Value;
 
 use super::OutputFormat;

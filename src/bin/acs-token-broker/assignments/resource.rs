@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use acs_token_broker::broker::{Services, WellKnownEndpoints};
-use acs_token_broker::clock::SystemClock;
-use acs_token_broker::config::load::{Environment, load};
-use acs_token_broker::config::{AssignmentFileConfig, Config, ResourceConfig};
-use acs_token_broker::telemetry::metrics::Metrics;
-use acs_token_broker::upstream::acs_assignments::AcsAssignments;
-use acs_token_broker::upstream::acs_signing::SignedAcs;
+use azure::acs_assignments::AcsAssignments;
+use azure::acs_signing::SignedAcs;
+use base::clock::SystemClock;
+use config::load::{Environment, load};
+use config::{AssignmentFileConfig, Config, ResourceConfig};
+use telemetry::metrics::Metrics;
 
 use super::failure::Failure;
 

@@ -1,0 +1,240 @@
+//! The wire contract of ACS's token exchanges (data-plane Identity, `2025-03-02-preview` and `2025-06-30`).
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::Url;
+
+use super::{Response, SendError, Upstream, json_fault};
+use base::secret::{AcsToken, BearerToken};
+use telemetry::metrics::labels::Peer;
+
+/// `expiresOn` has up to seven fractional digits and an offset; anything much longer is something else.
+const MAX_TIMESTAMP: usize = 64;
+
+/// The only version of ACS's interface with the Teams Phone extension's exchange.
+pub const TEAMS_EXTENSION_API_VERSION: &str = "2025-06-30";
+
+/// ACS's exchange operations: which one depends on what the Entra token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// `/access/entra/:exchangeAccessToken`, for tokens with scopes of ACS Clients.
+    Entra,
+    /// `/access/teamsExtension/:exchangeAccessToken`, for tokens with scopes of `auth.msft.communication.azure.com`.
+    TeamsExtension,
+}
+
+impl Operation {
+    /// Its path at ACS, and here.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Entra => "/access/entra/:exchangeAccessToken",
+            Self::TeamsExtension => "/access/teamsExtension/:exchangeAccessToken",
+        }
+    }
+
+    /// The operation for a token with this scope, as it is asked for at Entra.
+    #[must_use]
+    pub fn of_scope(scope: &str) -> Self {
+        if scope.starts_with("https://auth.msft.communication.azure.") {
+            Self::TeamsExtension
+        } else {
+            Self::Entra
+        }
+    }
+}
+
+/// The exchange operations of one ACS resource.
+pub struct AcsExchange {
+    upstream: Upstream,
+    entra: Url,
+    teams_extension: Url,
+}
+
+/// What ACS grants.
+#[derive(Debug)]
+pub struct Granted {
+    /// `identity.id`
+    pub identity_id: Box<str>,
+    /// `accessToken.token`
+    pub token: AcsToken,
+    /// `accessToken.expiresOn`
+    pub expires_on: Timestamp,
+    /// The same, as ACS wrote it.
+    pub expires_on_text: Box<str>,
+}
+
+/// Why a 200 is not a grant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAGrant {
+    /// Another content type.
+    #[error("content type is not application/json")]
+    ContentType,
+    /// Broken JSON, or a field that is missing, empty or of another type.
+    #[error("body is not the JSON that the contract says: {0}")]
+    Body(String),
+    /// `expiresOn` is no RFC 3339 timestamp.
+    #[error("expiresOn is no timestamp")]
+    ExpiresOn,
+}
+
+impl AcsExchange {
+    /// The operations at `endpoint`, an origin; `api_version` is that of the first.
+    #[must_use]
+    pub fn new(upstream: Upstream, endpoint: &Url, api_version: &str) -> Self {
+        let url = |operation: Operation, api_version: &str| {
+            let mut url = endpoint.clone();
+            url.set_path(operation.path());
+            url.query_pairs_mut().clear().append_pair("api-version", api_version);
+            url
+        };
+        Self {
+            upstream,
+            entra: url(Operation::Entra, api_version),
+            teams_extension: url(Operation::TeamsExtension, TEAMS_EXTENSION_API_VERSION),
+        }
+    }
+
+    /// Sends one exchange request.
+    pub async fn send(
+        &self,
+        operation: Operation,
+        token: &BearerToken,
+        deadline: Instant,
+    ) -> Result<Response, SendError> {
+        let url = match operation {
+            Operation::Entra => &self.entra,
+            Operation::TeamsExtension => &self.teams_extension,
+        };
+        let request = self
+            .upstream
+            .request(http::Method::POST, url.clone())
+            .bearer_auth(token.expose())
+            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body("{}");
+        self.upstream.send(Peer::Acs, request, deadline).await
+    }
+}
+
+/// Reads the body of a 200.
+pub fn read_grant(response: &Response) -> Result<Granted, NotAGrant> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        identity: Identity,
+        access_token: AccessToken,
+    }
+    #[derive(Deserialize)]
+    struct Identity {
+        id: Box<str>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct AccessToken {
+        token: String,
+        expires_on: Box<str>,
+    }
+    if !response.is_json() {
+        return Err(NotAGrant::ContentType);
+    }
+    let body: Body = serde_json::from_slice(&response.body).map_err(|error| NotAGrant::Body(json_fault(&error)))?;
+    if body.identity.id.is_empty() || body.access_token.token.is_empty() {
+        return Err(NotAGrant::Body("empty id or token".to_owned()));
+    }
+    let text = body.access_token.expires_on;
+    // RFC 9557 suffixes in brackets are no part of the contract.
+    let expires_on = Some(&text)
+        .filter(|text| text.len() <= MAX_TIMESTAMP && !text.contains('['))
+        .and_then(|text| text.parse().ok())
+        .ok_or(NotAGrant::ExpiresOn)?;
+    Ok(Granted {
+        identity_id: body.identity.id,
+        token: AcsToken::new(body.access_token.token),
+        expires_on,
+        expires_on_text: text,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn response(content_type: &str, body: &str) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, content_type.parse().unwrap());
+        Response {
+            status: StatusCode::OK,
+            headers,
+            body: body.to_owned().into(),
+        }
+    }
+
+    fn grant(expires_on: &str) -> Value {
+        json!({"identity": {"id": "8:acs:1"}, "accessToken": {"token": "t", "expiresOn": expires_on}})
+    }
+
+    #[test]
+    fn a_grant_is_read_with_any_offset() {
+        for text in [
+            "2025-04-10T21:39:39.3244584+00:00",
+            "2025-04-10T21:39:39Z",
+            "2025-04-10T14:39:39.3244584-07:00",
+        ] {
+            let granted = read_grant(&response("application/json; charset=utf-8", &grant(text).to_string())).unwrap();
+            assert_eq!(granted.expires_on.as_second(), 1_744_321_179);
+            assert_eq!(&*granted.expires_on_text, text);
+            assert_eq!(granted.token.expose(), "t");
+        }
+    }
+
+    #[test]
+    fn what_is_no_grant() {
+        let good = grant("2025-04-10T21:39:39Z").to_string();
+        assert_eq!(
+            read_grant(&response("text/html", &good)).unwrap_err(),
+            NotAGrant::ContentType
+        );
+        for text in [
+            "",
+            "tomorrow",
+            "2025-04-10T21:39:39",
+            "2025-04-10",
+            "1744321179",
+            "2025-04-10T21:39:39Z[UTC]",
+        ] {
+            let body = grant(text).to_string();
+            assert_eq!(
+                read_grant(&response("application/json", &body)).unwrap_err(),
+                NotAGrant::ExpiresOn,
+                "{text}"
+            );
+        }
+        for body in [
+            "",
+            "{",
+            "[]",
+            "null",
+            r#"{"identity":{"id":"x"}}"#,
+            r#"{"identity":{},"accessToken":{"token":"t","expiresOn":"2025-04-10T21:39:39Z"}}"#,
+            r#"{"identity":{"id":""},"accessToken":{"token":"t","expiresOn":"2025-04-10T21:39:39Z"}}"#,
+            r#"{"identity":{"id":"x"},"accessToken":{"token":"","expiresOn":"2025-04-10T21:39:39Z"}}"#,
+            r#"{"identity":{"id":"x"},"accessToken":{"token":5,"expiresOn":"2025-04-10T21:39:39Z"}}"#,
+        ] {
+            assert!(
+                matches!(read_grant(&response("application/json", body)), Err(NotAGrant::Body(_))),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_fault_never_quotes_the_body() {
+        let error = read_grant(&response("application/json", r#"{"identity":"secret-token"}"#)).unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}

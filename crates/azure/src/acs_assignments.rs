@@ -1,0 +1,229 @@
+//! The wire contract of ACS's Entra assignments (data-plane Identity, `2025-03-02-preview`, tag `EntraId`).
+
+mod answer;
+mod pages;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use url::Url;
+
+pub use self::answer::AssignmentsError;
+use self::pages::{Page, Pages};
+use super::Response;
+use super::acs_signing::{SignedAcs, Unsigned};
+use base::ids::{ClientAppId, ObjectId, TenantId};
+
+/// An assignment as ACS has it. Members that ACS adds are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EntraAssignment {
+    /// The user's object id, the group's object id, or the tenant's id, which then is the tenantId too.
+    pub object_id: ObjectId,
+    /// The tenant that the principal belongs to.
+    pub tenant_id: TenantId,
+    /// What the objectId stands for.
+    pub principal_type: PrincipalType,
+    /// The client applications; at least one.
+    #[schemars(length(min = 1))]
+    pub client_ids: Vec<ClientAppId>,
+}
+
+/// What an assignment's objectId stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PrincipalType {
+    /// One user.
+    User,
+    /// The members of a group.
+    Group,
+    /// Everyone of the tenant.
+    Tenant,
+}
+
+impl PrincipalType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::User, Self::Group, Self::Tenant];
+
+    /// Its name at ACS, which is lower-case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+            Self::Tenant => "tenant",
+        }
+    }
+
+    /// The type of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What a merge patch (RFC 7386) makes of each assignment, by its object id: set, or removed.
+pub type AssignmentPatch = BTreeMap<ObjectId, Option<EntraAssignment>>;
+
+/// Whether a `PUT` made an assignment or replaced one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// There was none (201).
+    Created,
+    /// There was one (200).
+    Replaced,
+}
+
+/// Limit for all pages of a list together.
+const LIST_LIMIT: Duration = Duration::from_mins(5);
+
+/// The assignment operations of one ACS resource.
+#[derive(Clone)]
+pub struct AcsAssignments {
+    acs: SignedAcs,
+    url: Url,
+    timeout: Duration,
+}
+
+impl AcsAssignments {
+    /// The operations at `endpoint`, an origin. Each call, so each page of a list, takes at most `timeout`.
+    #[must_use]
+    pub fn new(acs: SignedAcs, endpoint: &Url, api_version: &str, timeout: Duration) -> Self {
+        let mut url = endpoint.clone();
+        url.set_path("/access/entra/assignments");
+        url.query_pairs_mut().clear().append_pair("api-version", api_version);
+        Self { acs, url, timeout }
+    }
+
+    /// All assignments, or an error: a part of them would be another set.
+    pub async fn list(&self) -> Result<Vec<EntraAssignment>, AssignmentsError> {
+        tokio::time::timeout(LIST_LIMIT, self.all_pages())
+            .await
+            .unwrap_or(Err(AssignmentsError::Timeout))
+    }
+
+    async fn all_pages(&self) -> Result<Vec<EntraAssignment>, AssignmentsError> {
+        let mut pages = Pages::new(self.url.clone());
+        while let Some(url) = pages.next() {
+            let response = self.send(Method::GET, url, None).await?;
+            let response = self.expect(response, &[StatusCode::OK], false)?;
+            pages.add(answer::read::<Page>(&response)?)?;
+        }
+        Ok(pages.into_assignments())
+    }
+
+    /// One assignment.
+    pub async fn get(&self, object: ObjectId) -> Result<EntraAssignment, AssignmentsError> {
+        let response = self.send(Method::GET, self.object(object), None).await?;
+        let response = self.expect(response, &[StatusCode::OK], true)?;
+        Self::read_one(&response, object)
+    }
+
+    /// Makes or replaces one assignment.
+    pub async fn put(&self, assignment: &EntraAssignment) -> Result<(EntraAssignment, Put), AssignmentsError> {
+        let object = assignment.object_id;
+        let body = answer::write(&Members::of(assignment));
+        let response = self
+            .send(Method::PUT, self.object(object), Some(("application/json", body)))
+            .await?;
+        let response = self.expect(response, &[StatusCode::OK, StatusCode::CREATED], false)?;
+        let put = if response.status == StatusCode::CREATED {
+            Put::Created
+        } else {
+            Put::Replaced
+        };
+        Ok((Self::read_one(&response, object)?, put))
+    }
+
+    /// Removes one assignment.
+    pub async fn delete(&self, object: ObjectId) -> Result<(), AssignmentsError> {
+        let response = self.send(Method::DELETE, self.object(object), None).await?;
+        self.expect(response, &[StatusCode::NO_CONTENT], true).map(drop)
+    }
+
+    /// Sets and removes many assignments in one call: all of it or nothing.
+    pub async fn patch(&self, patch: &AssignmentPatch) -> Result<(), AssignmentsError> {
+        let members: BTreeMap<_, _> = patch
+            .iter()
+            .map(|(object, change)| (object, change.as_ref().map(Members::of)))
+            .collect();
+        let body = answer::write(&members);
+        let content = Some(("application/merge-patch+json", body));
+        let response = self.send(Method::PATCH, self.url.clone(), content).await?;
+        let response = self.expect(response, &[StatusCode::OK, StatusCode::NO_CONTENT], false)?;
+        if response.status == StatusCode::OK {
+            // It is a list; which of the assignments are in it does not matter.
+            answer::read::<Page>(&response)?;
+        }
+        Ok(())
+    }
+
+    fn object(&self, object: ObjectId) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/{object}", self.url.path()));
+        url
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        content: Option<(&'static str, Bytes)>,
+    ) -> Result<Response, AssignmentsError> {
+        let (content_type, body) = content.unzip();
+        let request = Unsigned {
+            method,
+            url,
+            content_type,
+            body: body.unwrap_or_default(),
+        };
+        let deadline = Instant::now() + self.timeout;
+        Ok(self.acs.send(request, deadline).await?)
+    }
+
+    fn expect(&self, response: Response, wanted: &[StatusCode], by_object: bool) -> Result<Response, AssignmentsError> {
+        if wanted.contains(&response.status) {
+            Ok(response)
+        } else {
+            Err(answer::failure(&response, by_object, self.acs.now()))
+        }
+    }
+
+    fn read_one(response: &Response, object: ObjectId) -> Result<EntraAssignment, AssignmentsError> {
+        let assignment: EntraAssignment = answer::read(response)?;
+        if assignment.object_id != object {
+            return Err(AssignmentsError::InvalidResponse(
+                "it is about another object".to_owned(),
+            ));
+        }
+        pages::check(&assignment)
+            .map_err(|fault| AssignmentsError::InvalidResponse(format!("the assignment {fault}")))?;
+        Ok(assignment)
+    }
+}
+
+/// What is sent of an assignment, whose object id stands elsewhere.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Members<'a> {
+    tenant_id: TenantId,
+    principal_type: PrincipalType,
+    client_ids: &'a [ClientAppId],
+}
+
+impl<'a> Members<'a> {
+    fn of(assignment: &'a EntraAssignment) -> Self {
+        Self {
+            tenant_id: assignment.tenant_id,
+            principal_type: assignment.principal_type,
+            client_ids: &assignment.client_ids,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The wire contract of ACS's identities: `POST /identities`, which gives an identity for a custom id, and a token
+//! for it at once.
+//!
+//! `customId` is known to preview versions of the API alone.
+
+use http::{Method, StatusCode};
+use serde::Serialize;
+use tokio::time::Instant;
+use url::Url;
+
+use super::Response;
+pub use super::acs::{Granted, NotAGrant, read_grant};
+use super::acs_signing::{SignedAcs, SignedSendError, Unsigned};
+pub use super::azure_error::read_error;
+use config::IdentityScope;
+
+/// The identity operation of one ACS resource.
+pub struct AcsIdentities {
+    acs: SignedAcs,
+    url: Url,
+}
+
+/// Whose identity, and what its token is good for.
+#[derive(Debug, Clone, Copy)]
+pub struct IdentityRequest<'a> {
+    /// The same text gives the same identity; at most 256 characters.
+    pub custom_id: &'a str,
+    /// What the token allows; at least one.
+    pub scopes: &'a [IdentityScope],
+    /// How long it lives: 60 to 1440 minutes.
+    pub expires_in_minutes: u16,
+}
+
+impl AcsIdentities {
+    /// The operation at `endpoint`, an origin.
+    #[must_use]
+    pub fn new(acs: SignedAcs, endpoint: &Url, api_version: &str) -> Self {
+        let mut url = endpoint.clone();
+        url.set_path("/identities");
+        url.query_pairs_mut().clear().append_pair("api-version", api_version);
+        Self { acs, url }
+    }
+
+    /// Asks for an identity with a token, once. What [`is_grant`] accepts is read with [`read_grant`].
+    pub async fn send(&self, request: IdentityRequest<'_>, deadline: Instant) -> Result<Response, SignedSendError> {
+        let request = Unsigned {
+            method: Method::POST,
+            url: self.url.clone(),
+            content_type: Some("application/json"),
+            body: body(request).into(),
+        };
+        self.acs.send(request, deadline).await
+    }
+}
+
+/// Whether the status says that there is an identity: a new one (201), or the one that has the custom id (200).
+#[must_use]
+pub fn is_grant(status: StatusCode) -> bool {
+    matches!(status, StatusCode::OK | StatusCode::CREATED)
+}
+
+fn body(request: IdentityRequest<'_>) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body<'a> {
+        custom_id: &'a str,
+        create_token_with_scopes: Vec<&'static str>,
+        expires_in_minutes: u16,
+    }
+    let body = Body {
+        custom_id: request.custom_id,
+        create_token_with_scopes: request.scopes.iter().map(|scope| scope.name()).collect(),
+        expires_in_minutes: request.expires_in_minutes,
+    };
+    // Texts and numbers are always JSON.
+    serde_json::to_string(&body).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for() {
+        let body: serde_json::Value = serde_json::from_str(&body(IdentityRequest {
+            custom_id: "t/o",
+            scopes: &[IdentityScope::Chat, IdentityScope::ChatJoinLimited],
+            expires_in_minutes: 60,
+        }))
+        .unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "customId": "t/o",
+                "createTokenWithScopes": ["chat", "chat.join.limited"],
+                "expiresInMinutes": 60,
+            })
+        );
+    }
+
+    #[test]
+    fn new_and_known_identities_are_grants() {
+        for (status, wanted) in [(200, true), (201, true), (202, false), (204, false), (401, false)] {
+            assert_eq!(is_grant(StatusCode::from_u16(status).unwrap()), wanted, "{status}");
+        }
+    }
+}

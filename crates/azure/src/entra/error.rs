@@ -1,0 +1,131 @@
+//! Why Entra gave no token.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::codes::Refusal;
+use base::untrusted::Untrusted;
+
+/// A failed token request: one variant per thing that somebody can do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EntraError {
+    /// The user must do something interactively first, such as a second factor.
+    #[error("Entra wants the user to sign in interactively: {said}")]
+    ClaimsChallenge {
+        /// What to ask for then: a JSON object, if Entra sent one. It is for the client app.
+        claims: Option<Box<str>>,
+        /// Entra's words.
+        said: EntraSaid,
+    },
+    /// Neither the user nor an administrator of his tenant has let the app do this.
+    #[error("consent is missing: {0}")]
+    ConsentRequired(EntraSaid),
+    /// The user may not: not assigned to the app, disabled, or blocked by a policy. Another sign-in changes nothing.
+    #[error("Entra refused this user: {said}")]
+    UserForbidden {
+        /// Of what kind the refusal is.
+        refusal: Refusal,
+        /// Entra's words.
+        said: EntraSaid,
+    },
+    /// The user's token is not accepted any more; another sign-in gives a good one.
+    #[error("Entra rejected the user's token: {0}")]
+    TokenRejected(EntraSaid),
+    /// The broker's own app, its credential or its settings are refused.
+    #[error("Entra refused the broker: {0}")]
+    BrokerRejected(EntraSaid),
+    /// Too many requests, now or a moment ago.
+    #[error("Entra limits requests for {}s", .retry_after.as_secs())]
+    Limited {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Entra cannot serve now.
+    #[error("Entra is unavailable: {cause}")]
+    Unavailable {
+        /// What was seen.
+        cause: String,
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// No answer in time.
+    #[error("no answer from Entra in time")]
+    Timeout,
+    /// An answer that the contract does not name.
+    #[error("Entra broke its contract: {0}")]
+    InvalidResponse(String),
+    /// The tenant's discovery document is not known yet, or names no token endpoint at the authority.
+    #[error("the tenant's token endpoint is not known")]
+    NoTokenEndpoint,
+}
+
+/// Entra's error object, as far as an operator wants to see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntraSaid {
+    /// `error`
+    pub error: Untrusted,
+    /// The number of the AADSTS code that decided what it means; the first one where none did.
+    pub code: Option<u32>,
+    /// `error_description`, its beginning.
+    pub description: Untrusted,
+    /// What an administrator or operator can do.
+    // Boxed: errors are moved about, and this is for the log alone.
+    pub advice: Option<Box<Advice>>,
+}
+
+/// What our table of codes adds to Entra's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advice {
+    /// Microsoft's name of the code, if the table lists it.
+    pub name: Option<&'static str>,
+    /// Who can do what about it.
+    pub to_do: &'static str,
+}
+
+impl fmt::Display for EntraSaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.error)?;
+        if let Some(code) = self.code {
+            write!(f, ", AADSTS{code}")?;
+        }
+        write!(f, " ({})", self.description)?;
+        match self.advice.as_deref() {
+            Some(Advice {
+                name: Some(name),
+                to_do,
+            }) => write!(f, "; {name}; to do: {to_do}"),
+            Some(Advice { name: None, to_do }) => write!(f, "; to do: {to_do}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl EntraError {
+    /// Its name in spans: of low cardinality.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ClaimsChallenge { .. } => "entra_claims_challenge",
+            Self::ConsentRequired(_) => "entra_consent_required",
+            Self::UserForbidden { .. } => "entra_user_forbidden",
+            Self::TokenRejected(_) => "entra_token_rejected",
+            Self::BrokerRejected(_) => "entra_broker_rejected",
+            Self::Limited { .. } => "entra_limited",
+            Self::Unavailable { .. } => "entra_unavailable",
+            Self::Timeout => "entra_timeout",
+            Self::InvalidResponse(_) => "entra_invalid_response",
+            Self::NoTokenEndpoint => "entra_no_token_endpoint",
+        }
+    }
+
+    /// The same where no user is concerned: whatever is refused is the broker.
+    pub(super) fn without_user(self) -> Self {
+        match self {
+            Self::ClaimsChallenge { said, .. }
+            | Self::ConsentRequired(said)
+            | Self::UserForbidden { said, .. }
+            | Self::TokenRejected(said) => Self::BrokerRejected(said),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The wire contract of the one Microsoft Graph operation that is used: `checkMemberGroups`.
+//!
+//! "directoryObject: checkMemberGroups" (v1.0): which of at most twenty groups a user is a member of, directly or
+//! through other groups.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use url::Url;
+
+use super::azure_error::{AzureError, appended, read_error};
+use super::pause::Pauses;
+use super::retry::{self, CallError};
+use super::{Response, SendError, Upstream, json_fault, retry_after};
+use base::clock::SharedClock;
+use base::ids::{ObjectId, TenantId};
+use base::secret::BearerToken;
+use telemetry::metrics::labels::Peer;
+
+/// As many groups can be asked for in one call.
+pub const MOST_GROUPS: usize = 20;
+
+/// Microsoft Graph, as far as group membership goes.
+pub struct GraphClient {
+    upstream: Upstream,
+    endpoint: Url,
+    pauses: Pauses<TenantId>,
+    clock: SharedClock,
+}
+
+/// Why Graph did not say.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// 401: the app's token is not accepted.
+    #[error("Graph rejected the broker's token{}", appended(.0.as_ref()))]
+    Unauthorized(Option<AzureError>),
+    /// 403: the app may not read memberships in this tenant.
+    #[error("Graph refused the broker{}", appended(.0.as_ref()))]
+    Forbidden(Option<AzureError>),
+    /// 404: the tenant has no such user.
+    #[error("Graph knows no such user")]
+    NoSuchUser,
+    /// 429, now or a moment ago.
+    #[error("Graph limits this tenant for {}s", .retry_after.as_secs())]
+    Limited {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Graph cannot serve now.
+    #[error("Graph is unavailable: {cause}")]
+    Unavailable {
+        /// What was seen.
+        cause: String,
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// No answer in time, by our clock or by a 504.
+    #[error("no answer from Graph in time")]
+    Timeout,
+    /// An answer that the contract does not name.
+    #[error("Graph broke its contract: {0}")]
+    InvalidResponse(String),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Question {
+    group_ids: Vec<String>,
+}
+
+impl GraphClient {
+    /// Graph at `endpoint`, an origin.
+    #[must_use]
+    pub fn new(upstream: Upstream, endpoint: Url, clock: SharedClock) -> Self {
+        Self {
+            upstream,
+            endpoint,
+            pauses: Pauses::new(SharedClock::clone(&clock)),
+            clock,
+        }
+    }
+
+    /// Which of `groups`, at most [`MOST_GROUPS`], the user is a member of. `token` is an app's for Graph in that
+    /// tenant.
+    pub async fn check_member_groups(
+        &self,
+        tenant: TenantId,
+        token: &BearerToken,
+        user: ObjectId,
+        groups: &[ObjectId],
+        deadline: Instant,
+    ) -> Result<Vec<ObjectId>, GraphError> {
+        let mut url = self.endpoint.clone();
+        url.set_path(&format!("/v1.0/users/{user}/checkMemberGroups"));
+        let question = Question {
+            group_ids: groups.iter().map(ToString::to_string).collect(),
+        };
+        let attempt = || {
+            let request = self
+                .upstream
+                .request(http::Method::POST, url.clone())
+                .bearer_auth(token.expose())
+                .header(http::header::ACCEPT, "application/json")
+                .json(&question);
+            self.upstream.send(Peer::Graph, request, deadline)
+        };
+        let called = retry::call(&self.pauses.of(tenant), &*self.clock, deadline, attempt).await;
+        classify(called, groups, self.clock.now())
+    }
+}
+
+/// What Graph's answer means.
+fn classify(
+    called: Result<Response, CallError>,
+    asked: &[ObjectId],
+    now: Timestamp,
+) -> Result<Vec<ObjectId>, GraphError> {
+    let response = called.map_err(|error| match error {
+        CallError::Paused(retry_after) => GraphError::Limited { retry_after },
+        CallError::Send(SendError::Connection(cause)) => GraphError::Unavailable {
+            cause,
+            retry_after: retry_after::SHORTEST,
+        },
+        CallError::Send(SendError::Timeout) => GraphError::Timeout,
+        CallError::Send(error @ SendError::TooLarge(_)) => GraphError::InvalidResponse(error.to_string()),
+    })?;
+    match response.status {
+        StatusCode::OK => read_members(&response, asked).map_err(GraphError::InvalidResponse),
+        StatusCode::UNAUTHORIZED => Err(GraphError::Unauthorized(read_error(&response))),
+        StatusCode::FORBIDDEN => Err(GraphError::Forbidden(read_error(&response))),
+        StatusCode::NOT_FOUND => Err(GraphError::NoSuchUser),
+        StatusCode::TOO_MANY_REQUESTS => Err(GraphError::Limited {
+            retry_after: response.asks_to_wait(now),
+        }),
+        StatusCode::GATEWAY_TIMEOUT => Err(GraphError::Timeout),
+        status if status.is_server_error() => Err(GraphError::Unavailable {
+            cause: format!("status {}", status.as_u16()),
+            retry_after: response.asks_to_wait(now),
+        }),
+        status => {
+            let said = appended(read_error(&response).as_ref());
+            Err(GraphError::InvalidResponse(format!("status {}{said}", status.as_u16())))
+        }
+    }
+}
+
+/// Groups that were not asked for do not count.
+fn read_members(response: &Response, asked: &[ObjectId]) -> Result<Vec<ObjectId>, String> {
+    #[derive(Deserialize)]
+    struct Body {
+        value: Vec<String>,
+    }
+    if !response.is_json() {
+        return Err("content type is not application/json".to_owned());
+    }
+    let body: Body = serde_json::from_slice(&response.body).map_err(|error| json_fault(&error))?;
+    let members: Vec<ObjectId> = body
+        .value
+        .iter()
+        .map(|id| id.parse().map_err(|_| "an id is no GUID".to_owned()))
+        .collect::<Result<_, _>>()?;
+    Ok(members.into_iter().filter(|id| asked.contains(id)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use serde_json::json;
+
+    use super::*;
+
+    fn id(number: u32) -> ObjectId {
+        format!("{number:08x}-0000-4000-8000-000000000000").parse().unwrap()
+    }
+
+    fn told(status: u16, content_type: &str, body: &str) -> Result<Vec<ObjectId>, GraphError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", content_type.parse().unwrap());
+        let response = Response {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers,
+            body: body.to_owned().into(),
+        };
+        classify(Ok(response), &[id(1), id(2), id(3)], Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn members_are_those_asked_for_and_nothing_else() {
+        let odata = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false";
+        let read =
+            |value: serde_json::Value| told(200, odata, &json!({"@odata.context": "x", "value": value}).to_string());
+        assert_eq!(read(json!([])), Ok(vec![]));
+        let (one, three) = (id(1).to_string().to_uppercase(), id(3).to_string());
+        assert_eq!(read(json!([one, id(9).to_string(), three])), Ok(vec![id(1), id(3)]));
+        for bad in [
+            json!(null),
+            json!({}),
+            json!("x"),
+            json!([1]),
+            json!([null]),
+            json!(["x"]),
+        ] {
+            assert!(
+                matches!(read(bad.clone()), Err(GraphError::InvalidResponse(_))),
+                "{bad}"
+            );
+        }
+        for (content_type, body) in [
+            ("application/json", "{}"),
+            ("application/json", ""),
+            ("text/html", "{\"value\":[]}"),
+        ] {
+            assert!(matches!(
+                told(200, content_type, body),
+                Err(GraphError::InvalidResponse(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn each_answer_has_one_meaning() {
+        let body = json!({"error": {"code": "C", "message": "M"}}).to_string();
+        for status in [201, 204, 301, 307, 400, 401, 403, 404, 409, 429, 500, 502, 503, 504] {
+            let meaning = match told(status, "application/json", &body).unwrap_err() {
+                GraphError::Unauthorized(Some(_)) => 401,
+                GraphError::Forbidden(Some(_)) => 403,
+                GraphError::NoSuchUser => 404,
+                GraphError::Limited { .. } => 429,
+                GraphError::Unavailable { .. } => 500,
+                GraphError::Timeout => 504,
+                GraphError::InvalidResponse(_) => 0,
+                error => panic!("{error}"),
+            };
+            let expected = match status {
+                401 | 403 | 404 | 429 | 504 => status,
+                500..=503 => 500,
+                _ => 0,
+            };
+            assert_eq!(meaning, expected, "{status}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Values and mechanisms that every part of the broker uses, and that know nothing of Azure, HTTP or the settings.
+
+pub mod build_info;
+pub mod clock;
+pub mod ids;
+pub mod loopback;
+pub mod secret;
+pub mod tasks;
+pub mod untrusted;

@@ -1,0 +1,121 @@
+//! `[entra]`
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Surroundings, id, origin, positive, some};
+use crate::cloud::{self, Cloud};
+use crate::reader::Field;
+use crate::section::Section;
+use crate::{EntraConfig, TenantConfig, validate, value};
+use base::ids::TenantId;
+
+/// The application id of ACS's client interfaces, which v2 tokens for them are addressed to.
+const ACS_CLIENTS: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
+
+/// The one setting that others follow from.
+pub(super) fn cloud(section: &mut Section<'_, '_>) -> Cloud {
+    section
+        .field("cloud", |raw| validate::cloud(&value::text(raw)?))
+        .or(Cloud::Public)
+}
+
+/// The rest. Audiences and scopes have a default only where every resource takes tokens that are for ACS.
+pub(super) fn entra(
+    section: &mut Section<'_, '_>,
+    surroundings: Surroundings<'_>,
+    other_mode: Option<&str>,
+) -> Option<EntraConfig> {
+    let cloud = surroundings.cloud;
+    // Read ahead already; a variable that holds the whole table still holds it.
+    let _ = section.field("cloud", |_| Ok(()));
+    let authority = match section.field("authority", origin) {
+        Field::Absent => cloud::url(cloud.authority()),
+        other => other.given(),
+    };
+    let audiences = some(section, "audiences", value::filled, &[ACS_CLIENTS, cloud.acs_clients()]);
+    let required_scopes = some(section, "required_scopes", validate::scope, &["VoIP", "VoIP.Join"]);
+    if let Some(mode) = other_mode {
+        for (key, what) in [
+            ("audiences", "the client id or App ID URI of the broker's own API"),
+            ("required_scopes", "a scope of the broker's own API"),
+        ] {
+            if !section.was_given(key) {
+                section.missing(key, &format!("is required with exchange.mode = \"{mode}\": {what}"));
+            }
+        }
+    }
+    validate::scopes_that_count(section, &audiences, &required_scopes);
+    let clock_skew = section.field("clock_skew", |raw| validate::clock_skew(value::duration(raw)?));
+    let jwks_refresh_interval = section
+        .field("jwks_refresh_interval", positive)
+        .or(Duration::from_hours(1));
+    let jwks_refresh_cooldown = section
+        .field("jwks_refresh_cooldown", positive)
+        .or(Duration::from_secs(30));
+    let jwks_wait = section.field("jwks_wait", positive).or(Duration::from_secs(2));
+    let jwks_max_age = section.field("jwks_max_age", positive).or(Duration::from_hours(24));
+    let jwks_withdrawal_grace = section
+        .field("jwks_withdrawal_grace", |raw| {
+            validate::withdrawal_grace(value::duration(raw)?)
+        })
+        .or(Duration::from_mins(2));
+    let tenants = tenants(section, surroundings.allow_insecure);
+    validate::key_ages(section, jwks_refresh_interval, jwks_max_age);
+    let authority = authority?;
+    validate::secure(section, "entra.authority", &authority, surroundings.allow_insecure);
+    Some(EntraConfig {
+        cloud,
+        authority,
+        audiences,
+        required_scopes,
+        clock_skew: clock_skew.or(Duration::from_mins(1)),
+        jwks_refresh_interval,
+        jwks_refresh_cooldown,
+        jwks_wait,
+        jwks_max_age,
+        jwks_withdrawal_grace,
+        tenants,
+    })
+}
+
+fn tenants(section: &mut Section<'_, '_>, allow_insecure: bool) -> Vec<TenantConfig> {
+    let mut seen: HashMap<TenantId, usize> = HashMap::new();
+    let tenants = section.sections("tenants", |tenant, index| {
+        let id = tenant.required("id", |raw| self::id(raw, "a tenant id"));
+        if let Some(id) = id {
+            if let Some(first) = seen.get(&id) {
+                tenant.problem("id", format!("is the same tenant as entra.tenants[{first}]"));
+            } else {
+                seen.insert(id, index);
+            }
+        }
+        let name = tenant.field("name", value::any_text).given();
+        let app_id_for_keys = tenant
+            .field("app_id_for_keys", |raw| self::id(raw, "a client id"))
+            .given();
+        let authority = tenant.field("authority", origin);
+        let is_refused = matches!(authority, Field::Refused);
+        let authority = authority.given();
+        if let Some(authority) = &authority {
+            let path = tenant.path_of("authority");
+            validate::secure(tenant, &path, authority, allow_insecure);
+        }
+        if is_refused {
+            return None;
+        }
+        Some(TenantConfig {
+            id: id?,
+            name,
+            app_id_for_keys,
+            authority,
+        })
+    });
+    match tenants {
+        Field::Absent => section.missing("tenants", "is required: at least one [[entra.tenants]] with its id"),
+        Field::Given(tenants) if tenants.is_empty() => section.problem("tenants", "must list at least one tenant"),
+        Field::Given(tenants) => return tenants,
+        Field::Refused => {}
+    }
+    Vec::new()
+}

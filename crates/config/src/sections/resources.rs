@@ -1,0 +1,96 @@
+//! The ACS resources: `[[resources]]`, or the one of the top-level `[exchange]` and `[assignments]`.
+
+use std::collections::HashMap;
+
+use super::{Surroundings, assignments, exchange, parse_id};
+use crate::reader::Field;
+use crate::section::Section;
+use crate::{ResourceConfig, UnknownGroups, validate, value};
+
+/// Reads them. `other_mode` tells one that takes tokens that are not for ACS, if there is one.
+pub(super) fn resources(
+    root: &mut Section<'_, '_>,
+    surroundings: Surroundings<'_>,
+    other_mode: &mut Option<&'static str>,
+) -> Option<Vec<ResourceConfig>> {
+    let mut names: HashMap<String, usize> = HashMap::new();
+    let listed = root.sections("resources", |section, index| {
+        let name = section.required("name", |raw| validate::resource_name(&value::text(raw)?));
+        if let Some(name) = &name {
+            if let Some(first) = names.get(name) {
+                section.problem("name", format!("is the name of resources[{first}]"));
+            } else {
+                names.insert(name.clone(), index);
+            }
+        }
+        let tenants = section.list("tenants", |text| parse_id(text, "a tenant id"));
+        let client_ids = section.list("client_ids", |text| parse_id(text, "a client id"));
+        // An empty list might be meant as "none", and would match all.
+        for (key, is_empty) in [
+            ("tenants", matches!(&tenants, Field::Given(list) if list.is_empty())),
+            (
+                "client_ids",
+                matches!(&client_ids, Field::Given(list) if list.is_empty()),
+            ),
+        ] {
+            if is_empty {
+                section.problem(key, "must hold at least one; leave it out to match all");
+            }
+        }
+        let unknown_groups = section
+            .field("unknown_groups", |raw| validate::unknown_groups(&value::text(raw)?))
+            .given();
+        let (exchange, assignments) = both(section, surroundings, unknown_groups, other_mode);
+        Some(ResourceConfig {
+            name: Some(name?),
+            tenants: tenants.or(Vec::new()),
+            client_ids: client_ids.or(Vec::new()),
+            exchange: exchange?,
+            assignments,
+        })
+    });
+    match listed {
+        Field::Absent => {
+            let (exchange, assignments) = both(root, surroundings, None, other_mode);
+            Some(vec![ResourceConfig {
+                name: None,
+                tenants: Vec::new(),
+                client_ids: Vec::new(),
+                exchange: exchange?,
+                assignments,
+            }])
+        }
+        listed => {
+            for key in ["exchange", "assignments"] {
+                root.forbid(key, "cannot stand beside [[resources]], which have their own");
+            }
+            if matches!(&listed, Field::Given(resources) if resources.is_empty()) {
+                root.problem("resources", "must list at least one resource");
+            }
+            listed.given()
+        }
+    }
+}
+
+fn both(
+    section: &mut Section<'_, '_>,
+    surroundings: Surroundings<'_>,
+    unknown_groups: Option<UnknownGroups>,
+    other_mode: &mut Option<&'static str>,
+) -> (Option<crate::ExchangeConfig>, crate::AssignmentsConfig) {
+    let exchange = section.section("exchange", |section| {
+        exchange::exchange(section, surroundings, other_mode)
+    });
+    let assignments = section.section("assignments", |section| {
+        let mode = exchange.as_ref().map(|exchange| &exchange.mode);
+        assignments::assignments(section, surroundings, mode, unknown_groups)
+    });
+    (exchange, assignments)
+}
+
+/// Whether any of them asks Microsoft Graph.
+pub(super) fn asks_graph(resources: &[ResourceConfig]) -> bool {
+    resources
+        .iter()
+        .any(|resource| resource.assignments.unknown_groups == UnknownGroups::Graph)
+}

@@ -1,0 +1,128 @@
+//! Log lines as JSON objects, one a line.
+
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::io::Write as _;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::correlate::{self, WholeSubscriber};
+use base::clock::SharedClock;
+
+/// Members that every line has of its own; a field of the same name gets `field.` before it.
+const RESERVED: [&str; 5] = ["timestamp", "level", "target", "trace_id", "span_id"];
+
+/// Writes every event as `{"timestamp","level","target","message",…fields,"trace_id","span_id"}`.
+///
+/// An own layer, because tracing-subscriber's JSON formatter knows no trace ids. Fields of spans are not repeated:
+/// the trace has them, and the fewer places a value is written to, the fewer can leak it.
+pub(super) struct JsonLayer<W> {
+    writer: W,
+    clock: SharedClock,
+    whole: WholeSubscriber,
+}
+
+impl<W> JsonLayer<W> {
+    pub(super) fn new(writer: W, clock: SharedClock, whole: WholeSubscriber) -> Self {
+        Self { writer, clock, whole }
+    }
+}
+
+impl<S, W> Layer<S> for JsonLayer<W>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let trace = correlate::trace_of(event, &context, &self.whole);
+        let metadata = event.metadata();
+
+        let mut line = Vec::with_capacity(256);
+        let mut serializer = serde_json::Serializer::new(&mut line);
+        let written = (|| {
+            let mut object = serializer.serialize_map(None)?;
+            object.serialize_entry("timestamp", &format_args!("{:.6}", self.clock.now()))?;
+            object.serialize_entry("level", metadata.level().as_str())?;
+            object.serialize_entry("target", metadata.target())?;
+            for (name, value) in &fields.0 {
+                object.serialize_entry(name, value)?;
+            }
+            if let Some(trace) = &trace {
+                object.serialize_entry("trace_id", &format_args!("{}", trace.trace_id()))?;
+                object.serialize_entry("span_id", &format_args!("{}", trace.span_id()))?;
+            }
+            object.end()
+        })();
+        if written.is_ok() {
+            line.push(b'\n');
+            // In one piece, so that lines of several threads do not mix. If nobody reads the log any more there
+            // is nowhere left to say so.
+            let _ = self.writer.make_writer_for(metadata).write_all(&line);
+        }
+    }
+}
+
+/// An event's fields in order, `message` first.
+#[derive(Default)]
+pub(super) struct Fields(pub(super) Vec<(Cow<'static, str>, Value)>);
+
+impl Fields {
+    fn push(&mut self, field: &Field, value: Value) {
+        let name = match field.name() {
+            name if RESERVED.contains(&name) => Cow::Owned(format!("field.{name}")),
+            // How raw identifiers come (`r#type`).
+            name => Cow::Borrowed(name.strip_prefix("r#").unwrap_or(name)),
+        };
+        // JSON objects have no second member of a name (RFC 8259 section 4); the last value counts.
+        self.0.retain(|(own, _)| *own != name);
+        let place = if name == "message" { 0 } else { self.0.len() };
+        self.0.insert(place, (name, value));
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field, Value::String(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field, Value::from(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, Value::from(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, Value::from(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, Value::from(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.push(field, Value::from(value));
+    }
+
+    /// An error with its causes: `cannot load: no such file`.
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let mut text = value.to_string();
+        let mut source = value.source();
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        self.push(field, Value::String(text));
+    }
+}

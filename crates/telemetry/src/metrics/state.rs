@@ -1,0 +1,222 @@
+//! What is told by looking, when the SDK collects: how full, how old, how ready.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use opentelemetry::metrics::Meter;
+use opentelemetry::{KeyValue, StringValue};
+
+use super::catalogue as all;
+use super::catalogue::Definition;
+use super::{counts, labels};
+use base::build_info;
+
+/// A broker that can be looked at. The composition root implements it, since it alone knows all parts.
+pub trait BrokerState: Send + Sync {
+    /// The cache of ACS tokens.
+    fn cache(&self) -> CacheState;
+    /// Requests being worked on.
+    fn requests(&self) -> Bounded;
+    /// Connections of the public listener.
+    fn connections(&self) -> Bounded;
+    /// How many of them were closed, by one of few reasons.
+    fn connections_closed(&self) -> [(&'static str, u64); 2];
+    /// Whether it should get traffic.
+    fn is_ready(&self) -> bool;
+    /// The signing keys of each listed tenant.
+    fn keys(&self) -> Vec<KeysState>;
+    /// Each source of assignments.
+    fn assignments(&self) -> Vec<AssignmentsState>;
+}
+
+/// How many there are of how many there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounded {
+    /// There are.
+    pub used: u64,
+    /// There may be.
+    pub limit: u64,
+}
+
+/// How full the cache is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheState {
+    /// In number.
+    pub entries: Bounded,
+    /// In bytes.
+    pub bytes: Bounded,
+}
+
+/// How old a tenant's keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysState {
+    /// Its id.
+    pub tenant: String,
+    /// Time since the last good fetch, if there was one.
+    pub age: Option<Duration>,
+    /// Whether they are young enough.
+    pub usable: bool,
+}
+
+/// How a source of assignments fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssignmentsState {
+    /// The resource's name, where there are several.
+    pub resource: Option<String>,
+    /// The kind of source.
+    pub source: &'static str,
+    /// What it listed, once it did.
+    pub entries: Option<u64>,
+    /// Time since its last good look, if there was one.
+    pub age: Option<Duration>,
+    /// Whether the last look failed.
+    pub failing: bool,
+}
+
+impl AssignmentsState {
+    fn labels(&self) -> [KeyValue; 2] {
+        [
+            counts::resource_name(&counts::shown(self.resource.as_deref())),
+            KeyValue::new("acs_broker.assignments.source", self.source),
+        ]
+    }
+}
+
+/// The broker that is looked at, as long as it runs.
+#[derive(Clone, Default)]
+pub(super) struct Watched(Arc<Mutex<Option<Weak<dyn BrokerState>>>>);
+
+impl Watched {
+    pub(super) fn set(&self, state: Weak<dyn BrokerState>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+    }
+
+    fn get(&self) -> Option<Arc<dyn BrokerState>> {
+        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.as_ref()?.upgrade()
+    }
+}
+
+/// Registers all that is told by looking.
+pub(super) fn register(meter: &Meter, watched: &Watched) {
+    number(meter, &all::CACHE_ENTRIES, watched, |broker| {
+        broker.cache().entries.used
+    });
+    number(meter, &all::CACHE_SIZE, watched, |broker| broker.cache().bytes.used);
+    number(meter, &all::CACHE_ENTRIES_LIMIT, watched, |broker| {
+        broker.cache().entries.limit
+    });
+    number(meter, &all::CACHE_SIZE_LIMIT, watched, |broker| {
+        broker.cache().bytes.limit
+    });
+    number(meter, &all::REQUESTS_IN_FLIGHT, watched, |broker| {
+        broker.requests().used
+    });
+    number(meter, &all::REQUESTS_LIMIT, watched, |broker| broker.requests().limit);
+    number(meter, &all::CONNECTIONS_OPEN, watched, |broker| {
+        broker.connections().used
+    });
+    number(meter, &all::CONNECTIONS_LIMIT, watched, |broker| {
+        broker.connections().limit
+    });
+    let closed = watched.clone();
+    meter
+        .u64_observable_counter(all::CONNECTIONS_CLOSED.name)
+        .with_unit(all::CONNECTIONS_CLOSED.unit)
+        .with_description(all::CONNECTIONS_CLOSED.description)
+        .with_callback(move |observer| {
+            for (reason, count) in closed.get().iter().flat_map(|broker| broker.connections_closed()) {
+                observer.observe(count, &[labels::reason(reason)]);
+            }
+        })
+        .build();
+    number(meter, &all::READY, watched, |broker| broker.is_ready().into());
+
+    seconds(meter, &all::JWKS_AGE, watched, |broker, tell| {
+        for keys in broker.keys() {
+            if let Some(age) = keys.age {
+                tell(age, &[tenant(keys.tenant)]);
+            }
+        }
+    });
+    numbers(meter, &all::JWKS_USABLE, watched, |broker, tell| {
+        for keys in broker.keys() {
+            tell(keys.usable.into(), &[tenant(keys.tenant)]);
+        }
+    });
+    numbers(meter, &all::ASSIGNMENTS_ENTRIES, watched, |broker, tell| {
+        for source in broker.assignments() {
+            if let Some(entries) = source.entries {
+                tell(entries, &source.labels());
+            }
+        }
+    });
+    seconds(meter, &all::ASSIGNMENTS_AGE, watched, |broker, tell| {
+        for source in broker.assignments() {
+            if let Some(age) = source.age {
+                tell(age, &source.labels());
+            }
+        }
+    });
+    numbers(meter, &all::ASSIGNMENTS_FAILING, watched, |broker, tell| {
+        for source in broker.assignments() {
+            tell(source.failing.into(), &source.labels());
+        }
+    });
+    meter
+        .u64_observable_gauge(all::BUILD_INFO.name)
+        .with_description(all::BUILD_INFO.description)
+        .with_callback(|observer| {
+            let version = KeyValue::new("version", build_info::VERSION);
+            observer.observe(1, &[version, KeyValue::new("commit", build_info::COMMIT)]);
+        })
+        .build();
+}
+
+pub(super) fn tenant(id: impl Into<StringValue>) -> KeyValue {
+    KeyValue::new("acs_broker.tenant.id", id.into())
+}
+
+/// A gauge without labels.
+fn number(meter: &Meter, of: &Definition, watched: &Watched, look: fn(&dyn BrokerState) -> u64) {
+    numbers_by(meter, of, watched, move |broker, tell| tell(look(broker), &[]));
+}
+
+type Tell<'t, T> = &'t mut dyn FnMut(T, &[KeyValue]);
+
+fn numbers(meter: &Meter, of: &Definition, watched: &Watched, look: fn(&dyn BrokerState, Tell<'_, u64>)) {
+    numbers_by(meter, of, watched, look);
+}
+
+fn numbers_by<L>(meter: &Meter, of: &Definition, watched: &Watched, look: L)
+where
+    L: Fn(&dyn BrokerState, Tell<'_, u64>) + Send + Sync + 'static,
+{
+    let watched = watched.clone();
+    meter
+        .u64_observable_gauge(of.name)
+        .with_unit(of.unit)
+        .with_description(of.description)
+        .with_callback(move |observer| {
+            if let Some(broker) = watched.get() {
+                look(&*broker, &mut |value, labels| observer.observe(value, labels));
+            }
+        })
+        .build();
+}
+
+fn seconds(meter: &Meter, of: &Definition, watched: &Watched, look: fn(&dyn BrokerState, Tell<'_, Duration>)) {
+    let watched = watched.clone();
+    meter
+        .f64_observable_gauge(of.name)
+        .with_unit(of.unit)
+        .with_description(of.description)
+        .with_callback(move |observer| {
+            if let Some(broker) = watched.get() {
+                look(&*broker, &mut |age, labels| {
+                    observer.observe(age.as_secs_f64(), labels);
+                });
+            }
+        })
+        .build();
+}
