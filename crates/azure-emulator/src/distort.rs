@@ -7,12 +7,12 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::acs::expires_on_text;
+use super::acs::token::expires_on_text;
 use super::endpoint::Endpoint;
 use super::faults::{Fault, parse_offset};
-use super::graph;
+use super::graph::error::error_body;
 
-/// Tells the connection to close instead of sending the response that carries it.
+/// Makes the connection close instead of sending the response that carries it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HangUp;
 
@@ -74,7 +74,7 @@ fn usual_body(status: StatusCode, endpoint: Endpoint, now: Timestamp) -> Value {
             500.. => "generalException",
             _ => "Request_BadRequest",
         };
-        return graph::error_body(code, "Emulated fault.", now);
+        return error_body(code, "Emulated fault.", now);
     }
     let (code, message) = match status.as_u16() {
         401 => ("Denied", "Denied by the resource provider."),

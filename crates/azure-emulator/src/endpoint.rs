@@ -2,12 +2,31 @@
 
 use http::Method;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::managed_identity::{IDENTITY_ENDPOINT, IMDS};
+/// The managed identity endpoint in App Service's form: what `IDENTITY_ENDPOINT` is set to, after the origin.
+pub(super) const IDENTITY_ENDPOINT: &str = "/_emulator/msi/token";
+/// The managed identity endpoint in IMDS's form, which is at `http://169.254.169.254` in Azure.
+pub(super) const IMDS: &str = "/metadata/identity/oauth2/token";
 
 /// A group of addresses that faults and counts treat as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Endpoint {
     /// Both of Entra's discovery documents.
     Discovery,
@@ -37,48 +56,23 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::Discovery,
-        Self::Keys,
-        Self::Token,
-        Self::OnBehalfOf,
-        Self::ClientCredentials,
-        Self::ManagedIdentity,
-        Self::Graph,
-        Self::Exchange,
-        Self::TeamsExchange,
-        Self::Assignments,
-        Self::TeamsAssignments,
-        Self::Identities,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The endpoint's name on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Discovery => "discovery",
-            Self::Keys => "keys",
-            Self::Token => "token",
-            Self::OnBehalfOf => "on_behalf_of",
-            Self::ClientCredentials => "client_credentials",
-            Self::ManagedIdentity => "managed_identity",
-            Self::Graph => "graph",
-            Self::Exchange => "exchange",
-            Self::TeamsExchange => "teams_exchange",
-            Self::Assignments => "assignments",
-            Self::TeamsAssignments => "teams_assignments",
-            Self::Identities => "identities",
-        }
+        self.into()
     }
 
     /// The endpoint with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|endpoint| endpoint.name() == name)
+        name.parse().ok()
     }
 
-    /// Which endpoint a request is for, the token endpoint's grants aside. A browser's preflight is for none: it is the browser's, not the caller's.
-    pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
+    /// Which endpoint a request is for, the token endpoint's grants aside. A browser's
+    /// preflight is for none: the browser sends it, not the caller.
+    pub(crate) fn for_request(method: &Method, path: &str) -> Option<Self> {
         if method == Method::OPTIONS {
             return None;
         }
@@ -165,10 +159,10 @@ mod tests {
             ("/_emulator/federated/c/.well-known/openid-configuration", None),
         ];
         for (path, expected) in cases {
-            assert_eq!(Endpoint::of(&Method::GET, path), expected, "{path}");
-            assert_eq!(Endpoint::of(&Method::OPTIONS, path), None);
+            assert_eq!(Endpoint::for_request(&Method::GET, path), expected, "{path}");
+            assert_eq!(Endpoint::for_request(&Method::OPTIONS, path), None);
         }
-        for endpoint in Endpoint::ALL {
+        for &endpoint in Endpoint::ALL {
             assert_eq!(Endpoint::from_name(endpoint.name()), Some(endpoint));
             assert_eq!(serde_json::to_value(endpoint).unwrap(), endpoint.name());
         }

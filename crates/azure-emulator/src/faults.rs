@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::endpoint::Endpoint;
-use super::world::lock;
+use super::lock::lock;
 
-/// Longer latencies than ten minutes help nobody.
-const LONGEST_LATENCY_MS: u64 = 600_000;
+/// Ten minutes outlast every client's timeout.
+const MAX_LATENCY_MS: u64 = 600_000;
 /// More would only exhaust the emulator itself.
-const MOST_OVERSIZE_BYTES: usize = 64 * 1024 * 1024;
+const MAX_OVERSIZE_BYTES: usize = 64 * 1024 * 1024;
 
 /// What goes wrong at an endpoint. Unset members do nothing.
 ///
@@ -82,7 +82,7 @@ pub struct Fault {
     pub empty_key_set: bool,
 }
 
-/// A fault that makes no sense where it is put.
+/// A fault that its endpoint cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("fault for `{endpoint}`: {reason}")]
 pub struct InvalidFault {
@@ -137,7 +137,7 @@ impl Fault {
         let rules: [(bool, &'static str); 14] = [
             (self.times == Some(0), "`times` must be 1 or more"),
             (
-                self.latency_ms.is_some_and(|ms| ms > LONGEST_LATENCY_MS),
+                self.latency_ms.is_some_and(|ms| ms > MAX_LATENCY_MS),
                 "`latency_ms` must be 600000 or less",
             ),
             (
@@ -194,7 +194,7 @@ impl Fault {
                 "`empty_key_set` is for `keys` only",
             ),
             (
-                self.oversize.is_some_and(|bytes| bytes > MOST_OVERSIZE_BYTES),
+                self.oversize.is_some_and(|bytes| bytes > MAX_OVERSIZE_BYTES),
                 "`oversize` must be 67108864 or less",
             ),
             (

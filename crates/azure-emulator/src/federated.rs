@@ -14,23 +14,31 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::entra::keys::key_to_json;
 use super::jwt::{CryptoFailed, SigningKey};
+use super::lock::lock;
 use super::scenario::{CLUSTER, SERVICE_ACCOUNT, TOKEN_EXCHANGE_AUDIENCE};
-use super::world::{SharedWorld, World, lock};
+use super::site::Site;
 
 /// What the issuers' addresses begin with, after the origin.
 const ROOT: &str = "/_emulator/federated/";
 /// How long a projected service account token lives by default.
-const USUAL_LIFETIME_SECONDS: i64 = 3600;
+const DEFAULT_LIFETIME_SECONDS: i64 = 3600;
 
-/// The clusters' signing keys, each made when it is first wanted: most scenarios want none.
-#[derive(Debug, Default)]
+/// The clusters' signing keys, each made at its first use: most scenarios use none.
+#[derive(Debug)]
 pub(crate) struct Clusters {
+    site: Arc<Site>,
     keys: Mutex<BTreeMap<String, Arc<SigningKey>>>,
 }
 
 impl Clusters {
+    pub(crate) fn new(site: Arc<Site>) -> Self {
+        Self {
+            site,
+            keys: Mutex::default(),
+        }
+    }
+
     /// The key of a cluster. Any name is a cluster's.
     pub(crate) fn key(&self, cluster: &str) -> Result<Arc<SigningKey>, CryptoFailed> {
         let mut keys = lock(&self.keys);
@@ -92,19 +100,19 @@ pub(crate) struct FederatedToken {
 
 /// Issues a token as the kubelet projects it into a pod. `None` if the cluster's name cannot be one.
 pub(crate) fn issue(
-    world: &World,
+    clusters: &Clusters,
     request: &FederatedTokenRequest,
 ) -> Result<Result<FederatedToken, InvalidCluster>, CryptoFailed> {
     let cluster = request.cluster.as_deref().unwrap_or(CLUSTER);
     if !is_name(cluster) {
         return Ok(Err(InvalidCluster));
     }
-    let key = world.clusters.key(cluster)?;
-    let now = world.now().as_second();
+    let key = clusters.key(cluster)?;
+    let now = clusters.site.now().as_second();
     let subject = request.subject.as_deref().unwrap_or(SERVICE_ACCOUNT);
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-    set("iss", json!(issuer(world.issuer_origin(), cluster)));
+    set("iss", json!(issuer(clusters.site.issuer_origin(), cluster)));
     set("sub", json!(subject));
     // Kubernetes always writes a list.
     set(
@@ -113,7 +121,7 @@ pub(crate) fn issue(
     );
     set("iat", json!(now));
     set("nbf", json!(now));
-    let lifetime = request.lifetime.unwrap_or(USUAL_LIFETIME_SECONDS);
+    let lifetime = request.lifetime.unwrap_or(DEFAULT_LIFETIME_SECONDS);
     set("exp", json!(now.saturating_add(lifetime)));
     set("jti", json!(Uuid::new_v4().to_string()));
     if let Some((namespace, name)) = subject
@@ -143,16 +151,16 @@ fn is_name(text: &str) -> bool {
 
 /// `GET /_emulator/federated/{cluster}/.well-known/openid-configuration`.
 pub(super) async fn document(
-    State(world): State<SharedWorld>,
+    State(clusters): State<Arc<Clusters>>,
     Path(cluster): Path<String>,
     extensions: Extensions,
 ) -> Response {
     if !is_name(&cluster) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let keys = issuer(world.origin_asked(&extensions), &cluster);
+    let keys = issuer(clusters.site.request_origin(&extensions), &cluster);
     Json(json!({
-        "issuer": issuer(world.issuer_origin(), &cluster),
+        "issuer": issuer(clusters.site.issuer_origin(), &cluster),
         "jwks_uri": format!("{keys}/openid/v1/jwks"),
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
@@ -162,13 +170,13 @@ pub(super) async fn document(
 }
 
 /// `GET /_emulator/federated/{cluster}/openid/v1/jwks`.
-pub(super) async fn keys(State(world): State<SharedWorld>, Path(cluster): Path<String>) -> Response {
+pub(super) async fn keys(State(clusters): State<Arc<Clusters>>, Path(cluster): Path<String>) -> Response {
     if !is_name(&cluster) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    match world.clusters.key(&cluster) {
+    match clusters.key(&cluster) {
         Ok(key) => {
-            let keys: Vec<Value> = key_to_json(&key, None).into_iter().collect();
+            let keys: Vec<Value> = key.to_jwk(None).into_iter().collect();
             Json(json!({ "keys": keys })).into_response()
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

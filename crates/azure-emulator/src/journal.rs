@@ -1,4 +1,4 @@
-//! The calls seen, for tests and for people who wonder what their program sent.
+//! The calls seen, for tests and for finding out what a program sent.
 //!
 //! No token and no `Authorization` header ever gets in here: only the fields of [`CallRecord`], each cut short.
 
@@ -11,12 +11,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::endpoint::Endpoint;
-use super::world::lock;
+use super::lock::lock;
+use super::request::query_parameter;
 
 /// Older calls fall out; the counts go on.
-const MOST_CALLS: usize = 1000;
+const MAX_CALLS: usize = 1000;
 /// Longer texts are cut.
-const MOST_CHARACTERS: usize = 256;
+const MAX_CHARACTERS: usize = 256;
 
 /// One call that the emulator saw.
 #[derive(Debug, Clone, Serialize)]
@@ -60,7 +61,7 @@ struct State {
 
 impl Journal {
     /// Notes a call as it comes in, so that one that is never answered counts too. Gives its number.
-    /// A grant of the token endpoint counts for both, and is told as itself.
+    /// A grant of the token endpoint counts for both, and is listed under its own name.
     pub(crate) fn begin(
         &self,
         endpoint: Option<Endpoint>,
@@ -74,7 +75,7 @@ impl Journal {
         for endpoint in [endpoint, grant].into_iter().flatten() {
             *state.counts.entry(endpoint).or_default() += 1;
         }
-        if state.calls.len() == MOST_CALLS {
+        if state.calls.len() == MAX_CALLS {
             state.calls.pop_front();
         }
         state.calls.push_back(CallRecord {
@@ -119,19 +120,12 @@ impl Journal {
     }
 }
 
-/// The first value of a query parameter.
-pub(crate) fn query_parameter(query: Option<&str>, name: &str) -> Option<String> {
-    form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-        .find(|(found, _)| found == name)
-        .map(|(_, value)| value.into_owned())
-}
-
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(short)
 }
 
 fn short(text: &str) -> String {
-    text.chars().take(MOST_CHARACTERS).collect()
+    text.chars().take(MAX_CHARACTERS).collect()
 }
 
 #[cfg(test)]
@@ -147,13 +141,13 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
-        for _ in 0..MOST_CALLS + 5 {
+        for _ in 0..MAX_CALLS + 5 {
             journal.begin(Some(Endpoint::Identities), None, &parts, Timestamp::UNIX_EPOCH);
         }
         let number = journal.begin(None, None, &parts, Timestamp::UNIX_EPOCH);
         journal.answered(number, Some(404));
-        assert_eq!(journal.calls().len(), MOST_CALLS);
-        assert_eq!(journal.count(Endpoint::Identities), MOST_CALLS + 5);
+        assert_eq!(journal.calls().len(), MAX_CALLS);
+        assert_eq!(journal.count(Endpoint::Identities), MAX_CALLS + 5);
         let last = journal.calls().pop().unwrap();
         assert_eq!((last.status, last.api_version.as_deref()), (Some(404), Some("1")));
         assert!(!serde_json::to_string(&journal.calls()).unwrap().contains("secret"));

@@ -6,7 +6,7 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{self, KeyPair as _, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The cryptographic library failed; not to be expected.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -59,6 +59,23 @@ impl SigningKey {
         parse_rsa_public_key(self.pair.public_key().as_ref())
     }
 
+    /// The public key as a JWK (RFC 7517).
+    pub(crate) fn to_jwk(&self, issuer: Option<&str>) -> Option<Value> {
+        let (n, e) = self.modulus_and_exponent()?;
+        let mut jwk = json!({
+            "kty": "RSA",
+            "use": "sig",
+            "kid": self.kid,
+            "x5t": self.kid,
+            "n": URL_SAFE_NO_PAD.encode(n),
+            "e": URL_SAFE_NO_PAD.encode(e),
+        });
+        if let Some(issuer) = issuer {
+            jwk["issuer"] = json!(issuer);
+        }
+        Some(jwk)
+    }
+
     /// The public key as a PEM `PUBLIC KEY`.
     pub(crate) fn public_pem(&self) -> Result<String, CryptoFailed> {
         let der: PublicKeyX509Der<'_> = self.pair.public_key().as_der().map_err(|_| CryptoFailed)?;
@@ -85,22 +102,12 @@ pub(crate) struct Decoded<'a> {
     signature: Vec<u8>,
 }
 
-/// A signature algorithm (RFC 7518 3.3 and 3.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A signature algorithm (RFC 7518 3.3 and 3.5), by its name in a header's `alg`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "UPPERCASE")]
 pub(crate) enum Algorithm {
     Rs256,
     Ps256,
-}
-
-impl Algorithm {
-    /// The algorithm with this name in a header's `alg`.
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "RS256" => Some(Self::Rs256),
-            "PS256" => Some(Self::Ps256),
-            _ => None,
-        }
-    }
 }
 
 impl Decoded<'_> {
@@ -160,7 +167,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> Vec<u8> {
         .to_vec()
 }
 
-/// Random bytes as base64url text, for ids that nobody interprets.
+/// Random bytes as base64url text, for ids that are not interpreted.
 pub(crate) fn random_text(bytes: usize) -> String {
     let text: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(bytes).collect();
     URL_SAFE_NO_PAD.encode(text)
@@ -197,7 +204,6 @@ pub(crate) fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_signature_verifies_under_its_own_key_only() {

@@ -5,6 +5,11 @@
 //! included, and verifies what Azure verifies. It shares no type and no routine with the broker but the clock: both
 //! read the contract for themselves, so that a misreading shows.
 //!
+//! Files name each other in one direction: what all need (`scenario`, `site`, `settings`, `request`, `jwt`, `endpoint`) ←
+//! `entra` ← `acs`, `graph`, `managed_identity` ← `control` ← `world`, which puts them together, ← `router` and this file.
+//! Each service has a state that its handlers take; no handler sees another service's but the controls, which take the
+//! parts that they change.
+//!
 //! `/{tenant}/…` is Entra, `/access/…` and `/identities…` are ACS, `/v1.0/…` is Graph, `/metadata/identity/…` and
 //! `/_emulator/msi/…` are managed identities, all else under `/_emulator/…` are the controls.
 
@@ -13,24 +18,27 @@ mod control;
 mod distort;
 mod endpoint;
 mod entra;
+mod error;
 mod faults;
 mod federated;
 mod graph;
 mod journal;
 mod jwt;
+mod lock;
 mod managed_identity;
 mod registered;
+mod request;
 mod router;
 pub mod scenario;
 mod server;
 mod settings;
+mod site;
 #[cfg(test)]
 mod tests;
 mod world;
 
-use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -38,79 +46,26 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use self::acs::AcsState;
-use self::entra::apps::Registration;
-use self::entra::keys::KeyStore;
-use self::faults::Faults;
-use self::federated::Clusters;
-use self::journal::Journal;
-use self::world::{SharedWorld, World, lock};
+use self::lock::lock;
+use self::world::World;
 use base::clock::SharedClock;
 
-pub use self::acs::assignments::{Assignment, PrincipalType};
-pub use self::acs::teams::{TeamsAssignment, TeamsPrincipalType};
 pub use self::endpoint::Endpoint;
+pub use self::entra::apis::TokenVersion;
 pub use self::entra::certificate::InvalidCertificate;
-pub use self::entra::issue::{GroupsClaim, KeyOwner, TokenRequest, TokenVersion};
+pub use self::entra::issue::{GroupsClaim, KeyOwner, TokenRequest};
+pub use self::error::{ControlError, EmulatorError};
 pub use self::faults::{Fault, InvalidFault};
 pub use self::federated::FederatedTokenRequest;
 pub use self::journal::CallRecord;
 pub use self::jwt::CryptoFailed;
-pub use self::scenario::Scenario;
+pub use self::scenario::{Assignment, PrincipalType, Scenario, TeamsAssignment, TeamsPrincipalType};
 pub use self::settings::{InvalidSettings, Settings};
-
-/// Why the emulator did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum EmulatorError {
-    /// Its tokens open nothing, but its controls are open to all: it must not be reached from elsewhere.
-    #[error("the emulator listens on loopback addresses only, not on {0}")]
-    NotLoopback(SocketAddr),
-    /// The address cannot be had.
-    #[error("the emulator cannot listen on {address}")]
-    Listen {
-        /// The address asked for.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// No signing keys could be made.
-    #[error("the emulator cannot make signing keys")]
-    Keys(#[from] CryptoFailed),
-    /// The scenario registers what is no certificate.
-    #[error("the scenario's app has a certificate that cannot be registered")]
-    Certificate(#[from] InvalidCertificate),
-    /// The task that makes the keys ended early.
-    #[error("the emulator was stopped while it started")]
-    Stopped,
-}
-
-/// A control was asked for what the scenario does not have.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// No such demo user.
-    #[error("there is no demo user `{0}`")]
-    UnknownUser(String),
-    /// No such tenant.
-    #[error("there is no tenant `{0}`")]
-    UnknownTenant(String),
-    /// No API has this resource URI or client id.
-    #[error("there is no API `{0}`")]
-    UnknownResource(String),
-    /// A cluster's name is a part of an address.
-    #[error("`{0}` is no name for a cluster: it has letters, digits and hyphens only")]
-    InvalidCluster(String),
-    /// The API that a token is for has no signing key of its own.
-    #[error("the API has no signing key of its own")]
-    NoAppKey,
-    /// The cryptographic library failed.
-    #[error(transparent)]
-    Crypto(#[from] CryptoFailed),
-}
 
 /// A running emulator; dropping it stops it.
 #[derive(Debug)]
 pub struct Emulator {
-    world: SharedWorld,
+    world: World,
     address: SocketAddr,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -136,36 +91,11 @@ impl Emulator {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         // Making keys is work for a processor, not for the thread that drives the others.
-        let made = tokio::task::spawn_blocking(move || {
-            let tenants = scenario.tenants.iter().map(|tenant| tenant.id);
-            let keys = KeyStore::generate(tenants.clone())?;
-            if scenario.api_app.own_signing_key {
-                for tenant in tenants {
-                    keys.add_app_key(tenant, scenario.api_app.client_id)?;
-                }
-            }
-            let acs = AcsState::new(&scenario)?;
-            Ok::<_, CryptoFailed>((scenario, keys, acs))
-        });
-        let (scenario, keys, acs) = made.await.map_err(|_| EmulatorError::Stopped)??;
-        let origin = format!("http://{address}");
-        let tls_origin = tls.is_some().then(|| format!("https://localhost:{}", address.port()));
-        let issuers = tls_origin.as_ref().unwrap_or(&origin);
-        let world = Arc::new(World {
-            registration: Registration::new(&scenario.api_app, issuers)?,
-            scenario,
-            clock,
-            origin,
-            tls_origin,
-            keys,
-            clusters: Clusters::default(),
-            settings: Mutex::default(),
-            acs,
-            faults: Faults::default(),
-            journal: Journal::default(),
-        });
+        let over_tls = tls.is_some();
+        let made = tokio::task::spawn_blocking(move || World::new(scenario, address, over_tls, clock));
+        let world = made.await.map_err(|_| EmulatorError::Stopped)??;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let router = router::router(world.clone());
+        let router = router::router(&world);
         tasks.spawn(server::serve(listener, tls, router, stop.clone(), tasks.clone()));
         tasks.close();
         Ok(Self {
@@ -192,14 +122,14 @@ impl Emulator {
     /// `http://127.0.0.1:PORT`: the authority of every tenant and the endpoint of the ACS resource.
     #[must_use]
     pub fn origin(&self) -> String {
-        self.world.origin.clone()
+        self.world.site.origin.clone()
     }
 
     /// `https://localhost:PORT`, if it was started with TLS. Discovery documents fetched there point there too. Issuers
     /// are there then, wherever the documents are fetched.
     #[must_use]
     pub fn tls_origin(&self) -> Option<String> {
-        self.world.tls_origin.clone()
+        self.world.site.tls_origin.clone()
     }
 
     /// The scenario it plays.
@@ -212,7 +142,7 @@ impl Emulator {
     pub fn issue_token(&self, user: &str, overrides: &TokenRequest) -> Result<String, ControlError> {
         let unknown = || ControlError::UnknownUser(user.to_owned());
         let user = self.world.scenario.user(user).ok_or_else(unknown)?;
-        let issued = entra::issue::issue(&self.world, user, overrides)?;
+        let issued = entra::issue::issue(&self.world.entra, user, overrides)?;
         Ok(issued.ok_or(ControlError::NoAppKey)?.access_token)
     }
 
@@ -230,8 +160,8 @@ impl Emulator {
     /// The key set that a tenant's v2 discovery document points to.
     pub fn jwks(&self, tenant: &str) -> Result<Value, ControlError> {
         let tenant = self.tenant_id(tenant)?;
-        let issuer = entra::discovery::v2_issuer(self.world.issuer_origin(), tenant);
-        Ok(self.world.keys.jwks(tenant, None, Some(&issuer)))
+        let issuer = entra::issuer::v2_issuer(self.world.site.issuer_origin(), tenant);
+        Ok(self.world.entra.keys.jwks(tenant, None, Some(&issuer)))
     }
 
     /// The id of a tenant's current key.
@@ -243,7 +173,7 @@ impl Emulator {
     pub fn rotate_keys(&self, tenant: Option<&str>) -> Result<Vec<String>, ControlError> {
         let mut kids = Vec::new();
         for tenant in self.tenant_ids(tenant)? {
-            kids.extend(self.world.keys.rotate(tenant)?);
+            kids.extend(self.world.entra.keys.rotate(tenant)?);
         }
         Ok(kids)
     }
@@ -251,7 +181,7 @@ impl Emulator {
     /// Takes every key but the current one out of the published sets of one tenant or all.
     pub fn withdraw_old_keys(&self, tenant: Option<&str>) -> Result<(), ControlError> {
         for tenant in self.tenant_ids(tenant)? {
-            self.world.keys.withdraw_old(tenant);
+            self.world.entra.keys.withdraw_old(tenant);
         }
         Ok(())
     }
@@ -301,7 +231,7 @@ impl Emulator {
     /// The resource's access key, in base64 as ACS shows it.
     #[must_use]
     pub fn expected_access_key(&self) -> String {
-        acs::access_key_text(&self.world.scenario)
+        self.world.acs.access_key_text()
     }
 
     /// The resource's connection string, with the plain http endpoint.
@@ -309,7 +239,7 @@ impl Emulator {
     pub fn connection_string(&self) -> String {
         format!(
             "endpoint={}/;accesskey={}",
-            self.world.origin,
+            self.world.site.origin,
             self.expected_access_key()
         )
     }
@@ -332,6 +262,7 @@ impl Emulator {
     fn current_key(&self, tenant: &str) -> Result<Arc<jwt::SigningKey>, ControlError> {
         let id = self.tenant_id(tenant)?;
         self.world
+            .entra
             .keys
             .current(id)
             .ok_or_else(|| ControlError::UnknownTenant(tenant.to_owned()))

@@ -3,6 +3,8 @@
 //! <https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference>,
 //! <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token>
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -11,29 +13,26 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::endpoint::{IDENTITY_ENDPOINT, IMDS};
 use super::entra::apis::Api;
 use super::entra::app_token::{AppPrincipal, issue};
-use super::journal::query_parameter;
-use super::world::{SharedWorld, World};
-
-/// App Service's form: what `IDENTITY_ENDPOINT` is set to, after the origin.
-pub(super) const IDENTITY_ENDPOINT: &str = "/_emulator/msi/token";
-/// IMDS's form, which is at `http://169.254.169.254` in Azure.
-pub(super) const IMDS: &str = "/metadata/identity/oauth2/token";
+use super::entra::state::Entra;
+use super::request::query_parameter;
 
 /// The endpoints' routes. They are Azure's, not controls, though one address begins like theirs.
-pub(super) fn routes() -> Router<SharedWorld> {
+pub(super) fn routes(entra: Arc<Entra>) -> Router {
     Router::new()
         .without_v07_checks()
         .route(IDENTITY_ENDPOINT, get(app_service))
         .route(IMDS, get(imds))
+        .with_state(entra)
 }
 
 /// `GET {IDENTITY_ENDPOINT}?resource=…&api-version=2019-08-01`.
-async fn app_service(State(world): State<SharedWorld>, request: Request) -> Response {
+async fn app_service(State(entra): State<Arc<Entra>>, request: Request) -> Response {
     let sent = header(request.headers(), "x-identity-header");
     // What keeps a program that can be made to send requests from getting tokens.
-    if sent != Some(world.scenario.managed_identity.identity_header.as_str()) {
+    if sent != Some(entra.scenario.managed_identity.identity_header.as_str()) {
         let body = json!({"statusCode": 401, "message": "The X-IDENTITY-HEADER is missing or not the expected one."});
         return (StatusCode::UNAUTHORIZED, Json(body)).into_response();
     }
@@ -41,7 +40,7 @@ async fn app_service(State(world): State<SharedWorld>, request: Request) -> Resp
     if query_parameter(query, "api-version").as_deref() != Some("2019-08-01") {
         return refused("UnsupportedApiVersion", "The api-version must be 2019-08-01.").into_response();
     }
-    match token(&world, query) {
+    match token(&entra, query) {
         Err(refused) => refused.into_response(),
         Ok(token) => Json(json!({
             "access_token": token.access_token,
@@ -55,7 +54,7 @@ async fn app_service(State(world): State<SharedWorld>, request: Request) -> Resp
 }
 
 /// `GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=…`.
-async fn imds(State(world): State<SharedWorld>, request: Request) -> Response {
+async fn imds(State(entra): State<Arc<Entra>>, request: Request) -> Response {
     let sent = header(request.headers(), "metadata");
     if !sent.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return refused("bad_request_102", "Required metadata header not specified").into_response();
@@ -66,7 +65,7 @@ async fn imds(State(world): State<SharedWorld>, request: Request) -> Response {
         let text = "Required query variable 'api-version' is missing or not supported";
         return refused("invalid_request", text).into_response();
     }
-    match token(&world, query) {
+    match token(&entra, query) {
         Err(refused) => refused.into_response(),
         Ok(token) => Json(json!({
             "access_token": token.access_token,
@@ -91,12 +90,12 @@ struct IdentityToken {
     resource: String,
 }
 
-fn token(world: &World, query: Option<&str>) -> Result<IdentityToken, Refused> {
-    let identity = &world.scenario.managed_identity;
+fn token(entra: &Entra, query: Option<&str>) -> Result<IdentityToken, Refused> {
+    let identity = &entra.scenario.managed_identity;
     let resource = query_parameter(query, "resource")
         .filter(|resource| !resource.is_empty())
         .ok_or_else(|| refused("invalid_request", "Required query variable 'resource' is missing"))?;
-    // There is one identity only; whoever names one must mean it.
+    // There is one identity only: a request that names an identity must name this one.
     let names = [
         ("client_id", identity.client_id),
         ("object_id", identity.object_id),
@@ -107,18 +106,18 @@ fn token(world: &World, query: Option<&str>) -> Result<IdentityToken, Refused> {
             return Err(refused("invalid_request", "Identity not found"));
         }
     }
-    let api = Api::of(&world.scenario, &resource).ok_or_else(|| {
+    let api = Api::from_name(&entra.scenario, &resource).ok_or_else(|| {
         let shown: String = resource.chars().take(100).collect();
         let text = format!("AADSTS500011: The resource principal named {shown} was not found in the tenant.");
         refused("invalid_resource", text)
     })?;
     let roles: &[String] = if api == Api::Graph { &identity.graph_roles } else { &[] };
-    let issued = issue(world, &AppPrincipal::of_identity(identity), api, roles);
+    let issued = issue(entra, &AppPrincipal::for_identity(identity), api, roles);
     let issued = issued.ok().flatten().ok_or_else(|| Refused {
         status: StatusCode::INTERNAL_SERVER_ERROR,
         ..refused("unknown", "Failed to retrieve token.")
     })?;
-    let now = world.now().as_second();
+    let now = entra.site.now().as_second();
     Ok(IdentityToken {
         access_token: issued.access_token,
         client_id: identity.client_id.to_string(),

@@ -2,56 +2,58 @@
 
 use uuid::Uuid;
 
-use super::acs::teams::TeamsAssignment;
+use super::Emulator;
+use super::endpoint::IDENTITY_ENDPOINT;
+use super::entra::apis::Api;
 use super::entra::app_token::{AppPrincipal, issue};
 use super::entra::certificate::InvalidCertificate;
+use super::error::ControlError;
 use super::federated::{self, FederatedTokenRequest};
-use super::managed_identity::IDENTITY_ENDPOINT;
-use super::scenario::{CLUSTER, ClientSecret, FederatedCredential};
+use super::lock::lock;
+use super::scenario::{CLUSTER, ClientSecret, FederatedCredential, TeamsAssignment};
 use super::settings::{InvalidSettings, Settings};
-use super::world::lock;
-use super::{ControlError, Emulator, entra};
 
 impl Emulator {
     /// Registers a certificate (PEM) with the broker's app. Gives its SHA-1 thumbprint in hexadecimal.
     pub fn add_certificate(&self, pem: &str) -> Result<String, InvalidCertificate> {
-        Ok(self.world.registration.add_certificate(pem)?.thumbprint)
+        Ok(self.world.entra.registration.add_certificate(pem)?.thumbprint)
     }
 
     /// Takes a certificate from the broker's app, by a thumbprint in hexadecimal or base64url. Whether it had it.
     #[must_use]
     pub fn remove_certificate(&self, thumbprint: &str) -> bool {
-        self.world.registration.remove_certificate(thumbprint)
+        self.world.entra.registration.remove_certificate(thumbprint)
     }
 
     /// Replaces the client secrets of the broker's app.
     pub fn set_secrets(&self, secrets: impl IntoIterator<Item = ClientSecret>) {
-        self.world.registration.set_secrets(secrets.into_iter().collect());
+        self.world.entra.registration.set_secrets(secrets.into_iter().collect());
     }
 
     /// Registers a federated credential with the broker's app. An issuer that begins with `/` is on the emulator's
     /// own origin.
     pub fn add_federated_credential(&self, credential: FederatedCredential) {
         self.world
+            .entra
             .registration
-            .add_federated(credential, self.world.issuer_origin());
+            .add_federated(credential, self.world.site.issuer_origin());
     }
 
     /// The federated credentials of the broker's app, with full issuers.
     #[must_use]
     pub fn federated_credentials(&self) -> Vec<FederatedCredential> {
-        self.world.registration.federated()
+        self.world.entra.registration.federated()
     }
 
     /// Takes all federated credentials from the broker's app.
     pub fn clear_federated_credentials(&self) {
-        self.world.registration.clear_federated();
+        self.world.entra.registration.clear_federated();
     }
 
     /// Gives or takes a tenant's consent to what the broker's app asks of other APIs.
     pub fn set_consent(&self, tenant: &str, given: bool) -> Result<(), ControlError> {
         let tenant = self.tenant_id(tenant)?;
-        self.world.registration.set_consent(tenant, given);
+        self.world.entra.registration.set_consent(tenant, given);
         Ok(())
     }
 
@@ -60,18 +62,21 @@ impl Emulator {
     pub fn add_app_signing_key(&self, tenant: &str) -> Result<String, ControlError> {
         let tenant = self.tenant_id(tenant)?;
         let app = self.world.scenario.api_app.client_id;
-        Ok(self.world.keys.add_app_key(tenant, app)?)
+        Ok(self.world.entra.keys.add_app_key(tenant, app)?)
     }
 
     /// Takes the broker's app's own signing keys away, in every tenant.
     pub fn remove_app_signing_keys(&self) {
-        self.world.keys.remove_app_keys(self.world.scenario.api_app.client_id);
+        self.world
+            .entra
+            .keys
+            .remove_app_keys(self.world.scenario.api_app.client_id);
     }
 
     /// A service account's token, as a Kubernetes cluster projects it into a pod: the content of the file that
     /// `AZURE_FEDERATED_TOKEN_FILE` names.
     pub fn federated_token(&self, request: &FederatedTokenRequest) -> Result<String, ControlError> {
-        match federated::issue(&self.world, request)? {
+        match federated::issue(&self.world.entra.clusters, request)? {
             Ok(issued) => Ok(issued.token),
             Err(_) => Err(ControlError::InvalidCluster(
                 request.cluster.clone().unwrap_or_default(),
@@ -82,39 +87,39 @@ impl Emulator {
     /// The issuer of the demo cluster's tokens.
     #[must_use]
     pub fn federated_issuer(&self) -> String {
-        federated::issuer(self.world.issuer_origin(), CLUSTER)
+        federated::issuer(self.world.site.issuer_origin(), CLUSTER)
     }
 
     /// The managed identity endpoint in App Service's form: what `IDENTITY_ENDPOINT` is set to. What goes with it in
     /// `IDENTITY_HEADER` is the scenario's.
     #[must_use]
     pub fn identity_endpoint(&self) -> String {
-        format!("{}{IDENTITY_ENDPOINT}", self.world.origin)
+        format!("{}{IDENTITY_ENDPOINT}", self.world.site.origin)
     }
 
     /// An app-only token of the broker's app in a tenant, as the client credentials grant gives it; the resource is
     /// a URI such as `https://graph.microsoft.com` or `https://communication.azure.com`.
     pub fn issue_app_token(&self, tenant: &str, resource: &str, roles: &[String]) -> Result<String, ControlError> {
         let (world, tenant) = (&self.world, self.tenant_id(tenant)?);
-        let api = entra::apis::Api::of(&world.scenario, resource)
+        let api = Api::from_name(&world.scenario, resource)
             .ok_or_else(|| ControlError::UnknownResource(resource.to_owned()))?;
         let app = &world.scenario.api_app;
-        let principal = AppPrincipal::of_app(app.client_id, &app.name, tenant, "1");
+        let principal = AppPrincipal::for_app(app.client_id, &app.name, tenant, "1");
         let unknown = || ControlError::UnknownTenant(tenant.to_string());
-        Ok(issue(world, &principal, api, roles)?.ok_or_else(unknown)?.access_token)
+        Ok(issue(&world.entra, &principal, api, roles)?
+            .ok_or_else(unknown)?
+            .access_token)
     }
 
     /// The settings as they stand.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        self.world.settings()
+        self.world.settings.get()
     }
 
     /// Replaces the settings.
     pub fn set_settings(&self, settings: Settings) -> Result<(), InvalidSettings> {
-        settings.check()?;
-        *lock(&self.world.settings) = settings;
-        Ok(())
+        self.world.settings.replace(settings)
     }
 
     /// The resource's Teams Phone extension assignments.

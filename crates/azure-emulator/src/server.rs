@@ -20,12 +20,12 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::distort::HangUp;
-use super::world::OverTls;
+use super::site::OverTls;
 
 /// The first byte of a TLS connection: a handshake record (RFC 8446 5.1). No http request begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// How long a client may take to begin: first byte, handshake, request head.
-const PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves until `stop` is cancelled. Connections are then cut.
 pub(super) async fn serve(
@@ -74,9 +74,9 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router)
         return http(stream, router, false).await;
     };
     let mut first = [0];
-    tokio::time::timeout(PATIENCE, stream.peek(&mut first)).await??;
+    tokio::time::timeout(START_TIMEOUT, stream.peek(&mut first)).await??;
     if first == [TLS_HANDSHAKE] {
-        let stream = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await??;
+        let stream = tokio::time::timeout(START_TIMEOUT, acceptor.accept(stream)).await??;
         http(stream, router, true).await
     } else {
         http(stream, router, false).await
@@ -109,7 +109,7 @@ where
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(START_TIMEOUT)
         .http2()
         .timer(TokioTimer::new());
     builder.serve_connection(TokioIo::new(stream), service).await

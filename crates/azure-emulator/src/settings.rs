@@ -1,9 +1,13 @@
 //! What of the emulated Azure can be set otherwise while it runs.
 
+use std::sync::Mutex;
+
 use serde::{Deserialize, Serialize};
 
+use super::lock::lock;
+
 /// As many objects as a page of Azure's usually holds at most.
-const MOST_PAGE_SIZE: usize = 1000;
+const MAX_PAGE_SIZE: usize = 1000;
 
 /// The settings. As JSON they are the body of `GET` and `PUT /_emulator/settings`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +19,7 @@ pub struct Settings {
     /// How many assignments a page of ACS's list holds at most; a caller may ask for fewer with `maxpagesize`.
     pub assignments_page_size: usize,
     /// Whether v1 discovery documents and key sets are served. Without, 404, as an External ID tenant may answer. Shown
-    /// where it is not as by default.
+    /// where it is not the default.
     #[serde(skip_serializing_if = "is_true")]
     pub v1_documents: bool,
 }
@@ -35,7 +39,7 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
-/// Settings that make no sense.
+/// Settings that cannot be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSettings {
     /// A page must hold something.
@@ -48,8 +52,8 @@ pub enum InvalidSettings {
 
 impl Settings {
     /// Says what is wrong with them.
-    pub(crate) fn check(&self) -> Result<(), InvalidSettings> {
-        if !(1..=MOST_PAGE_SIZE).contains(&self.assignments_page_size) {
+    fn check(&self) -> Result<(), InvalidSettings> {
+        if !(1..=MAX_PAGE_SIZE).contains(&self.assignments_page_size) {
             return Err(InvalidSettings::PageSize);
         }
         if self
@@ -58,6 +62,23 @@ impl Settings {
         {
             return Err(InvalidSettings::TokenLifetime);
         }
+        Ok(())
+    }
+}
+
+/// The settings as they stand.
+#[derive(Debug, Default)]
+pub(crate) struct CurrentSettings(Mutex<Settings>);
+
+impl CurrentSettings {
+    pub(crate) fn get(&self) -> Settings {
+        lock(&self.0).clone()
+    }
+
+    /// Replaces them, if the new ones can be served.
+    pub(crate) fn replace(&self, settings: Settings) -> Result<(), InvalidSettings> {
+        settings.check()?;
+        *lock(&self.0) = settings;
         Ok(())
     }
 }

@@ -1,70 +1,83 @@
-//! What every handler of the emulator shares.
+//! Puts the emulated world together. Only what serves it and its handle name this file.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use jiff::Timestamp;
-
-use super::acs::AcsState;
-use super::entra::apps::Registration;
-use super::entra::keys::KeyStore;
-use super::faults::Faults;
-use super::federated::Clusters;
-use super::journal::Journal;
-use super::scenario::Scenario;
-use super::settings::Settings;
 use base::clock::SharedClock;
 
-/// The emulated world: scenario, time, and everything that changes.
-#[derive(Debug)]
-pub(crate) struct World {
-    pub(crate) scenario: Scenario,
-    pub(crate) clock: SharedClock,
-    /// `http://127.0.0.1:PORT`.
-    pub(crate) origin: String,
-    /// `https://localhost:PORT`, if the emulator speaks TLS.
-    pub(crate) tls_origin: Option<String>,
-    pub(crate) keys: KeyStore,
-    pub(crate) registration: Registration,
-    pub(crate) clusters: Clusters,
-    pub(crate) settings: Mutex<Settings>,
-    pub(crate) acs: AcsState,
-    pub(crate) faults: Faults,
-    pub(crate) journal: Journal,
+use super::acs::state::Acs;
+use super::control::state::Controls;
+use super::entra::keys::KeyStore;
+use super::entra::state::Entra;
+use super::error::EmulatorError;
+use super::faults::Faults;
+use super::graph::state::Graph;
+use super::journal::Journal;
+use super::scenario::Scenario;
+use super::settings::CurrentSettings;
+use super::site::Site;
+
+/// Every service of the emulator with its state; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) scenario: Arc<Scenario>,
+    pub(super) site: Arc<Site>,
+    pub(super) settings: Arc<CurrentSettings>,
+    pub(super) entra: Arc<Entra>,
+    pub(super) acs: Arc<Acs>,
+    pub(super) graph: Arc<Graph>,
+    pub(super) faults: Arc<Faults>,
+    pub(super) journal: Arc<Journal>,
 }
-
-/// The shared world, as axum's state.
-pub(crate) type SharedWorld = Arc<World>;
-
-/// Marks a request that came over TLS.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OverTls;
 
 impl World {
-    pub(crate) fn now(&self) -> Timestamp {
-        self.clock.now()
+    /// The world of a scenario, served at an address. Makes keys, which is work for a processor.
+    pub(super) fn new(
+        scenario: Scenario,
+        address: SocketAddr,
+        over_tls: bool,
+        clock: SharedClock,
+    ) -> Result<Self, EmulatorError> {
+        let keys = KeyStore::generate(scenario.tenants.iter().map(|tenant| tenant.id))?;
+        if scenario.api_app.own_signing_key {
+            for tenant in &scenario.tenants {
+                keys.add_app_key(tenant.id, scenario.api_app.client_id)?;
+            }
+        }
+        let site = Arc::new(Site {
+            clock,
+            origin: format!("http://{address}"),
+            tls_origin: over_tls.then(|| format!("https://localhost:{}", address.port())),
+        });
+        let (scenario, settings) = (Arc::new(scenario), Arc::new(CurrentSettings::default()));
+        let entra = Entra::new(scenario.clone(), site.clone(), settings.clone(), keys)?;
+        let tokens = entra.tokens.clone();
+        let acs = Acs::new(scenario.clone(), site.clone(), settings.clone(), tokens.clone())?;
+        let graph = Graph {
+            scenario: scenario.clone(),
+            site: site.clone(),
+            tokens,
+        };
+        Ok(Self {
+            scenario,
+            site,
+            settings,
+            entra: Arc::new(entra),
+            acs: Arc::new(acs),
+            graph: Arc::new(graph),
+            faults: Arc::default(),
+            journal: Arc::default(),
+        })
     }
 
-    /// The settings as they stand.
-    pub(crate) fn settings(&self) -> Settings {
-        lock(&self.settings).clone()
-    }
-
-    /// What issuers begin with. Over TLS that is the https origin: Microsoft's libraries take an issuer only if it has
-    /// the origin of the authority that they are given, and they are given no plain http.
-    pub(crate) fn issuer_origin(&self) -> &str {
-        self.tls_origin.as_deref().unwrap_or(&self.origin)
-    }
-
-    /// The origin that this request was sent to: addresses in an answer must be reachable for who asked.
-    pub(crate) fn origin_asked(&self, extensions: &http::Extensions) -> &str {
-        match &self.tls_origin {
-            Some(origin) if extensions.get::<OverTls>().is_some() => origin,
-            _ => &self.origin,
+    /// What the controls over HTTP reach.
+    pub(super) fn controls(&self) -> Controls {
+        Controls {
+            settings: self.settings.clone(),
+            entra: self.entra.clone(),
+            acs: self.acs.clone(),
+            faults: self.faults.clone(),
+            journal: self.journal.clone(),
         }
     }
-}
-
-/// Locks; a panic elsewhere while it was held does not matter to state this simple.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,8 +11,8 @@ use config::load::{Environment, inspect};
 use config::{Config, ResourceConfig};
 use telemetry;
 
-use crate::{Exit, complain, say};
 use crate::serve::said_of;
+use crate::{Exit, complain, say};
 
 pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
     let inspected = inspect(file, environment);

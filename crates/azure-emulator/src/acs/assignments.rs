@@ -1,6 +1,7 @@
 //! Entra assignments: the rule, and the REST operations under `/access/entra/assignments`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -9,45 +10,12 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{AcsError, ENTRA_VERSIONS, JSON, api_version, json_object};
-use crate::journal::query_parameter;
-use crate::world::{SharedWorld, World, lock};
-
-/// A principal that may obtain tokens for the resource through certain client apps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
-    /// The user, the group, or the tenant itself.
-    pub object_id: Uuid,
-    /// The tenant of the principal.
-    pub tenant_id: Uuid,
-    /// What the object id names.
-    pub principal_type: PrincipalType,
-    /// The client apps; at least one.
-    pub client_ids: Vec<Uuid>,
-}
-
-/// What an assignment's object id names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PrincipalType {
-    /// One user.
-    User,
-    /// The members of a group.
-    Group,
-    /// Everyone in a tenant.
-    Tenant,
-}
-
-impl PrincipalType {
-    /// The name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Group => "group",
-            Self::Tenant => "tenant",
-        }
-    }
-}
+use super::error::AcsError;
+use super::request::{ENTRA_VERSIONS, JSON, api_version, json_object};
+use super::state::Acs;
+use crate::lock::lock;
+use crate::request::query_parameter;
+use crate::scenario::{Assignment, PrincipalType};
 
 impl Assignment {
     fn to_json(&self) -> Value {
@@ -69,15 +37,13 @@ impl Assignment {
         let tenant_id = text("tenantId")
             .and_then(parse_guid)
             .ok_or_else(|| AcsError::invalid("tenantId", "The tenantId must be a GUID."))?;
-        let principal_type = match text("principalType") {
-            Some("user") => PrincipalType::User,
-            Some("group") => PrincipalType::Group,
-            Some("tenant") => PrincipalType::Tenant,
-            _ => {
-                let message = "The principalType must be one of user, group and tenant.";
-                return Err(AcsError::invalid("principalType", message));
-            }
-        };
+        let principal_type: PrincipalType =
+            text("principalType")
+                .and_then(|name| name.parse().ok())
+                .ok_or_else(|| {
+                    let message = "The principalType must be one of user, group and tenant.";
+                    AcsError::invalid("principalType", message)
+                })?;
         if principal_type == PrincipalType::Tenant && object_id != tenant_id {
             let message = "The objectId of a tenant assignment must be the tenantId.";
             return Err(AcsError::invalid("objectId", message));
@@ -123,19 +89,19 @@ pub(super) fn parse_guid(text: &str) -> Option<Uuid> {
 
 /// `GET /access/entra/assignments`, a page at a time.
 /// <https://github.com/microsoft/api-guidelines/blob/vNext/azure/Guidelines.md#collections>
-pub(super) async fn list(State(world): State<SharedWorld>, request: Request) -> Response {
-    match page(&world, &request) {
+pub(super) async fn list(State(acs): State<Arc<Acs>>, request: Request) -> Response {
+    match page(&acs, &request) {
         Ok(page) => Json(page).into_response(),
         Err(error) => error.into_response(),
     }
 }
 
-fn page(world: &World, request: &Request) -> Result<Value, AcsError> {
+fn page(acs: &Acs, request: &Request) -> Result<Value, AcsError> {
     let version = api_version(request.uri(), ENTRA_VERSIONS)?;
     let parameter = |name: &str| query_parameter(request.uri().query(), name);
-    let most = world.settings().assignments_page_size;
-    let asked = parameter("maxpagesize");
-    let size = match &asked {
+    let most = acs.settings.get().assignments_page_size;
+    let requested = parameter("maxpagesize");
+    let size = match &requested {
         None => most,
         Some(text) => text
             .parse::<usize>()
@@ -147,7 +113,7 @@ fn page(world: &World, request: &Request) -> Result<Value, AcsError> {
     let after = parameter("skipToken")
         .map(|text| parse_guid(&text).ok_or_else(|| AcsError::invalid("skipToken", "The skipToken is invalid.")))
         .transpose()?;
-    let assignments = lock(&world.acs.assignments);
+    let assignments = lock(&acs.assignments);
     let mut rest = assignments
         .values()
         .filter(|found| after.is_none_or(|after| found.object_id > after));
@@ -156,14 +122,14 @@ fn page(world: &World, request: &Request) -> Result<Value, AcsError> {
     if let (Some(last), Some(_)) = (value.last(), rest.next()) {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("api-version", version);
-        if let Some(asked) = &asked {
-            query.append_pair("maxpagesize", asked);
+        if let Some(requested) = &requested {
+            query.append_pair("maxpagesize", requested);
         }
         // What a page ends with, so that changes in between neither hide nor repeat another assignment.
         query.append_pair("skipToken", &last.object_id.to_string());
         page["nextLink"] = json!(format!(
             "{}{}?{}",
-            world.origin_asked(request.extensions()),
+            acs.site.request_origin(request.extensions()),
             request.uri().path(),
             query.finish()
         ));
@@ -176,10 +142,10 @@ fn list_of<'a>(assignments: impl Iterator<Item = &'a Assignment>) -> Json<Value>
 }
 
 /// `GET /access/entra/assignments/{objectId}`.
-pub(super) async fn get(State(world): State<SharedWorld>, Path(id): Path<String>, request: Request) -> Response {
+pub(super) async fn get(State(acs): State<Arc<Acs>>, Path(id): Path<String>, request: Request) -> Response {
     match object_id(&request, &id) {
         Err(error) => error.into_response(),
-        Ok(id) => match lock(&world.acs.assignments).get(&id) {
+        Ok(id) => match lock(&acs.assignments).get(&id) {
             Some(assignment) => Json(assignment.to_json()).into_response(),
             None => not_found(id).into_response(),
         },
@@ -187,7 +153,7 @@ pub(super) async fn get(State(world): State<SharedWorld>, Path(id): Path<String>
 }
 
 /// `PUT /access/entra/assignments/{objectId}`.
-pub(super) async fn put(State(world): State<SharedWorld>, Path(id): Path<String>, request: Request) -> Response {
+pub(super) async fn put(State(acs): State<Arc<Acs>>, Path(id): Path<String>, request: Request) -> Response {
     let read = async {
         let id = object_id(&request, &id)?;
         Assignment::parse(id, &json_object(request, JSON).await?)
@@ -196,7 +162,7 @@ pub(super) async fn put(State(world): State<SharedWorld>, Path(id): Path<String>
         Err(error) => error.into_response(),
         Ok(assignment) => {
             let answer = Json(assignment.to_json());
-            let replaced = lock(&world.acs.assignments).insert(assignment.object_id, assignment);
+            let replaced = lock(&acs.assignments).insert(assignment.object_id, assignment);
             let status = if replaced.is_some() {
                 StatusCode::OK
             } else {
@@ -209,18 +175,18 @@ pub(super) async fn put(State(world): State<SharedWorld>, Path(id): Path<String>
 
 /// `DELETE /access/entra/assignments/{objectId}`. Deleting what is not there succeeds, as the method is idempotent
 /// and the specification knows no other answer.
-pub(super) async fn delete(State(world): State<SharedWorld>, Path(id): Path<String>, request: Request) -> Response {
+pub(super) async fn delete(State(acs): State<Arc<Acs>>, Path(id): Path<String>, request: Request) -> Response {
     match object_id(&request, &id) {
         Err(error) => error.into_response(),
         Ok(id) => {
-            lock(&world.acs.assignments).remove(&id);
+            lock(&acs.assignments).remove(&id);
             StatusCode::NO_CONTENT.into_response()
         }
     }
 }
 
 /// `PATCH /access/entra/assignments`, a merge patch over all assignments by object id: all of it or nothing.
-pub(super) async fn patch(State(world): State<SharedWorld>, request: Request) -> Response {
+pub(super) async fn patch(State(acs): State<Arc<Acs>>, request: Request) -> Response {
     let read = async {
         api_version(request.uri(), ENTRA_VERSIONS)?;
         json_object(request, &["application/merge-patch+json"]).await
@@ -228,12 +194,12 @@ pub(super) async fn patch(State(world): State<SharedWorld>, request: Request) ->
     match read.await {
         Err(error) => error.into_response(),
         Ok(changes) => {
-            let mut assignments = lock(&world.acs.assignments);
+            let mut assignments = lock(&acs.assignments);
             match patched(&assignments, &changes) {
                 Err(error) => error.into_response(),
                 Ok(after) => {
                     *assignments = after;
-                    // The objects that the patch set; nothing to tell when it only removed.
+                    // The objects that the patch set; none when it only removed.
                     let set = changes.keys().filter_map(|id| assignments.get(&parse_guid(id)?));
                     let answer = list_of(set);
                     if answer.0["value"] == json!([]) {

@@ -1,22 +1,25 @@
-//! Who may use the resource's own operations: who has its access key, or an Entra token of an app with a role on it.
+//! Authorization of the resource's own operations: the access key, or an Entra token of an app with a role on it.
 //!
 //! <https://learn.microsoft.com/azure/communication-services/concepts/authentication>
+
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::StatusCode;
 
-use super::{AcsError, signing};
+use super::error::AcsError;
+use super::signing;
+use super::state::Acs;
 use crate::entra::apis::ACS_URI;
-use crate::entra::signed::{self, Lifetime};
-use crate::router::{bearer_token, host, read_body};
-use crate::world::{SharedWorld, World};
+use crate::entra::signed::Lifetime;
+use crate::request::{bearer_token, host, read_body};
 
 /// Lets a request pass if the access key signed it as it arrived, or with a manager's Entra token.
-pub(super) async fn require(State(world): State<SharedWorld>, request: Request, next: Next) -> Response {
+pub(super) async fn require(State(acs): State<Arc<Acs>>, request: Request, next: Next) -> Response {
     if bearer_token(request.headers()).is_some() {
-        return match with_token(&world, &request) {
+        return match with_token(&acs, &request) {
             Ok(()) => next.run(request).await,
             Err(error) => error.into_response(),
         };
@@ -32,7 +35,7 @@ pub(super) async fn require(State(world): State<SharedWorld>, request: Request, 
         headers: &parts.headers,
         body: &body,
     };
-    match signing::verify(&signed, &world.scenario.resource.access_key, world.now()) {
+    match signing::verify(&signed, &acs.scenario.resource.access_key, acs.site.now()) {
         Ok(()) => next.run(Request::from_parts(parts, body.into())).await,
         Err(refusal) => {
             tracing::debug!(%refusal, "emulated ACS refuses a signature");
@@ -41,12 +44,12 @@ pub(super) async fn require(State(world): State<SharedWorld>, request: Request, 
     }
 }
 
-fn with_token(world: &World, request: &Request) -> Result<(), AcsError> {
+fn with_token(acs: &Acs, request: &Request) -> Result<(), AcsError> {
     let denied = || AcsError::denied("Denied by the resource provider.");
     let text = bearer_token(request.headers()).ok_or_else(denied)?;
-    let token = signed::read(text, &world.keys, world.issuer_origin(), None).map_err(|_| denied())?;
-    let current = matches!(token.lifetime(world.now()), Lifetime::Current(_));
-    let resource = &world.scenario.resource;
+    let token = acs.tokens.read(text, None).map_err(|_| denied())?;
+    let current = matches!(token.lifetime(acs.site.now()), Lifetime::Current(_));
+    let resource = &acs.scenario.resource;
     let is_app = token.text("idtyp") == Some("app");
     if !token.is_for(None, ACS_URI) || !current || token.tenant != resource.tenant_id || !is_app {
         return Err(denied());

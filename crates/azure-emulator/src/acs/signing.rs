@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::jwt::sha256;
 
 /// How far `x-ms-date` may be from now.
-const MOST_SKEW_SECONDS: u64 = 300;
+const MAX_SKEW_SECONDS: u64 = 300;
 /// What precedes the signature in the header. ACS's clients sign exactly these three headers.
 const PREFIX: &str = "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=";
 
@@ -72,7 +72,7 @@ pub(super) fn verify(request: &SignedRequest<'_>, access_key: &[u8], now: Timest
         .ok()
         .and_then(|at| Timestamp::try_from(at).ok())
         .ok_or(SignatureRefused::NoDate)?;
-    if at.as_second().abs_diff(now.as_second()) > MOST_SKEW_SECONDS {
+    if at.as_second().abs_diff(now.as_second()) > MAX_SKEW_SECONDS {
         return Err(SignatureRefused::DateOutOfRange);
     }
     let stated = header("x-ms-content-sha256").ok_or(SignatureRefused::ContentHash)?;

@@ -2,6 +2,8 @@
 //!
 //! [REST API specification, data-plane Identity, 2025-06-30]
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -10,43 +12,14 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::assignments::parse_guid;
+use super::error::AcsError;
 use super::exchange::bearer;
+use super::request::{JSON, TEAMS_VERSIONS, api_version, json_object};
+use super::state::Acs;
+use super::token;
 use super::verify::{TEAMS_EXTENSION, Verified};
-use super::{AcsError, JSON, TEAMS_VERSIONS, api_version, json_object, token};
-use crate::world::{SharedWorld, World, lock};
-
-/// A principal that may obtain tokens for the resource through Teams Phone extension.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TeamsAssignment {
-    /// The user or the resource account.
-    pub object_id: Uuid,
-    /// The tenant of the principal.
-    pub tenant_id: Uuid,
-    /// What the object id names.
-    pub principal_type: TeamsPrincipalType,
-    /// The client apps; none means any.
-    pub client_ids: Vec<Uuid>,
-}
-
-/// What a Teams Phone extension assignment's object id names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TeamsPrincipalType {
-    /// A user.
-    User,
-    /// A Teams resource account.
-    ResourceAccount,
-}
-
-impl TeamsPrincipalType {
-    /// The name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::ResourceAccount => "resourceAccount",
-        }
-    }
-}
+use crate::lock::lock;
+use crate::scenario::TeamsAssignment;
 
 impl TeamsAssignment {
     fn to_json(&self) -> Value {
@@ -63,14 +36,13 @@ impl TeamsAssignment {
 
     /// Reads the members of a `PUT` body, for the ids in the path.
     fn parse(tenant_id: Uuid, object_id: Uuid, body: &Map<String, Value>) -> Result<Self, AcsError> {
-        let principal_type = match body.get("principalType").and_then(Value::as_str) {
-            Some("user") => TeamsPrincipalType::User,
-            Some("resourceAccount") => TeamsPrincipalType::ResourceAccount,
-            _ => {
+        let principal_type = body
+            .get("principalType")
+            .and_then(|name| name.as_str()?.parse().ok())
+            .ok_or_else(|| {
                 let message = "The principalType must be one of user and resourceAccount.";
-                return Err(AcsError::invalid("principalType", message));
-            }
-        };
+                AcsError::invalid("principalType", message)
+            })?;
         let client_ids = match body.get("clientIds") {
             None | Some(Value::Null) => Some(Vec::new()),
             Some(value) => value
@@ -93,18 +65,18 @@ impl TeamsAssignment {
 }
 
 /// `POST /access/teamsExtension/:exchangeAccessToken`.
-pub(super) async fn exchange(State(world): State<SharedWorld>, request: Request) -> Response {
-    match answer(&world, request).await {
+pub(super) async fn exchange(State(acs): State<Arc<Acs>>, request: Request) -> Response {
+    match answer(&acs, request).await {
         Ok(answer) => Json(answer).into_response(),
         Err(error) => error.into_response(),
     }
 }
 
-async fn answer(world: &World, request: Request) -> Result<Value, AcsError> {
+async fn answer(acs: &Acs, request: Request) -> Result<Value, AcsError> {
     api_version(request.uri(), TEAMS_VERSIONS)?;
-    let caller = bearer(world, request.headers(), &TEAMS_EXTENSION)?;
+    let caller = bearer(acs, request.headers(), &TEAMS_EXTENSION)?;
     json_object(request, JSON).await?;
-    let covered = lock(&world.acs.teams_assignments)
+    let covered = lock(&acs.teams_assignments)
         .values()
         .any(|assignment| assignment.covers(&caller));
     if !covered {
@@ -114,21 +86,21 @@ async fn answer(world: &World, request: Request) -> Result<Value, AcsError> {
     }
     let identity = format!(
         "8:acs:{}_{}_{}",
-        world.scenario.resource.id, caller.tenant, caller.object_id
+        acs.scenario.resource.id, caller.tenant, caller.object_id
     );
-    let access_token = token::mint(world, &identity, &["teamsextension.managecalls"], caller.expires_on)?;
+    let access_token = token::mint(acs, &identity, &["teamsextension.managecalls"], caller.expires_on)?;
     Ok(json!({"identity": {"id": identity}, "accessToken": access_token}))
 }
 
 /// `GET /access/teamsExtension/tenants/{tenantId}/assignments/{objectId}`.
 pub(super) async fn get(
-    State(world): State<SharedWorld>,
+    State(acs): State<Arc<Acs>>,
     Path((tenant, object)): Path<(String, String)>,
     request: Request,
 ) -> Response {
     let found = ids(&request, &tenant, &object).and_then(|ids| {
         let message = format!("There is no assignment with the objectId '{}'.", ids.1);
-        lock(&world.acs.teams_assignments)
+        lock(&acs.teams_assignments)
             .get(&ids)
             .map(TeamsAssignment::to_json)
             .ok_or_else(|| AcsError::new(StatusCode::NOT_FOUND, "NotFound", message))
@@ -141,7 +113,7 @@ pub(super) async fn get(
 
 /// `PUT /access/teamsExtension/tenants/{tenantId}/assignments/{objectId}`.
 pub(super) async fn put(
-    State(world): State<SharedWorld>,
+    State(acs): State<Arc<Acs>>,
     Path((tenant, object)): Path<(String, String)>,
     request: Request,
 ) -> Response {
@@ -154,7 +126,7 @@ pub(super) async fn put(
         Ok(assignment) => {
             let answer = Json(assignment.to_json());
             let key = (assignment.tenant_id, assignment.object_id);
-            let replaced = lock(&world.acs.teams_assignments).insert(key, assignment);
+            let replaced = lock(&acs.teams_assignments).insert(key, assignment);
             let status = if replaced.is_some() {
                 StatusCode::OK
             } else {
@@ -167,14 +139,14 @@ pub(super) async fn put(
 
 /// `DELETE /access/teamsExtension/tenants/{tenantId}/assignments/{objectId}`.
 pub(super) async fn delete(
-    State(world): State<SharedWorld>,
+    State(acs): State<Arc<Acs>>,
     Path((tenant, object)): Path<(String, String)>,
     request: Request,
 ) -> Response {
     match ids(&request, &tenant, &object) {
         Err(error) => error.into_response(),
         Ok(ids) => {
-            lock(&world.acs.teams_assignments).remove(&ids);
+            lock(&acs.teams_assignments).remove(&ids);
             StatusCode::NO_CONTENT.into_response()
         }
     }

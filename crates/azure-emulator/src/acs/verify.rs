@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{ACS_CLIENTS_APP, ACS_CLIENTS_URI, TEAMS_EXTENSION_APP, TEAMS_EXTENSION_URI};
-use crate::entra::keys::KeyStore;
-use crate::entra::signed::{self, Lifetime, NotEntras};
+use crate::entra::apis::{ACS_CLIENTS_APP, ACS_CLIENTS_URI, TEAMS_EXTENSION_APP, TEAMS_EXTENSION_URI};
+use crate::entra::signed::{InvalidToken, Lifetime, TokenReader};
 
 /// Which tokens an exchange accepts.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ pub(super) struct Verified {
 }
 
 /// Why a token is refused; the name is the error's `innererror.code`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
 pub(super) enum Refusal {
     #[error("The access token is malformed.")]
     Malformed,
@@ -69,46 +68,22 @@ pub(super) enum Refusal {
     MissingScope,
 }
 
-impl Refusal {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Malformed => "Malformed",
-            Self::UnsupportedAlgorithm => "UnsupportedAlgorithm",
-            Self::UnknownKey => "UnknownKey",
-            Self::InvalidSignature => "InvalidSignature",
-            Self::InvalidIssuer => "InvalidIssuer",
-            Self::InvalidAudience => "InvalidAudience",
-            Self::Expired => "Expired",
-            Self::NotYetValid => "NotYetValid",
-            Self::NotDelegated => "NotDelegated",
-            Self::MissingClaim => "MissingClaim",
-            Self::MissingScope => "MissingScope",
-        }
-    }
-}
-
-impl From<NotEntras> for Refusal {
-    fn from(fault: NotEntras) -> Self {
+impl From<InvalidToken> for Refusal {
+    fn from(fault: InvalidToken) -> Self {
         match fault {
-            NotEntras::Malformed => Self::Malformed,
-            NotEntras::UnsupportedAlgorithm => Self::UnsupportedAlgorithm,
-            NotEntras::UnknownKey => Self::UnknownKey,
-            NotEntras::InvalidSignature => Self::InvalidSignature,
-            NotEntras::InvalidIssuer => Self::InvalidIssuer,
-            NotEntras::MissingClaim => Self::MissingClaim,
+            InvalidToken::Malformed => Self::Malformed,
+            InvalidToken::UnsupportedAlgorithm => Self::UnsupportedAlgorithm,
+            InvalidToken::UnknownKey => Self::UnknownKey,
+            InvalidToken::InvalidSignature => Self::InvalidSignature,
+            InvalidToken::InvalidIssuer => Self::InvalidIssuer,
+            InvalidToken::MissingClaim => Self::MissingClaim,
         }
     }
 }
 
 /// Verifies a user's token against the keys that its tenant publishes now.
-pub(super) fn verify(
-    text: &str,
-    keys: &KeyStore,
-    origin: &str,
-    now: Timestamp,
-    accepts: &Accepts,
-) -> Result<Verified, Refusal> {
-    let token = signed::read(text, keys, origin, None)?;
+pub(super) fn verify(text: &str, tokens: &TokenReader, now: Timestamp, accepts: &Accepts) -> Result<Verified, Refusal> {
+    let token = tokens.read(text, None)?;
     if !token.is_for(Some(accepts.app), accepts.uri) {
         return Err(Refusal::InvalidAudience);
     }
@@ -123,12 +98,12 @@ pub(super) fn verify(
     }
     let object_id = token.guid("oid").ok_or(Refusal::MissingClaim)?;
     let client = token.client().ok_or(Refusal::MissingClaim)?;
-    let told = token.text("scp").unwrap_or_default();
+    let scope = token.text("scp").unwrap_or_default();
     let scopes: Vec<&'static str> = accepts
         .scopes
         .iter()
         .copied()
-        .filter(|accepted| told.split_whitespace().any(|scope| scope == *accepted))
+        .filter(|accepted| scope.split_whitespace().any(|name| name == *accepted))
         .collect();
     if scopes.is_empty() {
         return Err(Refusal::MissingScope);

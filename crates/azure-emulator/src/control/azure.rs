@@ -2,6 +2,7 @@
 //! issuer, settings.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
@@ -15,16 +16,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{bad_request, optional_json, problem};
+use super::reply::{bad_request, optional_json, problem};
+use super::state::Controls;
+use crate::endpoint::IDENTITY_ENDPOINT;
 use crate::entra::certificate::Certificate;
-use crate::federated::{self, FederatedTokenRequest};
-use crate::router::{read_body, too_large};
+use crate::entra::state::Entra;
+use crate::federated::{self, Clusters, FederatedTokenRequest};
+use crate::request::{read_body, too_large};
 use crate::scenario::{ClientSecret, FederatedCredential, TOKEN_EXCHANGE_AUDIENCE};
-use crate::settings::Settings;
-use crate::world::{SharedWorld, World, lock};
+use crate::settings::{CurrentSettings, Settings};
 
 /// These controls' routes.
-pub(super) fn routes() -> Router<SharedWorld> {
+pub(super) fn routes() -> Router<Controls> {
     Router::new()
         .without_v07_checks()
         .route("/_emulator/apps", get(apps))
@@ -59,13 +62,13 @@ pub(super) fn routes() -> Router<SharedWorld> {
 }
 
 /// `GET /_emulator/apps`: the registrations, with their demo secrets, which guard nothing.
-async fn apps(State(world): State<SharedWorld>, request: Request) -> Response {
-    let origin = world.origin_asked(request.extensions());
-    let (scenario, identity) = (&world.scenario, &world.scenario.managed_identity);
+async fn apps(State(entra): State<Arc<Entra>>, request: Request) -> Response {
+    let origin = entra.site.request_origin(request.extensions());
+    let (scenario, identity) = (&entra.scenario, &entra.scenario.managed_identity);
     let consented_by: Vec<String> = scenario
         .tenants
         .iter()
-        .filter(|tenant| world.registration.is_consented_by(tenant.id))
+        .filter(|tenant| entra.registration.is_consented_by(tenant.id))
         .map(|tenant| tenant.id.to_string())
         .collect();
     Json(json!({
@@ -76,14 +79,14 @@ async fn apps(State(world): State<SharedWorld>, request: Request) -> Response {
             "appIdUri": scenario.api_app.app_id_uri,
             "scopes": scenario.api_app.scopes,
             "secrets": scenario.api_app.secrets.iter().map(|secret| &secret.value).collect::<Vec<_>>(),
-            "certificates": world.registration.certificates().iter().map(describe).collect::<Vec<_>>(),
-            "federatedCredentials": described_federated(&world),
+            "certificates": entra.registration.certificates().iter().map(describe).collect::<Vec<_>>(),
+            "federatedCredentials": described_federated(&entra),
             "consentedBy": consented_by,
         },
         "managedIdentity": {
             "clientId": identity.client_id.to_string(),
             "principalId": identity.object_id.to_string(),
-            "identityEndpoint": format!("{origin}{}", crate::managed_identity::IDENTITY_ENDPOINT),
+            "identityEndpoint": format!("{origin}{}", IDENTITY_ENDPOINT),
             "identityHeader": identity.identity_header,
         },
     }))
@@ -96,12 +99,12 @@ struct KnownApp(Uuid);
 /// No such registration; with the one that there is.
 struct UnknownApp(Uuid);
 
-impl FromRequestParts<SharedWorld> for KnownApp {
+impl FromRequestParts<Controls> for KnownApp {
     type Rejection = UnknownApp;
 
-    async fn from_request_parts(parts: &mut Parts, world: &SharedWorld) -> Result<Self, UnknownApp> {
-        let app = world.scenario.api_app.client_id;
-        let named = Path::<BTreeMap<String, String>>::from_request_parts(parts, world).await;
+    async fn from_request_parts(parts: &mut Parts, controls: &Controls) -> Result<Self, UnknownApp> {
+        let app = controls.entra.scenario.api_app.client_id;
+        let named = Path::<BTreeMap<String, String>>::from_request_parts(parts, controls).await;
         let named = named
             .ok()
             .and_then(|Path(names)| Uuid::try_parse(names.get("client_id")?).ok());
@@ -142,17 +145,17 @@ fn describe(certificate: &Certificate) -> Value {
 }
 
 /// `GET /_emulator/apps/{client_id}/certificates`.
-async fn certificates(State(world): State<SharedWorld>, _: KnownApp) -> Response {
-    let list: Vec<Value> = world.registration.certificates().iter().map(describe).collect();
+async fn certificates(State(entra): State<Arc<Entra>>, _: KnownApp) -> Response {
+    let list: Vec<Value> = entra.registration.certificates().iter().map(describe).collect();
     Json(list).into_response()
 }
 
 /// `POST /_emulator/apps/{client_id}/certificates`: a PEM file as it is.
-async fn add_certificate(State(world): State<SharedWorld>, _: KnownApp, request: Request) -> Response {
+async fn add_certificate(State(entra): State<Arc<Entra>>, _: KnownApp, request: Request) -> Response {
     let Ok(body) = read_body(request).await else {
         return too_large();
     };
-    match world.registration.add_certificate(&String::from_utf8_lossy(&body)) {
+    match entra.registration.add_certificate(&String::from_utf8_lossy(&body)) {
         Ok(certificate) => (StatusCode::CREATED, Json(describe(&certificate))).into_response(),
         Err(error) => bad_request(error.to_string()),
     }
@@ -160,11 +163,11 @@ async fn add_certificate(State(world): State<SharedWorld>, _: KnownApp, request:
 
 /// `DELETE /_emulator/apps/{client_id}/certificates/{thumbprint}`.
 async fn remove_certificate(
-    State(world): State<SharedWorld>,
+    State(entra): State<Arc<Entra>>,
     _: KnownApp,
     Path((_, thumbprint)): Path<(String, String)>,
 ) -> Response {
-    if world.registration.remove_certificate(&thumbprint) {
+    if entra.registration.remove_certificate(&thumbprint) {
         StatusCode::NO_CONTENT.into_response()
     } else {
         let message = "there is no certificate with this thumbprint";
@@ -186,17 +189,17 @@ fn federated_json(credential: &FederatedCredential) -> Value {
     json!({"issuer": credential.issuer, "subject": credential.subject, "audience": credential.audience})
 }
 
-fn described_federated(world: &World) -> Vec<Value> {
-    world.registration.federated().iter().map(federated_json).collect()
+fn described_federated(entra: &Entra) -> Vec<Value> {
+    entra.registration.federated().iter().map(federated_json).collect()
 }
 
 /// `GET /_emulator/apps/{client_id}/federated-credentials`.
-async fn federated_credentials(State(world): State<SharedWorld>, _: KnownApp) -> Response {
-    Json(described_federated(&world)).into_response()
+async fn federated_credentials(State(entra): State<Arc<Entra>>, _: KnownApp) -> Response {
+    Json(described_federated(&entra)).into_response()
 }
 
 /// `POST /_emulator/apps/{client_id}/federated-credentials`.
-async fn add_federated(State(world): State<SharedWorld>, _: KnownApp, request: Request) -> Response {
+async fn add_federated(State(entra): State<Arc<Entra>>, _: KnownApp, request: Request) -> Response {
     let new: NewFederated = match optional_json(request).await {
         Ok(new) => new,
         Err(response) => return response,
@@ -209,13 +212,13 @@ async fn add_federated(State(world): State<SharedWorld>, _: KnownApp, request: R
         subject: new.subject,
         audience: new.audience.unwrap_or_else(|| TOKEN_EXCHANGE_AUDIENCE.to_owned()),
     };
-    let added = world.registration.add_federated(credential, world.issuer_origin());
+    let added = entra.registration.add_federated(credential, entra.site.issuer_origin());
     (StatusCode::CREATED, Json(federated_json(&added))).into_response()
 }
 
 /// `DELETE /_emulator/apps/{client_id}/federated-credentials`: all of them.
-async fn clear_federated(State(world): State<SharedWorld>, _: KnownApp) -> Response {
-    world.registration.clear_federated();
+async fn clear_federated(State(entra): State<Arc<Entra>>, _: KnownApp) -> Response {
+    entra.registration.clear_federated();
     StatusCode::NO_CONTENT.into_response()
 }
 
@@ -236,7 +239,7 @@ struct NewSecret {
 }
 
 /// `PUT /_emulator/apps/{client_id}/secrets`: replaces all of them.
-async fn put_secrets(State(world): State<SharedWorld>, _: KnownApp, request: Request) -> Response {
+async fn put_secrets(State(entra): State<Arc<Entra>>, _: KnownApp, request: Request) -> Response {
     let new: NewSecrets = match optional_json(request).await {
         Ok(new) => new,
         Err(response) => return response,
@@ -250,7 +253,7 @@ async fn put_secrets(State(world): State<SharedWorld>, _: KnownApp, request: Req
     });
     match read.collect::<Result<Vec<_>, _>>() {
         Ok(secrets) => {
-            world.registration.set_secrets(secrets);
+            entra.registration.set_secrets(secrets);
             StatusCode::NO_CONTENT.into_response()
         }
         Err(error) => bad_request(format!("`expiresOn`: {error}")),
@@ -259,26 +262,26 @@ async fn put_secrets(State(world): State<SharedWorld>, _: KnownApp, request: Req
 
 /// `PUT /_emulator/apps/{client_id}/consent/{tenant}`.
 async fn give_consent(
-    State(world): State<SharedWorld>,
+    State(entra): State<Arc<Entra>>,
     _: KnownApp,
     Path((_, tenant)): Path<(String, String)>,
 ) -> Response {
-    consent(&world, &tenant, true)
+    consent(&entra, &tenant, true)
 }
 
 /// `DELETE /_emulator/apps/{client_id}/consent/{tenant}`.
 async fn take_consent(
-    State(world): State<SharedWorld>,
+    State(entra): State<Arc<Entra>>,
     _: KnownApp,
     Path((_, tenant)): Path<(String, String)>,
 ) -> Response {
-    consent(&world, &tenant, false)
+    consent(&entra, &tenant, false)
 }
 
-fn consent(world: &World, tenant: &str, given: bool) -> Response {
-    match world.scenario.tenant(tenant) {
+fn consent(entra: &Entra, tenant: &str, given: bool) -> Response {
+    match entra.scenario.tenant(tenant) {
         Some(tenant) => {
-            world.registration.set_consent(tenant.id, given);
+            entra.registration.set_consent(tenant.id, given);
             StatusCode::NO_CONTENT.into_response()
         }
         None => problem(StatusCode::NOT_FOUND, "TenantNotFound", "there is no such tenant"),
@@ -286,10 +289,10 @@ fn consent(world: &World, tenant: &str, given: bool) -> Response {
 }
 
 /// `POST /_emulator/apps/{client_id}/signing-keys`: a key of its own in each tenant.
-async fn add_signing_keys(State(world): State<SharedWorld>, KnownApp(app): KnownApp) -> Response {
+async fn add_signing_keys(State(entra): State<Arc<Entra>>, KnownApp(app): KnownApp) -> Response {
     let mut keys = Vec::new();
-    for tenant in &world.scenario.tenants {
-        match world.keys.add_app_key(tenant.id, app) {
+    for tenant in &entra.scenario.tenants {
+        match entra.keys.add_app_key(tenant.id, app) {
             Ok(kid) => keys.push(json!({
                 "tenant": {"id": tenant.id.to_string(), "name": tenant.name},
                 "kid": kid,
@@ -301,44 +304,41 @@ async fn add_signing_keys(State(world): State<SharedWorld>, KnownApp(app): Known
 }
 
 /// `DELETE /_emulator/apps/{client_id}/signing-keys`.
-async fn remove_signing_keys(State(world): State<SharedWorld>, KnownApp(app): KnownApp) -> Response {
-    world.keys.remove_app_keys(app);
+async fn remove_signing_keys(State(entra): State<Arc<Entra>>, KnownApp(app): KnownApp) -> Response {
+    entra.keys.remove_app_keys(app);
     StatusCode::NO_CONTENT.into_response()
 }
 
 /// `GET /_emulator/settings`.
-async fn settings(State(world): State<SharedWorld>) -> Response {
-    Json(world.settings()).into_response()
+async fn settings(State(settings): State<Arc<CurrentSettings>>) -> Response {
+    Json(settings.get()).into_response()
 }
 
 /// `PUT /_emulator/settings`: what is left out is as by default.
-async fn put_settings(State(world): State<SharedWorld>, request: Request) -> Response {
+async fn put_settings(State(settings): State<Arc<CurrentSettings>>, request: Request) -> Response {
     let new: Settings = match optional_json(request).await {
         Ok(new) => new,
         Err(response) => return response,
     };
-    match new.check() {
-        Ok(()) => {
-            lock(&world.settings).clone_from(&new);
-            Json(new).into_response()
-        }
+    match settings.replace(new) {
+        Ok(()) => Json(settings.get()).into_response(),
         Err(error) => bad_request(error.to_string()),
     }
 }
 
-/// `POST /_emulator/federated-token`: as JSON, or the bare token for who accepts `text/plain`.
-async fn federated_token(State(world): State<SharedWorld>, request: Request) -> Response {
+/// `POST /_emulator/federated-token`: as JSON, or the bare token where `text/plain` is accepted.
+async fn federated_token(State(clusters): State<Arc<Clusters>>, request: Request) -> Response {
     let bare = request
         .headers()
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.starts_with("text/plain"));
-    let asked: FederatedTokenRequest = match optional_json(request).await {
-        Ok(asked) => asked,
+    let requested: FederatedTokenRequest = match optional_json(request).await {
+        Ok(requested) => requested,
         Err(response) => return response,
     };
     let no_store = [(header::CACHE_CONTROL, "no-store")];
-    match federated::issue(&world, &asked) {
+    match federated::issue(&clusters, &requested) {
         Ok(Ok(issued)) if bare => (no_store, issued.token).into_response(),
         Ok(Ok(issued)) => {
             let claim = |name: &str| issued.claims.get(name).cloned().unwrap_or(Value::Null);

@@ -4,8 +4,11 @@
 //! loopback address is refused by the `Host` header, a page that sends requests across origins by `Origin`.
 
 mod azure;
+mod reply;
+pub(crate) mod state;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::middleware::{Next, from_fn};
@@ -16,13 +19,18 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use self::reply::{bad_request, optional_json, problem};
+use self::state::Controls;
 use crate::acs::assignments::covering;
+use crate::acs::state::Acs;
 use crate::endpoint::Endpoint;
 use crate::entra::issue::{TokenRequest, issue};
-use crate::faults::Fault;
-use crate::router::{host, is_loopback_origin, read_body, too_large};
-use crate::scenario::{Tenant, User, UserKind};
-use crate::world::{SharedWorld, World, lock};
+use crate::entra::state::Entra;
+use crate::faults::{Fault, Faults};
+use crate::journal::Journal;
+use crate::lock::lock;
+use crate::request::{host, is_loopback_origin};
+use crate::scenario::{Scenario, Tenant, User, UserKind};
 use base::loopback::is_loopback_host;
 
 const ROOT: &str = "/_emulator/";
@@ -39,7 +47,7 @@ pub(crate) fn is_for_pages(path: &str) -> bool {
 }
 
 /// The controls' routes.
-pub(crate) fn routes() -> Router<SharedWorld> {
+pub(crate) fn routes(controls: Controls) -> Router {
     Router::new()
         .without_v07_checks()
         .route("/_emulator/users", get(users))
@@ -50,16 +58,7 @@ pub(crate) fn routes() -> Router<SharedWorld> {
         .route("/_emulator/journal", get(journal).delete(clear_journal))
         .merge(azure::routes())
         .route_layer(from_fn(guard))
-}
-
-/// An error of a control. There is no contract of Azure's to follow here; ours is `{"error":{"code","message"}}`.
-fn problem(status: StatusCode, code: &str, message: impl Into<String>) -> Response {
-    let message: String = message.into();
-    (status, Json(json!({"error": {"code": code, "message": message}}))).into_response()
-}
-
-fn bad_request(message: impl Into<String>) -> Response {
-    problem(StatusCode::BAD_REQUEST, "InvalidRequest", message)
+        .with_state(controls)
 }
 
 /// Keeps foreign web pages out.
@@ -90,37 +89,36 @@ fn permitted(uri: &Uri, headers: &HeaderMap) -> Result<(), &'static str> {
 }
 
 /// `GET /_emulator/users`.
-async fn users(State(world): State<SharedWorld>, request: Request) -> Response {
-    let origin = world.origin_asked(request.extensions());
-    let users: Vec<Value> = world
+async fn users(State(entra): State<Arc<Entra>>, State(acs): State<Arc<Acs>>, request: Request) -> Response {
+    let origin = entra.site.request_origin(request.extensions());
+    let users: Vec<Value> = entra
         .scenario
         .users
         .iter()
-        .map(|user| describe(&world, user, origin))
+        .map(|user| describe(&entra.scenario, &acs, user, origin))
         .collect();
     Json(users).into_response()
 }
 
-fn describe(world: &World, user: &User, origin: &str) -> Value {
-    let tenant = world.scenario.tenants.iter().find(|tenant| tenant.id == user.tenant_id);
-    let assignments = lock(&world.acs.assignments);
+fn describe(scenario: &Scenario, acs: &Acs, user: &User, origin: &str) -> Value {
+    let tenant = scenario.tenants.iter().find(|tenant| tenant.id == user.tenant_id);
+    let assignments = lock(&acs.assignments);
     let covered_by = match user.kind {
         UserKind::Daemon { .. } => None,
         UserKind::Person => covering(
             assignments.values(),
             user.tenant_id,
             user.object_id,
-            &world.scenario.groups_of(user),
-            world.scenario.client_app.client_id,
+            &scenario.groups_of(user),
+            scenario.client_app.client_id,
         ),
     };
     let covered_by = covered_by.map(|assignment| {
-        let name = world
-            .scenario
+        let name = scenario
             .groups
             .iter()
             .map(|group| (group.id, &group.name))
-            .chain(world.scenario.tenants.iter().map(|tenant| (tenant.id, &tenant.name)))
+            .chain(scenario.tenants.iter().map(|tenant| (tenant.id, &tenant.name)))
             .chain([(user.object_id, &user.display_name)])
             .find(|(id, _)| *id == assignment.object_id)
             .map(|(_, name)| name);
@@ -131,7 +129,7 @@ fn describe(world: &World, user: &User, origin: &str) -> Value {
         })
     });
     let (kind, username) = match user.kind {
-        UserKind::Person => ("person", Some(world.scenario.user_principal_name(user))),
+        UserKind::Person => ("person", Some(scenario.user_principal_name(user))),
         UserKind::Daemon { .. } => ("daemon", None),
     };
     json!({
@@ -151,17 +149,17 @@ fn describe(world: &World, user: &User, origin: &str) -> Value {
 }
 
 /// `POST /_emulator/users/{name}/token`.
-async fn token(State(world): State<SharedWorld>, Path(name): Path<String>, request: Request) -> Response {
-    let Some(user) = world.scenario.user(&name) else {
-        let names: Vec<&str> = world.scenario.users.iter().map(|user| user.name.as_str()).collect();
+async fn token(State(entra): State<Arc<Entra>>, Path(name): Path<String>, request: Request) -> Response {
+    let Some(user) = entra.scenario.user(&name) else {
+        let names: Vec<&str> = entra.scenario.users.iter().map(|user| user.name.as_str()).collect();
         let message = format!("there is no demo user of this name; there are {}", names.join(", "));
         return problem(StatusCode::NOT_FOUND, "UserNotFound", message);
     };
-    let asked: TokenRequest = match optional_json(request).await {
-        Ok(asked) => asked,
+    let requested: TokenRequest = match optional_json(request).await {
+        Ok(requested) => requested,
         Err(response) => return response,
     };
-    match issue(&world, user, &asked) {
+    match issue(&entra, user, &requested) {
         Ok(Some(token)) => ([(header::CACHE_CONTROL, "no-store")], Json(token.to_json())).into_response(),
         Ok(None) => {
             bad_request("the API has no signing key of its own; the control apps/{client_id}/signing-keys makes one")
@@ -181,21 +179,21 @@ struct Rotation {
 }
 
 /// `POST /_emulator/keys/rotate`.
-async fn rotate(State(world): State<SharedWorld>, request: Request) -> Response {
+async fn rotate(State(entra): State<Arc<Entra>>, request: Request) -> Response {
     let rotation: Rotation = match optional_json(request).await {
         Ok(rotation) => rotation,
         Err(response) => return response,
     };
     let tenants: Vec<&Tenant> = match &rotation.tenant {
-        None => world.scenario.tenants.iter().collect(),
-        Some(text) => match world.scenario.tenant(text) {
+        None => entra.scenario.tenants.iter().collect(),
+        Some(text) => match entra.scenario.tenant(text) {
             Some(tenant) => vec![tenant],
             None => return problem(StatusCode::NOT_FOUND, "TenantNotFound", "there is no such tenant"),
         },
     };
     let mut keys = Vec::new();
     for tenant in tenants {
-        let Ok(Some(kid)) = world.keys.rotate(tenant.id) else {
+        let Ok(Some(kid)) = entra.keys.rotate(tenant.id) else {
             return problem(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "InternalError",
@@ -203,9 +201,9 @@ async fn rotate(State(world): State<SharedWorld>, request: Request) -> Response 
             );
         };
         if rotation.withdraw_old {
-            world.keys.withdraw_old(tenant.id);
+            entra.keys.withdraw_old(tenant.id);
         }
-        let published: Vec<String> = world
+        let published: Vec<String> = entra
             .keys
             .published(tenant.id)
             .iter()
@@ -221,44 +219,45 @@ async fn rotate(State(world): State<SharedWorld>, request: Request) -> Response 
 }
 
 /// `GET /_emulator/faults`.
-async fn faults(State(world): State<SharedWorld>) -> Response {
-    Json(world.faults.current()).into_response()
+async fn faults(State(faults): State<Arc<Faults>>) -> Response {
+    Json(faults.current()).into_response()
 }
 
 /// `PUT /_emulator/faults`: replaces all faults.
-async fn put_faults(State(world): State<SharedWorld>, request: Request) -> Response {
+async fn put_faults(State(faults): State<Arc<Faults>>, request: Request) -> Response {
     let members: Map<String, Value> = match optional_json(request).await {
         Ok(members) => members,
         Err(response) => return response,
     };
-    let mut faults = BTreeMap::new();
+    let mut new = BTreeMap::new();
     for (name, value) in members {
         let Some(endpoint) = Endpoint::from_name(&name) else {
-            let names = Endpoint::ALL.map(Endpoint::name).join(", ");
+            let names: Vec<&str> = Endpoint::ALL.iter().map(|endpoint| endpoint.name()).collect();
+            let names = names.join(", ");
             return bad_request(format!("there is no endpoint of this name; there are {names}"));
         };
         match serde_json::from_value::<Fault>(value) {
-            Ok(fault) => faults.insert(endpoint, fault),
+            Ok(fault) => new.insert(endpoint, fault),
             Err(error) => return bad_request(format!("fault for `{name}`: {error}")),
         };
     }
-    match world.faults.replace(faults) {
-        Ok(()) => Json(world.faults.current()).into_response(),
+    match faults.replace(new) {
+        Ok(()) => Json(faults.current()).into_response(),
         Err(error) => bad_request(error.to_string()),
     }
 }
 
 /// `DELETE /_emulator/faults`.
-async fn clear_faults(State(world): State<SharedWorld>) -> StatusCode {
-    world.faults.clear(None);
+async fn clear_faults(State(faults): State<Arc<Faults>>) -> StatusCode {
+    faults.clear(None);
     StatusCode::NO_CONTENT
 }
 
 /// `DELETE /_emulator/faults/{endpoint}`.
-async fn clear_fault(State(world): State<SharedWorld>, Path(name): Path<String>) -> Response {
+async fn clear_fault(State(faults): State<Arc<Faults>>, Path(name): Path<String>) -> Response {
     match Endpoint::from_name(&name) {
         Some(endpoint) => {
-            world.faults.clear(Some(endpoint));
+            faults.clear(Some(endpoint));
             StatusCode::NO_CONTENT.into_response()
         }
         None => problem(
@@ -270,30 +269,18 @@ async fn clear_fault(State(world): State<SharedWorld>, Path(name): Path<String>)
 }
 
 /// `GET /_emulator/journal`.
-async fn journal(State(world): State<SharedWorld>) -> Response {
+async fn journal(State(journal): State<Arc<Journal>>) -> Response {
     let counts: BTreeMap<Endpoint, usize> = Endpoint::ALL
-        .into_iter()
-        .map(|endpoint| (endpoint, world.journal.count(endpoint)))
+        .iter()
+        .map(|&endpoint| (endpoint, journal.count(endpoint)))
         .collect();
-    Json(json!({"counts": counts, "calls": world.journal.calls()})).into_response()
+    Json(json!({"counts": counts, "calls": journal.calls()})).into_response()
 }
 
 /// `DELETE /_emulator/journal`.
-async fn clear_journal(State(world): State<SharedWorld>) -> StatusCode {
-    world.journal.clear();
+async fn clear_journal(State(journal): State<Arc<Journal>>) -> StatusCode {
+    journal.clear();
     StatusCode::NO_CONTENT
-}
-
-/// Reads a JSON object whatever the content type says, for people with curl; no body is an empty object.
-async fn optional_json<T: serde::de::DeserializeOwned + Default>(request: Request) -> Result<T, Response> {
-    let body = read_body(request).await.map_err(|_| too_large())?;
-    if body.trim_ascii().is_empty() {
-        return Ok(T::default());
-    }
-    // By way of a map: serde would take a list for a struct too.
-    serde_json::from_slice::<Map<String, Value>>(&body)
-        .and_then(|members| T::deserialize(Value::Object(members)))
-        .map_err(|error| bad_request(error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,19 @@
-//! The APIs that tokens can be asked for, and what each is called.
+//! The APIs that tokens can be requested for, and their names.
 
+use serde::Deserialize;
 use uuid::{Uuid, uuid};
 
-use super::issue::TokenVersion;
-use crate::acs::{ACS_CLIENTS_APP, ACS_CLIENTS_URI, TEAMS_EXTENSION_APP, TEAMS_EXTENSION_URI};
 use crate::scenario::{Scenario, TOKEN_EXCHANGE_AUDIENCE};
+
+/// The application id of "Azure Communication Services Clients", the audience of v2 tokens for ACS.
+pub(crate) const ACS_CLIENTS_APP: Uuid = uuid!("2a04943b-b6a7-4f65-8786-2bb6131b59f6");
+/// Its App ID URI: the prefix of its scopes and the audience of v1 tokens.
+pub(crate) const ACS_CLIENTS_URI: &str = "https://communication.azure.com/clients";
+
+/// The application id of Teams Phone extension at ACS, the audience of its v2 tokens.
+pub(crate) const TEAMS_EXTENSION_APP: Uuid = uuid!("1fd5118e-2576-4263-8130-9503064c837a");
+/// Its App ID URI.
+pub(crate) const TEAMS_EXTENSION_URI: &str = "https://auth.msft.communication.azure.com";
 
 /// The application id of Microsoft Graph.
 const GRAPH_APP: Uuid = uuid!("00000003-0000-0000-c000-000000000000");
@@ -12,6 +21,17 @@ const GRAPH_APP: Uuid = uuid!("00000003-0000-0000-c000-000000000000");
 pub(crate) const GRAPH_URI: &str = "https://graph.microsoft.com";
 /// The resource of ACS's management of its own data: assignments, identities.
 pub(crate) const ACS_URI: &str = "https://communication.azure.com";
+
+/// The version of an access token, which at Entra the API's registration decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum TokenVersion {
+    /// `ver` 1.0: `appid`, and ACS's App ID URI as the default audience.
+    #[serde(rename = "1.0")]
+    V1,
+    /// `ver` 2.0: `azp`.
+    #[serde(rename = "2.0")]
+    V2,
+}
 
 /// An API that the emulated Entra issues tokens for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +65,7 @@ impl Api {
 
     /// The API with this client id or resource URI. A slash at the end does not matter: Microsoft's own clients
     /// ask for `https://communication.azure.com//.default`.
-    pub(crate) fn of(scenario: &Scenario, name: &str) -> Option<Self> {
+    pub(crate) fn from_name(scenario: &Scenario, name: &str) -> Option<Self> {
         let name = name.strip_suffix('/').unwrap_or(name);
         Self::ALL.into_iter().find(|api| {
             name == api.uri(scenario)

@@ -3,14 +3,14 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::apis::Api;
-use super::discovery::{v1_issuer, v2_issuer};
-use super::issue::{DATED_BACK_SECONDS, IssuedToken, TokenVersion, header, signing_key, usual_lifetime};
+use super::apis::{Api, TokenVersion};
+use super::issue::{DATED_BACK_SECONDS, IssuedToken, default_lifetime, header, signing_key};
+use super::issuer::{v1_issuer, v2_issuer};
+use super::state::Entra;
 use crate::jwt::{CryptoFailed, random_text, sha256};
 use crate::scenario::ManagedIdentity;
-use crate::world::World;
 
-/// Whom an app-only token is for.
+/// The app or the managed identity that an app-only token is for.
 #[derive(Debug, Clone)]
 pub(crate) struct AppPrincipal {
     client_id: Uuid,
@@ -18,7 +18,7 @@ pub(crate) struct AppPrincipal {
     object_id: Uuid,
     tenant: Uuid,
     name: String,
-    /// How it proved who it is.
+    /// How it authenticated: the claim `azpacr` or `appidacr`.
     acr: &'static str,
     is_managed_identity: bool,
 }
@@ -26,7 +26,7 @@ pub(crate) struct AppPrincipal {
 impl AppPrincipal {
     /// An app registration's service principal in a tenant. Its object id is another one in each tenant, and always
     /// the same.
-    pub(crate) fn of_app(client_id: Uuid, name: &str, tenant: Uuid, acr: &'static str) -> Self {
+    pub(crate) fn for_app(client_id: Uuid, name: &str, tenant: Uuid, acr: &'static str) -> Self {
         let digest = sha256(format!("service principal\n{client_id}\n{tenant}").as_bytes());
         let bytes = digest.first_chunk::<16>().copied().unwrap_or_default();
         Self {
@@ -39,8 +39,8 @@ impl AppPrincipal {
         }
     }
 
-    /// A managed identity. Azure renews its certificate, which proves who it is.
-    pub(crate) fn of_identity(identity: &ManagedIdentity) -> Self {
+    /// A managed identity. It authenticates with a certificate that Azure renews.
+    pub(crate) fn for_identity(identity: &ManagedIdentity) -> Self {
         Self {
             client_id: identity.client_id,
             object_id: identity.object_id,
@@ -54,21 +54,21 @@ impl AppPrincipal {
 
 /// Issues an app-only token; `None` if the tenant has no keys.
 pub(crate) fn issue(
-    world: &World,
+    entra: &Entra,
     principal: &AppPrincipal,
     api: Api,
     roles: &[String],
 ) -> Result<Option<IssuedToken>, CryptoFailed> {
     let version = api.app_token_version();
-    let audience = api.audience(&world.scenario, version);
-    let Some(key) = signing_key(world, principal.tenant, &audience, None) else {
+    let audience = api.audience(&entra.scenario, version);
+    let Some(key) = signing_key(entra, principal.tenant, &audience, None) else {
         return Ok(None);
     };
-    let now = world.now().as_second();
-    let lifetime = world.settings().token_lifetime.unwrap_or_else(usual_lifetime);
+    let now = entra.site.now().as_second();
+    let lifetime = entra.settings.get().token_lifetime.unwrap_or_else(default_lifetime);
     let issuer = match version {
-        TokenVersion::V1 => v1_issuer(world.issuer_origin(), principal.tenant),
-        TokenVersion::V2 => v2_issuer(world.issuer_origin(), principal.tenant),
+        TokenVersion::V1 => v1_issuer(entra.site.issuer_origin(), principal.tenant),
+        TokenVersion::V2 => v2_issuer(entra.site.issuer_origin(), principal.tenant),
     };
     let (app, acr) = match version {
         TokenVersion::V1 => ("appid", "appidacr"),

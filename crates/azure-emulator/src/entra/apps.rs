@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::certificate::{Certificate, InvalidCertificate};
+use crate::lock::lock;
 use crate::scenario::{ApiApp, ClientSecret, FederatedCredential};
-use crate::world::lock;
 
 /// The registration as it stands.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ struct State {
     consented_by: BTreeSet<Uuid>,
 }
 
-/// What a secret that was sent is worth.
+/// The result of checking a client secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SecretCheck {
     Good,
@@ -106,7 +106,7 @@ impl Registration {
         lock(&self.state).secrets = secrets;
     }
 
-    /// What a secret is worth now.
+    /// Checks a secret as of now.
     pub(crate) fn check_secret(&self, sent: &str, now: Timestamp) -> SecretCheck {
         let state = lock(&self.state);
         let mut found = SecretCheck::Unknown;

@@ -17,7 +17,7 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 /// Entra takes no shorter RSA keys.
-const LEAST_MODULUS_BYTES: usize = 256;
+const MIN_MODULUS_BYTES: usize = 256;
 
 /// A registered certificate.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ impl Certificate {
     fn from_der(der: &[u8]) -> Result<Self, InvalidCertificate> {
         let (not_before, not_after, public_key) = parts(der).ok_or(InvalidCertificate::Malformed)?;
         let (modulus, _) = parse_rsa_public_key(public_key).ok_or(InvalidCertificate::Key)?;
-        if modulus.len() < LEAST_MODULUS_BYTES {
+        if modulus.len() < MIN_MODULUS_BYTES {
             return Err(InvalidCertificate::Key);
         }
         // Not for security: SHA-1 names a certificate that is trusted for other reasons.
@@ -105,7 +105,7 @@ fn parts(der: &[u8]) -> Option<(Timestamp, Timestamp, &[u8])> {
     let (_, rest) = der_value(rest, SEQUENCE)?; // subject
     let (key_info, _) = der_value(rest, SEQUENCE)?;
     let (_, key) = der_value(key_info, SEQUENCE)?;
-    // The first byte tells how many bits of the last one are not used; keys use whole bytes.
+    // The first byte says how many bits of the last one are not used; keys use whole bytes.
     let (bits, _) = der_value(key, BIT_STRING)?;
     let public_key = bits.strip_prefix(&[0])?;
     let (not_before, rest) = time(validity)?;

@@ -6,26 +6,26 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::discovery::{v1_issuer, v2_issuer};
+use super::error::{EntraError, shortened};
 use super::form::TokenCall;
-use super::{EntraError, shortened};
+use super::issuer::{v1_issuer, v2_issuer};
+use super::state::Entra;
 use crate::federated::cluster_of;
 use crate::jwt::{Algorithm, Decoded, decode};
-use crate::world::World;
 
 /// The only type of client assertion that there is (RFC 7523 2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// How far clocks may differ.
 const CLOCK_SKEW_SECONDS: i64 = 300;
 
-/// Whether the assertion proves that it is the client who asks.
+/// Whether the assertion proves that the request is the client's.
 pub(super) fn verify(call: &TokenCall<'_>, client: Uuid, assertion: &str) -> Result<(), EntraError> {
     if call.form.required("client_assertion_type")? != JWT_BEARER {
         let text = format!("The 'client_assertion_type' parameter must be '{JWT_BEARER}'.");
         return Err(EntraError::bad_request("invalid_request", 50027, text));
     }
     let decoded = decode(assertion).ok_or_else(|| malformed("JWT token is invalid or malformed."))?;
-    // Whom a token of its own names as issuer is the client; a federated issuer is an address.
+    // A token that the client signs names the client as its issuer; a federated issuer is an address.
     match decoded.text("iss") {
         Some(issuer) if issuer.starts_with("https://") || issuer.starts_with("http://") => {
             federated(call, &decoded, issuer)
@@ -46,14 +46,14 @@ fn with_certificate(call: &TokenCall<'_>, client: Uuid, decoded: &Decoded<'_>, i
         return Err(EntraError::invalid_client(700_021, text));
     }
     let (x5t, x5t_s256) = (decoded.header_text("x5t"), decoded.header_text("x5t#S256"));
-    let registered = call.world.registration.certificates();
+    let registered = call.entra.registration.certificates();
     let certificate = registered
         .iter()
         .find(|certificate| x5t_s256 == Some(&certificate.x5t_s256) || x5t == Some(&certificate.x5t))
         .ok_or_else(|| unknown_key(client, x5t_s256.or(x5t)))?;
     let algorithm = decoded
         .header_text("alg")
-        .and_then(Algorithm::from_name)
+        .and_then(|name| name.parse::<Algorithm>().ok())
         .ok_or_else(|| malformed("JWT token is invalid or malformed. The signature algorithm is not supported."))?;
     if !decoded.is_signed_by(&certificate.public_key, algorithm) {
         let text = format!(
@@ -65,7 +65,7 @@ fn with_certificate(call: &TokenCall<'_>, client: Uuid, decoded: &Decoded<'_>, i
         );
         return Err(EntraError::invalid_client(700_027, text));
     }
-    let now = call.world.now();
+    let now = call.entra.site.now();
     if now >= certificate.not_after || now < certificate.not_before {
         let text = format!(
             "The certificate with identifier used to sign the client assertion is expired on application. [Reason - \
@@ -95,16 +95,18 @@ fn with_certificate(call: &TokenCall<'_>, client: Uuid, decoded: &Decoded<'_>, i
     Ok(())
 }
 
-/// The endpoint that was asked or its tenant's issuer, with the tenant by id or domain.
+/// The endpoint that the request was sent to, or its tenant's issuer, with the tenant by id or domain.
 fn is_this_endpoint(call: &TokenCall<'_>, audience: &str) -> bool {
     let tenant = call.tenant.id.to_string();
-    [call.origin, call.world.issuer_origin()].into_iter().any(|origin| {
-        [&tenant, &call.tenant.domain].into_iter().any(|tenant| {
-            ["oauth2/v2.0/token", "oauth2/token", "v2.0"]
-                .into_iter()
-                .any(|rest| audience.eq_ignore_ascii_case(&format!("{origin}/{tenant}/{rest}")))
+    [call.origin, call.entra.site.issuer_origin()]
+        .into_iter()
+        .any(|origin| {
+            [&tenant, &call.tenant.domain].into_iter().any(|tenant| {
+                ["oauth2/v2.0/token", "oauth2/token", "v2.0"]
+                    .into_iter()
+                    .any(|rest| audience.eq_ignore_ascii_case(&format!("{origin}/{tenant}/{rest}")))
+            })
         })
-    })
 }
 
 /// Another issuer's token. The registration must name its issuer, audience and subject, to the letter.
@@ -118,7 +120,7 @@ fn federated(call: &TokenCall<'_>, decoded: &Decoded<'_>, issuer: &str) -> Resul
         );
         EntraError::invalid_client(code, text)
     };
-    let registered = call.world.registration.federated();
+    let registered = call.entra.registration.federated();
     let of_issuer: Vec<_> = registered.iter().filter(|found| found.issuer == issuer).collect();
     if of_issuer.is_empty() {
         return Err(mismatch(700_211, "issuer", issuer));
@@ -136,7 +138,7 @@ fn federated(call: &TokenCall<'_>, decoded: &Decoded<'_>, issuer: &str) -> Resul
         return Err(mismatch(700_213, "subject", subject));
     }
     let kid = decoded.header_text("kid");
-    if decoded.header_text("alg") != Some("RS256") || !is_signed_by_issuer(call.world, decoded, issuer, kid) {
+    if decoded.header_text("alg") != Some("RS256") || !is_signed_by_issuer(call.entra, decoded, issuer, kid) {
         let text = format!(
             "Client assertion failed signature validation. [Reason - The key was not found., Thumbprint of key used by \
              client: '{}', issuer of the assertion: '{}'].",
@@ -145,24 +147,25 @@ fn federated(call: &TokenCall<'_>, decoded: &Decoded<'_>, issuer: &str) -> Resul
         );
         return Err(EntraError::invalid_client(700_027, text));
     }
-    in_time(decoded, call.world.now())
+    in_time(decoded, call.entra.site.now())
 }
 
 /// Entra asks an issuer's discovery document for its keys. The emulator knows those of its own clusters and tenants,
 /// and fetches from nowhere: another issuer has no keys here.
-fn is_signed_by_issuer(world: &World, decoded: &Decoded<'_>, issuer: &str, kid: Option<&str>) -> bool {
+fn is_signed_by_issuer(entra: &Entra, decoded: &Decoded<'_>, issuer: &str, kid: Option<&str>) -> bool {
     let Some(kid) = kid else { return false };
-    let key = match cluster_of(world.issuer_origin(), issuer) {
-        Some(cluster) => world.clusters.find(cluster, kid),
-        None => world
+    let key = match cluster_of(entra.site.issuer_origin(), issuer) {
+        Some(cluster) => entra.clusters.find(cluster, kid),
+        None => entra
             .scenario
             .tenants
             .iter()
             .map(|tenant| tenant.id)
             .find(|id| {
-                issuer == v2_issuer(world.issuer_origin(), *id) || issuer == v1_issuer(world.issuer_origin(), *id)
+                issuer == v2_issuer(entra.site.issuer_origin(), *id)
+                    || issuer == v1_issuer(entra.site.issuer_origin(), *id)
             })
-            .and_then(|tenant| world.keys.find(tenant, kid)),
+            .and_then(|tenant| entra.keys.find(tenant, kid)),
     };
     key.is_some_and(|key| key.verifies(decoded))
 }

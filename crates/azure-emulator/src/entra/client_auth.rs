@@ -1,12 +1,12 @@
-//! Which client asks, and how it proves that.
+//! Which client sends a token request, and how it authenticates.
 
 use uuid::Uuid;
 
 use super::apis::Api;
 use super::apps::SecretCheck;
 use super::client_assertion;
+use super::error::{EntraError, shortened};
 use super::form::TokenCall;
-use super::{EntraError, shortened};
 
 /// The client app of a token request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) struct Client {
     pub(super) proof: Proof,
 }
 
-/// How a client has proved who it is.
+/// How a client has authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
     /// Not at all: a public client.
@@ -40,7 +40,7 @@ impl Client {
     /// The client, public or not. A public client must not send a credential, any other must.
     pub(super) fn identify(call: &TokenCall<'_>) -> Result<Self, EntraError> {
         let sent = call.form.required("client_id")?;
-        let (scenario, id) = (&call.world.scenario, Uuid::try_parse(sent).ok());
+        let (scenario, id) = (&call.entra.scenario, Uuid::try_parse(sent).ok());
         if id == Some(scenario.api_app.client_id) {
             let (id, name) = (scenario.api_app.client_id, scenario.api_app.name.clone());
             return prove(call, id).map(|proof| Self { id, name, proof });
@@ -76,11 +76,11 @@ impl Client {
     }
 
     /// Whether this tenant has consented to the client's use of an API. What the client app asks for is consented to
-    /// everywhere, and nobody needs consent for an API of his own.
+    /// everywhere, and an app needs no consent for its own API.
     pub(super) fn has_consent(&self, call: &TokenCall<'_>, api: Api) -> bool {
-        self.id != call.world.scenario.api_app.client_id
+        self.id != call.entra.scenario.api_app.client_id
             || api == Api::Broker
-            || call.world.registration.is_consented_by(call.tenant.id)
+            || call.entra.registration.is_consented_by(call.tenant.id)
     }
 }
 
@@ -95,7 +95,7 @@ fn prove(call: &TokenCall<'_>, client: Uuid) -> Result<Proof, EntraError> {
         return Ok(Proof::Assertion);
     }
     let secret = call.form.optional("client_secret").ok_or_else(credential_missing)?;
-    match call.world.registration.check_secret(secret, call.world.now()) {
+    match call.entra.registration.check_secret(secret, call.entra.site.now()) {
         SecretCheck::Good => Ok(Proof::Secret),
         SecretCheck::Unknown => {
             let text = format!(

@@ -5,17 +5,17 @@
 use super::apis::Api;
 use super::app_token::{AppPrincipal, issue};
 use super::client_auth::Client;
+use super::error::{EntraError, shortened};
 use super::form::TokenCall;
 use super::issue::IssuedToken;
-use super::scope::Asked;
-use super::{EntraError, shortened};
+use super::scope::RequestedScope;
 
 /// Checks what Entra checks, and issues.
 pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
     let client = Client::authenticate(call)?;
     let scope = call.form.required("scope")?;
-    let asked = Asked::parse(&call.world.scenario, call.tenant, scope)?;
-    if !asked.default || !asked.names.is_empty() {
+    let requested = RequestedScope::parse(&call.entra.scenario, call.tenant, scope)?;
+    if !requested.default || !requested.names.is_empty() {
         let text = format!(
             "The provided value for scope {} is not valid. Client credential flows must have a scope value with \
              /.default suffixed to the resource identifier (application ID URI).",
@@ -24,13 +24,13 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
         return Err(EntraError::bad_request("invalid_scope", 1_002_012, text));
     }
     // Without consent there is a token all the same, but without roles.
-    let roles = if asked.api == Api::Graph && client.has_consent(call, asked.api) {
-        call.world.scenario.api_app.graph_roles.clone()
+    let roles = if requested.api == Api::Graph && client.has_consent(call, requested.api) {
+        call.entra.scenario.api_app.graph_roles.clone()
     } else {
         Vec::new()
     };
-    let principal = AppPrincipal::of_app(client.id, &client.name, call.tenant.id, client.proof.acr());
-    issue(call.world, &principal, asked.api, &roles)
+    let principal = AppPrincipal::for_app(client.id, &client.name, call.tenant.id, client.proof.acr());
+    issue(call.entra, &principal, requested.api, &roles)
         .ok()
         .flatten()
         .ok_or_else(EntraError::transient)

@@ -1,5 +1,7 @@
 //! The `OpenID` Connect discovery documents, v1 and v2, and the key sets they point to.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
@@ -7,33 +9,23 @@ use http::{Extensions, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::EntraError;
-use crate::journal::query_parameter;
-use crate::world::{SharedWorld, World};
-
-/// The issuer of a tenant's v2 tokens.
-pub(crate) fn v2_issuer(origin: &str, tenant: Uuid) -> String {
-    format!("{origin}/{tenant}/v2.0")
-}
-
-/// The issuer of a tenant's v1 tokens. Entra uses another host (`https://sts.windows.net/{tid}/`); the emulator
-/// has one address only, so a path of its own stands for that host.
-pub(crate) fn v1_issuer(origin: &str, tenant: Uuid) -> String {
-    format!("{origin}/sts/{tenant}/")
-}
+use super::error::EntraError;
+use super::issuer::{v1_issuer, v2_issuer};
+use super::state::Entra;
+use crate::request::query_parameter;
 
 /// `GET /{tenant}/v2.0/.well-known/openid-configuration`.
 pub(super) async fn v2_document(
-    State(world): State<SharedWorld>,
+    State(entra): State<Arc<Entra>>,
     Path(tenant): Path<String>,
     RawQuery(query): RawQuery,
     extensions: Extensions,
 ) -> Response {
-    document(&world, &tenant, &extensions, |base, tenant| {
+    document(&entra, &tenant, &extensions, |base, tenant| {
         json!({
             "token_endpoint": format!("{base}/oauth2/v2.0/token"),
             "jwks_uri": format!("{base}/discovery/v2.0/keys{}", app_suffix(query.as_deref())),
-            "issuer": v2_issuer(world.issuer_origin(), tenant),
+            "issuer": v2_issuer(entra.site.issuer_origin(), tenant),
             "userinfo_endpoint": "https://graph.microsoft.com/oidc/userinfo",
             "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
             "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
@@ -47,19 +39,19 @@ pub(super) async fn v2_document(
 
 /// `GET /{tenant}/.well-known/openid-configuration`.
 pub(super) async fn v1_document(
-    State(world): State<SharedWorld>,
+    State(entra): State<Arc<Entra>>,
     Path(tenant): Path<String>,
     RawQuery(query): RawQuery,
     extensions: Extensions,
 ) -> Response {
-    if !world.settings().v1_documents {
+    if !entra.settings.get().v1_documents {
         return StatusCode::NOT_FOUND.into_response();
     }
-    document(&world, &tenant, &extensions, |base, tenant| {
+    document(&entra, &tenant, &extensions, |base, tenant| {
         json!({
             "token_endpoint": format!("{base}/oauth2/token"),
             "jwks_uri": format!("{base}/discovery/keys{}", app_suffix(query.as_deref())),
-            "issuer": v1_issuer(world.issuer_origin(), tenant),
+            "issuer": v1_issuer(entra.site.issuer_origin(), tenant),
             "microsoft_multi_refresh_token": true,
             "authorization_endpoint": format!("{base}/oauth2/authorize"),
             "device_authorization_endpoint": format!("{base}/oauth2/devicecode"),
@@ -73,11 +65,11 @@ pub(super) async fn v1_document(
 }
 
 /// What both documents say alike, with what one of them says about the tenant under `base`.
-fn document(world: &World, tenant: &str, extensions: &Extensions, own: impl FnOnce(&str, Uuid) -> Value) -> Response {
-    let Some(tenant) = world.scenario.tenant(tenant) else {
-        return EntraError::unknown_tenant(tenant).into_response(world, None);
+fn document(entra: &Entra, tenant: &str, extensions: &Extensions, own: impl FnOnce(&str, Uuid) -> Value) -> Response {
+    let Some(tenant) = entra.scenario.tenant(tenant) else {
+        return EntraError::unknown_tenant(tenant).into_response(entra.site.now(), None);
     };
-    let base = format!("{}/{}", world.origin_asked(extensions), tenant.id);
+    let base = format!("{}/{}", entra.site.request_origin(extensions), tenant.id);
     let mut document = common_fields();
     if let (Value::Object(document), Value::Object(own)) = (&mut document, own(&base, tenant.id)) {
         document.extend(own);
@@ -87,44 +79,51 @@ fn document(world: &World, tenant: &str, extensions: &Extensions, own: impl FnOn
 
 /// `GET /{tenant}/discovery/v2.0/keys`.
 pub(super) async fn v2_keys(
-    State(world): State<SharedWorld>,
+    State(entra): State<Arc<Entra>>,
     Path(tenant): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    match world.scenario.tenant(&tenant) {
+    match entra.scenario.tenant(&tenant) {
         Some(tenant) => {
-            let issuer = v2_issuer(world.issuer_origin(), tenant.id);
-            Json(world.keys.jwks(tenant.id, app_asked(query.as_deref()), Some(&issuer))).into_response()
+            let issuer = v2_issuer(entra.site.issuer_origin(), tenant.id);
+            Json(
+                entra
+                    .keys
+                    .jwks(tenant.id, requested_app(query.as_deref()), Some(&issuer)),
+            )
+            .into_response()
         }
-        None => EntraError::unknown_tenant(&tenant).into_response(&world, None),
+        None => EntraError::unknown_tenant(&tenant).into_response(entra.site.now(), None),
     }
 }
 
 /// `GET /{tenant}/discovery/keys`.
 pub(super) async fn v1_keys(
-    State(world): State<SharedWorld>,
+    State(entra): State<Arc<Entra>>,
     Path(tenant): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    if !world.settings().v1_documents {
+    if !entra.settings.get().v1_documents {
         return StatusCode::NOT_FOUND.into_response();
     }
-    match world.scenario.tenant(&tenant) {
-        Some(tenant) => Json(world.keys.jwks(tenant.id, app_asked(query.as_deref()), None)).into_response(),
-        None => EntraError::unknown_tenant(&tenant).into_response(&world, None),
+    match entra.scenario.tenant(&tenant) {
+        Some(tenant) => Json(entra.keys.jwks(tenant.id, requested_app(query.as_deref()), None)).into_response(),
+        None => EntraError::unknown_tenant(&tenant).into_response(entra.site.now(), None),
     }
 }
 
 /// `?appid=` asks for the keys of an app that has its own; for any other app they are the tenant's.
 ///
 /// <https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-signature>
-fn app_asked(query: Option<&str>) -> Option<Uuid> {
+fn requested_app(query: Option<&str>) -> Option<Uuid> {
     query_parameter(query, "appid").and_then(|text| Uuid::try_parse(&text).ok())
 }
 
 /// The parameter travels on to `jwks_uri`.
 fn app_suffix(query: Option<&str>) -> String {
-    app_asked(query).map(|app| format!("?appid={app}")).unwrap_or_default()
+    requested_app(query)
+        .map(|app| format!("?appid={app}"))
+        .unwrap_or_default()
 }
 
 fn common_fields() -> Value {

@@ -4,16 +4,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 
-use super::{EntraError, shortened};
+use super::error::{EntraError, shortened};
+use super::state::Entra;
 use crate::scenario::Tenant;
-use crate::world::World;
 
 /// A request to the token endpoint.
 pub(super) struct TokenCall<'a> {
-    pub(super) world: &'a World,
+    pub(super) entra: &'a Entra,
     pub(super) tenant: &'a Tenant,
     pub(super) form: &'a Form,
-    /// The origin that was asked: client assertions name the endpoint by it.
+    /// The origin that the request was sent to: client assertions name the endpoint by it.
     pub(super) origin: &'a str,
 }
 

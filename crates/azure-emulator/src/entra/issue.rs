@@ -7,14 +7,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::EntraError;
-use super::apis::Api;
-use super::client_auth::Client;
-use super::discovery::{v1_issuer, v2_issuer};
-use super::form::TokenCall;
+use super::apis::{Api, TokenVersion};
+use super::issuer::{v1_issuer, v2_issuer};
+use super::state::Entra;
 use crate::jwt::{CryptoFailed, SigningKey, random_text, sha256};
 use crate::scenario::{User, UserKind};
-use crate::world::World;
 
 /// A JWT lists at most this many groups; beyond it the overage marker stands in for them.
 const GROUPS_IN_A_TOKEN: usize = 200;
@@ -26,11 +23,11 @@ pub(super) const DATED_BACK_SECONDS: i64 = 300;
 #[serde(default, deny_unknown_fields)]
 pub struct TokenRequest {
     /// `aud`; by default ACS Clients. `acs`, `api` and `teams` stand for ACS Clients, the broker's own API and Teams
-    /// Phone extension, each with its usual scopes. Anything else is taken as it is, for some API of one's own, whose
-    /// tokens tell groups.
+    /// Phone extension, each with its usual scopes. Anything else is taken as it is, for an API of one's own, whose
+    /// tokens have the groups.
     pub audience: Option<String>,
     /// Delegated scopes, a space-separated string or a list; those that are consented to by default. With the API's
-    /// URI before it (`api://…/access`), the first one also tells the audience. An empty list leaves `scp` out.
+    /// URI before it (`api://…/access`), the first one also sets the audience. An empty list leaves `scp` out.
     #[serde(deserialize_with = "string_or_list")]
     pub scopes: Option<Vec<String>>,
     /// Seconds from now to `exp`; zero and less makes a token that has ended. By default 60 to 90 minutes.
@@ -39,7 +36,7 @@ pub struct TokenRequest {
     pub version: Option<TokenVersion>,
     /// `azp` or `appid`; by default the scenario's client app.
     pub client_id: Option<String>,
-    /// How groups are told.
+    /// What the token says about groups.
     pub groups: Option<GroupsClaim>,
     /// The authentication contexts, such as `c1`, that the user has satisfied: a stepped-up token.
     #[serde(deserialize_with = "string_or_list")]
@@ -48,17 +45,6 @@ pub struct TokenRequest {
     pub signing_key: Option<KeyOwner>,
     /// Further claims, which replace the ones of the same name; `null` takes a claim out.
     pub claims: Map<String, Value>,
-}
-
-/// The version of an access token, which at Entra the API's registration decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum TokenVersion {
-    /// `ver` 1.0: `appid`, and ACS's App ID URI as the default audience.
-    #[serde(rename = "1.0")]
-    V1,
-    /// `ver` 2.0: `azp`.
-    #[serde(rename = "2.0")]
-    V2,
 }
 
 /// Whose key signs a token.
@@ -71,7 +57,7 @@ pub enum KeyOwner {
     App,
 }
 
-/// How a token tells groups, whatever its audience and the user's directory entry.
+/// What a token says about groups, whatever its audience and the user's directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupsClaim {
@@ -110,24 +96,24 @@ impl IssuedToken {
 
 /// How long Entra lets a token live: 60 to 90 minutes, in seconds.
 /// <https://learn.microsoft.com/entra/identity-platform/access-tokens#token-lifetime>
-pub(super) fn usual_lifetime() -> i64 {
+pub(super) fn default_lifetime() -> i64 {
     fastrand::i64(3600..5400)
 }
 
-/// The key for a token of an audience, chosen as asked; `None` if there is none.
+/// The key for a token of an audience, chosen as requested; `None` if there is none.
 pub(super) fn signing_key(
-    world: &World,
+    entra: &Entra,
     tenant: Uuid,
     audience: &str,
-    asked: Option<KeyOwner>,
+    requested: Option<KeyOwner>,
 ) -> Option<Arc<SigningKey>> {
-    let own = Api::of(&world.scenario, audience)
-        .and_then(|api| api.app_id(&world.scenario))
-        .and_then(|app| world.keys.of_app(tenant, app).pop());
-    match asked {
-        Some(KeyOwner::Tenant) => world.keys.current(tenant),
+    let own = Api::from_name(&entra.scenario, audience)
+        .and_then(|api| api.app_id(&entra.scenario))
+        .and_then(|app| entra.keys.of_app(tenant, app).pop());
+    match requested {
+        Some(KeyOwner::Tenant) => entra.keys.current(tenant),
         Some(KeyOwner::App) => own,
-        None => own.or_else(|| world.keys.current(tenant)),
+        None => own.or_else(|| entra.keys.current(tenant)),
     }
 }
 
@@ -140,45 +126,22 @@ pub(super) fn header(key: &SigningKey, version: TokenVersion) -> Value {
     header
 }
 
-/// What a grant ends in: a token for the user, to the client, for the API.
-pub(super) fn issue_to(
-    call: &TokenCall<'_>,
-    client: &Client,
-    user: &User,
-    api: Api,
-    scopes: Vec<String>,
-) -> Result<IssuedToken, EntraError> {
-    let world = call.world;
-    let request = TokenRequest {
-        client_id: Some(client.id.to_string()),
-        audience: Some(api.audience(&world.scenario, TokenVersion::V2)),
-        scopes: Some(scopes),
-        lifetime: world.settings().token_lifetime,
-        claims: [("azpacr".to_owned(), json!(client.proof.acr()))].into_iter().collect(),
-        ..TokenRequest::default()
-    };
-    issue(world, user, &request)
-        .ok()
-        .flatten()
-        .ok_or_else(EntraError::transient)
-}
-
 /// Issues a token for a user of the scenario; `None` if there is no key to sign it with.
-pub(crate) fn issue(world: &World, user: &User, request: &TokenRequest) -> Result<Option<IssuedToken>, CryptoFailed> {
-    let now = world.now();
+pub(crate) fn issue(entra: &Entra, user: &User, request: &TokenRequest) -> Result<Option<IssuedToken>, CryptoFailed> {
+    let now = entra.site.now();
     let version = request.version.unwrap_or(TokenVersion::V2);
-    let target = Target::of(world, request, version);
-    let Some(key) = signing_key(world, user.tenant_id, &target.audience, request.signing_key) else {
+    let target = Target::from_request(entra, request, version);
+    let Some(key) = signing_key(entra, user.tenant_id, &target.audience, request.signing_key) else {
         return Ok(None);
     };
-    let claims = claims(world, user, request, &target, now);
+    let claims = claims(entra, user, request, &target, now);
     let expires_in = claims
         .get("exp")
         .and_then(Value::as_i64)
         .map_or(0, |exp| exp.saturating_sub(now.as_second()).max(0));
     let resource = match target.api {
-        // Told by its URI, whatever the audience looks like.
-        Some(api) => api.uri(&world.scenario),
+        // Named by its URI, whatever the audience looks like.
+        Some(api) => api.uri(&entra.scenario),
         None => target.audience,
     };
     let scope = match claims.get("scp").and_then(Value::as_str) {
@@ -205,28 +168,30 @@ struct Target {
 }
 
 impl Target {
-    fn of(world: &World, request: &TokenRequest, version: TokenVersion) -> Self {
-        let scenario = &world.scenario;
-        let asked = request.scopes.as_deref();
+    fn from_request(entra: &Entra, request: &TokenRequest, version: TokenVersion) -> Self {
+        let scenario = &entra.scenario;
+        let requested = request.scopes.as_deref();
         let (named, audience) = match request.audience.as_deref() {
             None => {
-                // A scope may tell the API that it is of.
-                let of_scope = asked
+                // A scope may name its API.
+                let of_scope = requested
                     .and_then(|scopes| scopes.first()?.rsplit_once('/'))
-                    .and_then(|(resource, _)| Api::of(scenario, resource));
+                    .and_then(|(resource, _)| Api::from_name(scenario, resource));
                 (of_scope.or(Some(Api::AcsClients)), None)
             }
             Some("acs") => (Some(Api::AcsClients), None),
             Some("api") => (Some(Api::Broker), None),
             Some("teams") => (Some(Api::TeamsExtension), None),
-            Some(other) => (Api::of(scenario, other), Some(other.to_owned())),
+            Some(other) => (Api::from_name(scenario, other), Some(other.to_owned())),
         };
         let usual = || named.unwrap_or(Api::AcsClients).consented_scopes(scenario);
-        let scopes = match asked {
+        let scopes = match requested {
             None => usual(),
             Some(scopes) => {
                 let bare = |scope: &String| match (named, scope.rsplit_once('/')) {
-                    (Some(api), Some((resource, name))) if Api::of(scenario, resource) == Some(api) => name.to_owned(),
+                    (Some(api), Some((resource, name))) if Api::from_name(scenario, resource) == Some(api) => {
+                        name.to_owned()
+                    }
                     _ => scope.clone(),
                 };
                 let bare: Vec<String> = scopes.iter().map(bare).collect();
@@ -242,14 +207,14 @@ impl Target {
 }
 
 /// The claims, with the overrides merged last.
-fn claims(world: &World, user: &User, request: &TokenRequest, target: &Target, now: Timestamp) -> Map<String, Value> {
+fn claims(entra: &Entra, user: &User, request: &TokenRequest, target: &Target, now: Timestamp) -> Map<String, Value> {
     let version = request.version.unwrap_or(TokenVersion::V2);
-    let lifetime = request.lifetime.unwrap_or_else(usual_lifetime);
+    let lifetime = request.lifetime.unwrap_or_else(default_lifetime);
     let start = now.as_second() - DATED_BACK_SECONDS;
     let client = request
         .client_id
         .clone()
-        .unwrap_or_else(|| world.scenario.client_app.client_id.to_string());
+        .unwrap_or_else(|| entra.scenario.client_app.client_id.to_string());
     let audience = &target.audience;
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| {
@@ -270,13 +235,13 @@ fn claims(world: &World, user: &User, request: &TokenRequest, target: &Target, n
     };
     match version {
         TokenVersion::V1 => {
-            set("iss", json!(v1_issuer(world.issuer_origin(), user.tenant_id)));
+            set("iss", json!(v1_issuer(entra.site.issuer_origin(), user.tenant_id)));
             set("appid", json!(client));
             set("appidacr", json!(public_client));
             set("ver", json!("1.0"));
         }
         TokenVersion::V2 => {
-            set("iss", json!(v2_issuer(world.issuer_origin(), user.tenant_id)));
+            set("iss", json!(v2_issuer(entra.site.issuer_origin(), user.tenant_id)));
             set("azp", json!(client));
             set("azpacr", json!(public_client));
             set("ver", json!("2.0"));
@@ -284,9 +249,9 @@ fn claims(world: &World, user: &User, request: &TokenRequest, target: &Target, n
     }
     match &user.kind {
         UserKind::Person => {
-            let login = world.scenario.user_principal_name(user);
+            let login = entra.scenario.user_principal_name(user);
             set("name", json!(user.display_name));
-            // Different for each API, as at Entra, so that nobody takes it for an identity.
+            // Different for each API, as at Entra, so that it is not used as an identity.
             set("sub", json!(pairwise_subject(user.object_id, audience)));
             if version == TokenVersion::V1 {
                 set("acr", json!("1"));
@@ -309,7 +274,7 @@ fn claims(world: &World, user: &User, request: &TokenRequest, target: &Target, n
             set("roles", json!(roles));
         }
     }
-    claims.extend(groups(world, user, target.api, request.groups));
+    claims.extend(groups(entra, user, target.api, request.groups));
     for (name, value) in &request.claims {
         if value.is_null() {
             claims.remove(name);
@@ -321,10 +286,10 @@ fn claims(world: &World, user: &User, request: &TokenRequest, target: &Target, n
 }
 
 /// The groups claim or the overage marker. A customer cannot configure the `groups` claim of a Microsoft
-/// first-party API, so a token for ACS tells nothing of groups.
-fn groups(world: &World, user: &User, api: Option<Api>, asked: Option<GroupsClaim>) -> Map<String, Value> {
-    let groups = world.scenario.groups_of(user);
-    let told = asked.unwrap_or_else(|| {
+/// first-party API, so a token for ACS says nothing about groups.
+fn groups(entra: &Entra, user: &User, api: Option<Api>, requested: Option<GroupsClaim>) -> Map<String, Value> {
+    let groups = entra.scenario.groups_of(user);
+    let claim = requested.unwrap_or_else(|| {
         if api.is_some_and(Api::is_first_party) || user.kind != UserKind::Person {
             GroupsClaim::None
         } else if groups.len() > GROUPS_IN_A_TOKEN {
@@ -334,7 +299,7 @@ fn groups(world: &World, user: &User, api: Option<Api>, asked: Option<GroupsClai
         }
     });
     let mut claims = Map::new();
-    match told {
+    match claim {
         GroupsClaim::None => {}
         GroupsClaim::Listed => {
             let ids: Vec<String> = groups.iter().map(Uuid::to_string).collect();

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::jwt::{CryptoFailed, SigningKey};
-use crate::world::lock;
+use crate::lock::lock;
 
 /// Oldest first; the last one signs.
 type Keys = Vec<Arc<SigningKey>>;
@@ -107,26 +105,9 @@ impl KeyStore {
         } else {
             of_app
         };
-        let keys: Vec<Value> = published.iter().filter_map(|key| key_to_json(key, issuer)).collect();
+        let keys: Vec<Value> = published.iter().filter_map(|key| key.to_jwk(issuer)).collect();
         json!({ "keys": keys })
     }
-}
-
-/// A public key as a JWK (RFC 7517).
-pub(crate) fn key_to_json(key: &SigningKey, issuer: Option<&str>) -> Option<Value> {
-    let (n, e) = key.modulus_and_exponent()?;
-    let mut jwk = json!({
-        "kty": "RSA",
-        "use": "sig",
-        "kid": key.kid,
-        "x5t": key.kid,
-        "n": URL_SAFE_NO_PAD.encode(n),
-        "e": URL_SAFE_NO_PAD.encode(e),
-    });
-    if let Some(issuer) = issuer {
-        jwk["issuer"] = json!(issuer);
-    }
-    Some(jwk)
 }
 
 #[cfg(test)]

@@ -5,18 +5,20 @@
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::apis::TokenVersion;
 use super::client_auth::Client;
+use super::error::{EntraError, shortened};
 use super::form::TokenCall;
-use super::issue::{IssuedToken, TokenVersion, issue_to};
+use super::grant::issue_to;
+use super::issue::IssuedToken;
 use super::password::unknown_user;
-use super::scope::{Asked, consent_required};
-use super::signed::{self, Lifetime, NotEntras, SignedToken};
-use super::{EntraError, shortened};
+use super::scope::{RequestedScope, consent_required};
+use super::signed::{InvalidToken, Lifetime, SignedToken};
 use crate::scenario::User;
 
 /// Checks what Entra checks, and issues.
 pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
-    let scenario = &call.world.scenario;
+    let scenario = &call.entra.scenario;
     let client = Client::authenticate(call)?;
     let assertion = call.form.required("assertion")?;
     let token_use = call.form.required("requested_token_use")?;
@@ -27,32 +29,34 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
         );
         return Err(EntraError::bad_request("invalid_request", 90023, text));
     }
-    let asked = Asked::parse(scenario, call.tenant, call.form.required("scope")?)?;
+    let requested = RequestedScope::parse(scenario, call.tenant, call.form.required("scope")?)?;
     let token = verified(call, &client, assertion)?;
     let user = token
         .guid("oid")
         .and_then(|oid| scenario.person(call.tenant.id, oid))
         .ok_or_else(|| unknown_user(call))?;
-    let scopes = asked
+    let scopes = requested
         .granted(scenario)
-        .filter(|_| client.has_consent(call, asked.api))
+        .filter(|_| client.has_consent(call, requested.api))
         .ok_or_else(|| consent_required(&client.id.to_string(), &client.name))?;
-    challenge(&token, user, &asked.api.audience(scenario, TokenVersion::V2))?;
-    issue_to(call, &client, user, asked.api, scopes)
+    challenge(&token, user, &requested.api.audience(scenario, TokenVersion::V2))?;
+    issue_to(call, &client, user, requested.api, scopes)
 }
 
 /// The assertion, if it is a token of this tenant for this client, within its time, and a user's.
 fn verified(call: &TokenCall<'_>, client: &Client, assertion: &str) -> Result<SignedToken, EntraError> {
-    let world = call.world;
-    let token = signed::read(assertion, &world.keys, world.issuer_origin(), Some(client.id)).map_err(|fault| {
+    let entra = call.entra;
+    let token = entra.tokens.read(assertion, Some(client.id)).map_err(|fault| {
         let reason = match fault {
-            NotEntras::Malformed | NotEntras::MissingClaim => {
+            InvalidToken::Malformed | InvalidToken::MissingClaim => {
                 let text = "JWT token is invalid or malformed.";
                 return EntraError::bad_request("invalid_request", 50027, text);
             }
-            NotEntras::UnknownKey | NotEntras::UnsupportedAlgorithm => "The key was not found.",
-            NotEntras::InvalidSignature => "The provided signature value did not match the expected signature value.",
-            NotEntras::InvalidIssuer => "The token issuer does not match the API version.",
+            InvalidToken::UnknownKey | InvalidToken::UnsupportedAlgorithm => "The key was not found.",
+            InvalidToken::InvalidSignature => {
+                "The provided signature value did not match the expected signature value."
+            }
+            InvalidToken::InvalidIssuer => "The token issuer does not match the API version.",
         };
         invalid_assertion(&format!("Assertion failed signature validation. [Reason - {reason}]"))
     })?;
@@ -61,7 +65,7 @@ fn verified(call: &TokenCall<'_>, client: &Client, assertion: &str) -> Result<Si
             "Assertion failed signature validation. [Reason - The token was issued by another tenant.]",
         ));
     }
-    let app = &world.scenario.api_app;
+    let app = &entra.scenario.api_app;
     if !token.is_for(Some(app.client_id), &app.app_id_uri) {
         let text = format!(
             "Assertion audience does not match the Client app presenting the assertion. The audience in the assertion \
@@ -75,7 +79,7 @@ fn verified(call: &TokenCall<'_>, client: &Client, assertion: &str) -> Result<Si
         );
         return Err(EntraError::bad_request("invalid_grant", 500_131, text));
     }
-    let now = world.now();
+    let now = entra.site.now();
     match token.lifetime(now) {
         // Entra grants no grace here: an assertion was refused 38 ms after its end.
         // <https://github.com/microsoftgraph/msgraph-sdk-dotnet/issues/2551>
@@ -103,8 +107,8 @@ fn invalid_assertion(text: &str) -> EntraError {
     EntraError::bad_request("invalid_grant", 50013, text)
 }
 
-/// Conditional access: a user of whom an authentication context is demanded must have signed in with it, and the
-/// claims tell the client what to ask for.
+/// Conditional access: where an authentication context is required of a user, the user must have signed in with it. The
+/// claims say what the client has to request.
 /// <https://learn.microsoft.com/entra/identity-platform/v2-conditional-access-dev-guide>
 fn challenge(token: &SignedToken, user: &User, resource: &str) -> Result<(), EntraError> {
     let Some(context) = &user.step_up else {

@@ -1,20 +1,21 @@
 //! The resource owner password grant, for demo users.
 
-use super::EntraError;
 use super::client_auth::Client;
+use super::error::EntraError;
 use super::form::TokenCall;
-use super::issue::{IssuedToken, issue_to};
-use super::scope::{Asked, consent_required};
+use super::grant::issue_to;
+use super::issue::IssuedToken;
+use super::scope::{RequestedScope, consent_required};
 use crate::scenario::UserKind;
 
 /// Checks what Entra checks, and issues.
 pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
-    let scenario = &call.world.scenario;
+    let scenario = &call.entra.scenario;
     let client = Client::identify(call)?;
-    let asked = Asked::parse(scenario, call.tenant, call.form.required("scope")?)?;
-    let scopes = asked
+    let requested = RequestedScope::parse(scenario, call.tenant, call.form.required("scope")?)?;
+    let scopes = requested
         .granted(scenario)
-        .filter(|_| client.has_consent(call, asked.api))
+        .filter(|_| client.has_consent(call, requested.api))
         .ok_or_else(|| consent_required(&client.id.to_string(), &client.name))?;
     let login = call.form.required("username")?;
     let password = call.form.required("password")?;
@@ -31,7 +32,7 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
             "Error validating credentials due to invalid username or password.",
         ));
     }
-    issue_to(call, &client, user, asked.api, scopes)
+    issue_to(call, &client, user, requested.api, scopes)
 }
 
 /// The directory does not have the user.

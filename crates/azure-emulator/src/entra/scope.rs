@@ -1,7 +1,7 @@
-//! The `scope` parameter: which API is asked for, and which of its scopes.
+//! The `scope` parameter: the requested API and scopes.
 
 use super::apis::Api;
-use super::{EntraError, shortened};
+use super::error::{EntraError, shortened};
 use crate::scenario::{Scenario, Tenant};
 
 /// `OpenID` Connect's own scopes, which name no API.
@@ -9,7 +9,7 @@ const OPENID_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"
 
 /// One API, with its scopes by name or `.default`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct RequestedScope {
     pub(super) api: Api,
     /// Without the API's URI; not `.default`.
     pub(super) names: Vec<String>,
@@ -17,7 +17,7 @@ pub(super) struct Asked {
     pub(super) default: bool,
 }
 
-impl Asked {
+impl RequestedScope {
     /// Reads the parameter.
     pub(super) fn parse(scenario: &Scenario, tenant: &Tenant, scope: &str) -> Result<Self, EntraError> {
         let mut resource: Option<&str> = None;
@@ -35,7 +35,7 @@ impl Asked {
             names.push(name.to_owned());
         }
         let resource = resource.ok_or_else(|| invalid_scope(scope))?;
-        let api = Api::of(scenario, resource).ok_or_else(|| {
+        let api = Api::from_name(scenario, resource).ok_or_else(|| {
             let text = format!(
                 "The resource principal named {} was not found in the tenant named {}. This can happen if the \
                  application has not been installed by the administrator of the tenant or consented to by any user in \
@@ -50,7 +50,7 @@ impl Asked {
         Ok(Self { api, names, default })
     }
 
-    /// The delegated scopes that a token gets, if all that was asked for is consented to.
+    /// The delegated scopes that a token gets, if everything requested is consented to.
     pub(super) fn granted(&self, scenario: &Scenario) -> Option<Vec<String>> {
         let consented = self.api.consented_scopes(scenario);
         if consented.is_empty() {

@@ -1,12 +1,15 @@
-//! Tokens of the emulated Entra, read back by whoever of Azure's services is shown one.
+//! Tokens of the emulated Entra, as Azure's services read and verify them.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::discovery::{v1_issuer, v2_issuer};
+use super::issuer::{v1_issuer, v2_issuer};
 use super::keys::KeyStore;
 use crate::jwt::decode;
+use crate::site::Site;
 
 /// Microsoft's token validators allow clocks to differ by five minutes.
 const CLOCK_SKEW_SECONDS: i64 = 300;
@@ -19,9 +22,9 @@ pub(crate) struct SignedToken {
     client_claim: &'static str,
 }
 
-/// Why a token is not Entra's.
+/// Why a token is not one of Entra's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotEntras {
+pub(crate) enum InvalidToken {
     Malformed,
     UnsupportedAlgorithm,
     UnknownKey,
@@ -41,33 +44,50 @@ pub(crate) enum Lifetime {
     Missing,
 }
 
-/// Verifies signature and issuer against the keys that the token's tenant publishes now, and, for an app that signs
-/// with keys of its own, that app's.
-pub(crate) fn read(token: &str, keys: &KeyStore, origin: &str, app: Option<Uuid>) -> Result<SignedToken, NotEntras> {
-    let decoded = decode(token).ok_or(NotEntras::Malformed)?;
+/// Reads Entra's tokens; all that a service needs to know of Entra to verify one.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenReader {
+    keys: Arc<KeyStore>,
+    site: Arc<Site>,
+}
+
+impl TokenReader {
+    pub(crate) fn new(keys: Arc<KeyStore>, site: Arc<Site>) -> Self {
+        Self { keys, site }
+    }
+
+    /// Verifies signature and issuer against the keys that the token's tenant publishes now, and, for an app that
+    /// signs with keys of its own, that app's.
+    pub(crate) fn read(&self, token: &str, app: Option<Uuid>) -> Result<SignedToken, InvalidToken> {
+        read(token, &self.keys, self.site.issuer_origin(), app)
+    }
+}
+
+fn read(token: &str, keys: &KeyStore, origin: &str, app: Option<Uuid>) -> Result<SignedToken, InvalidToken> {
+    let decoded = decode(token).ok_or(InvalidToken::Malformed)?;
     if decoded.header_text("alg") != Some("RS256") {
-        return Err(NotEntras::UnsupportedAlgorithm);
+        return Err(InvalidToken::UnsupportedAlgorithm);
     }
     // An extension that must be understood is not (RFC 7515 4.1.11).
     if decoded.header.contains_key("crit") {
-        return Err(NotEntras::Malformed);
+        return Err(InvalidToken::Malformed);
     }
-    let tenant = guid(&decoded.claims, "tid").ok_or(NotEntras::MissingClaim)?;
+    let tenant = guid(&decoded.claims, "tid").ok_or(InvalidToken::MissingClaim)?;
     // Only the id of a key is taken from the header; a key, or where to get one, never is.
     let key = decoded
         .header_text("kid")
         .and_then(|kid| keys.find(tenant, kid).or_else(|| keys.find_of_app(tenant, app?, kid)))
-        .ok_or(NotEntras::UnknownKey)?;
+        .ok_or(InvalidToken::UnknownKey)?;
     if !key.verifies(&decoded) {
-        return Err(NotEntras::InvalidSignature);
+        return Err(InvalidToken::InvalidSignature);
     }
     let (issuer, client_claim) = match decoded.text("ver") {
         Some("2.0") => (v2_issuer(origin, tenant), "azp"),
         Some("1.0") => (v1_issuer(origin, tenant), "appid"),
-        _ => return Err(NotEntras::MissingClaim),
+        _ => return Err(InvalidToken::MissingClaim),
     };
     if decoded.text("iss") != Some(&issuer) {
-        return Err(NotEntras::InvalidIssuer);
+        return Err(InvalidToken::InvalidIssuer);
     }
     Ok(SignedToken {
         claims: decoded.claims,

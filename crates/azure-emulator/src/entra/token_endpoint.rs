@@ -2,33 +2,36 @@
 //!
 //! Each grant has a file of its own; it gets the parsed form and the tenant, and returns a token or Entra's error.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use uuid::Uuid;
 
+use super::error::{EntraError, shortened};
 use super::form::{Form, TokenCall};
 use super::issue::IssuedToken;
-use super::{EntraError, client_credentials, on_behalf_of, password, shortened};
-use crate::router::read_body;
-use crate::world::{SharedWorld, World};
+use super::state::Entra;
+use super::{client_credentials, on_behalf_of, password};
+use crate::request::read_body;
 
 /// The grant type of on-behalf-of (RFC 7523 2.1).
 pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// The handler.
-pub(super) async fn token(State(world): State<SharedWorld>, Path(tenant): Path<String>, request: Request) -> Response {
+pub(super) async fn token(State(entra): State<Arc<Entra>>, Path(tenant): Path<String>, request: Request) -> Response {
     let headers = request.headers().clone();
-    let origin = world.origin_asked(request.extensions()).to_owned();
+    let origin = entra.site.request_origin(request.extensions()).to_owned();
     let Ok(body) = read_body(request).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     // Entra does not look into another content type: to it, every parameter is missing.
     let form = Form::parse(if is_form(&headers) { &body } else { b"" }).with_basic(&headers);
-    let mut response = match grant(&world, &tenant, &form, &origin) {
+    let mut response = match grant(&entra, &tenant, &form, &origin) {
         Ok(token) => Json(token.to_json()).into_response(),
-        Err(error) => error.into_response(&world, correlation_id(&headers)),
+        Err(error) => error.into_response(entra.site.now(), correlation_id(&headers)),
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-cache"));
@@ -61,7 +64,7 @@ fn correlation_id(headers: &HeaderMap) -> Option<Uuid> {
 }
 
 /// Chooses the grant.
-fn grant(world: &World, tenant: &str, form: &Form, origin: &str) -> Result<IssuedToken, EntraError> {
+fn grant(entra: &Entra, tenant: &str, form: &Form, origin: &str) -> Result<IssuedToken, EntraError> {
     if ["common", "organizations", "consumers"]
         .iter()
         .any(|many| many.eq_ignore_ascii_case(tenant))
@@ -70,7 +73,7 @@ fn grant(world: &World, tenant: &str, form: &Form, origin: &str) -> Result<Issue
                     credentials.";
         return Err(EntraError::bad_request("invalid_request", 50059, text));
     }
-    let Some(tenant) = world.scenario.tenant(tenant) else {
+    let Some(tenant) = entra.scenario.tenant(tenant) else {
         return Err(EntraError::unknown_tenant(tenant));
     };
     if let Some(name) = form.duplicate() {
@@ -78,7 +81,7 @@ fn grant(world: &World, tenant: &str, form: &Form, origin: &str) -> Result<Issue
         return Err(EntraError::bad_request("invalid_request", 9_000_411, text));
     }
     let call = TokenCall {
-        world,
+        entra,
         tenant,
         form,
         origin,

@@ -19,7 +19,7 @@ pub struct ApiApp {
     pub secrets: Vec<ClientSecret>,
     /// Certificates, each as PEM; RSA of 2048 bits or more.
     pub certificates: Vec<String>,
-    /// Whose tokens stand in for a credential of its own.
+    /// The identities whose tokens stand in for a credential of its own.
     pub federated_credentials: Vec<FederatedCredential>,
     /// The app roles at Microsoft Graph that a consenting tenant grants it.
     pub graph_roles: Vec<String>,
@@ -47,7 +47,7 @@ pub struct FederatedCredential {
     pub issuer: String,
     /// The subject, compared to the letter.
     pub subject: String,
-    /// The audience; `api://AzureADTokenExchange` unless somebody chose otherwise.
+    /// The audience; `api://AzureADTokenExchange` unless another was chosen.
     pub audience: String,
 }
 

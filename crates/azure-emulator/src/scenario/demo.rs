@@ -3,13 +3,12 @@
 use uuid::{Uuid, uuid};
 
 use super::{
-    ApiApp, CLUSTER, CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI, CONTOSO_APP, CONTOSO_IDENTITY,
-    CONTOSO_IDENTITY_PRINCIPAL, ClientApp, ClientSecret, Coverage, FABRIKAM, FABRIKAM_CALLERS, FABRIKAM_MARKETING,
-    FABRIKAM_NIGHT_SHIFT, FederatedCredential, Group, ManagedIdentity, RESOURCE, Resource, SERVICE_ACCOUNT, Scenario,
-    TOKEN_EXCHANGE_AUDIENCE, Tenant, User, UserKind,
+    ApiApp, Assignment, CLUSTER, CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_API_URI, CONTOSO_APP,
+    CONTOSO_IDENTITY, CONTOSO_IDENTITY_PRINCIPAL, ClientApp, ClientSecret, Coverage, FABRIKAM, FABRIKAM_CALLERS,
+    FABRIKAM_MARKETING, FABRIKAM_NIGHT_SHIFT, FederatedCredential, Group, ManagedIdentity, PrincipalType, RESOURCE,
+    Resource, SERVICE_ACCOUNT, Scenario, TOKEN_EXCHANGE_AUDIENCE, TeamsAssignment, TeamsPrincipalType, Tenant, User,
+    UserKind,
 };
-use crate::acs::assignments::{Assignment, PrincipalType};
-use crate::acs::teams::{TeamsAssignment, TeamsPrincipalType};
 
 /// Diego, who may use Teams Phone.
 const DIEGO: Uuid = uuid!("c0a50000-0000-4000-8000-0000000d1e90");
@@ -85,7 +84,7 @@ fn tenant(id: Uuid, name: &str, domain: &str) -> Tenant {
     }
 }
 
-/// Contoso's broker, with every kind of credential but a certificate: there is no private key to give away.
+/// Contoso's broker, with every kind of credential but a certificate: no private key is published.
 fn api_app() -> ApiApp {
     let federated = |issuer: String, subject: String| FederatedCredential {
         issuer,
@@ -182,7 +181,7 @@ fn demo_users() -> Vec<User> {
             many,
             Coverage::Group,
         ),
-        // Only the directory knows that his group is a part of another.
+        // Only the directory knows that this group is a member of another.
         person(
             "nestor",
             "Nestor Wilke",

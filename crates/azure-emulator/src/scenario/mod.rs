@@ -5,16 +5,15 @@
 //! front-end code and assignment files may rely on them.
 
 mod apps;
+mod assignments;
 mod demo;
 
 use std::collections::BTreeSet;
 
 use uuid::{Uuid, uuid};
 
-use super::acs::assignments::Assignment;
-use super::acs::teams::TeamsAssignment;
-
 pub use self::apps::{ApiApp, ClientSecret, FederatedCredential, ManagedIdentity};
+pub use self::assignments::{Assignment, PrincipalType, TeamsAssignment, TeamsPrincipalType};
 
 /// Contoso's tenant.
 pub const CONTOSO: Uuid = uuid!("c0a50000-0000-4000-8000-000000000001");
@@ -120,7 +119,7 @@ pub struct Resource {
     pub managers: Vec<Uuid>,
 }
 
-/// Somebody, or something, that can have an Entra token.
+/// A person or a daemon that can have an Entra token.
 #[derive(Debug, Clone)]
 pub struct User {
     /// The short name by which controls address it; unique.

@@ -18,7 +18,7 @@ async fn an_app_gets_tokens_for_itself() {
     let answer = stage.ask("fabrikam.com", &fields).await;
     assert_eq!(answer.status, 200);
     let body = answer.json();
-    assert!(body.get("scope").is_none(), "Entra tells no scope here");
+    assert!(body.get("scope").is_none(), "Entra returns no scope here");
     let graph = claims(body["access_token"].as_str().unwrap());
     assert_eq!(graph["aud"], "https://graph.microsoft.com");
     assert_eq!(graph["iss"], format!("{}/sts/{FABRIKAM}/", stage.emulator.origin()));

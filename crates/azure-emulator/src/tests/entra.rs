@@ -120,8 +120,8 @@ async fn groups_are_told_to_ones_own_api_only() {
         nested["groups"],
         json!([FABRIKAM_NIGHT_SHIFT.to_string(), FABRIKAM_CALLERS.to_string()])
     );
-    let asked = claims(&stage.token("adele", json!({"groups": "overage"})));
-    assert!(asked.get("_claim_names").is_some());
+    let overage = claims(&stage.token("adele", json!({"groups": "overage"})));
+    assert!(overage.get("_claim_names").is_some());
     let changed = claims(&stage.token("adele", json!({"claims": {"oid": null, "xms_cc": ["cp1"]}})));
     assert!(changed.get("oid").is_none() && changed["xms_cc"] == json!(["cp1"]));
 }

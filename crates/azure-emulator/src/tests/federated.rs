@@ -15,12 +15,12 @@ async fn a_clusters_token_verifies_by_its_discovery_document() {
         .emulator
         .federated_token(&FederatedTokenRequest::default())
         .unwrap();
-    let told = claims(&token);
-    assert_eq!(told["iss"], issuer);
-    assert_eq!(told["sub"], "system:serviceaccount:default:acs-token-broker");
-    assert_eq!(told["aud"], json!(["api://AzureADTokenExchange"]));
-    assert_eq!((&told["iat"], &told["exp"]), (&json!(NOW), &json!(NOW + 3600)));
-    assert_eq!(told["kubernetes.io"]["serviceaccount"]["name"], "acs-token-broker");
+    let stated = claims(&token);
+    assert_eq!(stated["iss"], issuer);
+    assert_eq!(stated["sub"], "system:serviceaccount:default:acs-token-broker");
+    assert_eq!(stated["aud"], json!(["api://AzureADTokenExchange"]));
+    assert_eq!((&stated["iat"], &stated["exp"]), (&json!(NOW), &json!(NOW + 3600)));
+    assert_eq!(stated["kubernetes.io"]["serviceaccount"]["name"], "acs-token-broker");
 
     let document = stage
         .get("/_emulator/federated/contoso-aks/.well-known/openid-configuration")
@@ -59,13 +59,13 @@ async fn tokens_are_had_over_http() {
         .await;
     assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
     let body = answer.json();
-    let told = claims(body["token"].as_str().unwrap());
+    let stated = claims(body["token"].as_str().unwrap());
     assert_eq!(
-        (&told["sub"], &told["aud"], &told["exp"]),
+        (&stated["sub"], &stated["aud"], &stated["exp"]),
         (&json!("s"), &json!(["a"]), &json!(NOW + 60))
     );
-    assert_eq!((&body["issuer"], &body["expires_on"]), (&told["iss"], &told["exp"]));
-    assert!(told.get("kubernetes.io").is_none());
+    assert_eq!((&body["issuer"], &body["expires_on"]), (&stated["iss"], &stated["exp"]));
+    assert!(stated.get("kubernetes.io").is_none());
 
     let bare = stage.send("POST", path, &[("accept", "text/plain")], "").await;
     assert!(bare.header("content-type").unwrap().starts_with("text/plain"));

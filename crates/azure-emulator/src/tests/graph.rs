@@ -124,7 +124,7 @@ async fn the_apps_token_is_verified() {
     let directory = token(&stage, "Fabrikam", GRAPH, &["Directory.Read.All"]);
     assert_eq!(check(&stage, &directory, &adele, group.clone()).await.status, 200);
 
-    // Another tenant's directory does not have her.
+    // Another tenant's directory does not have this user.
     let contoso = token(&stage, "Contoso", GRAPH, &both);
     refused(
         &check(&stage, &contoso, &adele, group.clone()).await,

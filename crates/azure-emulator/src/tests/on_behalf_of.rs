@@ -33,9 +33,9 @@ async fn a_users_token_for_the_broker_becomes_one_for_acs() {
         json!({"scopes": format!("{CONTOSO_API_URI}/.default"), "lifetime": 600}),
     ] {
         let incoming = stage.token("adele", overrides.clone());
-        let told = claims(&incoming);
-        assert_eq!(told["scp"], "access", "{overrides}");
-        assert_eq!(told["groups"], json!(["fab00000-0000-4000-8000-00000000ca11"]));
+        let stated = claims(&incoming);
+        assert_eq!(stated["scp"], "access", "{overrides}");
+        assert_eq!(stated["groups"], json!(["fab00000-0000-4000-8000-00000000ca11"]));
         assert_eq!(stage.exchange(&incoming).await.status, 401, "it is not for ACS");
 
         let answer = exchange(&stage, &incoming, &[]).await;
@@ -51,10 +51,13 @@ async fn a_users_token_for_the_broker_becomes_one_for_acs() {
         assert_eq!(issued["aud"], "2a04943b-b6a7-4f65-8786-2bb6131b59f6");
         assert_eq!((&issued["azp"], &issued["azpacr"]), (&json!(API), &json!("1")));
         for same in ["oid", "tid"] {
-            assert_eq!(issued[same], told[same]);
+            assert_eq!(issued[same], stated[same]);
         }
         assert_eq!(issued["scp"], "VoIP VoIP.Join");
-        assert!(issued.get("groups").is_none(), "ACS Clients tokens tell no groups");
+        assert!(
+            issued.get("groups").is_none(),
+            "ACS Clients tokens have no groups claim"
+        );
         // Its life is its own.
         let lifetime = body["expires_in"].as_i64().unwrap();
         assert!((3600..5400).contains(&lifetime), "{lifetime}");
@@ -231,9 +234,9 @@ async fn conditional_access_challenges_until_the_user_steps_up() {
     assert_eq!(entra_error(&answer), (400, "interaction_required".to_owned(), 50076));
     let body = answer.json();
     assert_eq!(body["suberror"], "basic_action");
-    let asked: Value = serde_json::from_str(body["claims"].as_str().unwrap()).unwrap();
+    let challenge: Value = serde_json::from_str(body["claims"].as_str().unwrap()).unwrap();
     assert_eq!(
-        asked,
+        challenge,
         json!({"access_token": {"acrs": {"essential": true, "value": "c1"}}})
     );
 
@@ -271,7 +274,7 @@ async fn an_apps_own_key_signs_its_tokens() {
     for assertion in [&signed, &by_tenant] {
         assert_eq!(exchange(&stage, assertion, &[]).await.status, 200);
     }
-    // Published where its app is asked for, and only there.
+    // Published under its app only.
     for (path, version) in [("v2.0/", "v2.0/"), ("", "")] {
         let document = format!("/{FABRIKAM}/{path}.well-known/openid-configuration?appid={API}");
         let uri = stage.get(&document).await.json()["jwks_uri"]

@@ -86,7 +86,7 @@ async fn consent_is_given_and_taken_over_http() {
 }
 
 #[tokio::test]
-async fn the_registrations_are_told() {
+async fn the_registrations_are_listed() {
     let stage = stage().await;
     let apps = stage.get("/_emulator/apps").await.json();
     assert_eq!(apps["apiApp"]["clientId"], CONTOSO_API.to_string());

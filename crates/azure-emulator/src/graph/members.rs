@@ -1,0 +1,107 @@
+//! Whether a user is in certain groups.
+//!
+//! <https://learn.microsoft.com/graph/api/directoryobject-checkmembergroups>
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::authorize::authorize;
+use super::error::GraphError;
+use super::state::Graph;
+use crate::request::{bearer_token, read_body};
+use crate::scenario::{User, UserKind};
+
+/// No call may ask for more groups.
+const MAX_GROUPS: usize = 20;
+/// `POST /v1.0/users/{id}/checkMemberGroups`.
+pub(super) async fn check_member_groups(
+    State(graph): State<Arc<Graph>>,
+    Path(user): Path<String>,
+    request: Request,
+) -> Response {
+    match answer(&graph, &user, request).await {
+        Ok(groups) => Json(json!({
+            "@odata.context": "https://graph.microsoft.com/v1.0/$metadata#Collection(Edm.String)",
+            "value": groups.iter().map(Uuid::to_string).collect::<Vec<_>>(),
+        }))
+        .into_response(),
+        Err(error) => error.into_response(graph.site.now()),
+    }
+}
+
+async fn answer(graph: &Graph, user: &str, request: Request) -> Result<Vec<Uuid>, GraphError> {
+    let tenant = authorize(graph, bearer_token(request.headers()))?;
+    let is_json = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.to_ascii_lowercase().starts_with("application/json"));
+    let body = read_body(request)
+        .await
+        .map_err(|_| GraphError::bad_request("The request body is too large."))?;
+    if !is_json {
+        let message = "Write requests (excluding DELETE) must contain the Content-Type header declaration.";
+        return Err(GraphError::bad_request(message));
+    }
+    let requested = group_ids(&body)?;
+    let found = person(graph, tenant, user).ok_or_else(|| {
+        let message = format!(
+            "Resource '{}' does not exist or one of its queried reference-property objects are not present.",
+            user.chars().take(100).collect::<String>()
+        );
+        GraphError::new(StatusCode::NOT_FOUND, "Request_ResourceNotFound", message)
+    })?;
+    let groups = graph.scenario.groups_of(found);
+    Ok(requested.into_iter().filter(|id| groups.contains(id)).collect())
+}
+
+fn group_ids(body: &[u8]) -> Result<Vec<Uuid>, GraphError> {
+    let value: Value = serde_json::from_slice(body).map_err(|_| {
+        GraphError::new(
+            StatusCode::BAD_REQUEST,
+            "BadRequest",
+            "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON \
+             format.",
+        )
+    })?;
+    let ids = value
+        .get("groupIds")
+        .and_then(Value::as_array)
+        .filter(|ids| !ids.is_empty())
+        .ok_or_else(|| GraphError::bad_request("The parameter 'groupIds' must be a collection that is not empty."))?;
+    if ids.len() > MAX_GROUPS {
+        let message = format!(
+            "The number of values in 'groupIds' ({}) exceeds the maximum of {MAX_GROUPS}.",
+            ids.len()
+        );
+        return Err(GraphError::bad_request(message));
+    }
+    ids.iter()
+        .map(|id| {
+            let text = id.as_str().unwrap_or_default();
+            Uuid::try_parse(text).map_err(|_| {
+                let shown: String = text.chars().take(100).collect();
+                GraphError::bad_request(format!("Invalid object identifier '{shown}'."))
+            })
+        })
+        .collect()
+}
+
+/// The person with this object id or user principal name in a tenant's directory.
+fn person<'a>(graph: &'a Graph, tenant: Uuid, text: &str) -> Option<&'a User> {
+    if let Ok(id) = Uuid::try_parse(text) {
+        return graph.scenario.person(tenant, id);
+    }
+    graph
+        .scenario
+        .users
+        .iter()
+        .filter(|user| user.tenant_id == tenant && user.kind == UserKind::Person)
+        .find(|user| graph.scenario.user_principal_name(user).eq_ignore_ascii_case(text))
+}

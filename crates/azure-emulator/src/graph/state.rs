@@ -1,0 +1,15 @@
+//! What Graph's handlers share.
+
+use std::sync::Arc;
+
+use crate::entra::signed::TokenReader;
+use crate::scenario::Scenario;
+use crate::site::Site;
+
+/// The emulated Graph, which reads the scenario's directories.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    pub(crate) scenario: Arc<Scenario>,
+    pub(crate) site: Arc<Site>,
+    pub(crate) tokens: TokenReader,
+}
