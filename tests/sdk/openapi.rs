@@ -246,9 +246,6 @@ impl Check {
     }
 
     fn upstream_trouble(&mut self) {
-        let adele = self.entra_token("adele", &json!({}));
-        let request = |target: &str| Request::post(target).bearer(&adele);
-        let form = format!("{GRANT}&subject_token={adele}");
         let cases = [
             (
                 json!({"status": 401}),
@@ -289,6 +286,10 @@ impl Check {
         ];
         for (fault, status, codes, form_status, error) in cases {
             self.exchange_fault(&fault);
+            // A new token each time: a refusal is remembered for the one that it was about.
+            let adele = self.entra_token("adele", &json!({}));
+            let request = |target: &str| Request::post(target).bearer(&adele);
+            let form = format!("{GRANT}&subject_token={adele}");
             self.both(status, codes, request);
             self.form(form_status, error, &form);
         }
