@@ -72,7 +72,7 @@ pub fn network(text: &str) -> Result<IpNet, Reason> {
     let network = text
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| "is neither an address nor a network such as 10.0.0.0/8".to_owned())?;
+        .map_err(|_| "must be an address or a network such as 10.0.0.0/8".to_owned())?;
     let mapped = match network {
         IpNet::V6(network) => network
             .addr()
