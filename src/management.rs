@@ -106,7 +106,7 @@ pub fn head_limits() -> HeadLimits {
             header::ORIGIN,
         ]
         .into(),
-        told: Vec::new(),
+        told: vec![header::HOST],
     }
 }
 

@@ -65,7 +65,7 @@ pub fn head_limits() -> HeadLimits {
             HeaderName::from_static("tracestate"),
         ]
         .into(),
-        told: [header::CONTENT_TYPE, header::ORIGIN].into(),
+        told: [header::CONTENT_TYPE, header::HOST, header::ORIGIN].into(),
     }
 }
 

@@ -280,7 +280,7 @@ async fn the_log_tells_an_administrator_what_to_do() {
     served.process.signal("TERM");
     let output = served.process.end().await.stdout;
     let causes: Vec<String> = lines(&output)
-        .filter_map(|line| Some(line["error.cause"].as_str()?.to_owned()))
+        .filter_map(|line| Some(line["acs_broker.error.cause"].as_str()?.to_owned()))
         .collect();
     for (_, body, part) in expected {
         assert!(causes.iter().any(|cause| cause.contains(part)), "{body}: {causes:?}");

@@ -243,12 +243,14 @@ impl Check {
         });
         let announced = Request::post(TOKEN).body(FORM, "").announcing(64 * 1024 + 1);
         self.expect(TOKEN, 413, "invalid_request", &announced);
+        let alex = self.entra_token("alex", &json!({}));
+        self.both(417, "InvalidRequest", |target| {
+            let request = Request::post(target).bearer(&alex).header("Content-Type", JSON);
+            request.waiting_over_http2()
+        });
     }
 
     fn upstream_trouble(&mut self) {
-        let adele = self.entra_token("adele", &json!({}));
-        let request = |target: &str| Request::post(target).bearer(&adele);
-        let form = format!("{GRANT}&subject_token={adele}");
         let cases = [
             (
                 json!({"status": 401}),
@@ -289,6 +291,10 @@ impl Check {
         ];
         for (fault, status, codes, form_status, error) in cases {
             self.exchange_fault(&fault);
+            // A new token each time: a refusal is remembered for the one that it was about.
+            let adele = self.entra_token("adele", &json!({}));
+            let request = |target: &str| Request::post(target).bearer(&adele);
+            let form = format!("{GRANT}&subject_token={adele}");
             self.both(status, codes, request);
             self.form(form_status, error, &form);
         }

@@ -74,7 +74,7 @@ pub fn network(text: &str) -> Result<IpNet, Reason> {
     let network = text
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| "is not an address or a network such as 10.0.0.0/8".to_owned())?;
+        .map_err(|_| "must be an address or a network such as 10.0.0.0/8".to_owned())?;
     let mapped = match network {
         IpNet::V6(network) => network
             .addr()

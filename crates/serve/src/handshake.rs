@@ -9,18 +9,33 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Far more than any client's messages in a handshake without a certificate of its own; rustls alone would gather
 /// messages of 64 KiB.
-const MOST: usize = 16 * 1024;
+const HELLO: usize = 16 * 1024;
+
+/// The same from the server's first message on. A client may send its request right behind the end of its handshake, and
+/// the library reads on until it has one whole record of it (RFC 8446 section 5.2: 16 KiB and 256 bytes).
+const FINISH: usize = 24 * 1024;
 
 /// A stream that ends if more comes before the handshake has ended.
 pub(super) struct Bounded<S> {
     io: S,
     left: AtomicUsize,
+    /// The server has answered: what the client said first is no longer held.
+    answered: bool,
 }
 
 impl<S> Bounded<S> {
     pub(super) fn new(io: S) -> Self {
-        let left = AtomicUsize::new(MOST);
-        Self { io, left }
+        Self {
+            io,
+            left: AtomicUsize::new(HELLO),
+            answered: false,
+        }
+    }
+
+    fn answers(&mut self) {
+        if !std::mem::replace(&mut self.answered, true) && *self.left.get_mut() != usize::MAX {
+            *self.left.get_mut() = FINISH;
+        }
     }
 
     /// The handshake has ended.
@@ -48,6 +63,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.answers();
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
@@ -56,6 +72,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.answers();
         Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
     }
 
@@ -74,19 +91,39 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
     #[tokio::test]
     async fn only_a_handshake_is_bounded() {
-        let bytes = vec![0; MOST + 1];
+        let bytes = vec![0; HELLO + 1];
         let mut read = Vec::new();
         assert!(Bounded::new(&bytes[..]).read_to_end(&mut read).await.is_err());
         let mut bounded = Bounded::new(&bytes[1..]);
-        assert_eq!(bounded.read_to_end(&mut read).await.unwrap(), MOST);
+        assert_eq!(bounded.read_to_end(&mut read).await.unwrap(), HELLO);
         let mut bounded = Bounded::new(&bytes[..]);
         bounded.ended();
-        assert_eq!(bounded.read_to_end(&mut read).await.unwrap(), MOST + 1);
+        assert_eq!(bounded.read_to_end(&mut read).await.unwrap(), HELLO + 1);
+    }
+
+    /// As a client does that resumes a session: its request is there before the handshake has ended on this side.
+    #[tokio::test]
+    async fn a_request_may_come_right_behind_the_handshake() {
+        let (client, server) = tokio::io::duplex(HELLO + FINISH);
+        let (mut client, mut server) = (client, Bounded::new(server));
+        let mut bytes = vec![0; HELLO];
+        client.write_all(&bytes).await.unwrap();
+        server.read_exact(&mut bytes).await.unwrap();
+        // Once, however often it writes.
+        for _ in 0..2 {
+            server.write_all(b"hello").await.unwrap();
+        }
+        let mut bytes = vec![0; FINISH];
+        client.write_all(&bytes).await.unwrap();
+        server.read_exact(&mut bytes).await.unwrap();
+        server.write_all(b"again").await.unwrap();
+        client.write_all(b" ").await.unwrap();
+        assert!(server.read_exact(&mut [0]).await.is_err());
     }
 }

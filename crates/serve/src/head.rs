@@ -1,9 +1,9 @@
 //! What is kept of a request's head while the request is worked on.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use super::meter::BodyLength;
 
@@ -59,10 +59,6 @@ pub(super) fn reduce<B>(request: &mut Request<B>, read: &[HeaderName], all: bool
             bytes += name.as_str().len() + value.len() + size_of::<HeaderValue>() * 3;
             fields.append(name.clone(), copy);
         }
-    }
-    // `100-continue` of HTTP/1.1 is hyper's to answer.
-    if request.version() < Version::HTTP_2 {
-        fields.remove(EXPECT);
     }
     *request.headers_mut() = fields;
     if let Some(uri) = copied(request.uri()) {
@@ -166,16 +162,6 @@ mod tests {
             let before = head.uri().clone();
             reduce(&mut head, &[], true);
             assert_eq!(*head.uri(), before, "{target}");
-        }
-    }
-
-    #[test]
-    fn expectations_of_http_1_are_answered_already() {
-        for (version, kept) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
-            let mut head = request(&[("expect", "100-continue")]);
-            *head.version_mut() = version;
-            reduce(&mut head, &[EXPECT], true);
-            assert_eq!(head.headers().contains_key(EXPECT), kept);
         }
     }
 }

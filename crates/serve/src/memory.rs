@@ -8,24 +8,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A connection without TLS over HTTP/1.1: its task, its sockets' state, and hyper's read buffer with a head of 8 KiB.
-pub(super) const CONNECTION: usize = 16 * 1024;
+pub(super) const CONNECTION: usize = 12 * 1024;
 /// What TLS adds: rustls' state, and a record that has not come in full.
-pub(super) const TLS: usize = 24 * 1024;
+pub(super) const TLS: usize = 20 * 1024;
 /// What HTTP/2 adds: the frame buffers of both directions, the tables of HPACK, and the first [`STREAMS`] streams.
-pub(super) const HTTP2: usize = 24 * 1024;
+pub(super) const HTTP2: usize = 16 * 1024;
 /// So many streams are taken for at once.
 pub(super) const STREAMS: usize = 8;
 /// A stream of HTTP/2. h2 keeps its place for as long as the connection lasts.
 pub(super) const STREAM: usize = 1536;
-/// A request being worked on, beside its head: its task.
-pub(super) const REQUEST: usize = 8 * 1024;
+/// A request being worked on, beside its head: its task, with all that it waits in.
+pub(super) const REQUEST: usize = 16 * 1024;
 /// The most that one unfinished header block of HTTP/2 can come to within the size that is announced.
 pub(super) const HEADER_BLOCK: usize = 192 * 1024;
 /// What a field can come to for each byte that it took on the wire, with HPACK.
 pub(super) const FIELD: usize = 144;
 
 /// What each place for a connection adds to the budgets.
-const BY_CONNECTION: usize = 24 * 1024;
+const BY_CONNECTION: usize = 14 * 1024;
 const WORK_BY_CONNECTION: usize = 6 * 1024;
 const BLOCKS_BY_CONNECTION: usize = 2 * 1024;
 /// The least, however few connections there may be.
@@ -132,7 +132,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Budgets for `connections`: 32 KiB for each in all.
+    /// Budgets for `connections`: 22 KiB for each in all. What the allocator cannot use again comes on top.
     #[must_use]
     pub fn new(connections: usize) -> Self {
         let budget = |each: usize, share: usize| Budget::new(connections.saturating_mul(each).max(LEAST / share));
@@ -166,10 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn the_default_number_of_connections_gets_128_mib() {
+    fn the_default_number_of_connections_gets_88_mib() {
         let memory = Memory::new(4096);
         let limits = [&memory.connections, &memory.work, &memory.blocks].map(|budget| budget.left() >> 20);
-        assert_eq!(limits, [96, 24, 8]);
+        assert_eq!(limits, [56, 24, 8]);
+        // All of them fit, if they are plain ones.
+        assert!(CONNECTION * 4096 <= memory.connections.left());
         assert!(Memory::new(1).blocks.left() >= HEADER_BLOCK);
     }
 }

@@ -21,7 +21,7 @@ pub(super) const MOST_BUFFERED: usize = 64 * 1024;
 /// A connection's memory is taken in pieces of this size.
 const PIECE: usize = 8 * 1024;
 /// How much of what lasts may come after a connection was asked to go for want of memory.
-const OVERDRAFT: usize = 64 * 1024;
+const OVERDRAFT: usize = 8 * 1024;
 
 /// What was found in bytes that have come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
