@@ -52,7 +52,7 @@ async fn exchange(
 ) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
-    let content = Content::of(head.version, &head.headers, form)?;
+    let expected = Content::of(head.version, &head.headers, form)?;
     let mut presented = bearer::of(&head.headers).and_then(|token| Ok(api.pipeline.look(token, operation)?));
     let is_refused = presented.as_ref().map_or(true, Presented::is_refused);
     let version = head.version;
@@ -63,7 +63,7 @@ async fn exchange(
         if let Ok(presented) = &mut presented {
             presented.leave_place();
         }
-        read = content.read(body, is_refused, context.deadline).await?;
+        read = expected.read(body, is_refused, context.deadline).await?;
         if let Ok(presented) = &mut presented
             && !is_refused
         {

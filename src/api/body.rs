@@ -208,11 +208,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_allocated_is_what_is_taken() {
+        let tiny = vec![1; 3000];
         for (announced, sizes) in [
-            (None, &[1; 3000][..]),
+            (None, &tiny[..]),
             (None, &[4096; 16]),
             (None, &[MAX_BODY_BYTES]),
-            (Some(3000), &[1; 3000]),
+            (Some(3000), &tiny),
             (Some(MAX_BODY_BYTES), &[4096; 16]),
             (Some(1), &[1000, 1000]),
         ] {

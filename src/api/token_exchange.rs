@@ -440,9 +440,8 @@ mod tests {
             told,
             Err(ApiError::InvalidRequest("Too much of the form is percent-encoded."))
         ));
-        let names = (0..12)
-            .map(|n| format!("&{}{n}=1", "%41".repeat(500)))
-            .collect::<String>();
+        let names: Vec<String> = (0..12).map(|n| format!("&{}{n}=1", "%41".repeat(500))).collect();
+        let names = names.concat();
         assert!(with(&format!("a{names}")).is_err());
     }
 
@@ -465,16 +464,13 @@ mod tests {
         #[test]
         fn agrees_with_the_common_parser(content in "[a-c=&%+0-9]{0,40}") {
             let expected: Vec<_> = form_urlencoded::parse(content.as_bytes()).collect();
-            match Parameters::read(content.as_bytes()) {
-                Ok(mut read) => {
-                    for (name, value) in expected {
-                        prop_assert_eq!(read.take(&name).unwrap_or_default(), value);
-                    }
+            if let Ok(mut read) = Parameters::read(content.as_bytes()) {
+                for (name, value) in expected {
+                    prop_assert_eq!(read.take(&name).unwrap_or_default(), value);
                 }
-                Err(_) => {
-                    let names: std::collections::BTreeSet<_> = expected.iter().map(|(name, _)| name).collect();
-                    prop_assert!(names.len() < expected.len() || expected.len() > MAX_PARAMETERS);
-                }
+            } else {
+                let names: std::collections::BTreeSet<_> = expected.iter().map(|(name, _)| name).collect();
+                prop_assert!(names.len() < expected.len() || expected.len() > MAX_PARAMETERS);
             }
         }
 

@@ -367,7 +367,8 @@ mod tests {
 
     #[test]
     fn members_and_elements_are_bounded_whatever_they_are_of() {
-        let members = |count: usize| (0..count).map(|n| format!("\"n{n}\":1,")).collect::<String>();
+        let member = |n: usize| format!("\"n{n}\":1,");
+        let members = |count: usize| (0..count).map(member).collect::<Vec<_>>().concat();
         let objects = |count: usize| "{\"a\":1},".repeat(count);
         let numbers = |count: usize| "1,".repeat(count);
         for (text, outcome_of) in [

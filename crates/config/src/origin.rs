@@ -46,16 +46,13 @@ pub(super) fn browser_origin(text: &str) -> Result<String, Reason> {
     }
     let lower = scheme.to_ascii_lowercase();
     if !matches!(&*lower, "http" | "https") {
-        return shell_origin(&lower, rest).map_err(|reason| wanted(reason));
+        return shell_origin(&lower, rest).map_err(wanted);
     }
     let url = web_url(text).ok_or_else(|| wanted("is not an http or https origin"))?;
     match port_text(rest) {
         Some("") => return Err(wanted("ends in a colon")),
         Some(_) if url.port().is_none() => {
-            return Err(format!(
-                "names the default port of {}, which browsers never send",
-                lower
-            ));
+            return Err(format!("names the default port of {lower}, which browsers never send"));
         }
         Some(_) if url.port() == Some(0) => return Err(wanted("names port 0")),
         _ => {}

@@ -78,7 +78,7 @@ pub(in crate::authenticate) enum Claim {
     Ver,
     Groups,
     Roles,
-    ClaimNames,
+    NamesOfClaims,
     HasGroups,
     Cnf,
 }
@@ -227,7 +227,7 @@ impl Parts for Unchecked {
             "ver" => Claim::Ver,
             "groups" => Claim::Groups,
             "roles" => Claim::Roles,
-            "_claim_names" => Claim::ClaimNames,
+            "_claim_names" => Claim::NamesOfClaims,
             "hasgroups" => Claim::HasGroups,
             "cnf" => Claim::Cnf,
             _ => return None,
@@ -251,7 +251,7 @@ impl Parts for Unchecked {
             Claim::Ver => drop(self.text("ver", value)?),
             Claim::Roles => self.roles(value)?,
             Claim::Groups => self.groups(value)?,
-            Claim::ClaimNames => self.claim_names(value)?,
+            Claim::NamesOfClaims => self.claim_names(value)?,
             Claim::HasGroups => self.has_groups(value)?,
             Claim::Cnf => {
                 self.claims.bound = true;
