@@ -11,6 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// messages of 64 KiB.
 const MOST: usize = 16 * 1024;
 
+/// It is read in pieces of this size, so that what a client sends right behind its last message hardly counts.
+const PIECE: usize = 4 * 1024;
+
 /// A stream that ends if more comes before the handshake has ended.
 pub(super) struct Bounded<S> {
     io: S,
@@ -31,17 +34,18 @@ impl<S> Bounded<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        std::task::ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        let left = self.left.get_mut();
-        if *left != usize::MAX {
-            let Some(less) = left.checked_sub(buf.filled().len() - before) else {
-                // Who fails has read nothing.
-                buf.set_filled(before);
-                return Poll::Ready(Err(io::Error::other("too much was sent in a TLS handshake")));
-            };
-            *left = less;
+        if *self.left.get_mut() == usize::MAX {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
         }
+        let piece = buf.remaining().min(PIECE);
+        let mut piece = ReadBuf::new(buf.initialize_unfilled_to(piece));
+        std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+        let read = piece.filled().len();
+        let left = self.left.get_mut();
+        *left = left
+            .checked_sub(read)
+            .ok_or_else(|| io::Error::other("too much was sent in a TLS handshake"))?;
+        buf.advance(read);
         Poll::Ready(Ok(()))
     }
 }
@@ -85,6 +89,10 @@ mod tests {
         assert!(Bounded::new(&bytes[..]).read_to_end(&mut read).await.is_err());
         let mut bounded = Bounded::new(&bytes[1..]);
         assert_eq!(bounded.read_to_end(&mut read).await.unwrap(), MOST);
+        // What comes right behind the last message does not end the connection.
+        let mut bounded = Bounded::new(&bytes[..]);
+        let mut piece = vec![0; MOST + 1];
+        assert_eq!(bounded.read(&mut piece).await.unwrap(), PIECE);
         let mut bounded = Bounded::new(&bytes[..]);
         bounded.ended();
         assert_eq!(bounded.read_to_end(&mut read).await.unwrap(), MOST + 1);
