@@ -1,4 +1,4 @@
-metadata description = 'The registrations in Entra. It follows "Set up Entra and ACS" in README.md; the steps are named.'
+metadata description = 'The registrations in Entra. It follows docs/entra-setup.md; the steps are named.'
 
 targetScope = 'resourceGroup'
 

@@ -70,7 +70,7 @@ param communicationDataLocation string = 'Europe'
 
 // ---- Who gets tokens, and how
 
-@description('What is sent to ACS; see "Choose a mode" in README.md.')
+@description('What is sent to ACS; see docs/modes.md.')
 @allowed(['passthrough', 'on_behalf_of', 'identity'])
 param mode string = 'passthrough'
 

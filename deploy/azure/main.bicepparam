@@ -25,7 +25,7 @@ param communicationServiceName = 'contoso-calling'
 
 // ---- Who gets tokens, and how
 
-// 'passthrough', 'on_behalf_of' or 'identity'; see "Choose a mode" in README.md. The latter two need brokerClientId.
+// 'passthrough', 'on_behalf_of' or 'identity'; see docs/modes.md. The latter two need brokerClientId.
 param mode = 'passthrough'
 
 // The tenants whose users may have tokens.

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 
-# Known users; what each is answered is told in the README, "The demo users".
+# Known users; docs/try-it.md says what each is answered.
 USERS = ["adele", "alex", "lidia", "nestor", "diego"]
 REFUSED = [
     ("megan", {}),  # ExchangeForbidden

@@ -536,10 +536,10 @@ fn the_api_description_lists_every_code_and_no_other() {
     assert_eq!(listed(oauth), codes(|told| Some(told.oauth)));
 }
 
-/// `deploy/TROUBLESHOOTING.md`: its table from codes to entries, and the entries.
+/// `docs/troubleshooting.md`: its table from codes to entries, and the entries.
 #[test]
 fn the_troubleshooting_guide_has_every_code_and_no_other() {
-    let guide = include_str!("../../deploy/TROUBLESHOOTING.md");
+    let guide = include_str!("../../docs/troubleshooting.md");
     let codes: BTreeSet<(String, String, String)> = table()
         .iter()
         .map(|(error, ..)| {

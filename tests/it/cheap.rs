@@ -1,6 +1,8 @@
 //! What follows from a request's head is told without its body, and what is told is what comes first in the published order.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;

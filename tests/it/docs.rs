@@ -41,9 +41,9 @@ fn first_cells<'t>(guide: &'t str, heading: &str) -> Vec<&'t str> {
 
 #[test]
 fn what_the_troubleshooting_guide_quotes_stands_in_the_source() {
-    let guide = fs::read_to_string(root().join("deploy/TROUBLESHOOTING.md")).unwrap();
+    let guide = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
     let mut source = String::new();
-    let mut folders = vec![root().join("src")];
+    let mut folders = vec![root().join("src"), root().join("crates")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

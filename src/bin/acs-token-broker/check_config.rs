@@ -9,7 +9,6 @@ use acs_token_broker::broker::Broker;
 use base::clock::SystemClock;
 use config::load::{Environment, inspect};
 use config::{Config, ResourceConfig};
-use telemetry;
 
 use crate::serve::said_of;
 use crate::{Exit, complain, say};

@@ -67,7 +67,7 @@ async fn no_label_tells_of_a_user_or_a_token() {
     assert!(methods >= 1.0, "made-up methods are one");
 }
 
-/// README.md has a row for each instrument, and for nothing else.
+/// docs/telemetry.md has a row for each instrument, and for nothing else.
 #[test]
 fn the_documentation_is_what_is_registered() {
     let mut table = String::from("| name | as scraped | unit | labels | meaning |\n|---|---|---|---|---|\n");
@@ -86,10 +86,10 @@ fn the_documentation_is_what_is_registered() {
         )
         .unwrap();
     }
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/telemetry.md")).unwrap();
     assert!(
         readme.contains(&table),
-        "README.md, section Metrics, shall have this table:\n{table}"
+        "docs/telemetry.md, section Metrics, shall have this table:\n{table}"
     );
     assert_eq!(
         readme.matches("\n| `acs_broker.").count() + readme.matches("\n| `http.").count(),

@@ -1,4 +1,4 @@
-//! Every instrument: its name, unit, labels and meaning. README.md has the same table, and a test holds the two together.
+//! Every instrument: its name, unit, labels and meaning. docs/telemetry.md has the same table, and a test holds the two together.
 //!
 //! Names that begin with `http.` are those of OpenTelemetry's semantic conventions for HTTP metrics (stable); the rest
 //! is ours. Renaming one breaks dashboards and alerts.

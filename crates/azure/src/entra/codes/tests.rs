@@ -22,7 +22,7 @@ fn each_row_is_complete_and_no_code_stands_twice() {
 /// The table for people says the same.
 #[test]
 fn the_troubleshooting_guide_agrees() {
-    let guide = include_str!("../../../../../deploy/TROUBLESHOOTING.md");
+    let guide = include_str!("../../../../../docs/troubleshooting.md");
     let (_, section) = guide.split_once("\n## Entra's codes").unwrap();
     let section = section.split("\n#").next().unwrap();
     let mut seen = 0;

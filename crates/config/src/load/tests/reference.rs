@@ -1,4 +1,4 @@
-//! `deploy/CONFIGURATION.md`, made from `config.example.toml` and from what the reader says of each setting.
+//! `docs/configuration-reference.md`, made from `config.example.toml` and from what the reader says of each setting.
 //!
 //! Nothing in it is written by hand twice: the words are the example's, the values are the reasons with which the reader
 //! refuses others, and a default is what makes no difference when it is set. `BLESS=1 cargo test --all-features
@@ -38,7 +38,7 @@ const HEAD: &str = "\
      BLESS=1 cargo test --all-features configuration_reference -->
 
 Every setting, by section. How the file and the variables go together is told in the
-[README](../README.md#configuration), what to choose in the [operator's guide](README.md). An example of the whole file is
+[Configuration](configuration.md), what to choose in the [operator's guide](../deploy/README.md). An example of the whole file is
 [config.example.toml](../config.example.toml). `acs-token-broker check-config --config FILE` tells every problem of a
 configuration at once.
 
@@ -79,7 +79,7 @@ fn top() -> PathBuf {
 
 #[test]
 fn the_configuration_reference_is_that_of_the_example_and_the_reader() {
-    let file = top().join("deploy/CONFIGURATION.md");
+    let file = top().join("docs/configuration-reference.md");
     let made = reference();
     if std::env::var_os("BLESS").is_some() {
         fs::write(&file, &made).unwrap();
@@ -88,7 +88,7 @@ fn the_configuration_reference_is_that_of_the_example_and_the_reader() {
     let different = made.lines().zip(kept.lines()).find(|(made, kept)| made != kept);
     assert!(
         made == kept,
-        "deploy/CONFIGURATION.md is out of date; see its head. The first line that differs: {different:?}"
+        "docs/configuration-reference.md is out of date; see its head. The first line that differs: {different:?}"
     );
 }
 
