@@ -30,4 +30,4 @@ if [[ ${#packages[@]} -gt 0 ]]; then
     $sudo apt-get -qq update
     DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends "${packages[@]}" >/dev/null
 fi
-python3 tests/proxies/main.py "$broker" "$@"
+python3 -B tests/proxies/main.py "$broker" "$@"

@@ -20,7 +20,7 @@ class Connection:
         self.reader = self.writer = None
 
     async def post(self, body=b"", hold=0.0):
-        """The answer's status, or what went wrong. The body is sent `hold` seconds after the head."""
+        """The status that the broker answers, or what went wrong. The body is sent `hold` seconds after the head."""
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._post(body, hold)
@@ -41,7 +41,9 @@ class Connection:
         await self.reader.readexactly(int(fields["content-length"]) if "content-length" in fields else 0)
         if fields.get("connection") == "close" or "content-length" not in fields:
             self.close()
-        return int(head.split(" ", 2)[1])
+        status = int(head.split(" ", 2)[1])
+        # Every answer of the broker has it.
+        return status if "x-ms-request-id" in fields else f"the proxy's {status}"
 
     def close(self):
         if self.writer is not None:
@@ -161,7 +163,9 @@ async def relay(port, target, delay):
         except OSError:
             writer.transport.abort()
             return
-        await asyncio.gather(pump(reader, other_writer), pump(other_reader, writer))
+        # Cancelled at the end of the run.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(pump(reader, other_writer), pump(other_reader, writer))
         writer.close()
         other_writer.close()
 

@@ -107,13 +107,13 @@ async def idle_h2(stack, token):
 async def restart(stack, token, report):
     """Each of two replicas is stopped and started again, under load."""
     fronts = [
-        ("restart, drain_delay 2s", "nginx, non_idempotent", "nginx_pair", True),
-        ("restart, drain_delay 2s", "haproxy, checked, HTTP/1.1", "haproxy_pair_h1", True),
-        ("restart, drain_delay 2s", "haproxy, checked, HTTP/2", "haproxy_pair_h2", True),
+        ("restart, drain_delay 3s", "nginx, non_idempotent", "nginx_pair", True),
+        ("restart, drain_delay 3s", "haproxy, checked, HTTP/1.1", "haproxy_pair_h1", True),
+        ("restart, drain_delay 3s", "haproxy, checked, HTTP/2", "haproxy_pair_h2", True),
     ]
     if not SHORT:
         fronts += [
-            ("restart, drain_delay 2s", "nginx, POST sent once", "nginx_pair_once", False),
+            ("restart, drain_delay 3s", "nginx, POST sent once", "nginx_pair_once", False),
             ("restart, no drain_delay", "nginx, non_idempotent", "nginx_abrupt", False),
             ("restart, no drain_delay", "nginx, POST sent once", "nginx_abrupt_once", False),
             ("restart, no drain_delay", "haproxy, checked, HTTP/1.1", "haproxy_abrupt_h1", False),
@@ -138,8 +138,9 @@ async def restart(stack, token, report):
                 ended = await asyncio.to_thread(stack.restart, name)
                 report.require(ended == 0, f"{name} ended with {ended}")
                 restarts += 1
-                # Until haproxy has asked it twice (every two seconds the abrupt ones) and nginx tries it again.
-                await asyncio.sleep(1.5 if pair[0] == "first" else 5)
+                # As a rolling update waits; and until nginx tries it again.
+                await asyncio.to_thread(stack.haproxy_up, "pair" if name in pairs[0] else "abrupt")
+                await asyncio.sleep(1.2)
 
     await asyncio.sleep(1)
     await asyncio.gather(*(cycle(pair) for pair in pairs))
@@ -205,8 +206,8 @@ def main():
             "steady_haproxy": "",
             "patient": 'keep_alive_timeout = "4s"',
             "hasty": 'keep_alive_timeout = "2s"',
-            "first": 'drain_delay = "2s"',
-            "second": 'drain_delay = "2s"',
+            "first": 'drain_delay = "3s"',
+            "second": 'drain_delay = "3s"',
             "limited": "max_connections_per_address = 8",
             "trusted": 'max_connections_per_address = 8\ntrusted_proxies = ["127.0.0.1"]',
         }
@@ -219,8 +220,11 @@ def main():
         stack.proxies()
         report = Report()
         asyncio.run(run(stack, token, report))
+        for what in stack.fallen():
+            report.require(False, what)
         print(f"{time.monotonic() - begun:.0f} s")
         if report.failed:
+            print("\nnginx:", stack.log("nginx.log")[-3000:], "haproxy:", stack.log("haproxy.log")[-3000:], sep="\n")
             sys.exit("not as promised: " + "; ".join(report.failed))
 
 

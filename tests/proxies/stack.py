@@ -44,6 +44,7 @@ class Stack:
         self.program = str(pathlib.Path(broker).resolve())
         self.ports = Ports()
         self.brokers = {}
+        self.processes = []
         self.ends = contextlib.ExitStack()
 
     def __enter__(self):
@@ -66,6 +67,7 @@ class Stack:
                 arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, preexec_fn=end_with_parent
             )
         self.ends.callback(stop, process, kill=True)
+        self.processes.append((log, process))
         return process
 
     def emulator(self):
@@ -103,6 +105,10 @@ class Stack:
         self.ready(name)
         return ended
 
+    def fallen(self):
+        """Which processes have ended though nobody stopped them: everything else would follow from that."""
+        return [f"{log}: ended with {process.poll()}" for log, process in self.processes if process.poll() not in (None, 0)]
+
     def management(self, name, path):
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[f"{name}_management"], timeout=5)
         try:
@@ -129,12 +135,13 @@ class Stack:
         return self.work / file
 
     def proxies(self):
-        nginx, haproxy = self.configure("nginx.conf"), self.configure("haproxy.cfg")
+        nginx = self.configure("nginx.conf")
         if os.geteuid() == 0:
             nginx.write_text(f"user root;\n{nginx.read_text()}")
         self.spawn(["nginx", "-p", str(self.work), "-e", str(self.work / "nginx.log"), "-c", str(nginx)], "nginx.log")
-        self.spawn(["haproxy", "-db", "-f", str(haproxy)], "haproxy.log")
-        for port in (self.ports["nginx_steady"], self.ports["haproxy_steady_h1"]):
+        for file in ("haproxy.cfg", "haproxy-patient.cfg"):
+            self.spawn(["haproxy", "-db", "-f", str(self.configure(file))], "haproxy.log")
+        for port in (self.ports[name] for name in ("nginx_steady", "haproxy_steady_h1", "haproxy_patient")):
             wait(lambda port=port: accepts(port), lambda: "a proxy: " + self.log("nginx.log") + self.log("haproxy.log"))
 
     def haproxy_up(self, prefix):
@@ -185,6 +192,6 @@ def wait(condition, what, limit=30):
     end = time.monotonic() + limit
     while not (found := condition()):
         if time.monotonic() > end:
-            raise SystemExit(f"not there after {limit} s: {what()}")
+            raise TimeoutError(f"not there after {limit} s: {what()}")
         time.sleep(0.05)
     return found
