@@ -302,6 +302,7 @@ impl Broker {
             open,
             head_timeout: config.server.request_timeout,
             keep_alive_timeout: config.server.keep_alive_timeout,
+            leaving: signals.draining.clone(),
             drain_timeout: config.server.drain_timeout,
             tls: certificate,
             ..ServeOptions::new(config.server.max_connections, api::layers::head_limits())

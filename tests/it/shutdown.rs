@@ -138,6 +138,37 @@ async fn a_request_that_comes_too_late_is_told() {
     (&mut stack.running).await.unwrap();
 }
 
+/// The answer to a request on a connection that both sides keep, up to the end of its head.
+async fn head_of_answer(stream: &mut TcpStream) -> String {
+    stream
+        .write_all(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut read = Vec::new();
+    while !read.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "{read:?}");
+    }
+    String::from_utf8(read).unwrap().to_lowercase()
+}
+
+#[tokio::test]
+async fn pools_are_sent_away_before_idle_connections_are_closed() {
+    let stack = Stack::builder().set("server.drain_delay", "5m").start().await;
+    let mut kept = TcpStream::connect(stack.public).await.unwrap();
+    assert!(!head_of_answer(&mut kept).await.contains("connection: close"));
+    stack.signals.draining.cancel();
+    // One that is kept by a proxy is not used for a request that would cross its end, a new one neither.
+    let mut new = TcpStream::connect(stack.public).await.unwrap();
+    for stream in [&mut kept, &mut new] {
+        stream
+            .write_all(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let answer = read_to_end(stream).await.to_lowercase();
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+}
+
 /// So many requests at once, each of which leaves a line in the log.
 async fn many(served: &Served, requests: usize) {
     let address = served.public.trim_start_matches("http://");

@@ -12,6 +12,8 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use bytes::Bytes;
+use http::HeaderValue;
+use http::header::CONNECTION;
 use http_body::{Frame, SizeHint};
 use hyper::Request;
 use hyper::body::Incoming;
@@ -364,8 +366,15 @@ impl Service {
         extensions.insert(self.scheme);
         let in_flight = self.presence.request();
         let (router, unflushed) = (self.router.clone(), self.unflushed.clone());
+        // HTTP/2 has no such field; its connections end with GOAWAY, which loses nothing.
+        let leaving = self.next_body.is_some().then(|| options.leaving.clone());
         Box::pin(async move {
-            let Ok(response) = router.oneshot(request).await;
+            let Ok(mut response) = router.oneshot(request).await;
+            if leaving.is_some_and(|leaving| leaving.is_cancelled()) {
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             let unsent = in_flight.answered(memory);
             Ok(announcement.on(response).map(|body| Answer {
                 body,

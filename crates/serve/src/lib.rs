@@ -110,6 +110,9 @@ pub struct ServeOptions {
     /// Concurrent streams of one HTTP/2 connection. RFC 9113 section 6.5.2 recommends at least 100, so that parallelism
     /// is not limited; some clients open no second connection.
     pub http2_streams: u32,
+    /// From here on an HTTP/1.1 connection is closed with its next answer, which says so: a pool of connections moves to
+    /// other replicas before draining closes what is idle, on which a request may just be on its way.
+    pub leaving: CancellationToken,
     /// How long requests in flight may still take once draining began.
     pub drain_timeout: Duration,
     /// Serves TLS with this certificate; plain http without.
@@ -132,6 +135,7 @@ impl ServeOptions {
             keep_alive_timeout: Duration::from_secs(75),
             http2_idle_timeout: Duration::from_mins(1),
             http2_streams: 100,
+            leaving: CancellationToken::new(),
             drain_timeout: Duration::from_secs(20),
             tls: None,
         }
