@@ -1,6 +1,6 @@
 //! The order of the broker's stages. What the crates may name is held by Cargo; ARCHITECTURE.md says why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Every module at the top of `src/` with those that it may name. Tests within a file count like the rest of it.
@@ -149,4 +149,45 @@ fn names_are_found_in_every_form() {
     let text = "use crate::cache::Entry;\n// crate::comment::x\nuse crate::{\n    api::{self, error},\n    route,\n};\nfn f() -> crate::exchange::E {}";
     let expected = ["api", "cache", "exchange", "route"].map(str::to_owned);
     assert_eq!(named(text), BTreeSet::from(expected));
+}
+
+/// The crates of the workspace, each with those of them that its manifest lists.
+fn manifests() -> BTreeMap<String, BTreeSet<String>> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |folder: &Path| -> toml::Table {
+        let text = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        text.parse().unwrap()
+    };
+    let whole = read(top);
+    let ours: Vec<(&String, &str)> = whole["workspace"]["dependencies"]
+        .as_table()
+        .unwrap()
+        .iter()
+        .filter_map(|(name, dependency)| Some((name, dependency.get("path")?.as_str()?)))
+        .collect();
+    let named = |manifest: &toml::Table| {
+        let listed = manifest["dependencies"].as_table().unwrap();
+        let ours = ours.iter().filter(|(name, _)| listed.contains_key(*name));
+        ours.map(|(name, _)| (*name).clone()).collect::<BTreeSet<_>>()
+    };
+    let crates = ours
+        .iter()
+        .map(|(_, path)| ((*path).to_owned(), named(&read(&top.join(path)))));
+    crates.chain([("src/".to_owned(), named(&whole))]).collect()
+}
+
+#[test]
+fn the_table_of_crates_is_that_of_the_manifests() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    let (_, section) = text.split_once("\n## The crates\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let mut told = BTreeMap::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let code = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+        // The last: the package at the top is told with its folder.
+        let name = code(cells[1]).pop().unwrap();
+        told.insert(name, code(cells[3]).into_iter().filter(|name| name != "dev").collect());
+    }
+    assert_eq!(told, manifests());
 }
