@@ -48,7 +48,7 @@ struct Report {
 }
 
 /// The router of the management listener; with the log's level, that can be changed here. No request takes longer than
-/// `request_timeout`: few connections are open at once, and whoever sends half a body would keep probes out.
+/// `request_timeout`: few connections are open at once, and a client that sends half a body would keep probes out.
 pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>, request_timeout: Duration) -> Router {
     let router = Router::new()
         .route(

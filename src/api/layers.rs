@@ -43,8 +43,8 @@ const CLIENT_CLOSED: &str = "ClientClosed";
 /// The same of one that a stop cut off, as one is called that comes after it.
 const SHUTTING_DOWN: &str = Refusal::ShuttingDown.name();
 
-/// What of a head the public listener serves. Whoever reads another field enters it here: the others are dropped before
-/// the request comes to the router.
+/// What the public listener keeps of a head. Code that reads another field needs it listed here: the others are dropped
+/// before the request comes to the router.
 #[must_use]
 pub fn head_limits() -> HeadLimits {
     HeadLimits {

@@ -324,7 +324,7 @@ fn exchange(error: &ExchangeError, tenant: TenantId) -> Told {
     }
 }
 
-/// What the user, his administrator, the operator or nobody can do about it.
+/// What the user, their administrator, the operator or nobody can do about it.
 fn on_behalf_of(error: &EntraError, tenant: TenantId) -> Told {
     match error {
         EntraError::ClaimsChallenge { claims, .. } => Told {

@@ -92,7 +92,7 @@ impl Caller {
         &self.audience
     }
 
-    /// Whom the token is for, by `aud`.
+    /// Who the token is for, by `aud`.
     #[must_use]
     pub fn addressee(&self) -> Addressee {
         self.addressee

@@ -59,7 +59,7 @@ pub struct Presenter {
     pub tenant: TenantId,
     /// `azp` or `appid`, if the token has one.
     pub client_app: Option<ClientAppId>,
-    /// Whom the token is for.
+    /// Who the token is for.
     pub addressee: Addressee,
 }
 

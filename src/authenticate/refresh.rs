@@ -236,7 +236,7 @@ impl TenantKeyStore {
         }
         attempt.under_way = true;
         drop(attempt);
-        // A task of its own: the caller who caused it may go away, others wait for it. It stays in his trace.
+        // A task of its own: the caller who caused it may go away, others wait for it. It stays in that caller's trace.
         let trace = match cause {
             KeyFetch::UnknownKid => Trace::current(),
             KeyFetch::Schedule => Trace::none(),

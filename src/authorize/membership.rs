@@ -1,4 +1,4 @@
-//! Which of the assigned groups a user is a member of, where his token does not tell: Microsoft Graph is asked, and
+//! Which of the assigned groups a user is a member of, where the token does not say: Microsoft Graph is asked, and
 //! what it said is remembered for a while, "not a member" too.
 //!
 //! Only assigned groups are ever asked for, and only Graph: the address in a token's `_claim_sources` is never read.
@@ -27,7 +27,7 @@ use telemetry::trace::{self, SpanReference, Trace};
 const MOST_ANSWERS: u64 = 1_000_000;
 /// Calls at once about one user.
 const CALLS_AT_ONCE: usize = 4;
-/// How long it counts that a tenant has no such user: he may be on his way through replication.
+/// How long it counts that a tenant has no such user: they may not have been replicated yet.
 const NO_SUCH_USER: Duration = Duration::from_secs(30);
 
 /// What is counted where all was remembered.
@@ -255,7 +255,7 @@ impl Asker {
         young.map(|(group, known)| (*group, known.member)).collect()
     }
 
-    /// Asks, and remembers the answer. In the caller's trace, but not holding his spans open: he may leave.
+    /// Asks, and remembers the answer. In the caller's trace, but not holding its spans open: the caller may leave.
     fn ask(self: Arc<Self>, user: User, groups: Arc<[ObjectId]>) -> impl Future<Output = Asked> + Send + 'static {
         let trace = Trace::current();
         let span = trace.follow(|| {
@@ -269,7 +269,7 @@ impl Asker {
                 .await
                 .unwrap_or(Err(MembershipError::Timeout));
             if let Err(error) = &outcome {
-                // Graph may name the user. The span above tells what it said, with the user as he may be told.
+                // Graph may name the user. The span above has Graph's words, with the user as telemetry may name them.
                 trace::record_error_kind(&span, error.name());
             }
             let answers = outcome.map(|(members, ttl)| {

@@ -144,7 +144,7 @@ impl TokenPipeline {
     }
 }
 
-/// What is counted of it. A caller for whom there is no place again was let in before; he is counted as refused.
+/// What is counted of it. A caller who finds no place again was authenticated; that refusal is counted as such.
 fn authentication(outcome: &Result<Caller, IssueError>) -> Option<Authentication> {
     match outcome {
         Ok(_) | Err(IssueError::Overloaded(_)) => Some(Authentication::Accepted),
