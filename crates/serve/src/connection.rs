@@ -207,7 +207,7 @@ impl Connection {
             .max_buf_size(MOST_BUFFERED)
             .max_headers(MAX_HEADER_FIELDS)
             .keep_alive(true)
-            // A client that closes its side has left; nobody is there for whom to go on.
+            // A client that closes its side has left; there is nobody to go on for.
             .half_close(false);
         let next_body = NextBody::default();
         let unflushed = Unflushed::default();

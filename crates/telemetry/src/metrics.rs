@@ -1,6 +1,6 @@
 //! Metrics: every instrument of the broker, recorded where the decisions fall.
 //!
-//! [`Metrics`] is made once and handed to whom it concerns. It is always there: scraped as Prometheus text at the
+//! [`Metrics`] is made once and handed to the parts that need it. It is always there: scraped as Prometheus text at the
 //! management listener, and pushed over OTLP where an endpoint is configured. `catalogue` lists the instruments, `labels`
 //! what their labels can say: closed sets, configured names, and no user, token or free text. What each request adds to
 //! is counted without locks (`counts`); ages and fill levels are looked at when somebody collects (`state`).
@@ -172,7 +172,7 @@ impl Metrics {
         self.0.counts.authentication(of).add(1);
     }
 
-    /// An authenticated caller whom no resource serves.
+    /// An authenticated caller that no resource serves.
     pub fn unrouted(&self) {
         self.0.counts.unrouted().add(1);
     }

@@ -162,7 +162,7 @@ impl Attempts {
 
 /// Waits until the end has begun.
 async fn begun(end: &mut End) {
-    // An error: whoever could tell has gone.
+    // An error means that the sender is gone.
     let _ = end.wait_for(Option::is_some).await;
 }
 

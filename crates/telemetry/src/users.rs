@@ -76,7 +76,7 @@ impl UserNames {
     }
 }
 
-/// A user, as he may be told.
+/// A user, as telemetry may name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserName {
     /// `enduser.pseudo.id`: the first half of HMAC-SHA256 over `TENANT/USER`, in hex.
@@ -201,7 +201,7 @@ mod tests {
             // Near misses: another id, one digit less, and a beginning that nobody cut.
             (id.replace("ad", "ae"), "fab00000-0000-4000-8000-0000000000ae"),
             (id[..35].to_owned(), "fab00000-0000-4000-8000-0000000000a"),
-            // Cut: what is left of it, if it is enough to tell him from others.
+            // Cut: what is left of it, if it is enough to tell the user from others.
             (format!("no '{}…", &id[..35]), "no '(user)…"),
             (format!("no {}… (and {id})", &id[..8]), "no (user)… (and (user))"),
             (format!("no {}…", &bare.to_uppercase()[..31]), "no (user)…"),

@@ -109,7 +109,7 @@ fn verdict(body: &Body, codes: &[u32]) -> Option<Verdict> {
     error_means(&body.error).map(without_row)
 }
 
-/// Two errors say whom a code is about, where the code alone would blame the user's token.
+/// Two errors say who a code is about, where the code alone would blame the user's token.
 fn beside_error(meaning: Meaning, error: &str) -> Meaning {
     match (error, meaning) {
         // The assertion that is refused is the broker's own.

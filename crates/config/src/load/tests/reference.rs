@@ -92,7 +92,7 @@ fn the_configuration_reference_is_that_of_the_example_and_the_reader() {
     );
 }
 
-/// Whoever reads a variable by its name must tell of it.
+/// Every variable that is read by its name must be documented.
 #[test]
 fn every_standard_variable_of_the_source_is_in_the_configuration_reference() {
     let mut read = BTreeSet::new();
