@@ -161,7 +161,7 @@ async fn readyz(State(readiness): State<Readiness>) -> Response {
 }
 
 /// Ready once each source of assignments was loaded and every tenant was tried, at least one with keys young enough. What
-/// merely grows old is told, and does not unready a replica: the others are no better off.
+/// merely grows old is reported, and does not unready a replica: the others are no better off.
 fn report(draining: bool, keys: &[KeyStatus], sources: &[(Option<&str>, Vec<SourceStatus>)]) -> Report {
     let mut report = Report {
         not_ready: Vec::new(),

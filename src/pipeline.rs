@@ -43,7 +43,7 @@ pub struct TokenPipeline {
     pub admission: Admission,
     /// The bound on exchanges under way, those included for which no request waits.
     pub underway: Admission,
-    /// How users are told in logs and traces.
+    /// How users are named in logs and traces.
     pub users: UserNames,
     /// The time.
     pub clock: SharedClock,
@@ -95,7 +95,7 @@ pub struct Trail {
 pub struct Issued {
     /// What was exchanged.
     pub exchanged: Arc<Exchanged>,
-    /// Its scopes: those of the Entra token it was exchanged for, unless the exchange tells others.
+    /// Its scopes: those of the Entra token it was exchanged for, unless the exchange names others.
     pub scopes: Scopes,
     /// Whether it came from the cache.
     pub outcome: Outcome,

@@ -21,7 +21,7 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Whether it matches a caller of `tenant` who comes through `client_app`. Who names no client app comes through none of
+    /// Whether it matches a caller of `tenant` through `client_app`. A caller without a client app matches none of
     /// those that are listed.
     #[must_use]
     pub fn matches(&self, tenant: TenantId, client_app: Option<ClientAppId>) -> bool {

@@ -63,7 +63,7 @@ pub struct Presenter {
     pub addressee: Addressee,
 }
 
-/// Checks signed claims in the published order; the first failure is told. `is_wanted` says whether a token for that
+/// Checks signed claims in the published order; the first failure counts. `is_wanted` says whether a token for that
 /// addressee may be presented in this way; it is asked once the audience is an accepted one.
 pub(super) fn check(
     claims: &SignedClaims,

@@ -26,7 +26,7 @@ use telemetry::trace::{self, SpanReference, Trace};
 /// First pause after a failed fetch while there are no keys at all; doubled up to the cool-down.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// What callers are told to wait while a fetch is tried every few seconds.
+/// The wait that callers are asked for while a fetch is tried every few seconds.
 const SOON: Duration = Duration::from_secs(5);
 
 /// How keys are refreshed: the `jwks_*` settings of `[entra]`.
@@ -300,7 +300,7 @@ impl Outcome {
     }
 }
 
-/// A fetch under way. Its end is told even if the fetch is cancelled or panics.
+/// A fetch under way. Its end is reported even if the fetch is cancelled or panics.
 struct Ending {
     store: Arc<TenantKeyStore>,
     cause: KeyFetch,

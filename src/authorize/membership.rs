@@ -171,7 +171,7 @@ struct Known {
 }
 
 impl Memberships {
-    /// Memberships as `graph` tells them to the app of `tokens`, whose scope is Graph's.
+    /// Memberships as `graph` reports them to the app of `tokens`, whose scope is Graph's.
     #[must_use]
     pub fn new(graph: GraphClient, tokens: AppTokens, settings: MembershipSettings, clock: SharedClock) -> Self {
         // Expiry is decided by our own clock; moka's only reclaims memory.
@@ -309,7 +309,7 @@ impl Asker {
         let token = self.tokens.token(tenant, deadline).await?;
         let mut told = self.check(user, &token, groups, deadline).await;
         if let Err(GraphError::Unauthorized(_)) = told {
-            // A secret was changed, or the app's rights were: one new token tells.
+            // A secret was changed, or the app's rights were: the calls are made once more with a new token.
             self.tokens.discard(tenant, &token);
             let token = self.tokens.token(tenant, deadline).await?;
             told = self.check(user, &token, groups, deadline).await;

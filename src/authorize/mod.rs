@@ -40,7 +40,7 @@ pub enum Denied {
     /// No assignment covers this user with this client app.
     #[error("no assignment covers this user with this client app")]
     NoAssignment,
-    /// Only a group's assignment could, and the token does not tell the user's groups.
+    /// Only a group's assignment could, and the token does not list the user's groups.
     #[error("only a group assignment could cover this user, and the token does not tell groups")]
     GroupsUnknown,
     /// Only a group's assignment could, and whether the user is a member cannot be learnt now.
@@ -185,7 +185,7 @@ struct Rules {
 }
 
 /// The rule: the user's own assignment, then a group that the token lists, then the tenant's. What the token does
-/// not tell counts only where a group is assigned at all.
+/// not say counts only where a group is assigned at all.
 fn decide<'i>(index: &'i AssignmentIndex, caller: &Caller, rules: Rules) -> Result<Ruling<'i>, Denied> {
     let (tenant, client) = (caller.tenant(), caller.client_app());
     if index.user(tenant, caller.object_id(), client) {
@@ -265,7 +265,7 @@ mod tests {
             groups: &groups,
             otherwise: Some(Basis::Tenant),
         });
-        // the group's scopes, what the token tells, whether scopes matter, under "refuse", under "graph"
+        // the group's scopes, what the token says, whether scopes matter, under "refuse", under "graph"
         for (allowed, told, scopes_matter, refuse, graph) in [
             (narrowed, &untold, true, &refused, &asked),
             (narrowed, &untold, false, &by_tenant, &by_tenant),

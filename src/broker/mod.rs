@@ -86,7 +86,7 @@ pub enum StartError {
         /// Why not.
         source: AccessKeyError,
     },
-    /// Users cannot be told in logs and traces as the configuration says.
+    /// Users cannot be named in logs and traces as the configuration says.
     #[error("telemetry.user_hash_key: {0}")]
     UserHashKey(#[from] UserNamesError),
 }
@@ -157,7 +157,7 @@ impl Broker {
     }
 
     /// Builds all parts, binds both listeners and reads assignment files once. What happens is recorded in `metrics`,
-    /// which the management listener tells.
+    /// which the management listener shows.
     pub async fn build(config: Config, clock: SharedClock, metrics: Metrics) -> Result<Self, StartError> {
         let certificate = certificate(&config)?;
         let tasks = Tasks::default();

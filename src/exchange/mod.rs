@@ -109,7 +109,7 @@ pub struct Exchanger {
 }
 
 impl Exchanger {
-    /// An exchanger in `mode`. `resource` tells this resource from every other; one exchange in all takes at most
+    /// An exchanger in `mode`. `resource` identifies the resource; one exchange in all takes at most
     /// `timeout`; `pause` is that of the resource's endpoint.
     #[must_use]
     pub fn new(mode: Mode, resource: &str, timeout: Duration, pause: Arc<Pause>, clock: SharedClock) -> Self {

@@ -6,7 +6,7 @@ use crate::authenticate::Caller;
 use base::ids::{ClientAppId, ObjectId, TenantId};
 use telemetry::{UserName, UserNames};
 
-/// A verified caller's ids. However it is shown, the user is told as `telemetry.user_ids` says.
+/// A verified caller's ids. However it is shown, the user is named as `telemetry.user_ids` says.
 #[derive(Clone)]
 pub struct CallerIds {
     tenant: TenantId,

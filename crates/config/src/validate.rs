@@ -180,7 +180,7 @@ pub(super) fn log_level(text: String) -> Result<String, Reason> {
     }
 }
 
-/// The format of the assignment file is told by its name alone.
+/// The format of the assignment file is known by its name alone.
 pub(super) fn assignment_file(path: PathBuf) -> Result<PathBuf, Reason> {
     let extension = path.extension().unwrap_or_default();
     if extension.eq_ignore_ascii_case("toml") || extension.eq_ignore_ascii_case("json") {

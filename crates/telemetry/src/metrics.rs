@@ -91,7 +91,7 @@ impl Metrics {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
-            // One scope, ours: its name and version on each series would tell nothing.
+            // One scope, ours: its name and version on each series would add nothing.
             .scope_info_enabled(false)
             .build();
         match reader {

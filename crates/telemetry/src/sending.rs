@@ -113,7 +113,7 @@ impl<T> Drop for Held<'_, T> {
     }
 }
 
-/// What the log is told of attempts, and when the next one is.
+/// What the log says of attempts, and when the next one is.
 pub(super) struct Attempts {
     signal: &'static str,
     pace: Pace,

@@ -35,7 +35,7 @@ struct Verdict {
     row: Option<&'static Row>,
 }
 
-/// What a 4xx other than 429 means. `secrets` are what was sent and must not be told.
+/// What a 4xx other than 429 means. `secrets` are what was sent and must not be shown.
 pub(super) fn of(response: &Response, secrets: &[&str], now: Timestamp) -> EntraError {
     let Ok(body) = serde_json::from_slice::<Body>(&response.body) else {
         return EntraError::InvalidResponse(format!("status {} without an error object", response.status.as_u16()));

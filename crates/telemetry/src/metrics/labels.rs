@@ -27,7 +27,7 @@ macro_rules! label {
 }
 
 label! {
-    /// What became of a presented token: accepted, or the code that its caller is told.
+    /// What became of a presented token: accepted, or the code that its caller gets.
     Authentication {
         /// It is a listed tenant's user's.
         Accepted = "accepted",

@@ -359,7 +359,7 @@ impl World {
             .filter_map(|key| key.rsplit_once('.'))
             .map(|(table, _)| table.to_owned())
             .collect();
-        // The tables of a resource are settings of its own; what is in them is told once, for the top.
+        // The tables of a resource are settings of its own; what is in them is documented once, for the top.
         let in_resource = |key: &str| key.strip_prefix("resources[].").is_some_and(|key| key.contains('.'));
         let is_table = |key: &str| {
             !key.starts_with("resources[].") && (tables.contains(key) || tables.contains(&format!("{key}[]")))
