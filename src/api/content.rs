@@ -44,7 +44,7 @@ pub(super) enum Read {
 }
 
 impl Content {
-    /// What the head says. `form` is the error for a form's content. A content type says nothing where there is no content: many
+    /// What the head says. `form` is the error for a form. A content type says nothing where there is no content: many
     /// clients send one all the same, so only content is held to it. Without an Authorization header it is the content
     /// type that makes a request, and it must be one of ours.
     pub(super) fn of(version: Version, headers: &HeaderMap, form: ApiError) -> Result<Self, ApiError> {
