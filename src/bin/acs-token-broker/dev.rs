@@ -117,7 +117,7 @@ impl Stack {
     fn prepare(arguments: &DevArguments, environment: &Environment, clock: &SharedClock) -> anyhow::Result<Prepared> {
         let folder = tempfile::Builder::new()
             .prefix("acs-token-broker-dev-")
-            // Whoever could write here would decide who is let in.
+            // A user who can write here decides who is let in.
             .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir()?;
         let certificate = arguments.tls.then(|| DevCertificate::make(folder.path())).transpose()?;
