@@ -301,7 +301,7 @@ fn exchange(error: &ExchangeError, tenant: TenantId) -> Told {
         ),
         ExchangeError::TokenOver => Told::invalid_token("Expired", "The token has expired. Get a new one."),
         ExchangeError::Forbidden(_) => forbidden(
-            "Azure Communication Services refused this user with this client app. Ask the operator to assign him there.",
+            "Azure Communication Services refused this user with this client app. Ask the operator to assign them there.",
         ),
         ExchangeError::NoScope => denied(&Denied::NoAssignment),
         ExchangeError::WrongAudience => wrong_audience(),

@@ -242,7 +242,7 @@ pub(super) fn secure(section: &mut Section<'_, '_>, path: &str, url: &Url, allow
     );
     if is_insecure {
         section.warn(format!(
-            "{path}: is used over plain http; whoever is on the way can read and change what is sent"
+            "{path}: is used over plain http; anyone on the way can read and change what is sent"
         ));
     }
 }
@@ -288,9 +288,9 @@ pub(super) fn header_name(text: &str) -> Result<String, Reason> {
 pub(super) fn cors(section: &mut Section<'_, '_>, cors: &CorsConfig) {
     for (index, origin) in cors.allowed_origins.iter().enumerate() {
         let warning = if origin.starts_with("http:") {
-            format!("{origin} is over http; whoever is on the way can act as it")
+            format!("{origin} is over http; anyone on the way can act as it")
         } else if origin == OPAQUE_ORIGIN {
-            "\"null\" is the origin of every page from a file and of every sandboxed frame, whoever made it; all of \
+            "\"null\" is the origin of every page from a file and of every sandboxed frame of any site; all of \
              them can read answers"
                 .to_owned()
         } else {
