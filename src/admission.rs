@@ -12,7 +12,7 @@ pub struct Admission {
     beyond: Overloaded,
 }
 
-/// There is as much under way as may be. Callers are told no more than that; operators, which bound it is.
+/// There is as much under way as may be. Callers learn no more than that; operators learn which bound it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Overloaded {
     /// `server.max_in_flight`

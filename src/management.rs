@@ -48,7 +48,7 @@ struct Report {
 }
 
 /// The router of the management listener; with the log's level, that can be changed here. No request takes longer than
-/// `request_timeout`: few connections are open at once, and whoever sends half a body would keep probes out.
+/// `request_timeout`: few connections are open at once, and a client that sends half a body would keep probes out.
 pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>, request_timeout: Duration) -> Router {
     let router = Router::new()
         .route(
@@ -161,7 +161,7 @@ async fn readyz(State(readiness): State<Readiness>) -> Response {
 }
 
 /// Ready once each source of assignments was loaded and every tenant was tried, at least one with keys young enough. What
-/// merely grows old is told, and does not unready a replica: the others are no better off.
+/// merely grows old is reported, and does not unready a replica: the others are no better off.
 fn report(draining: bool, keys: &[KeyStatus], sources: &[(Option<&str>, Vec<SourceStatus>)]) -> Report {
     let mut report = Report {
         not_ready: Vec::new(),

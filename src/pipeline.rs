@@ -43,7 +43,7 @@ pub struct TokenPipeline {
     pub admission: Admission,
     /// The bound on exchanges under way, those included for which no request waits.
     pub underway: Admission,
-    /// How users are told in logs and traces.
+    /// How users are named in logs and traces.
     pub users: UserNames,
     /// The time.
     pub clock: SharedClock,
@@ -61,41 +61,41 @@ pub struct IssueRequest {
     pub deadline: Instant,
 }
 
-/// What the form of a request lets a caller say beside his token. None of it widens what he may have.
+/// What the form of a request lets a caller say beside their token. None of it widens what they may have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// The scopes that he says his token has.
+    /// The scopes that the caller says the token has.
     pub scope: Option<Scopes>,
-    /// The places of the resources that he means, any of them.
+    /// The places of the resources that the caller means, any of them.
     pub resources: Option<Vec<usize>>,
 }
 
-/// What became of his wish, and what was found out on the way.
+/// What became of the request, and what was found out on the way.
 pub struct Decided {
-    /// What he gets, or why nothing.
+    /// What the caller gets, or why nothing.
     pub outcome: Result<Issued, IssueError>,
-    /// Who he is and what covers him, once his token was verified.
+    /// Who the caller is and what covers them, once the token was verified.
     pub trail: Option<Trail>,
 }
 
 /// What is known of a verified caller at the end.
 #[derive(Debug, Clone)]
 pub struct Trail {
-    /// Who he is.
+    /// Who they are.
     pub caller: CallerIds,
-    /// The scopes of his token.
+    /// The scopes of their token.
     pub scopes: Scopes,
-    /// The resource that serves him, where there are several.
+    /// The resource that serves them, where there are several.
     pub resource: Option<Arc<str>>,
-    /// What allows him a token.
+    /// What allows them a token.
     pub basis: Option<Basis>,
 }
 
-/// What he gets.
+/// What the caller gets.
 pub struct Issued {
     /// What was exchanged.
     pub exchanged: Arc<Exchanged>,
-    /// Its scopes: those of the Entra token it was exchanged for, unless the exchange tells others.
+    /// Its scopes: those of the Entra token it was exchanged for, unless the exchange names others.
     pub scopes: Scopes,
     /// Whether it came from the cache.
     pub outcome: Outcome,
@@ -122,22 +122,22 @@ pub struct Stages {
     pub exchange: Duration,
 }
 
-/// Why he gets nothing.
+/// Why the caller gets nothing.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum IssueError {
     /// No room for another request.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
-    /// Authentication refused him, or could not decide.
+    /// Authentication refused the caller, or could not decide.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// He asked for other scopes than his token has.
+    /// The caller asked for other scopes than their token has.
     #[error("requested scopes are not the token's, which are `{0}`")]
     ScopeMismatch(Untrusted),
-    /// He asked for another resource than the one that serves him.
+    /// The caller asked for another resource than the one that serves them.
     #[error("the resource asked for is not the one that serves {0}")]
     TargetMismatch(CallerIds),
-    /// Authorization refused him, or could not decide.
+    /// Authorization refused the caller, or could not decide.
     #[error("{}: {caller}", caller.in_words_of_others(denied))]
     Denied {
         /// Why.
@@ -150,10 +150,10 @@ pub enum IssueError {
     Exchange {
         /// Why.
         error: ExchangeError,
-        /// For whom.
+        /// For which caller.
         caller: CallerIds,
     },
-    /// His deadline passed while the exchange was under way.
+    /// The request's deadline passed while the exchange was under way.
     #[error("the request's deadline passed during the exchange")]
     DeadlineExceeded,
 }
@@ -201,7 +201,7 @@ impl TokenPipeline {
         })
     }
 
-    /// The resource that serves the caller. One whom none covers is not assigned anywhere.
+    /// The resource that serves the caller. A caller that no resource covers is not assigned anywhere.
     fn route(&self, caller: &Caller, asked: &Asked, trail: &mut Trail) -> Result<&Resource, IssueError> {
         let (place, resource) = self.routes.of(caller).ok_or_else(|| {
             self.metrics.unrouted();

@@ -1,5 +1,5 @@
-//! Which ACS resource a caller is served from: the first, in the operator's order, that matches his tenant and client
-//! app. Between authentication and authorization, since each resource has assignments of its own.
+//! Which ACS resource serves a caller: the first, in the operator's order, that matches the caller's tenant and client
+//! app. It comes between authentication and authorization, since each resource has assignments of its own.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::exchange::{Exchanger, Operation};
 use base::ids::{ClientAppId, TenantId};
 use telemetry::metrics::ResourceMetrics;
 
-/// Whom a resource serves. An empty set matches all.
+/// Which callers a resource serves. An empty set matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector {
     /// Of these tenants.
@@ -21,7 +21,7 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Whether it matches a caller of `tenant` who comes through `client_app`. Who names no client app comes through none of
+    /// Whether it matches a caller of `tenant` through `client_app`. A caller without a client app matches none of
     /// those that are listed.
     #[must_use]
     pub fn matches(&self, tenant: TenantId, client_app: Option<ClientAppId>) -> bool {
@@ -34,11 +34,11 @@ impl Selector {
 pub struct Resource {
     /// Its name, where there are several.
     pub name: Option<Arc<str>>,
-    /// Whom it serves.
+    /// Which callers it serves.
     pub selector: Selector,
     /// Who may have a token there.
     pub authorizer: Authorizer,
-    /// How he gets one.
+    /// How a caller gets one.
     pub exchanger: Arc<Exchanger>,
     /// Age at which a cached token that ACS alone permitted is exchanged anew.
     pub unknown_groups_max_age: Duration,
@@ -56,7 +56,7 @@ impl Routes {
         Self(resources)
     }
 
-    /// The resource that serves `caller`, and its place in the order; `None` if no resource covers him.
+    /// The resource that serves `caller`, and its place in the order; `None` if no resource covers them.
     #[must_use]
     pub fn of(&self, caller: &Caller) -> Option<(usize, &Resource)> {
         self.find(caller.tenant(), Some(caller.client_app()))

@@ -14,11 +14,7 @@ if [[ ! -x $broker ]]; then
 fi
 PATH=$PATH:/usr/sbin
 
-packages=()
-for name in nginx haproxy; do
-    command -v "$name" >/dev/null || packages+=("$name")
-done
-if [[ ${#packages[@]} -gt 0 ]]; then
+install() (
     sudo=
     if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
     # Nothing is to be started as a service: a policy that says so, unless there is one.
@@ -28,6 +24,12 @@ if [[ ${#packages[@]} -gt 0 ]]; then
         trap '$sudo rm -f "$policy"' EXIT
     fi
     $sudo apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends "${packages[@]}" >/dev/null
-fi
-python3 -B tests/proxies/main.py "$broker" "$@"
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends "$@" >/dev/null
+)
+packages=()
+for name in nginx haproxy; do
+    command -v "$name" >/dev/null || packages+=("$name")
+done
+if [[ ${#packages[@]} -gt 0 ]]; then install "${packages[@]}"; fi
+# Ends what it has started, however it ends itself.
+exec python3 -B tests/proxies/main.py "$broker" "$@"

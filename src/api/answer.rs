@@ -63,7 +63,7 @@ pub(super) fn error(told: &Told, context: &RequestContext, settings: &ApiSetting
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(ERROR_CODE, HeaderValue::from_static(told.code));
     if let Some(wait) = told.retry_after {
-        // Rounded up: who comes back a fraction too early is refused again.
+        // Rounded up: a client that comes back a fraction too early is refused again.
         headers.insert(
             RETRY_AFTER,
             HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),

@@ -1,6 +1,6 @@
 //! The audit event: who got a token, or did not get one, through which app, and what allowed it. Never the token.
 //!
-//! One for each decision about a verified caller. Who cannot be verified is nobody to tell of; the access line has him.
+//! One for each decision about a verified caller. An unverified caller has no event, only the access line.
 
 use super::context::RequestContext;
 use super::error::ApiError;
@@ -14,7 +14,7 @@ pub(super) fn tell(trail: &Trail, outcome: &Result<Issued, ApiError>, context: &
     let user = trail.caller.user();
     let issued = outcome.as_ref().ok();
     let told = outcome.as_ref().err().map(ApiError::told);
-    // A user's own assignment has his own id.
+    // A user's own assignment has the user's id.
     let assignment = match trail.basis {
         Some(Basis::Group(id)) => Some(id.to_string()),
         Some(Basis::Tenant) => Some(trail.caller.tenant().to_string()),

@@ -43,7 +43,7 @@ async fn on_acs_path(api: &Api, request: Request, operation: Operation) -> Resul
 }
 
 /// What follows from the head is found out before the content is read: a request without a good token takes neither memory
-/// nor a place for it. Told is what comes first in the published order all the same. `form` is told of a form's content.
+/// nor a place for it. The first failure in the published order counts all the same. `form` is the error for a form.
 async fn exchange(
     api: &Api,
     request: Request,

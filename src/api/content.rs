@@ -20,7 +20,7 @@ use super::media::{self, Media};
 /// How long what is left of a refused request may take to come.
 const MOMENT: Duration = Duration::from_secs(2);
 
-/// What a request's content is, as far as its head and what came of it tell.
+/// What a request's content is, as far as its head and what came of it show.
 #[derive(Debug)]
 pub(super) struct Content {
     // What is wrong with any content there is.
@@ -44,7 +44,7 @@ pub(super) enum Read {
 }
 
 impl Content {
-    /// What the head says. `form` is told of a form's content. A content type says nothing where there is no content: many
+    /// What the head says. `form` is the error for a form. A content type says nothing where there is no content: many
     /// clients send one all the same, so only content is held to it. Without an Authorization header it is the content
     /// type that makes a request, and it must be one of ours.
     pub(super) fn of(version: Version, headers: &HeaderMap, form: ApiError) -> Result<Self, ApiError> {

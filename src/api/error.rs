@@ -1,7 +1,7 @@
 //! Everything that can become of a request instead of a token. With `told`, the only place with status codes and
-//! `error.code`s: from a typed cause to what the caller is told.
+//! `error.code`s: from a typed cause to what the caller gets.
 //!
-//! Messages tell a front-end developer what to do next, and an attacker no more than the code does. The exact
+//! Messages say what a front-end developer can do next, and no more to an attacker than the code does. The exact
 //! cause goes to the log, by way of the response's extensions.
 
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl From<Overloaded> for ApiError {
 }
 
 impl ApiError {
-    /// What the caller is told.
+    /// What the caller gets.
     #[must_use]
     pub fn told(&self) -> Told {
         use StatusCode as S;

@@ -1,4 +1,4 @@
-//! What a request's head says, as far as telemetry may tell it: nothing that a caller makes up.
+//! What a request's head says, as far as telemetry may show it: nothing that a caller makes up.
 
 use axum::extract::Request;
 use http::{Method, Version};
@@ -8,7 +8,7 @@ use ::serve::Scheme;
 /// What a method that is none of RFC 9110's or RFC 5789's is called in telemetry.
 const OTHER_METHOD: &str = "_OTHER";
 
-/// What of a request's first line and connection may be told.
+/// What telemetry may show of a request's first line and connection.
 pub(super) struct Head {
     pub(super) method: &'static str,
     pub(super) route: Option<&'static str>,

@@ -38,13 +38,13 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 /// What an OPTIONS request that is no preflight is called on its way through the CORS layer.
 const PLAIN_OPTIONS: &str = "OPTIONS-NO-PREFLIGHT";
-/// What a request is told to have come to whose client left. No answer has it as its code.
+/// The outcome that telemetry has for a request whose client left. No answer has it as its code.
 const CLIENT_CLOSED: &str = "ClientClosed";
-/// The same of one that a stop cut off, as one is called that comes after it.
+/// The same for a request that a stop cut off; a request that comes after the stop is refused with this code.
 const SHUTTING_DOWN: &str = Refusal::ShuttingDown.name();
 
-/// What of a head the public listener serves. Whoever reads another field enters it here: the others are dropped before
-/// the request comes to the router.
+/// What the public listener keeps of a head. Code that reads another field needs it listed here: the others are dropped
+/// before the request comes to the router.
 #[must_use]
 pub fn head_limits() -> HeadLimits {
     HeadLimits {
@@ -110,7 +110,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     response
 }
 
-/// A request on its way. If it is dropped before its end was told, nobody waits for an answer any more.
+/// A request on its way. If it is dropped before its end was recorded, nobody waits for an answer any more.
 struct Observed {
     api: Api,
     context: RequestContext,
@@ -271,7 +271,7 @@ fn access_line(
     }
 }
 
-/// Server span after the OpenTelemetry HTTP semantic conventions. The path is told only where it is one of ours:
+/// Server span after the OpenTelemetry HTTP semantic conventions. The path is recorded only where it is one of ours:
 /// any other is whatever a caller makes up.
 fn server_span(head: &Head, context: &RequestContext) -> Span {
     tracing::info_span!(
@@ -290,7 +290,7 @@ fn server_span(head: &Head, context: &RequestContext) -> Span {
     )
 }
 
-/// What the server span of a request tells that was not sampled.
+/// The attributes of the server span of a request that was not sampled.
 fn late_attributes(
     head: &Head,
     context: &RequestContext,
@@ -314,7 +314,7 @@ fn late_attributes(
 }
 
 /// The CORS layer answers every OPTIONS request itself; one without `Access-Control-Request-Method` is no
-/// preflight (Fetch standard, section 3.2.2) and must be told 404 or 405 like any other.
+/// preflight (Fetch standard, section 3.2.2) and must be answered with 404 or 405 like any other.
 pub(super) async fn tell_preflights(mut request: Request, next: Next) -> Response {
     if request.method() == Method::OPTIONS
         && !request
@@ -388,7 +388,7 @@ pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) 
     next.run(request).await
 }
 
-/// A panic is a bug of ours; the caller is told nothing of it.
+/// A panic is a bug of ours; the caller learns nothing of it.
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::Internal.into_response()
 }

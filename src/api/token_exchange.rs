@@ -57,7 +57,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// The ACS resource at `endpoint`, with the name that the operator gave it, if he did.
+    /// The ACS resource at `endpoint`, with the name that the operator gave it, if any.
     #[must_use]
     pub fn new(endpoint: Url, name: Option<&str>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What callers are told: status, code, words and headers of every refusal of the stages.
+//! What callers get: status, code, words and headers of every refusal of the stages.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::exchange::{EntraError, ExchangeError, Refusal};
 use crate::pipeline::IssueError;
 use base::ids::TenantId;
 
-/// What the caller is told of an [`ApiError`](super::error::ApiError).
+/// What the caller gets for an [`ApiError`](super::error::ApiError).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// HTTP status of the Azure form.
@@ -35,7 +35,7 @@ pub struct Told {
 /// `WWW-Authenticate: Bearer …`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
-    /// No credentials came, so no error is told (RFC 6750 section 3.1).
+    /// No credentials came, so no error is named (RFC 6750 section 3.1).
     NoToken,
     /// `error="invalid_token"`
     InvalidToken,
@@ -135,7 +135,7 @@ fn upstream_timeout() -> Told {
     }
 }
 
-/// What is told of a pipeline that issued no token.
+/// What the caller gets where the pipeline issued no token.
 pub(super) fn not_issued(error: &IssueError) -> Told {
     match error {
         IssueError::Overloaded(_) => overloaded(),
@@ -301,7 +301,7 @@ fn exchange(error: &ExchangeError, tenant: TenantId) -> Told {
         ),
         ExchangeError::TokenOver => Told::invalid_token("Expired", "The token has expired. Get a new one."),
         ExchangeError::Forbidden(_) => forbidden(
-            "Azure Communication Services refused this user with this client app. Ask the operator to assign him there.",
+            "Azure Communication Services refused this user with this client app. Ask the operator to assign them there.",
         ),
         ExchangeError::NoScope => denied(&Denied::NoAssignment),
         ExchangeError::WrongAudience => wrong_audience(),
@@ -324,7 +324,7 @@ fn exchange(error: &ExchangeError, tenant: TenantId) -> Told {
     }
 }
 
-/// What the user, his administrator, the operator or nobody can do about it.
+/// What the user, their administrator, the operator or nobody can do about it.
 fn on_behalf_of(error: &EntraError, tenant: TenantId) -> Told {
     match error {
         EntraError::ClaimsChallenge { claims, .. } => Told {

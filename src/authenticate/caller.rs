@@ -20,7 +20,7 @@ pub struct Caller {
     pub(super) addressee: Addressee,
 }
 
-/// What a token tells of its user's groups.
+/// What a token says of its user's groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Groups {
     /// All of them.
@@ -92,7 +92,7 @@ impl Caller {
         &self.audience
     }
 
-    /// Whom the token is for, by `aud`.
+    /// Who the token is for, by `aud`.
     #[must_use]
     pub fn addressee(&self) -> Addressee {
         self.addressee

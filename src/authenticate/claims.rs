@@ -59,11 +59,11 @@ pub struct Presenter {
     pub tenant: TenantId,
     /// `azp` or `appid`, if the token has one.
     pub client_app: Option<ClientAppId>,
-    /// Whom the token is for.
+    /// Who the token is for.
     pub addressee: Addressee,
 }
 
-/// Checks signed claims in the published order; the first failure is told. `is_wanted` says whether a token for that
+/// Checks signed claims in the published order; the first failure counts. `is_wanted` says whether a token for that
 /// addressee may be presented in this way; it is asked once the audience is an accepted one.
 pub(super) fn check(
     claims: &SignedClaims,

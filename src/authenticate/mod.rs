@@ -42,7 +42,7 @@ use base::tasks::Tasks;
 use base::untrusted::Untrusted;
 use telemetry::metrics::Metrics;
 
-/// A token beyond this is read before it is hashed: hashing it costs more than reading tells about most that are made up.
+/// A token beyond this is read before it is hashed: most that are made up are found out by reading, which costs less.
 /// Entra's are shorter, with 100 groups too.
 const LONG_TOKEN_BYTES: usize = 8 * 1024;
 

@@ -26,7 +26,7 @@ use telemetry::trace::{self, SpanReference, Trace};
 /// First pause after a failed fetch while there are no keys at all; doubled up to the cool-down.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// What callers are told to wait while a fetch is tried every few seconds.
+/// The wait that callers are asked for while a fetch is tried every few seconds.
 const SOON: Duration = Duration::from_secs(5);
 
 /// How keys are refreshed: the `jwks_*` settings of `[entra]`.
@@ -236,7 +236,7 @@ impl TenantKeyStore {
         }
         attempt.under_way = true;
         drop(attempt);
-        // A task of its own: the caller who caused it may go away, others wait for it. It stays in his trace.
+        // A task of its own: the caller who caused it may go away, others wait for it. It stays in that caller's trace.
         let trace = match cause {
             KeyFetch::UnknownKid => Trace::current(),
             KeyFetch::Schedule => Trace::none(),
@@ -300,7 +300,7 @@ impl Outcome {
     }
 }
 
-/// A fetch under way. Its end is told even if the fetch is cancelled or panics.
+/// A fetch under way. Its end is reported even if the fetch is cancelled or panics.
 struct Ending {
     store: Arc<TenantKeyStore>,
     cause: KeyFetch,

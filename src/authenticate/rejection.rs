@@ -91,7 +91,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// What is counted: the code that the caller is told.
+    /// What is counted: the code that the caller gets.
     #[must_use]
     pub fn counted(&self) -> Authentication {
         match self {

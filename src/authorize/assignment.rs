@@ -23,7 +23,7 @@ pub struct Assignment {
     /// The client applications; at least one.
     #[schemars(length(min = 1))]
     pub client_ids: Vec<ClientAppId>,
-    /// In identity mode: which of exchange.identity.scopes those may get whom this covers; all of them if left out.
+    /// In identity mode: which of exchange.identity.scopes those covered may get; all of them if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AllowedScopes")]
     pub allowed_scopes: Option<AllowedScopes>,

@@ -58,7 +58,7 @@ impl AssignmentIndex {
         index
     }
 
-    /// Whether the user himself is assigned.
+    /// Whether the user is assigned directly.
     #[must_use]
     pub fn user(&self, tenant: TenantId, user: ObjectId, client: ClientAppId) -> bool {
         self.users.contains(&(tenant, user, client))
@@ -88,7 +88,7 @@ impl AssignmentIndex {
         self.with_narrowed_groups.contains(&(tenant, client))
     }
 
-    /// What the user's own assignment narrows his tokens to; `None` if it does not.
+    /// What the user's own assignment narrows their tokens to; `None` if it does not.
     #[must_use]
     pub fn scopes_of_user(&self, tenant: TenantId, user: ObjectId, client: ClientAppId) -> Option<AllowedScopes> {
         self.narrowed.get(&(PrincipalType::User, tenant, user, client)).copied()

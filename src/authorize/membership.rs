@@ -1,4 +1,4 @@
-//! Which of the assigned groups a user is a member of, where his token does not tell: Microsoft Graph is asked, and
+//! Which of the assigned groups a user is a member of, where the token does not say: Microsoft Graph is asked, and
 //! what it said is remembered for a while, "not a member" too.
 //!
 //! Only assigned groups are ever asked for, and only Graph: the address in a token's `_claim_sources` is never read.
@@ -27,7 +27,7 @@ use telemetry::trace::{self, SpanReference, Trace};
 const MOST_ANSWERS: u64 = 1_000_000;
 /// Calls at once about one user.
 const CALLS_AT_ONCE: usize = 4;
-/// How long it counts that a tenant has no such user: he may be on his way through replication.
+/// How long it counts that a tenant has no such user: they may not have been replicated yet.
 const NO_SUCH_USER: Duration = Duration::from_secs(30);
 
 /// What is counted where all was remembered.
@@ -171,7 +171,7 @@ struct Known {
 }
 
 impl Memberships {
-    /// Memberships as `graph` tells them to the app of `tokens`, whose scope is Graph's.
+    /// Memberships as `graph` reports them to the app of `tokens`, whose scope is Graph's.
     #[must_use]
     pub fn new(graph: GraphClient, tokens: AppTokens, settings: MembershipSettings, clock: SharedClock) -> Self {
         // Expiry is decided by our own clock; moka's only reclaims memory.
@@ -255,7 +255,7 @@ impl Asker {
         young.map(|(group, known)| (*group, known.member)).collect()
     }
 
-    /// Asks, and remembers the answer. In the caller's trace, but not holding his spans open: he may leave.
+    /// Asks, and remembers the answer. In the caller's trace, but not holding its spans open: the caller may leave.
     fn ask(self: Arc<Self>, user: User, groups: Arc<[ObjectId]>) -> impl Future<Output = Asked> + Send + 'static {
         let trace = Trace::current();
         let span = trace.follow(|| {
@@ -269,7 +269,7 @@ impl Asker {
                 .await
                 .unwrap_or(Err(MembershipError::Timeout));
             if let Err(error) = &outcome {
-                // Graph may name the user. The span above tells what it said, with the user as he may be told.
+                // Graph may name the user. The span above has Graph's words, with the user as telemetry may name them.
                 trace::record_error_kind(&span, error.name());
             }
             let answers = outcome.map(|(members, ttl)| {
@@ -309,7 +309,7 @@ impl Asker {
         let token = self.tokens.token(tenant, deadline).await?;
         let mut told = self.check(user, &token, groups, deadline).await;
         if let Err(GraphError::Unauthorized(_)) = told {
-            // A secret was changed, or the app's rights were: one new token tells.
+            // A secret was changed, or the app's rights were: the calls are made once more with a new token.
             self.tokens.discard(tenant, &token);
             let token = self.tokens.token(tenant, deadline).await?;
             told = self.check(user, &token, groups, deadline).await;

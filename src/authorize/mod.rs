@@ -40,7 +40,7 @@ pub enum Denied {
     /// No assignment covers this user with this client app.
     #[error("no assignment covers this user with this client app")]
     NoAssignment,
-    /// Only a group's assignment could, and the token does not tell the user's groups.
+    /// Only a group's assignment could, and the token does not list the user's groups.
     #[error("only a group assignment could cover this user, and the token does not tell groups")]
     GroupsUnknown,
     /// Only a group's assignment could, and whether the user is a member cannot be learnt now.
@@ -75,7 +75,7 @@ impl Denied {
 enum Ruling<'i> {
     /// The caller is covered.
     Covered(Basis),
-    /// He is if he is a member of one of these groups; if of none, what else covers him, if anything.
+    /// Covered if a member of one of these groups; if of none, what else covers the caller, if anything.
     IfMember {
         groups: &'i [ObjectId],
         otherwise: Option<Basis>,
@@ -95,7 +95,7 @@ impl Authorizer {
     }
 
     /// The same where tokens have the scopes that assignments allow (identity mode). Nobody is permitted before that
-    /// is known: who is listed elsewhere too could get more than he may.
+    /// is known: a caller who is listed elsewhere too could get more than they may.
     #[must_use]
     pub fn with_scopes(self) -> Self {
         Self {
@@ -114,8 +114,8 @@ impl Authorizer {
         }
     }
 
-    /// Checks `caller` against the assignments in force now. Waits only where a group decides that his token does not
-    /// tell, until `deadline` at most.
+    /// Checks `caller` against the assignments in force now. Waits only where a group decides that the token does not
+    /// list, until `deadline` at most.
     pub async fn authorize(&self, caller: Caller, deadline: Instant) -> Result<Permit, Denied> {
         let set = self.assignments.current().ok_or(Denied::NotLoaded)?;
         if self.scopes_matter && !set.narrowing_known {
@@ -134,7 +134,7 @@ impl Authorizer {
             Err(denied) => Err(denied),
         };
         let (basis, groups) = match covered {
-            // What is not loaded might cover him.
+            // What is not loaded might cover the caller.
             Err(_) if !set.complete => return Err(Denied::NotLoaded),
             outcome => outcome?,
         };
@@ -185,7 +185,7 @@ struct Rules {
 }
 
 /// The rule: the user's own assignment, then a group that the token lists, then the tenant's. What the token does
-/// not tell counts only where a group is assigned at all.
+/// not say counts only where a group is assigned at all.
 fn decide<'i>(index: &'i AssignmentIndex, caller: &Caller, rules: Rules) -> Result<Ruling<'i>, Denied> {
     let (tenant, client) = (caller.tenant(), caller.client_app());
     if index.user(tenant, caller.object_id(), client) {
@@ -202,7 +202,7 @@ fn decide<'i>(index: &'i AssignmentIndex, caller: &Caller, rules: Rules) -> Resu
     let groups = index.groups_of(tenant, client);
     let untold = matches!(caller.groups(), Groups::Unknown { .. }) && !groups.is_empty();
     let by_tenant = index.tenant(tenant, client).then_some(Basis::Tenant);
-    // Whoever leaves his groups out must not get more than his group's assignment lets him have.
+    // A caller who leaves groups out must not get more than the group's assignment lets them have.
     let hidden = untold || caller.groups_by_name();
     let may_be_narrowed = rules.scopes_matter && hidden && index.narrows_a_group(tenant, client);
     match by_tenant {
@@ -265,7 +265,7 @@ mod tests {
             groups: &groups,
             otherwise: Some(Basis::Tenant),
         });
-        // the group's scopes, what the token tells, whether scopes matter, under "refuse", under "graph"
+        // the group's scopes, what the token says, whether scopes matter, under "refuse", under "graph"
         for (allowed, told, scopes_matter, refuse, graph) in [
             (narrowed, &untold, true, &refused, &asked),
             (narrowed, &untold, false, &by_tenant, &by_tenant),
@@ -380,7 +380,7 @@ mod tests {
             assignment(PrincipalType::Group, TENANT, 32, APP),
             narrowed(PrincipalType::Tenant, TENANT, &[ChatJoin]),
         ]);
-        // user, groups, what he is allowed
+        // user, groups, what is allowed
         for (user, groups, wanted) in [
             // The most specific kind alone, though others allow more.
             (USER, &[30, 32][..], Some(&[Chat][..])),

@@ -5,7 +5,7 @@ use crate::authenticate::Caller;
 use base::ids::ObjectId;
 use telemetry::metrics::labels::Authorization;
 
-/// A caller whom an assignment covers. Made only by [`Authorizer::authorize`](super::Authorizer::authorize);
+/// A caller covered by an assignment. Made only by [`Authorizer::authorize`](super::Authorizer::authorize);
 /// an exchange accepts nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
@@ -19,11 +19,11 @@ pub struct Permit {
 pub enum Basis {
     /// The user's own assignment.
     User,
-    /// The assignment of a group that the token lists, or of which Microsoft Graph says that he is a member.
+    /// The assignment of a group that the token lists, or of which Microsoft Graph says that the user is a member.
     Group(ObjectId),
     /// The assignment of the whole tenant.
     Tenant,
-    /// A group could cover the caller, the token does not tell his groups, and ACS is to decide.
+    /// A group could cover the caller, the token does not list the caller's groups, and ACS is to decide.
     AcsAlone,
 }
 
@@ -77,7 +77,7 @@ impl Permit {
         self.basis
     }
 
-    /// The scopes that the assignments covering the caller allow him, where tokens have scopes by our choice
+    /// The scopes that the assignments covering the caller allow, where tokens have scopes by our choice
     /// (identity mode). `None` is no narrowing.
     #[must_use]
     pub fn allowed_scopes(&self) -> Option<AllowedScopes> {

@@ -1,4 +1,4 @@
-//! Whom a broker for development answers: requests that name this machine.
+//! Which requests a broker for development answers: those that name this machine.
 //!
 //! A web page whose name was pointed to a loopback address (DNS rebinding) is of the same origin as the broker to its
 //! browser, so that CORS does not stop it. Its requests still name the page's own host.

@@ -46,7 +46,7 @@ const MANAGEMENT_CONNECTIONS: usize = 64;
 const MANAGEMENT_STREAMS: u32 = 8;
 /// How long a connection is kept there without a request. Probes and scrapers open another.
 const MANAGEMENT_IDLE: Duration = Duration::from_secs(10);
-/// How long a head or a request may take there: whoever asks is near.
+/// How long a head or a request may take there: its clients are near.
 const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long background work may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -86,7 +86,7 @@ pub enum StartError {
         /// Why not.
         source: AccessKeyError,
     },
-    /// Users cannot be told in logs and traces as the configuration says.
+    /// Users cannot be named in logs and traces as the configuration says.
     #[error("telemetry.user_hash_key: {0}")]
     UserHashKey(#[from] UserNamesError),
 }
@@ -157,7 +157,7 @@ impl Broker {
     }
 
     /// Builds all parts, binds both listeners and reads assignment files once. What happens is recorded in `metrics`,
-    /// which the management listener tells.
+    /// which the management listener shows.
     pub async fn build(config: Config, clock: SharedClock, metrics: Metrics) -> Result<Self, StartError> {
         let certificate = certificate(&config)?;
         let tasks = Tasks::default();
@@ -284,7 +284,7 @@ impl Broker {
             abort: signals.abort.clone(),
         };
         let options = ServeOptions {
-            // Whoever is there, a probe gets a place.
+            // A probe gets a place, whatever else holds them.
             yielding: Yielding::All,
             head_timeout: brief,
             keep_alive_timeout: MANAGEMENT_IDLE,

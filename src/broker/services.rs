@@ -167,7 +167,7 @@ fn mixed_modes(config: &Config) -> bool {
         .map(|resource| resource.exchange.mode == ExchangeMode::Passthrough);
     let first = passthrough.next();
     let mixed = passthrough.any(|other| Some(other) != first);
-    // Where the operator lists one kind of audience alone, he means it for all.
+    // Where the operator lists one kind of audience alone, it is meant for all.
     let for_acs = |audience: &String| Addressee::of(&[audience]).is_acs();
     let audiences = &config.entra.audiences;
     mixed && audiences.iter().any(for_acs) && !audiences.iter().all(for_acs)

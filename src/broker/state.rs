@@ -1,4 +1,4 @@
-//! What metrics tell of a running broker by looking at it.
+//! What metrics show of a running broker's state.
 
 use std::sync::{Arc, Weak};
 

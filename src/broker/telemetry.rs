@@ -1,4 +1,4 @@
-//! How users are told in logs and traces, from the configuration.
+//! How users are named in logs and traces, from the configuration.
 
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use config::{SHORTEST_HASH_KEY, SecretSource, TelemetryConfig, UserIds, invisible};
 use telemetry::{NoRandomness, UserNames};
 
-/// Users cannot be told as the configuration says.
+/// Users cannot be named as the configuration says.
 #[derive(Debug, thiserror::Error)]
 pub enum UserNamesError {
     /// The key's file cannot be read.

@@ -169,8 +169,8 @@ where
 
     /// What a failed exchange means for the entry that it was to renew or to confirm.
     ///
-    /// A refusal of who decides about the caller (ACS, where it alone permits him; Entra, on his behalf) ends what an
-    /// earlier exchange brought, whatever this one was for.
+    /// A refusal by what decides about the caller (ACS, where it alone permits them; Entra, on their behalf)
+    /// ends what an earlier exchange brought, whatever this one was for.
     pub(super) async fn heed(&self, key: &CacheKey<K>, request: &Request, purpose: Purpose, error: &impl Failure) {
         if super::ends(error, request) {
             let shared = CacheKey {

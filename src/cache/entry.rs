@@ -28,7 +28,7 @@ pub struct Life {
 pub struct Ask {
     /// When the presented Entra token ends, if that bounds what it brings.
     pub token_expires_on: Option<Timestamp>,
-    /// Age at which the entry must be exchanged anew, for a caller whom ACS alone permits.
+    /// Age at which the entry must be exchanged anew, for a caller that ACS alone permits.
     pub max_age: Option<Duration>,
     /// Whether the entry was exchanged for this very token.
     pub same_token: bool,
@@ -45,7 +45,7 @@ pub enum Use {
     RenewFirst,
     /// ACS must permit this caller anew before anything is served.
     Revalidate,
-    /// It outlives what ACS would give this caller, who gets an exchange of his own.
+    /// It outlives what ACS would give this caller, who gets an exchange of their own.
     OwnExchange,
     /// It is over, or as good as over.
     Gone,
@@ -170,7 +170,7 @@ mod tests {
             (10 * M - 1, 10 * M - 1, Serve),
             (30, 30, Serve),
             (30, 60 * M, RenewFirst),
-            // Too near the end, whoever asks.
+            // Too near the end, for every caller.
             (29, 29, Gone),
             (29, 60 * M, Gone),
             (29, -60, Gone),

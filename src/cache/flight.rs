@@ -1,7 +1,7 @@
 //! One piece of work per key at a time, however many wait for it.
 //!
-//! The work runs in a task of its own: whoever started it may go away, the others still get the outcome. (moka's
-//! own `try_get_with` runs the work inside the first caller and starts over when he leaves.)
+//! The work runs in a task of its own: the caller who started it may go away, the others still get the outcome.
+//! (moka's own `try_get_with` runs the work inside the first caller and starts over when that caller leaves.)
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -17,7 +17,7 @@ pub struct Flights<K, L, T> {
 
 type Table<K, L, T> = HashMap<K, (L, watch::Receiver<Option<T>>)>;
 
-/// A place in a flight. `L` is what its leader left for those who join: who he is.
+/// A place in a flight. `L` is what its leader left for those who join: who the leader is.
 pub struct Seat<L, T> {
     /// Whether this caller's work is what is under way.
     pub leads: bool,

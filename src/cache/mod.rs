@@ -27,7 +27,7 @@ use base::clock::SharedClock;
 use base::secret::TokenDigest;
 use config::CacheConfig;
 
-/// How often a caller looks again after an outcome that was not for him; then he makes his own exchange.
+/// How often a caller looks again after an outcome that was not for them; then they make their own exchange.
 const ROUNDS: usize = 3;
 
 /// What is cached.
@@ -58,11 +58,11 @@ pub struct CacheKey<K> {
 /// A caller's wish.
 #[derive(Debug, Clone, Copy)]
 pub struct Request {
-    /// Which token he presents.
+    /// Which token the caller presents.
     pub digest: TokenDigest,
     /// When that token ends, if that bounds what it brings. `None`: an exchange brings a life of its own.
     pub token_expires_on: Option<Timestamp>,
-    /// Age at which what is cached must be exchanged anew for him.
+    /// Age at which what is cached must be exchanged anew for this caller.
     pub max_age: Option<Duration>,
 }
 
@@ -101,7 +101,7 @@ pub struct Answer<T> {
 /// Whether anybody waits for an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
-    /// The caller who started it, within his deadline.
+    /// The caller who started it, within their deadline.
     Caller,
     /// Nobody: it renews ahead.
     Nobody,

@@ -10,7 +10,7 @@ use super::{CacheKey, Failure};
 use base::clock::SharedClock;
 use base::secret::TokenDigest;
 
-/// How long a refusal is remembered. Whoever is granted something at ACS or Entra waits no longer than this for it.
+/// How long a refusal is remembered. A user who is granted something at ACS or Entra waits no longer than this for it.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(15);
 /// The most refusals that are remembered; beyond, those used longest ago are forgotten.
 const MOST: u64 = 10_000;

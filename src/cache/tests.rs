@@ -342,10 +342,10 @@ async fn what_acs_alone_permitted_is_confirmed_after_a_while() {
         Ok((Hit, 2)),
         "as fresh as what ACS gave, though it ends no later"
     );
-    // Somebody whom an assignment of his own permits does not ask ACS again.
+    // A user with an assignment of their own does not ask ACS again.
     bench.advance(11);
     assert_eq!(bench.get("k", bench.token("a", 39)).await.unwrap().0, Hit);
-    // Trouble is told as such, and a refusal ends it for all.
+    // Trouble is reported as such, and a refusal ends it for all.
     bench.fail(Some(Trouble::Away));
     assert_eq!(bench.get("k", group_member).await, Err(Trouble::Away));
     assert_eq!(bench.get("k", bench.token("a", 39)).await.unwrap().0, Hit);

@@ -14,7 +14,7 @@ pub(super) fn granted(most: &[IdentityScope], allowed: Option<AllowedScopes>) ->
         .collect()
 }
 
-/// The `customId` of a user's identity: the same from every replica and in whatever letter case his ids come, and
+/// The `customId` of a user's identity: the same from every replica and in whatever letter case the ids come, and
 /// never that of another user or tenant.
 pub(super) fn custom_id(tenant: TenantId, user: ObjectId) -> String {
     // GUIDs print in lower case.

@@ -19,7 +19,7 @@ pub struct ExchangeKey {
     // Where the outcome depends on it.
     client_app: Option<ClientAppId>,
     scopes: Scopes,
-    // Where the token itself goes to ACS, which may heed whom it is for: all of that, not only what is accepted here.
+    // Where the token itself goes to ACS, which may read its audience: the whole `aud`, not only what is accepted here.
     audience: Option<Arc<str>>,
     // Where the outcome is this token's alone.
     presented: Option<TokenDigest>,
@@ -52,7 +52,7 @@ pub(super) enum Goods {
 }
 
 impl ExchangePlan {
-    /// The caller's token goes to ACS as it is: any token of his with the same scopes brings the same, up to its end.
+    /// The caller's token goes to ACS as it is: any token of theirs with the same scopes gets the same, up to its end.
     pub(super) fn passthrough(permit: Permit, operation: Operation, resource: &Arc<str>) -> Self {
         let caller = permit.caller();
         Self {
@@ -86,7 +86,7 @@ impl ExchangePlan {
         plan
     }
 
-    /// The identity is the user's, whatever token he presents and through whichever app; what the token allows is
+    /// The identity is the user's, whatever token they present and through whichever app; what the token allows is
     /// part of the key. Its life is the broker's choice.
     pub(super) fn identity(permit: Permit, scopes: Vec<IdentityScope>, resource: &Arc<str>) -> Self {
         let caller = permit.caller();

@@ -85,9 +85,9 @@ impl cache::Token for IssuedToken {
 pub enum Mode {
     /// The caller's token goes to ACS as it is.
     Passthrough(AcsExchange),
-    /// Entra gives one for ACS on his behalf.
+    /// Entra issues one for ACS on the caller's behalf.
     OnBehalfOf(AcsExchange, Box<OnBehalfOf>),
-    /// ACS gives one for an identity that stands for him.
+    /// ACS issues one for an identity that stands for the caller.
     Identity {
         /// The operation.
         identities: AcsIdentities,
@@ -109,7 +109,7 @@ pub struct Exchanger {
 }
 
 impl Exchanger {
-    /// An exchanger in `mode`. `resource` tells this resource from every other; one exchange in all takes at most
+    /// An exchanger in `mode`. `resource` identifies the resource; one exchange in all takes at most
     /// `timeout`; `pause` is that of the resource's endpoint.
     #[must_use]
     pub fn new(mode: Mode, resource: &str, timeout: Duration, pause: Arc<Pause>, clock: SharedClock) -> Self {
@@ -154,7 +154,7 @@ impl Exchanger {
         !(is_others && matches!(self.mode, Mode::Passthrough(_)))
     }
 
-    /// What an exchange for `permit` would be. `asked` is the operation that the caller chose, if he did.
+    /// What an exchange for `permit` would be. `asked` is the operation that the caller chose, if any.
     pub fn plan(
         &self,
         permit: Permit,

@@ -1,4 +1,4 @@
-//! On behalf of the caller: his token for the broker's own API is traded at Entra for one for ACS.
+//! On behalf of the caller: their token for the broker's own API is traded at Entra for one for ACS.
 //!
 //! Microsoft identity platform, "OAuth 2.0 On-Behalf-Of flow". What Entra gives never leaves the broker but to ACS.
 

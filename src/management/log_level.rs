@@ -1,4 +1,4 @@
-//! `/loglevel`: the log's level, told and changed while the broker runs.
+//! `/loglevel`: the log's level, shown and changed while the broker runs.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -15,7 +15,7 @@ use telemetry::LogLevel;
 /// No filter is as long.
 const MAX_FILTER_BYTES: usize = 4096;
 
-/// `GET` tells the filter in force, `PUT` sets the one in the body, both as text.
+/// `GET` shows the filter in force, `PUT` sets the one in the body, both as text.
 pub(super) fn router(level: LogLevel) -> Router {
     Router::new()
         .route(

@@ -6,7 +6,7 @@ use crate::authenticate::Caller;
 use base::ids::{ClientAppId, ObjectId, TenantId};
 use telemetry::{UserName, UserNames};
 
-/// A verified caller's ids. However it is shown, the user is told as `telemetry.user_ids` says.
+/// A verified caller's ids. However it is shown, the user is named as `telemetry.user_ids` says.
 #[derive(Clone)]
 pub struct CallerIds {
     tenant: TenantId,
@@ -26,25 +26,25 @@ impl CallerIds {
         }
     }
 
-    /// His tenant.
+    /// The caller's tenant.
     #[must_use]
     pub fn tenant(&self) -> TenantId {
         self.tenant
     }
 
-    /// His client app.
+    /// The caller's client app.
     #[must_use]
     pub fn client_app(&self) -> ClientAppId {
         self.client_app
     }
 
-    /// Himself, as he may be told.
+    /// The user, as telemetry may name them.
     #[must_use]
     pub fn user(&self) -> UserName {
         self.users.name(self.tenant, self.object_id)
     }
 
-    /// A text in which an upstream may have named him, fit to be told.
+    /// A text in which an upstream may have named the user, made fit for telemetry.
     pub(super) fn in_words_of_others(&self, text: &impl fmt::Display) -> String {
         self.user().in_place_of(self.object_id, text.to_string())
     }

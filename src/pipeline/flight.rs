@@ -87,7 +87,7 @@ impl Flight {
     }
 
     async fn fly(self, waiting: Waiting) -> Result<Exchanged, FailedExchange> {
-        // In the caller's trace, but not holding his spans open: they end when he is answered.
+        // In the caller's trace, but not holding its spans open: they end when the caller is answered.
         let span = self.trace.follow(|| {
             info_span!(parent: None, "exchange", acs_broker.exchange.ahead = waiting == Waiting::Nobody,
                 error.type = Empty, otel.status_code = Empty)
@@ -120,7 +120,7 @@ impl Flight {
             outcome
         };
         let flight = trace.carry(flight.instrument(span.clone()));
-        // The caller's spans end when he is answered, whatever goes on here.
+        // The caller's spans end with the answer, whatever goes on here.
         drop(trace);
         let outcome: Result<IssuedToken, ExchangeError> = flight.await;
         let reference = SpanReference::of(&span);

@@ -50,7 +50,7 @@ pub(super) struct Known {
 }
 
 impl TokenPipeline {
-    /// Looks at `token`, which came by ACS's path for `operation`, if by one. What that decides is told by
+    /// Looks at `token`, which came by ACS's path for `operation`, if by one. What that decides is returned by
     /// [`issue`](Self::issue).
     pub fn look(&self, token: BearerToken, operation: Option<Operation>) -> Result<Presented, IssueError> {
         let place = self.admission.enter()?;
@@ -133,7 +133,7 @@ impl TokenPipeline {
             .await
             .map_err(|_| IssueError::DeadlineExceeded)??;
         match self.verify(token, operation) {
-            // Only who goes on needs a place again; the others are told what they waited for.
+            // Only a caller who goes on needs a place again; the others get the outcome they waited for.
             Verdict::Accepted(caller) => {
                 place.return_to()?;
                 Ok(caller)
@@ -144,7 +144,7 @@ impl TokenPipeline {
     }
 }
 
-/// What is counted of it. A caller for whom there is no place again was let in before; he is counted as refused.
+/// What is counted of it. A caller who finds no place again was authenticated; that refusal is counted as such.
 fn authentication(outcome: &Result<Caller, IssueError>) -> Option<Authentication> {
     match outcome {
         Ok(_) | Err(IssueError::Overloaded(_)) => Some(Authentication::Accepted),

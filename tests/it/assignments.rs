@@ -227,7 +227,7 @@ async fn what_acs_listed_serves_until_it_is_too_old() {
         "{aged}"
     );
     stack.advance(1);
-    // Nobody can be told whether he is assigned: neither who was nor who was not.
+    // Nobody can be told whether they are assigned: neither those who are nor those who are not.
     for user in ["alex", "diego", "megan"] {
         assert_eq!(told(&stack, user).await, UNAVAILABLE, "{user}");
     }
@@ -265,7 +265,7 @@ async fn not_ready_before_each_source_was_loaded() {
         stack.probe("/readyz").await.json()["reasons"] == json!(["assignments from ACS are not loaded"])
     })
     .await;
-    // Whom the file covers is covered; of the others nothing is known.
+    // Users that the file covers are covered; of the others nothing is known.
     assert_eq!(told(&stack, "alex").await, "200");
     for user in ["diego", "megan"] {
         assert_eq!(told(&stack, user).await, UNAVAILABLE, "{user}");
@@ -294,7 +294,7 @@ async fn the_file_and_acs_are_one_set() {
     };
     // ACS covers Alex with one client app, the file with another: both count.
     assert_eq!(asking(&CONTOSO_APP.to_string()).await, 200);
-    // The emulated ACS decides for itself: that it was asked shows that the broker let him pass.
+    // The emulated ACS decides for itself: that it was asked shows that the broker let the caller pass.
     assert_eq!(asking(other).await, 403);
     assert_eq!(stack.exchanges(), 2);
     assert_eq!(told(&stack, "diego").await, "200");

@@ -203,7 +203,7 @@ async fn set_and_remove() {
     assert_eq!(desk.emulator.assignments().len(), 2);
 }
 
-/// A file that adds somebody, changes the group's client apps and lacks Contoso; Alex is as he was, in capitals.
+/// A file that adds a user, changes the group's client apps and lacks Contoso; Alex is as before, in capitals.
 fn wanted() -> String {
     let app = CONTOSO_APP.to_string();
     let group = json!({

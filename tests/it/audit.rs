@@ -193,7 +193,7 @@ async fn a_user_whom_an_upstream_names_is_told_as_configured() {
         let authorize = &one(&spans, "authorize").events[0];
         let said = value(&authorize.attributes, "exception.message").unwrap();
         assert!(said.contains("Request_BadRequest"), "{said}");
-        // Her id begins as the tenant's does, which is told.
+        // The user's id begins as the tenant's does, which is shown.
         for written in [output, collector.bytes()] {
             let written = written.to_lowercase();
             for part in [&lidia[..33], &lidia.replace('-', "")[..29]] {

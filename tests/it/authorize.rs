@@ -19,7 +19,7 @@ async fn each_kind_of_assignment_covers_its_own() {
             .await;
         let acs = unknown_groups == "acs";
         for (user, groups, told) in [
-            // By the user himself and by the tenant: groups do not matter.
+            // By the user and by the tenant: groups do not matter.
             ("alex", GroupsClaim::None, "200"),
             ("alex", GroupsClaim::Overage, "200"),
             ("diego", GroupsClaim::None, "200"),

@@ -135,7 +135,7 @@ async fn the_leader_may_go_away() {
         })
         .await;
         drop(leader);
-        // Nobody works on his request any more; the exchange goes on for the other.
+        // Nobody works on the leader's request any more; the exchange goes on for the other.
         eventually("the leader's place is free", async || {
             stack.post_token("a.b.c").await.told() == "401 InvalidToken/Malformed"
         })
@@ -147,7 +147,7 @@ async fn the_leader_may_go_away() {
     assert_eq!(stack.post_token(&waiter).await.cache(), "hit");
 }
 
-/// Adele is covered by a group, of which her token says nothing.
+/// Adele is covered by a group, of which the token says nothing.
 #[tokio::test]
 async fn errors_are_not_cached() {
     let stack = Stack::start().await;
@@ -249,7 +249,7 @@ async fn nobody_is_ever_served_anothers_token() {
     assert_eq!(stack.exchanges(), users.len());
 }
 
-/// Whoever joins another's flight gets no more, and not much less, than an exchange of his own would bring.
+/// A caller who joins another's flight gets no more, and not much less, than an exchange of their own would bring.
 #[tokio::test]
 async fn joining_a_flight_gives_nobody_more_than_his_own() {
     let short = 40 * MINUTE;

@@ -109,7 +109,7 @@ async fn without_a_v1_document_v1_tokens_are_of_nobodys() {
 async fn graph_is_asked_with_a_token_of_the_tenants_authority() {
     let folder = tempfile::tempdir().unwrap();
     let (stack, external) = two_authorities(&folder, |builder, _| builder).await;
-    // Only a group's assignment could cover her, and her token tells no groups.
+    // Only a group's assignment could cover Adele, and the token lists no groups.
     let adele = external_token(&external, "adele", |request| {
         request.claims.insert("groups".to_owned(), json!(null));
     });

@@ -33,11 +33,11 @@ async fn who_is_a_member_gets_a_token_and_who_is_not_is_refused_here() {
     for (name, told, calls) in [
         ("adele", "200", 1),
         ("lidia", "200", 1),
-        // His group is a part of the assigned one.
+        // Nestor's group is a part of the assigned one.
         ("nestor", "200", 1),
         ("megan", "403 NotAssigned/NoAssignment", 1),
         ("grady", "403 NotAssigned/NoAssignment", 1),
-        // An assignment of his own, or of his whole tenant, needs no question.
+        // An assignment of the user, or of the whole tenant, needs no question.
         ("alex", "200", 0),
         ("diego", "200", 0),
     ] {
@@ -189,7 +189,7 @@ async fn a_limit_pauses_the_questions_of_that_tenant() {
 #[tokio::test]
 async fn a_user_with_more_groups_than_a_token_tells_is_looked_up_in_the_other_modes_too() {
     let stack = asking_graph(with_secret()).await;
-    // Her token says that there are more; adele's lists hers.
+    // Lidia's token says that there are more groups; adele's lists them.
     assert_eq!(stack.user("lidia").with(for_api).post().await.told(), "200");
     assert_eq!(asked(&stack), 1);
     assert_eq!(stack.user("adele").with(for_api).post().await.told(), "200");

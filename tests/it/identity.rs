@@ -53,7 +53,7 @@ async fn this_broker_alone_decides_who_gets_one() {
     let stack = identity().await.start().await;
     for (name, told) in [
         ("alex", "200"),
-        // By her group, which tokens for the broker's own API tell.
+        // By a group, which tokens for the broker's own API list.
         ("adele", "200"),
         // In no group at all, which a token does not tell from groups left out.
         ("megan", "403 NotAssigned/GroupsUnknown"),
@@ -127,7 +127,7 @@ async fn who_leaves_his_groups_out_does_not_escape_what_narrows_them() {
         .assignments("assignments.toml", format!("{tenant}{group}"))
         .start()
         .await;
-    // Her token lists her group; lidia's cannot, and megan's does not tell that she is in none.
+    // Adele's token lists the group; lidia's cannot, and megan's does not say that there is none.
     assert_eq!(stack.user("adele").with(for_api).post().await.told(), "200");
     for name in ["lidia", "megan"] {
         let told = stack.user(name).with(for_api).post().await.told();

@@ -84,7 +84,7 @@ impl Held {
         assert!(!series.unwrap().labels.contains_key("http_response_status_code"));
         let active = scrape.sum("http_server_active_requests", &[("http_request_method", "POST")]);
         assert!(active.abs() < f64::EPSILON, "{active}");
-        // What he began goes on, and serves whoever comes next.
+        // What the caller began goes on, and serves the next one.
         self.gate.open();
         eventually("it is in the cache", async || {
             self.scrape().await.sum("acs_broker_cache_entries", &[]) > 0.0

@@ -152,7 +152,7 @@ async fn a_configuration_that_blocks_its_reader_holds_up_nobody() {
     let served = Served::start(None, &[("TOKIO_WORKER_THREADS", "1")]).await;
     let file = served.folder.path().join("broker.toml");
     std::fs::remove_file(&file).unwrap();
-    // Whoever opens a pipe waits for its writer.
+    // A reader that opens a pipe waits for its writer.
     let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
     assert!(made.success());
     served.process.signal("HUP");

@@ -1,4 +1,4 @@
-//! Metrics: each decision is counted once under its names, whoever scrapes sees it, and no label tells of a user.
+//! Metrics: each decision is counted once under its names, every scraper sees it, and no label names a user.
 
 mod export;
 mod labels;

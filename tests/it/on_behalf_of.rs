@@ -43,7 +43,7 @@ async fn the_presented_token_is_traded_and_the_outcome_is_its_own() {
     assert_eq!(stack.post_token(&token).await.cache(), "hit");
     assert_eq!(stack.post_acs_path(&token).await.cache(), "hit");
     assert_eq!((on_behalf_of_calls(&stack), stack.exchanges()), (1, 1));
-    // Another session of the same user asks Entra for himself, though his token would live as long.
+    // Another session of the same user asks Entra for itself, though its token would live as long.
     let other = stack.user("adele").with(for_api).claim("sid", json!("another")).token();
     assert_eq!(stack.post_token(&other).await.cache(), "miss");
     assert_eq!((on_behalf_of_calls(&stack), stack.exchanges()), (2, 2));

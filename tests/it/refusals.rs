@@ -86,7 +86,7 @@ async fn what_the_broker_decides_itself_takes_effect_at_once() {
     stack.fault(Endpoint::Exchange, Fault::status(403));
     let token = stack.user("alex").token();
     assert_eq!(stack.post_token(&token).await.told(), "403 ExchangeForbidden");
-    // Whoever is taken out of the file is refused for that, not for what ACS said.
+    // A user who is taken out of the file is refused for that, not for what ACS said.
     stack.write_assignments("");
     crate::support::eventually("the file is read", async || {
         stack.post_token(&token).await.told() == "403 NotAssigned/NoAssignment"

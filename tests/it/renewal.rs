@@ -1,4 +1,4 @@
-//! How long a cached token is good for, and for whom: it never gives anybody more than ACS would.
+//! How long a cached token is good for, and for which callers: it never gives anybody more than ACS would.
 
 use azure_emulator::{Endpoint, Fault, GroupsClaim};
 
@@ -153,7 +153,7 @@ async fn what_acs_alone_permits_is_asked_again() {
     // That refreshed the entry though it ends no later.
     stack.advance(599);
     assert_eq!(stack.post_token(&token).await.cache(), "hit");
-    // A user with an assignment of his own is not asked about again.
+    // A user with an assignment of their own is not asked about again.
     let alex = stack.user("alex").lifetime(60 * MINUTE).token();
     stack.post_token(&alex).await;
     stack.advance(700);
@@ -171,7 +171,7 @@ async fn acs_refusal_drops_the_entry_and_other_failures_are_answered() {
     stack.emulator.clear_faults();
     stack.emulator.set_assignments([]);
     assert_eq!(stack.post_token(&token).await.told(), "403 ExchangeForbidden");
-    // The same caller, once his token tells his group: had the entry stayed, it would be served to him.
+    // The same caller, once the token lists the group: had the entry stayed, it would be served to them.
     let listed = stack
         .user("adele")
         .lifetime(70 * MINUTE)

@@ -240,7 +240,7 @@ async fn on_behalf_of_and_a_question_to_graph() {
         for_api(&mut request);
         served.emulator.issue_token(user, &request).unwrap()
     };
-    // Adele's group is in her token, lidia's is not.
+    // Adele's group is in the token, lidia's is not.
     assert_eq!(post(&served, &token("lidia"), 1).await, "200");
     assert_eq!(post(&served, &token("alex"), 2).await, "200");
     flushed(served).await;

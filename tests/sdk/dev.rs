@@ -35,7 +35,7 @@ impl Dev {
         for option in ["--listen", "--management-listen", "--emulator-listen"] {
             command.args([option, "127.0.0.1:0"]);
         }
-        // What a developer has set for a broker of his own is not meant for this one.
+        // What a developer has set for a broker of their own is not meant for this one.
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("ACS_TOKEN_BROKER") || name.to_string_lossy().starts_with("OTEL_") {
                 command.env_remove(name);

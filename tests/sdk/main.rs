@@ -11,7 +11,7 @@ mod http;
 mod node;
 mod openapi;
 
-/// Only ACS knows that a group covers her: her token does not tell groups.
+/// Only ACS knows that a group covers Adele: the token does not list groups.
 #[test]
 fn a_user_covered_by_a_group_gets_a_token() {
     node::run("credential.js", &["adele"]);

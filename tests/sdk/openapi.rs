@@ -45,7 +45,7 @@ fn the_service_and_its_description_agree() {
     check.forms();
     check.limits();
     check.upstream_trouble();
-    // Whoever only a group could let in is refused where ACS is not asked about him.
+    // A caller that only a group could let in is refused where ACS is not asked about them.
     check.restart(&[], &[("ACS_TOKEN_BROKER__ASSIGNMENTS__UNKNOWN_GROUPS", "refuse")]);
     let megan = check.entra_token("megan", &json!({}));
     check.both(403, "NotAssigned GroupsUnknown", |target| {

@@ -52,13 +52,13 @@ pub enum ServiceTokenError {
     /// The broker's credential cannot be read, or Entra refused it.
     #[error("the broker's own credential: {0}")]
     Refused(String),
-    /// Whoever issues the token is away.
+    /// The issuer of the token is away.
     #[error("no token for the broker itself: {0}")]
     Unavailable(String),
     /// It was not there in time.
     #[error("no token for the broker itself in time")]
     Timeout,
-    /// Whoever issues it broke the contract.
+    /// The issuer broke the contract.
     #[error("no token for the broker itself: {0}")]
     InvalidResponse(String),
 }

@@ -306,7 +306,7 @@ fn client_span(peer: Peer, request: &reqwest::Request) -> tracing::Span {
     )
 }
 
-/// The URL without credentials, fragment, any query parameter but `api-version`, and the user whom Graph is asked about.
+/// The URL without credentials, fragment, any query parameter but `api-version`, and the user in a Graph request.
 fn redacted(url: &Url) -> Url {
     let mut shown = url.clone();
     let segments: Vec<&str> = url.path_segments().into_iter().flatten().collect();

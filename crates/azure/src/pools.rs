@@ -105,7 +105,7 @@ impl Lease {
 }
 
 impl Drop for Lease {
-    /// Whoever awaits a request may have the same deadline, and drop it at that moment.
+    /// The task that awaits a request may have the same deadline, and drop it at that moment.
     fn drop(&mut self) {
         if !self.ended && Instant::now() >= self.deadline {
             self.replace("a request timed out");

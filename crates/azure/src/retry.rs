@@ -13,7 +13,7 @@ use base::clock::Clock;
 
 /// Pause before the one retry; jittered, so that replicas do not return together.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// A 503 that asks for a longer wait is told to the caller instead of being retried.
+/// A 503 that asks for a longer wait is passed on to the caller instead of being retried.
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 tokio::task_local! {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 /// No upstream may silence the broker for longer.
 pub const LONGEST: Duration = Duration::from_secs(5 * 60);
-/// What is told where an upstream told nothing.
+/// The wait where an upstream names none.
 pub const SHORTEST: Duration = Duration::from_secs(1);
 
 /// How long the response asks to wait, between one second and five minutes; `None` if it does not say.

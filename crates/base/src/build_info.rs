@@ -1,4 +1,4 @@
-//! What was built: the version and the commit, as `--version`, the start line, `build_info` and telemetry tell them.
+//! What was built: the version and the commit, as `--version`, the start line, `build_info` and telemetry show them.
 //!
 //! An image's build passes both in the environment of the compiler: `ACS_TOKEN_BROKER_VERSION` and
 //! `ACS_TOKEN_BROKER_COMMIT`. An empty variable is none, since a build argument that nobody gave is empty.

@@ -3,7 +3,7 @@
 /// Whether a host as `Host` and `:authority` name it, with or without a port, can only be this machine: `localhost`,
 /// a name below it (RFC 6761 section 6.3), 127.0.0.0/8 or `[::1]`.
 ///
-/// Any other name may have been pointed here by whoever owns it (DNS rebinding), so that their pages pass for ours.
+/// Any other name may have been pointed here by its owner (DNS rebinding), so that their pages pass for ours.
 #[must_use]
 pub fn is_loopback_host(host: &str) -> bool {
     let (name, rest) = match host.strip_prefix('[') {

@@ -64,7 +64,7 @@ impl fmt::Debug for AcsToken {
     }
 }
 
-/// SHA-256 of a presented token: tells two tokens apart without keeping either.
+/// SHA-256 of a presented token: distinguishes two tokens without keeping either.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest([u8; 32]);
 

@@ -1,4 +1,4 @@
-//! What a DER value is, told by its structure: files are named and labelled as people like.
+//! What a DER value is, known by its structure: files are named and labelled as people like.
 
 use p12_keystore::Pkcs12Archive;
 use p12_keystore::error::Error as PfxError;

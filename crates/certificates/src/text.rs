@@ -1,6 +1,6 @@
 //! From a file's content to DER: byte order marks, encodings of text, PEM, base64.
 //!
-//! `rustls_pki_types::pem` wants its markers at the start of lines and tells nothing of blocks that it does not know; the
+//! `rustls_pki_types::pem` wants its markers at the start of lines and ignores blocks that it does not know; the
 //! `pem` crate leaves copies of keys behind. What is shared out here is wiped when dropped.
 
 use base64::Engine as _;

@@ -18,7 +18,7 @@ pub struct AssignmentsConfig {
     /// How the broker signs assignment operations at ACS, if `[assignments.acs]` says so. The command line uses it
     /// too where `sources` does not name ACS.
     pub acs_auth: Option<AcsAuthConfig>,
-    /// What happens to a caller whose token does not tell his groups.
+    /// What happens to a caller whose token does not list their groups.
     pub unknown_groups: UnknownGroups,
     /// Age at which a cached token that ACS alone permitted is exchanged anew.
     pub unknown_groups_max_age: Duration,

@@ -26,7 +26,7 @@ pub struct ExchangeConfig {
 pub enum ExchangeMode {
     /// The caller's Entra token goes to ACS as it is.
     Passthrough,
-    /// The caller's Entra token is for the broker's own API; Entra gives one for ACS on his behalf.
+    /// The caller's Entra token is for the broker's own API; Entra issues one for ACS on the caller's behalf.
     OnBehalfOf(OnBehalfOfConfig),
     /// The broker's access key gets a token for an ACS identity that stands for the caller.
     Identity(IdentityConfig),

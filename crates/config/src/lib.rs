@@ -60,7 +60,7 @@ pub struct Config {
     pub graph: Option<GraphConfig>,
     /// How long exchanged tokens are served again.
     pub cache: CacheConfig,
-    /// Logs, and what traces may tell. Exporters are set by the standard `OTEL_*` variables.
+    /// Logs, and what traces may contain. Exporters are set by the standard `OTEL_*` variables.
     pub telemetry: TelemetryConfig,
 }
 
@@ -256,7 +256,7 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// Filter in tracing-subscriber's syntax.
     pub log_level: String,
-    /// How users are told in logs and traces.
+    /// How users are named in logs and traces.
     pub user_ids: UserIds,
     /// Key of the hash of user ids; one is made up at start if absent.
     pub user_hash_key: Option<SecretSource>,

@@ -36,7 +36,7 @@ enum Hosts {
 }
 
 impl NoProxy {
-    /// Reads the standard variable: entries apart by commas or blanks. Those that are not understood are told by their
+    /// Reads the standard variable: entries apart by commas or blanks. Those that are not understood are named by their
     /// place, from 1, with the reason; they were written for other programs too, which may understand them.
     #[must_use]
     pub fn of_variable(text: &str) -> (Self, Vec<(usize, Reason)>) {

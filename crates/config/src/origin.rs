@@ -22,7 +22,7 @@ const NO_ORIGIN: [&str; 9] = [
 /// Reads a browser origin and returns it as browsers send it in `Origin` (RFC 6454 section 6.2). App shells have schemes of
 /// their own (`capacitor://localhost`, `ionic://localhost`, `tauri://localhost`, `app://…`).
 ///
-/// A default port is refused rather than dropped: an origin with one never matches, so whoever wrote it
+/// A default port is refused rather than dropped: an origin with one never matches, so the operator who wrote it
 /// believes something that is not so.
 pub(super) fn browser_origin(text: &str) -> Result<String, Reason> {
     let wanted = |what: &str| format!("{what}; an origin is scheme://host or scheme://host:port");

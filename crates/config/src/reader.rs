@@ -1,6 +1,6 @@
 //! Reads typed settings from TOML with the environment over it, and goes on after a problem.
 //!
-//! serde stops at the first error, but whoever corrects a configuration wants to see all of them. So each
+//! serde stops at the first error, but an operator who corrects a configuration wants to see all of them. So each
 //! setting is taken out of its table one by one; what is left in the end is unknown.
 
 use std::collections::{BTreeMap, BTreeSet};

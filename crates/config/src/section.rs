@@ -46,7 +46,7 @@ impl<'e> Section<'_, 'e> {
         field.given()
     }
 
-    /// Records that a setting is missing, unless that is told already or cannot be known.
+    /// Records that a setting is missing, unless that is reported already or cannot be known.
     pub(super) fn missing(&mut self, key: &str, reason: &str) {
         let path = self.path_of(key);
         if self.reader.complete && !self.reader.problems.iter().any(|problem| within(&path, &problem.key)) {

@@ -119,7 +119,7 @@ fn bare_url(text: &str) -> Result<Url, Reason> {
     let Some((_, rest)) = text.split_once("://") else {
         return Err(wanted("is not a URL"));
     };
-    // The parser forgives blanks and backslashes; whoever reads the file should not have to know that.
+    // The parser forgives blanks and backslashes; a reader of the file should not have to know that.
     if has_blanks(text) || text.contains('\\') {
         return Err(wanted("is not a URL"));
     }

@@ -164,7 +164,7 @@ pub(super) fn user_ids(text: &str) -> Result<UserIds, Reason> {
     }
 }
 
-/// Whoever has the key can tell which user a hash is of.
+/// Anyone who has the key can find out which user a hash is of.
 pub(super) fn user_hash_key(text: &str) -> Result<(), Reason> {
     if text.chars().count() >= SHORTEST_HASH_KEY {
         Ok(())
@@ -180,7 +180,7 @@ pub(super) fn log_level(text: String) -> Result<String, Reason> {
     }
 }
 
-/// The format of the assignment file is told by its name alone.
+/// The format of the assignment file is known by its name alone.
 pub(super) fn assignment_file(path: PathBuf) -> Result<PathBuf, Reason> {
     let extension = path.extension().unwrap_or_default();
     if extension.eq_ignore_ascii_case("toml") || extension.eq_ignore_ascii_case("json") {
@@ -242,7 +242,7 @@ pub(super) fn secure(section: &mut Section<'_, '_>, path: &str, url: &Url, allow
     );
     if is_insecure {
         section.warn(format!(
-            "{path}: is used over plain http; whoever is on the way can read and change what is sent"
+            "{path}: is used over plain http; anyone on the way can read and change what is sent"
         ));
     }
 }
@@ -288,9 +288,9 @@ pub(super) fn header_name(text: &str) -> Result<String, Reason> {
 pub(super) fn cors(section: &mut Section<'_, '_>, cors: &CorsConfig) {
     for (index, origin) in cors.allowed_origins.iter().enumerate() {
         let warning = if origin.starts_with("http:") {
-            format!("{origin} is over http; whoever is on the way can act as it")
+            format!("{origin} is over http; anyone on the way can act as it")
         } else if origin == OPAQUE_ORIGIN {
-            "\"null\" is the origin of every page from a file and of every sandboxed frame, whoever made it; all of \
+            "\"null\" is the origin of every page from a file and of every sandboxed frame of any site; all of \
              them can read answers"
                 .to_owned()
         } else {
@@ -356,7 +356,7 @@ pub(super) fn routes(section: &mut Section<'_, '_>, entra: &EntraConfig, resourc
     }
 }
 
-/// Whether whoever matches `other` matches `earlier`.
+/// Whether every caller that matches `other` matches `earlier`.
 fn covers(earlier: &ResourceConfig, other: &ResourceConfig) -> bool {
     fn holds<T: PartialEq>(earlier: &[T], other: &[T]) -> bool {
         earlier.is_empty() || (!other.is_empty() && other.iter().all(|item| earlier.contains(item)))

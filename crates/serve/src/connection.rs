@@ -62,7 +62,7 @@ const GOOD_BYE: Duration = Duration::from_millis(50);
 /// HTTP/2 PING period, and how long its answer may take.
 const PING: Duration = Duration::from_secs(20);
 
-/// The scheme a request arrived by, as a request extension: the URI of a request does not tell it in HTTP/1.1.
+/// The scheme a request arrived by, as a request extension: the URI of a request does not hold it in HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// A plain connection.
@@ -207,7 +207,7 @@ impl Connection {
             .max_buf_size(MOST_BUFFERED)
             .max_headers(MAX_HEADER_FIELDS)
             .keep_alive(true)
-            // A client that closes its side has left; nobody is there for whom to go on.
+            // A client that closes its side has left; there is nobody to go on for.
             .half_close(false);
         let next_body = NextBody::default();
         let unflushed = Unflushed::default();

@@ -1,6 +1,6 @@
 //! Where the head of an HTTP/1.1 request ends, and its body (RFC 9112 section 2.1).
 //!
-//! Only that: hyper reads the messages. It does not tell when the first byte of a head has come, which the time for a
+//! Only that: hyper reads the messages. It does not say when the first byte of a head has come, which the time for a
 //! head counts from, nor how much it holds of one.
 
 use super::meter::Found;
@@ -19,7 +19,7 @@ pub(super) enum Lines {
     },
     /// A body, of which this much is still to come.
     Body(u64),
-    /// A body that tells its end itself, of which this much has come since. What follows it is taken for a part of it.
+    /// A body that marks its own end, of which this much has come since. What follows it is taken for a part of it.
     Chunked(usize),
 }
 

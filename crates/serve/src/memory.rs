@@ -1,4 +1,4 @@
-//! What all connections of a listener may hold in memory together, whoever is behind them.
+//! What all connections of a listener may hold in memory together, from whatever clients.
 //!
 //! Every part of a connection that lasts is taken from a budget before it is allocated, by what it really costs and not
 //! by what was sent: one byte of HTTP/2 can be a field of 150 bytes here. What does not fit is refused. The amounts are

@@ -76,7 +76,7 @@ pub(super) enum BodyLength {
     Ended,
 }
 
-/// Where the service of an HTTP/1.1 connection tells of the body that follows a head, before it is read.
+/// Where the service of an HTTP/1.1 connection announces the body that follows a head, before it is read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NextBody(Arc<Mutex<Option<BodyLength>>>);
 
@@ -170,7 +170,7 @@ impl<S> Meter<S> {
                 }
                 let (taken, found) = lines.advance(bytes);
                 if found.head_ended {
-                    // Until the service tells otherwise.
+                    // Until the service says otherwise.
                     *lines = Lines::START;
                 }
                 (taken, found)

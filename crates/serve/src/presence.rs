@@ -28,7 +28,7 @@ struct Activity {
     quiet: Instant,
 }
 
-/// Where a connection's parts tell what it is doing. Clones are of the same connection.
+/// Where a connection's parts report what it is doing. Clones are of the same connection.
 #[derive(Debug, Clone)]
 pub(super) struct Presence {
     activity: watch::Sender<Activity>,

@@ -41,7 +41,7 @@ pub enum TlsError {
         certificate: PathBuf,
         /// The key file.
         private_key: PathBuf,
-        /// Why not, told of a file with both.
+        /// Why not, in words that fit a file with both.
         fault: Fault,
     },
     /// TLS itself cannot be set up.
@@ -95,7 +95,7 @@ impl ReloadingCertificate {
     /// Looks at the files and takes the pair they hold if it is another one. Tells whether it did.
     ///
     /// Contents are compared rather than modification times: a mounted Kubernetes secret swaps symbolic links,
-    /// and a restored file may be older than the one it replaces. An error is told once for the same contents.
+    /// and a restored file may be older than the one it replaces. An error is reported once for the same contents.
     pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
         let mut last = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (contents, seen) = match read(&self.certificate_file, &self.private_key_file) {

@@ -30,7 +30,7 @@ const OWN_TARGETS: [&str; 8] = [
 /// Target of the audit events.
 pub const AUDIT_TARGET: &str = "acs_token_broker::audit";
 
-/// Target of the lines that tell of another level.
+/// Target of the lines that report another level.
 pub(super) const LEVEL_TARGET: &str = "acs_token_broker::telemetry::log_level";
 
 /// Begins the targets of the OpenTelemetry crates.
@@ -69,7 +69,7 @@ pub(super) fn is_traced(metadata: &Metadata<'_>) -> bool {
 ///
 /// The filter applies to events. Our spans pass always, since events take their trace ids from them; and so do audit
 /// events, which have a setting of their own: who turns the log down must not lose them unawares. So do the lines that
-/// tell of another level, or nobody could see when it was turned down.
+/// report another level, or nobody could see when it was turned down.
 #[derive(Debug)]
 pub(super) struct LogFilter {
     levels: LogLevel,

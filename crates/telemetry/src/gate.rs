@@ -34,8 +34,8 @@ impl Gate {
         self.spans.is_some() && self.sampler.samples(caller, trace_id)
     }
 
-    /// A server fault always leaves a span, and so does what took too long. A refusal leaves none: whoever reaches the
-    /// listener can cause as many as he likes, and the access line tells it.
+    /// A server fault always leaves a span, and so does a slow request. A refusal leaves none: anyone who reaches the
+    /// listener can cause as many as they like, and the access line has it.
     pub(super) fn leave(
         &self,
         context: &SpanContext,

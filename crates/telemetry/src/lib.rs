@@ -1,4 +1,4 @@
-//! Logs to standard output; logs, traces and metrics to an OpenTelemetry collector; and metrics for whoever scrapes.
+//! Logs to standard output; logs, traces and metrics to an OpenTelemetry collector; and metrics for scrapers.
 //!
 //! Call [`init`] once, early; keep the [`TelemetryGuard`] to the end and let it flush. What is logged and traced
 //! where is bounded by `filter`, so that no setting can make other crates write tokens.
@@ -212,7 +212,7 @@ where
     Ok((dispatch, guard))
 }
 
-/// As whom everything is told: this package, by the conventions' version that its names are from.
+/// The scope of all that is sent: this package, with the version of the conventions that its names are from.
 fn scope() -> InstrumentationScope {
     InstrumentationScope::builder(build_info::NAME)
         .with_version(build_info::VERSION)
@@ -266,14 +266,14 @@ impl TelemetryGuard {
         self.level.clone()
     }
 
-    /// The process's metrics, to be handed to whom they concern.
+    /// The process's metrics, to be handed to the parts that need them.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.metrics.metrics.clone()
     }
 
     /// Sends what is still queued and the metrics as they stand, and writes the last lines; gives up after `timeout`,
-    /// whatever the collector does and whoever reads standard output.
+    /// whatever the collector and the reader of standard output do.
     ///
     /// Blocks its thread: meant for the very end, when nothing else is left to do.
     pub fn shutdown(mut self, timeout: Duration) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// Lines that wait for whoever reads standard output. Beyond, lines are lost rather than requests held up: a reader
+/// Lines that wait for the reader of standard output. Beyond, lines are lost rather than requests held up: a reader
 /// that stalls must not stall the service.
 const MAX_BUFFERED_LINES: usize = 16_384;
 

@@ -1,6 +1,6 @@
 //! Metrics: every instrument of the broker, recorded where the decisions fall.
 //!
-//! [`Metrics`] is made once and handed to whom it concerns. It is always there: scraped as Prometheus text at the
+//! [`Metrics`] is made once and handed to the parts that need it. It is always there: scraped as Prometheus text at the
 //! management listener, and pushed over OTLP where an endpoint is configured. `catalogue` lists the instruments, `labels`
 //! what their labels can say: closed sets, configured names, and no user, token or free text. What each request adds to
 //! is counted without locks (`counts`); ages and fill levels are looked at when somebody collects (`state`).
@@ -91,7 +91,7 @@ impl Metrics {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
-            // One scope, ours: its name and version on each series would tell nothing.
+            // One scope, ours: its name and version on each series would add nothing.
             .scope_info_enabled(false)
             .build();
         match reader {
@@ -172,7 +172,7 @@ impl Metrics {
         self.0.counts.authentication(of).add(1);
     }
 
-    /// An authenticated caller whom no resource serves.
+    /// An authenticated caller that no resource serves.
     pub fn unrouted(&self) {
         self.0.counts.unrouted().add(1);
     }

@@ -114,7 +114,7 @@ impl<T> Queue<T> {
     /// Waits until a whole batch is there.
     pub(super) async fn filled(&self) {
         loop {
-            // What is there already is told by nobody.
+            // No notice comes for what is there already.
             if self.state().waiting.len() >= self.batching.batch {
                 return;
             }

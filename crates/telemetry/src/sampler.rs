@@ -8,7 +8,7 @@ use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, Should
 /// children of this process's own spans follow them, everything else is the root sampler's decision.
 ///
 /// The flag comes from anyone who can reach the listener. Obeying it would let a caller make the broker record
-/// every one of his requests, or none (W3C Trace Context section 4.2 warns of both). A ratio still goes by the
+/// every one of their requests, or none (W3C Trace Context section 4.2 warns of both). A ratio still goes by the
 /// trace id, which callers choose too: what they can gain by that is bounded by the exporter's queue, and services
 /// that sample the same ratio keep whole traces.
 #[derive(Debug, Clone)]

@@ -113,7 +113,7 @@ impl<T> Drop for Held<'_, T> {
     }
 }
 
-/// What the log is told of attempts, and when the next one is.
+/// What the log says of attempts, and when the next one is.
 pub(super) struct Attempts {
     signal: &'static str,
     pace: Pace,
@@ -162,7 +162,7 @@ impl Attempts {
 
 /// Waits until the end has begun.
 async fn begun(end: &mut End) {
-    // An error: whoever could tell has gone.
+    // An error means that the sender is gone.
     let _ = end.wait_for(Option::is_some).await;
 }
 

@@ -355,7 +355,7 @@ async fn metrics_arrive_over_both_protocols() {
     }
 }
 
-/// What has been added since the last export is told once, so it must not be lost with an export.
+/// What has been added since the last export is sent once, so it must not be lost with an export.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn differences_are_sent_until_they_are_taken() {
     use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;

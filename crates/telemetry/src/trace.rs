@@ -60,7 +60,7 @@ pub struct LateSpan {
     pub name: String,
     /// When the request was over.
     pub end: Timestamp,
-    /// What there is to tell.
+    /// What the span says.
     pub attributes: Vec<KeyValue>,
 }
 

@@ -1,4 +1,4 @@
-//! How users are told in logs and traces: as `telemetry.user_ids` says.
+//! How users are named in logs and traces: as `telemetry.user_ids` says.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use aws_lc_rs::{hmac, rand};
 use base::ids::{ObjectId, TenantId};
 use config::UserIds;
 
-/// Bytes of a hash that are told: enough for no two users to share it.
+/// Bytes of a hash that are shown: enough for no two users to share it.
 const TOLD_BYTES: usize = 16;
 
-/// Digits of an id's beginning that tell a user from most others.
+/// Digits of an id's beginning that distinguish a user from most others.
 const TELLING_DIGITS: usize = 8;
 
 /// The rule of `telemetry.user_ids`, with its key.
@@ -55,7 +55,7 @@ impl UserNames {
         Ok(Self(Arc::new(rule)))
     }
 
-    /// How this user is told.
+    /// How this user is named.
     #[must_use]
     pub fn name(&self, tenant: TenantId, user: ObjectId) -> UserName {
         match &*self.0 {
@@ -76,7 +76,7 @@ impl UserNames {
     }
 }
 
-/// A user, as he may be told.
+/// A user, as telemetry may name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserName {
     /// `enduser.pseudo.id`: the first half of HMAC-SHA256 over `TENANT/USER`, in hex.
@@ -201,7 +201,7 @@ mod tests {
             // Near misses: another id, one digit less, and a beginning that nobody cut.
             (id.replace("ad", "ae"), "fab00000-0000-4000-8000-0000000000ae"),
             (id[..35].to_owned(), "fab00000-0000-4000-8000-0000000000a"),
-            // Cut: what is left of it, if it is enough to tell him from others.
+            // Cut: what is left of it, if it is enough to tell the user from others.
             (format!("no '{}…", &id[..35]), "no '(user)…"),
             (format!("no {}… (and {id})", &id[..8]), "no (user)… (and (user))"),
             (format!("no {}…", &bare.to_uppercase()[..31]), "no (user)…"),

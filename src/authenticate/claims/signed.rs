@@ -262,7 +262,7 @@ impl Parts for Unchecked {
     }
 }
 
-/// Takes the texts of a list, and tells whether it holds anything else.
+/// Takes the texts of a list, and says whether it holds anything else.
 struct Texts<F> {
     each: F,
     all_texts: bool,

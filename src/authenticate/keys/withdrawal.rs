@@ -156,7 +156,7 @@ mod tests {
     }
 
     proptest! {
-        /// The rule, told by history alone: good while the last set names it, or for less than the grace after the first
+        /// The rule, from history alone: good while the last set names it, or for less than the grace after the first
         /// fetch that lacked it since a set last named it.
         #[test]
         fn what_is_good_follows_from_the_fetches(

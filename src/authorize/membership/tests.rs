@@ -407,7 +407,7 @@ async fn the_scopes_are_those_of_all_groups_that_graph_tells() {
     };
     let permit = ask(USER).await.unwrap();
     assert_eq!(permit.allowed_scopes(), Some([Chat, Voip].into_iter().collect()));
-    // The other source is not loaded and might cover whom no group of the loaded one does.
+    // The other source is not loaded and might cover a user that no group of the loaded one does.
     world.clock.advance(Duration::from_secs(300));
     world.azure.will_answer(&[(200, None, json!({"value": []}))]);
     assert_eq!(ask(USER).await, Err(Denied::NotLoaded));

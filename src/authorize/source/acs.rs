@@ -146,7 +146,7 @@ fn pause(interval: Duration, failures: u32, asked: Option<Duration>, chance: f64
     jittered.max(asked.unwrap_or_default())
 }
 
-/// Brings the list into one order, as ACS need not keep one, and tells it from others.
+/// Brings the list into one order, as ACS need not keep one, and returns what distinguishes it from others.
 fn canonical_digest(assignments: &mut [Assignment]) -> [u8; 32] {
     for assignment in assignments.iter_mut() {
         assignment.client_ids.sort_unstable();

@@ -26,7 +26,7 @@ pub struct FileSource {
     path: PathBuf,
     listed_tenants: HashSet<TenantId>,
     handle: SourceHandle,
-    // What the last look found, so that each state is told once.
+    // What the last look found, so that each state is reported once.
     seen: Mutex<Option<Seen>>,
 }
 

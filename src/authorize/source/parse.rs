@@ -24,7 +24,7 @@ pub enum Format {
 pub struct UnknownFormat;
 
 impl Format {
-    /// The format, told by the file's name.
+    /// The format, known by the file's name.
     pub fn of(path: &Path) -> Result<Self, UnknownFormat> {
         let extension = path.extension().unwrap_or_default();
         if extension.eq_ignore_ascii_case("toml") {
@@ -94,7 +94,7 @@ fn parse_toml(text: &str) -> Result<Node<'_>, AssignmentProblem> {
 fn parse_json(text: &str) -> Result<Node<'_>, AssignmentProblem> {
     serde_json::from_str(text).map_err(|error| {
         let reason = error.to_string();
-        // The place is told before it.
+        // The place is named before it.
         let reason = reason
             .rsplit_once(" at line ")
             .map_or(reason.as_str(), |(reason, _)| reason);
@@ -223,7 +223,7 @@ struct Entry<'p> {
 }
 
 impl Entry<'_> {
-    /// The assignment, if nothing is wrong with it, and the pair that tells it from others, if that is legible.
+    /// The assignment, if nothing is wrong with it, and the pair that distinguishes it from others, if that is legible.
     fn read(
         &mut self,
         members: Vec<(impl AsRef<str>, Node<'_>)>,

@@ -52,7 +52,7 @@ fn two_sources_are_one_set() {
     assert_eq!(seen(&watch), Some((vec![10, 11], true)));
     assert!(watch.current().unwrap().narrowing_known);
 
-    // A failure changes nothing but what is told.
+    // A failure changes nothing but what is reported.
     acs.failed();
     clock.advance(Duration::from_secs(7));
     assert_eq!(seen(&watch), Some((vec![10, 11], true)));

@@ -6,7 +6,7 @@ use super::SourceHandle;
 use crate::authorize::assignment::Assignment;
 use base::ids::TenantId;
 
-/// Unlisted tenants told one by one; a list from ACS may name very many.
+/// Unlisted tenants named one by one; a list from ACS may name very many.
 const MOST_TOLD: usize = 20;
 
 /// Tells of an empty set, and of tenants whose users never get as far as the assignments.

@@ -26,7 +26,7 @@ struct State {
     lists: Mutex<BTreeMap<SourceKind, Arc<[Assignment]>>>,
 }
 
-/// What a source told of itself. Monotonic times.
+/// What a source reported of itself. Monotonic times.
 #[derive(Debug, Clone, Copy, Default)]
 struct Told {
     entries: Option<usize>,
@@ -188,7 +188,7 @@ impl SourceHandle {
             .any(|status| status.kind == self.kind && status.age.is_some() && !status.over)
     }
 
-    /// From now on, lists older than `max_age` do not count, and one older than `overdue_after` is told.
+    /// From now on, lists older than `max_age` do not count, and one older than `overdue_after` is reported.
     pub(super) fn ages(&self, overdue_after: Duration, max_age: Duration) {
         self.watch.tell(self.kind, |told, _| {
             told.overdue_after = Some(overdue_after);

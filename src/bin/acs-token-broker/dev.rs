@@ -117,7 +117,7 @@ impl Stack {
     fn prepare(arguments: &DevArguments, environment: &Environment, clock: &SharedClock) -> anyhow::Result<Prepared> {
         let folder = tempfile::Builder::new()
             .prefix("acs-token-broker-dev-")
-            // Whoever could write here would decide who is let in.
+            // A user who can write here decides who is let in.
             .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir()?;
         let certificate = arguments.tls.then(|| DevCertificate::make(folder.path())).transpose()?;
@@ -217,7 +217,7 @@ impl Stack {
         }
         let _ = writeln!(text, "configured   {}", self.shown("broker.toml"));
         let _ = writeln!(text, "\nTry it:");
-        let _ = writeln!(text, "  # adele of Fabrikam, covered by her group, signs in ...");
+        let _ = writeln!(text, "  # adele of Fabrikam, covered by a group, signs in ...");
         let _ = writeln!(
             text,
             "  TOKEN=$(curl -s{trust} -X POST {emulator}/_emulator/users/adele/token{body} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
@@ -313,7 +313,7 @@ fn configuration(emulator: &Emulator, certificate: Option<&DevCertificate>, mode
 /// The scenario's assignments as the broker's file, those that ACS knows too.
 fn assignments(scenario: &Scenario) -> String {
     let mut text = String::from(
-        "# Whom the broker lets in. The emulated ACS has assignments of its own, the same at the start.\n",
+        "# Who may have tokens here. The emulated ACS has assignments of its own, the same at the start.\n",
     );
     for assignment in &scenario.assignments {
         let principal_type = match assignment.principal_type {

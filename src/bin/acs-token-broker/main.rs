@@ -135,7 +135,7 @@ fn misused(error: &clap::Error) -> Exit {
     exit
 }
 
-/// A panic's message can quote what it choked on, a token for one. Only its place is told.
+/// A panic's message can quote what it failed on, a token for one. Only its place is shown.
 fn hide_panic_payloads() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic

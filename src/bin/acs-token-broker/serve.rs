@@ -154,7 +154,7 @@ fn told(outcome: &anyhow::Result<ShutdownSignals>) -> Exit {
         }
         Err(error) => {
             let start = error.downcast_ref::<StartError>();
-            // A start error names its cause itself; of others the chain is told.
+            // A start error names its cause itself; of others the chain is shown.
             let told = start.map_or_else(|| format!("{error:#}"), ToString::to_string);
             tracing::error!("{told}");
             complain(&told);

@@ -9,7 +9,7 @@ use super::{REQUESTS, scrape};
 use crate::support::http::{Answer, Call};
 use crate::support::stack::Stack;
 
-/// Everything that is refused or issued leaves no trace of who it was: neither an id of his nor a part of a token.
+/// Everything that is refused or issued leaves no trace of who it was: neither an id nor a part of a token.
 #[tokio::test]
 async fn no_label_tells_of_a_user_or_a_token() {
     let stack = Stack::start().await;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::stack::Stack;
 
-/// The scenario's Alex, whom an assignment of his own covers.
+/// The scenario's Alex, covered by an assignment of their own.
 pub(crate) const ALEX: &str = "fab00000-0000-4000-8000-00000000a1ec";
 /// The audience of v2 tokens for ACS.
 pub(crate) const ACS_CLIENTS: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";

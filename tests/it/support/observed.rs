@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::otlp::Collector;
 use super::process::{Ended, Served};
 
-/// The span of whoever calls.
+/// The span of the caller.
 pub(crate) const PARENT: &str = "b7ad6b7169203331";
 
 /// The id of the trace of the `n`th call.
@@ -14,7 +14,7 @@ pub(crate) fn trace(n: u32) -> String {
     format!("0af7651916cd43dd8448eb21{n:08x}")
 }
 
-/// What he sends, with the sampled flag set.
+/// What the caller sends, with the sampled flag set.
 pub(crate) fn traceparent(n: u32) -> String {
     format!("00-{}-{PARENT}-01", trace(n))
 }

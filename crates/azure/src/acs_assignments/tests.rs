@@ -145,7 +145,7 @@ fn one_malformed_entry_spoils_the_list() {
         json!([]),
     ] {
         let told = refused(&body);
-        // An object id may be a user's, whom logs tell as `telemetry.user_ids` says.
+        // An object id may be a user's, which logs show as `telemetry.user_ids` says.
         assert!(!told.contains("20000000"), "{told}");
     }
     let told = refused(&json!({"value": [user(1), user(2), user(1)]}));

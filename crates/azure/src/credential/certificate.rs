@@ -166,7 +166,7 @@ pub(super) struct CertificateFile {
 }
 
 struct Read {
-    // What was last read, good or bad, so that each content is parsed, and told of, once.
+    // What was last read, good or bad, so that each content is parsed, and reported, once.
     content: Content,
     password: Option<Arc<SecretString>>,
     outcome: Outcome,
@@ -252,7 +252,7 @@ impl CertificateFile {
         outcome
     }
 
-    /// The same, told to one who signs with it: its file is named.
+    /// The same for code that signs with it: the file is named.
     pub(super) fn named(&self, error: CertificateError) -> CertificateFileError {
         CertificateFileError::Content {
             path: self.file.path().display().to_string(),

@@ -193,7 +193,7 @@ impl HttpClient for OwnTransport {
     }
 }
 
-/// An answer with what `azure_identity` insists on: platforms differ in what they tell beside the token, and in
+/// An answer with what `azure_identity` insists on: platforms differ in what they send beside the token, and in
 /// whether times are numbers or texts. `None` where there is nothing to put right.
 fn complete(body: &[u8], now: Timestamp) -> Option<Bytes> {
     let mut answer: Map<String, Value> = serde_json::from_slice(body).ok()?;
@@ -323,7 +323,7 @@ pub(super) mod tests {
         assert_eq!(error, ManagedIdentityError::Timeout);
     }
 
-    // App Service's form is told by the process's environment: tests/it/platform.rs runs the broker in one.
+    // App Service's form is known by the process's environment: tests/it/platform.rs runs the broker in one.
 
     #[test]
     fn what_platforms_tell_beside_the_token_is_completed() {

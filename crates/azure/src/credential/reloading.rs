@@ -43,7 +43,7 @@ pub enum SecretError {
     },
 }
 
-/// How long a caller waits for a file. One on a mount that hangs must not hold him up, nor anybody else.
+/// How long a caller waits for a file. One on a mount that hangs must not hold anybody up.
 const READ_LIMIT: Duration = Duration::from_secs(2);
 
 /// The bytes of a file, looked at again when that is due. The last good content stays while the file is away.

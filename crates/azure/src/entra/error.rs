@@ -17,7 +17,7 @@ pub enum EntraError {
         /// Entra's words.
         said: EntraSaid,
     },
-    /// Neither the user nor an administrator of his tenant has let the app do this.
+    /// Neither the user nor an administrator of their tenant has let the app do this.
     #[error("consent is missing: {0}")]
     ConsentRequired(EntraSaid),
     /// The user may not: not assigned to the app, disabled, or blocked by a policy. Another sign-in changes nothing.

@@ -35,7 +35,7 @@ struct Verdict {
     row: Option<&'static Row>,
 }
 
-/// What a 4xx other than 429 means. `secrets` are what was sent and must not be told.
+/// What a 4xx other than 429 means. `secrets` are what was sent and must not be shown.
 pub(super) fn of(response: &Response, secrets: &[&str], now: Timestamp) -> EntraError {
     let Ok(body) = serde_json::from_slice::<Body>(&response.body) else {
         return EntraError::InvalidResponse(format!("status {} without an error object", response.status.as_u16()));
@@ -109,7 +109,7 @@ fn verdict(body: &Body, codes: &[u32]) -> Option<Verdict> {
     error_means(&body.error).map(without_row)
 }
 
-/// Two errors say whom a code is about, where the code alone would blame the user's token.
+/// Two errors say who a code is about, where the code alone would blame the user's token.
 fn beside_error(meaning: Meaning, error: &str) -> Meaning {
     match (error, meaning) {
         // The assertion that is refused is the broker's own.

@@ -46,7 +46,7 @@ pub trait TokenEndpoints: Send + Sync {
 pub enum ClientAuthentication {
     /// `client_secret`
     Secret(Arc<SecretString>),
-    /// `client_assertion`: a JWT that the app signed, or one of an issuer whom Entra trusts to speak for it.
+    /// `client_assertion`: a JWT that the app signed, or one of an issuer that Entra trusts to speak for it.
     Assertion(SecretString),
 }
 

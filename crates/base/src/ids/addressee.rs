@@ -1,4 +1,4 @@
-//! Whom a token is for, and which scopes count there.
+//! Who a token is for, and which scopes count there.
 
 /// ACS's client interfaces: the application id (v2 tokens), and what its name begins with in every cloud (v1 tokens).
 const ACS_CLIENTS_APP: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
@@ -7,7 +7,7 @@ const ACS_CLIENTS_URI: &str = "https://communication.azure.";
 const TEAMS_EXTENSION_APP: &str = "1fd5118e-2576-4263-8130-9503064c837a";
 const TEAMS_EXTENSION_URI: &str = "https://auth.msft.communication.azure.";
 
-/// Whom a token is for, by `aud`. One for ACS is that, whoever else it is for too.
+/// Who a token is for, by `aud`. One for ACS counts as that, even if it is for others too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addressee {
     /// ACS's client interfaces.
@@ -21,7 +21,7 @@ pub enum Addressee {
 }
 
 impl Addressee {
-    /// Whom a token with these audiences is for.
+    /// Who a token with these audiences is for.
     #[must_use]
     pub fn of<T: AsRef<str>>(audiences: &[T]) -> Self {
         let is = |app: &str, uri: &str| {

@@ -9,7 +9,7 @@ use crate::value::{self, Raw};
 use crate::{AppConfig, CredentialConfig, SecretSource, validate};
 use base::ids::ClientAppId;
 
-/// Where AKS's webhook tells the pod its federated token.
+/// The variable with which AKS's webhook names the file of the pod's federated token.
 const FEDERATED_TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 
 /// `credential` by its name.
@@ -153,7 +153,7 @@ impl CredentialFields {
 }
 
 fn required<T>(section: &mut Section<'_, '_>, value: Option<T>, key: &str, reason: &str) -> Option<T> {
-    // What was there and is no good has been told already.
+    // What was there and is no good has been reported already.
     if value.is_none() && !section.was_given(key) && !section.was_given(&format!("{key}_file")) {
         section.missing(key, reason);
     }

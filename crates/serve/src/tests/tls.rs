@@ -131,7 +131,7 @@ async fn a_new_certificate_is_served_and_a_bad_one_is_not() {
     assert_eq!(shown(&server, &files).await, first);
     assert!(!certificate.reload_if_changed().unwrap(), "nothing changed");
 
-    // Half of a renewal: told once, not again.
+    // Half of a renewal: reported once, not again.
     let (new_certificate, new_key) = files.issue();
     std::fs::write(files.certificate(), &new_certificate).unwrap();
     let refused = certificate.reload_if_changed();

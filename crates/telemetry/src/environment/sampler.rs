@@ -16,7 +16,7 @@ pub(crate) struct SamplerSettings {
 }
 
 impl SamplerSettings {
-    /// The sampler; a caller is obeyed only if he is trusted and the variable asks for parents.
+    /// The sampler; a caller is obeyed only if they are trusted and the variable asks for parents.
     pub(crate) fn sampler(self, trust_callers: bool) -> RequestSampler {
         RequestSampler {
             root: self.root,

@@ -12,7 +12,7 @@ use opentelemetry::{KeyValue, StringValue};
 use super::labels::{self, Authentication, Authorization, CacheRequest, Signal};
 use crate::lines::LostLines;
 
-/// The methods that are told apart, the usual one first.
+/// The methods with a count of their own, the usual one first.
 const METHODS: [&str; 10] = [
     "POST", "GET", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH", "CONNECT", "TRACE", "_OTHER",
 ];
@@ -102,7 +102,7 @@ impl Counts {
         let _ = self.lost_lines.set(lines);
     }
 
-    /// The counts of a resource, from now on among those that are told.
+    /// The counts of a resource, from now on among those that are shown.
     pub(super) fn resource(&self, name: Option<&str>) -> Arc<ResourceCounts> {
         let name: StringValue = Arc::<str>::from(name.unwrap_or(DEFAULT_RESOURCE)).into();
         let counts = Arc::new(ResourceCounts {
@@ -224,7 +224,7 @@ pub(super) fn resource_name(name: &StringValue) -> KeyValue {
     KeyValue::new("acs_broker.resource.name", name.clone())
 }
 
-/// The name under which a resource is told.
+/// The name under which a resource is shown.
 pub(super) fn shown(resource: Option<&str>) -> StringValue {
     resource.unwrap_or(DEFAULT_RESOURCE).to_owned().into()
 }

@@ -105,8 +105,8 @@ impl PushMetricExporter for Push {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let message = ExportMetricsServiceRequest::from(metrics);
         let (client, attempts, end) = (self.client.clone(), Arc::clone(&self.attempts), self.end.clone());
-        // Totals are told again at the next time, and later is better. What has been added since the last time is told
-        // once: it is sent however long that takes, and what is added meanwhile is in the next.
+        // Totals are sent again at the next time, and later is better. What has been added since the last time is sent
+        // once, however long that takes, and what is added meanwhile is in the next.
         let patience = (self.temporality == Temporality::Cumulative).then_some(self.interval);
         let sending = self.runtime.spawn(async move {
             let mut attempts = attempts.lock().await;

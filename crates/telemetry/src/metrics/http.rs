@@ -30,7 +30,7 @@ pub struct Answered {
 pub struct Called<'c> {
     /// Who was called.
     pub peer: Peer,
-    /// Where; only host and port are told.
+    /// Where; only host and port are shown.
     pub url: &'c Url,
     /// How.
     pub method: &'c str,

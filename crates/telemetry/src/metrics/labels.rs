@@ -27,7 +27,7 @@ macro_rules! label {
 }
 
 label! {
-    /// What became of a presented token: accepted, or the code that its caller is told.
+    /// What became of a presented token: accepted, or the code that its caller gets.
     Authentication {
         /// It is a listed tenant's user's.
         Accepted = "accepted",
@@ -73,9 +73,9 @@ impl Authentication {
 }
 
 label! {
-    /// What became of an authenticated caller: what covers him, or why nothing does.
+    /// What became of an authenticated caller: what covers them, or why nothing does.
     Authorization {
-        /// His own assignment.
+        /// The user's own assignment.
         User = "user",
         /// A group's.
         Group = "group",
@@ -83,13 +83,13 @@ label! {
         Tenant = "tenant",
         /// ACS is to decide.
         Acs = "acs",
-        /// No assignment covers him.
+        /// No assignment covers the caller.
         NoAssignment = "NoAssignment",
-        /// Only a group's could, and his token does not tell.
+        /// Only a group's could, and the token does not list groups.
         GroupsUnknown = "GroupsUnknown",
         /// Not all assignments are loaded.
         NotLoaded = "NotLoaded",
-        /// Whether he is a member cannot be learnt now.
+        /// Whether the user is a member cannot be learnt now.
         MembershipUnknown = "MembershipUnknown",
     }
 }
@@ -106,11 +106,11 @@ impl Authorization {
 }
 
 label! {
-    /// How a permitted caller got his token, if he did.
+    /// How a permitted caller got their token, if they did.
     CacheRequest {
         /// From the cache.
         Hit = "hit",
-        /// By an exchange that he started.
+        /// By an exchange that this caller started.
         Miss = "miss",
         /// By one that another caller started.
         Shared = "shared",

@@ -1,4 +1,4 @@
-//! What is told by looking, when the SDK collects: how full, how old, how ready.
+//! What is measured when the SDK collects: how full, how old, how ready.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Watched {
     }
 }
 
-/// Registers all that is told by looking.
+/// Registers all that is measured when the SDK collects.
 pub(super) fn register(meter: &Meter, watched: &Watched) {
     number(meter, &all::CACHE_ENTRIES, watched, |broker| {
         broker.cache().entries.used

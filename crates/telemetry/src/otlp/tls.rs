@@ -1,4 +1,4 @@
-//! Whom a collector is trusted by, and as whom the broker shows itself to it.
+//! Which trust anchors a collector's certificate is checked against, and which client certificate the broker presents.
 
 use std::fmt;
 use std::path::Path;

@@ -24,7 +24,7 @@ pub(super) async fn apply(
     let text = output::difference(&difference);
     let sent = !dry_run && !difference.is_none();
     if sent {
-        // It is told before it is done. As JSON it is one value, with the outcome.
+        // The difference is shown before it is sent. As JSON it is one value, with the outcome.
         if output == OutputFormat::Table {
             say(&text);
         }

@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked, and what exit code tells of it.
+//! Why a command did not do what it was asked, and which exit code says so.
 
 use std::path::PathBuf;
 

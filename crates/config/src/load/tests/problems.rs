@@ -1,4 +1,4 @@
-//! What is told of configurations that are wrong.
+//! What is reported for configurations that are wrong.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -71,7 +71,7 @@ const ALL_WRONG: &str = r#"
         slow_request = "soon"
     "#;
 
-/// What is told of it, by how each line begins.
+/// What is reported, by how each line begins.
 const ALL_PROBLEMS: [&str; 53] = [
     "server.listen: is not an IP address and a port",
     "server.request_timeout: is an integer, not a duration such as",

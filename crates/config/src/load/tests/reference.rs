@@ -92,7 +92,7 @@ fn the_configuration_reference_is_that_of_the_example_and_the_reader() {
     );
 }
 
-/// Whoever reads a variable by its name must tell of it.
+/// Every variable that is read by its name must be documented.
 #[test]
 fn every_standard_variable_of_the_source_is_in_the_configuration_reference() {
     let mut read = BTreeSet::new();
@@ -359,7 +359,7 @@ impl World {
             .filter_map(|key| key.rsplit_once('.'))
             .map(|(table, _)| table.to_owned())
             .collect();
-        // The tables of a resource are settings of its own; what is in them is told once, for the top.
+        // The tables of a resource are settings of its own; what is in them is documented once, for the top.
         let in_resource = |key: &str| key.strip_prefix("resources[].").is_some_and(|key| key.contains('.'));
         let is_table = |key: &str| {
             !key.starts_with("resources[].") && (tables.contains(key) || tables.contains(&format!("{key}[]")))
