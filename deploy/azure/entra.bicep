@@ -267,7 +267,7 @@ output brokerClientId string = brokerClientId
 @description('What the front end asks Entra for.')
 output scope string = isPassthrough ? 'https://communication.azure.com/clients/VoIP' : 'api://${brokerClientId}/access'
 
-@description('What the administrator of each customer opens, with his tenant\'s id in place of {tenant}; the broker\'s first.')
+@description('What the administrator of each customer opens, with their tenant\'s id in place of {tenant}; the broker\'s first.')
 output consentAddresses string[] = map(
   concat(needsBroker ? [brokerClientId] : [], [makesFrontEnd ? frontEnd!.appId : frontEndClientId]),
   each => '${loginEndpoint}{tenant}/adminconsent?client_id=${each}'

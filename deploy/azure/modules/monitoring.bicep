@@ -28,7 +28,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
       dailyQuotaGb: dailyQuotaGb
     }
     features: {
-      // Whoever may read the app may read its logs; nobody else, unless he has a role on the workspace.
+      // Those who may read the app may read its logs; nobody else, unless they have a role on the workspace.
       enableLogAccessUsingOnlyResourcePermissions: true
     }
   }
