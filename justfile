@@ -21,6 +21,9 @@ scripts: (step "scripts")
 # Links between the documents, and the files they quote
 links: (step "links")
 
+# No gendered pronouns in source and documents
+wording: (step "wording")
+
 # The OpenAPI description
 openapi: (step "openapi")
 
