@@ -224,7 +224,8 @@ impl Places {
         let free = self.rules.limit - state.places.len().min(self.rules.limit);
         let closing = state.places.values().filter(|place| place.close.is_cancelled()).count();
         let short_of_places = free + closing < wanted;
-        if !short_of_places && !(self.is_short_of_memory() && closing < wanted) {
+        let short_of_memory = self.is_short_of_memory() && closing < wanted;
+        if !short_of_places && !short_of_memory {
             return;
         }
         let now = self.now();
