@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Far more than any client's messages in a handshake without a certificate of its own; rustls alone would gather
+/// Messages of a handshake without a client certificate are few KiB; a whole record may come behind them. rustls alone would gather
 /// messages of 64 KiB.
-const MOST: usize = 16 * 1024;
+const MOST: usize = 36 * 1024;
 
 /// It is read in pieces of this size, so that what a client sends right behind its last message hardly counts.
 const PIECE: usize = 4 * 1024;
