@@ -208,21 +208,20 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_allocated_is_what_is_taken() {
-        let tiny = vec![1; 3000];
         for (announced, sizes) in [
-            (None, &tiny[..]),
-            (None, &[4096; 16]),
-            (None, &[MAX_BODY_BYTES]),
-            (Some(3000), &tiny),
-            (Some(MAX_BODY_BYTES), &[4096; 16]),
-            (Some(1), &[1000, 1000]),
+            (None, vec![1; 3000]),
+            (None, vec![4096; 16]),
+            (None, vec![MAX_BODY_BYTES]),
+            (Some(3000), vec![1; 3000]),
+            (Some(MAX_BODY_BYTES), vec![4096; 16]),
+            (Some(1), vec![1000, 1000]),
         ] {
             let memory = Budget::new(usize::MAX);
             let mut content = Content {
                 bytes: Vec::new(),
                 share: memory.take(0).unwrap(),
             };
-            for size in sizes {
+            for size in &sizes {
                 content.extend(&vec![b'a'; *size], announced).unwrap();
                 assert_eq!(memory.used(), content.bytes.capacity());
             }

@@ -353,18 +353,24 @@ impl Service {
         }
         let next_body = self.next_body.clone().filter(|_| body == BodyLength::Chunked);
         let (mut request, announcement) = self.linger.request(request, next_body);
+        // Counted even if it is refused: many can come at once, before any of them is.
+        let in_flight = self.presence.request();
         let memory = self
             .take_stream()
             .and_then(|()| admit(&mut request, &options.head, &options.memory));
         let memory = match memory {
             Ok(memory) => memory,
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
+            Err(error) => {
+                return Box::pin(async move {
+                    drop(in_flight);
+                    Err(error)
+                });
+            }
         };
         let extensions = request.extensions_mut();
         extensions.insert(Cut(self.shared.cut.clone()));
         extensions.insert(ConnectInfo(self.peer));
         extensions.insert(self.scheme);
-        let in_flight = self.presence.request();
         let (router, unflushed) = (self.router.clone(), self.unflushed.clone());
         // HTTP/2 has no such field; its connections end with GOAWAY, which loses nothing.
         let leaving = self.next_body.is_some().then(|| options.leaving.clone());
@@ -386,9 +392,9 @@ impl Service {
 }
 
 impl Service {
-    /// Takes memory for one more stream, if none was taken for it. Without any the connection must end.
+    /// Takes memory for the stream that has come, if none was taken for it. Without any the connection must end.
     fn take_stream(&self) -> Result<(), NoMemory> {
-        if self.presence.requests() < self.streams.load(Ordering::Relaxed) {
+        if self.presence.requests() <= self.streams.load(Ordering::Relaxed) {
             return Ok(());
         }
         let place = self.presence.place();

@@ -7,8 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Far more than any client's messages in a handshake without a certificate of its own; rustls alone would gather
-/// messages of 64 KiB.
+/// Far more than a client's first message; rustls alone would gather messages of 64 KiB.
 const HELLO: usize = 16 * 1024;
 
 /// The same from the server's first message on. A client may send its request right behind the end of its handshake, and
