@@ -113,6 +113,13 @@ impl Collector {
                     _ => return None,
                 };
                 assert_eq!(call.headers["content-type"], kind);
+                // One that was cut off on its way is none: a collector takes whole messages.
+                let is_whole = prefix == 0
+                    || call.body.len() > prefix
+                        && call.body[1..prefix] == u32::try_from(call.body.len() - prefix).unwrap().to_be_bytes();
+                if !is_whole {
+                    return None;
+                }
                 Some(M::decode(call.body.slice(prefix..)).unwrap())
             })
             .collect()
