@@ -172,6 +172,8 @@ impl<S> Meter<S> {
                 if found.head_ended {
                     // Until the service tells otherwise.
                     *lines = Lines::START;
+                    // Who sends requests ahead waits for others in between.
+                    self.pause = self.held_from < self.held.len();
                 }
                 (taken, found)
             }
