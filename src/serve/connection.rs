@@ -1,7 +1,7 @@
 //! One connection, from the TLS handshake to its end.
 
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -215,7 +215,7 @@ impl Connection {
         let service = self.service(unflushed, Some(next_body));
         let service = service_fn(move |request| service.answer(request));
         let connection = builder.serve_connection(TokioIo::new(meter), service);
-        self.drive(connection, patience).await;
+        self.drive(Box::pin(connection), patience).await;
     }
 
     async fn http2<S>(self, stream: S, read: Vec<u8>)
@@ -253,7 +253,7 @@ impl Connection {
         let service = self.service(unflushed, None);
         let service = service_fn(move |request| service.answer(request));
         let connection = builder.serve_connection(TokioIo::new(meter), service);
-        self.drive(connection, patience).await;
+        self.drive(Box::pin(connection), patience).await;
     }
 
     fn service(&self, unflushed: Unflushed, next_body: Option<NextBody>) -> Service {
@@ -270,12 +270,11 @@ impl Connection {
     }
 
     /// Reads requests and writes answers until either side ends it.
-    async fn drive<C>(&self, connection: C, patience: Patience)
+    async fn drive<C>(&self, mut connection: Pin<Box<C>>, patience: Patience)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         let Self { presence, shared, .. } = self;
-        let mut connection = pin!(connection);
         let end = tokio::select! {
             result = connection.as_mut() => return ended(result),
             () = shared.draining.cancelled() => End::Drain,

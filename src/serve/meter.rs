@@ -107,6 +107,8 @@ pub(super) struct Meter<S> {
     /// Read, and not handed on yet; from `held_from` on.
     held: Vec<u8>,
     held_from: usize,
+    /// The most that was held: who sends ahead pays for it.
+    held_most: usize,
     /// A head was handed on: hyper shall look at it first.
     pause: bool,
     /// An answer waits to be written, and with it all further requests.
@@ -147,6 +149,7 @@ impl<S> Meter<S> {
             protocol,
             held,
             held_from: 0,
+            held_most: 0,
             pause: false,
             write_blocked: false,
             reader: None,
@@ -208,6 +211,7 @@ impl<S> Meter<S> {
                 self.lasting
             }
         };
+        let wanted = wanted.saturating_add(self.held_most);
         if wanted <= self.taken {
             return Ok(());
         }
@@ -268,6 +272,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         } else if taken < read {
             meter.held = buf.filled()[before + taken..].to_vec();
             meter.held_from = 0;
+            if meter.held.len() > meter.held_most {
+                meter.held_most = meter.held.len();
+                if let Err(error) = meter.keep(&Found::default()) {
+                    buf.set_filled(before);
+                    return Poll::Ready(Err(io::Error::other(error)));
+                }
+            }
         }
         buf.set_filled(before + taken);
         Poll::Ready(Ok(()))
