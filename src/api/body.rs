@@ -3,7 +3,7 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::CONTENT_LENGTH;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
@@ -44,10 +44,6 @@ impl BodyReader {
             .and_then(|length| length.parse::<usize>().ok());
         if announced.is_some_and(|length| length > MAX_BODY_BYTES) {
             return Err(ApiError::PayloadTooLarge);
-        }
-        // Of HTTP/2: the server library cannot send a 100 there, and the client waits for an answer of whatever kind.
-        if expects_continue(headers) {
-            return Err(ApiError::ExpectationFailed);
         }
         tokio::time::timeout_at(deadline, self.collect(body, announced))
             .await
@@ -100,11 +96,6 @@ impl AsRef<[u8]> for Content {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
-}
-
-fn expects_continue(headers: &HeaderMap) -> bool {
-    let mut expected = headers.get_all(EXPECT).iter();
-    expected.any(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 #[cfg(test)]
@@ -215,22 +206,5 @@ mod tests {
         assert!(memory.used() >= 100);
         drop(content);
         assert_eq!(memory.used(), 0);
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_a_100_gets_an_answer_at_once() {
-        let reader = BodyReader::new(Budget::new(MAX_BODY_BYTES));
-        let silent = || {
-            Body::new(StreamBody::new(futures_util::stream::pending::<
-                Result<Frame<Bytes>, Infallible>,
-            >()))
-        };
-        for expect in ["100-continue", "100-Continue"] {
-            let headers = HeaderMap::from_iter([(EXPECT, expect.parse().unwrap())]);
-            let outcome = reader.read(&headers, silent(), in_time()).await;
-            assert!(matches!(outcome, Err(ApiError::ExpectationFailed)));
-            let none = reader.read(&headers, Body::empty(), in_time()).await;
-            assert_eq!(none.unwrap(), "", "nothing is waited with");
-        }
     }
 }

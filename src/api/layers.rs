@@ -53,7 +53,6 @@ pub fn head_limits() -> HeadLimits {
             header::CONTENT_ENCODING,
             header::CONTENT_LENGTH,
             header::CONTENT_TYPE,
-            header::EXPECT,
             header::HOST,
             header::ORIGIN,
             header::ACCESS_CONTROL_REQUEST_METHOD,

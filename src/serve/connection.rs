@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -28,6 +28,7 @@ use super::Shared;
 use super::frames::PREFACE;
 use super::handshake::Bounded;
 use super::head::{self, Excess, HeadLimits};
+use super::informational::{Expected, Informational};
 use super::memory::{HTTP2, Memory, REQUEST, STREAM, STREAMS, Share};
 use super::meter::{BodyLength, MOST_BUFFERED, Meter, NextBody};
 use super::places::{NoMemory, Place, Yielding};
@@ -212,7 +213,7 @@ impl Connection {
             unflushed.clone(),
             next_body.clone(),
         );
-        let service = self.service(unflushed, Some(next_body));
+        let service = self.service(unflushed, Following::Http1(next_body));
         let service = service_fn(move |request| service.answer(request));
         let connection = builder.serve_connection(TokioIo::new(meter), service);
         self.drive(Box::pin(connection), patience).await;
@@ -243,20 +244,22 @@ impl Connection {
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING);
         let unflushed = Unflushed::default();
+        let informational = Informational::default();
         let meter = Meter::http2(
             stream,
             read,
             self.presence.clone(),
             options.memory.blocks.clone(),
             unflushed.clone(),
+            informational.clone(),
         );
-        let service = self.service(unflushed, None);
+        let service = self.service(unflushed, Following::Http2(informational));
         let service = service_fn(move |request| service.answer(request));
         let connection = builder.serve_connection(TokioIo::new(meter), service);
         self.drive(Box::pin(connection), patience).await;
     }
 
-    fn service(&self, unflushed: Unflushed, next_body: Option<NextBody>) -> Service {
+    fn service(&self, unflushed: Unflushed, following: Following) -> Service {
         Service {
             peer: self.peer,
             scheme: self.scheme,
@@ -264,7 +267,7 @@ impl Connection {
             presence: self.presence.clone(),
             shared: Arc::clone(&self.shared),
             unflushed,
-            next_body,
+            following,
             streams: AtomicUsize::new(STREAMS),
         }
     }
@@ -318,6 +321,13 @@ enum End {
     Wanted,
 }
 
+/// What the connection is told of the body that follows a head.
+#[derive(Clone)]
+enum Following {
+    Http1(NextBody),
+    Http2(Informational),
+}
+
 /// What answers the requests of a connection.
 struct Service {
     peer: SocketAddr,
@@ -326,7 +336,7 @@ struct Service {
     presence: Presence,
     shared: Arc<Shared>,
     unflushed: Unflushed,
-    next_body: Option<NextBody>,
+    following: Following,
     // Streams that memory was taken for; of HTTP/1.1 there is never more than one.
     streams: AtomicUsize,
 }
@@ -337,11 +347,20 @@ impl Service {
     /// Looks at the head at once, and keeps of it only what is served; what follows is a future of its own on the heap.
     fn answer(&self, request: Request<Incoming>) -> Answering {
         let options = &self.shared.options;
+        let expects = head::expects_continue(request.headers()) && !request.body().is_end_stream();
         let body = head::body_length(&request);
-        if let Some(next_body) = &self.next_body {
-            next_body.tell(body);
-        }
         let mut request = request.map(Body::new);
+        let mut stream = None;
+        match &self.following {
+            Following::Http1(next_body) => next_body.tell(body),
+            Following::Http2(informational) if expects => {
+                let latest = informational.latest();
+                stream = Some((informational.clone(), latest));
+                let informational = informational.clone();
+                request = request.map(|body| Body::new(Expected::new(body, latest, informational)));
+            }
+            Following::Http2(_) => {}
+        }
         // Counted even if it is refused: many can come at once, before any of them is.
         let in_flight = self.presence.request();
         let memory = self
@@ -361,11 +380,17 @@ impl Service {
         extensions.insert(ConnectInfo(self.peer));
         extensions.insert(self.scheme);
         let (router, unflushed) = (self.router.clone(), self.unflushed.clone());
-        let next_body = self.next_body.clone().filter(|_| body == BodyLength::Chunked);
+        let next_body = match &self.following {
+            Following::Http1(next_body) if body == BodyLength::Chunked => Some(next_body.clone()),
+            _ => None,
+        };
         Box::pin(async move {
             let Ok(response) = router.oneshot(request).await;
             if let Some(next_body) = next_body {
                 next_body.tell(BodyLength::Ended);
+            }
+            if let Some((informational, stream)) = stream {
+                informational.answered(stream);
             }
             let unsent = in_flight.answered(memory);
             Ok(response.map(|body| Answer {

@@ -21,6 +21,7 @@ mod connection;
 mod frames;
 mod handshake;
 mod head;
+mod informational;
 mod lines;
 mod memory;
 mod meter;
