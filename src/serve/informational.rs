@@ -73,7 +73,7 @@ impl Informational {
     }
 }
 
-/// HEADERS with END_HEADERS: `:status` by its index 8 and `100` literally, not indexed (RFC 7541 section 6.2.2).
+/// HEADERS with `END_HEADERS`: `:status` by its index 8 and `100` literally, not indexed (RFC 7541 section 6.2.2).
 fn frame(stream: u32) -> Vec<u8> {
     let mut frame = vec![0, 0, 5, 1, 4];
     frame.extend(stream.to_be_bytes());
