@@ -52,7 +52,7 @@ async fn exchange(
 ) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
-    let expected = Content::of(head.version, &head.headers, form)?;
+    let expected = Content::of(&head.headers, form)?;
     let mut presented = bearer::of(&head.headers).and_then(|token| Ok(api.pipeline.look(token, operation)?));
     let is_refused = presented.as_ref().map_or(true, Presented::is_refused);
     let version = head.version;

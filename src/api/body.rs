@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT};
-use http::{HeaderMap, Version};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
@@ -34,13 +34,7 @@ impl BodyReader {
     }
 
     /// Reads the whole body before `deadline`. One that announces too much is not read at all.
-    pub(super) async fn read(
-        &self,
-        version: Version,
-        headers: &HeaderMap,
-        body: Body,
-        deadline: Instant,
-    ) -> Result<Bytes, ApiError> {
+    pub(super) async fn read(&self, headers: &HeaderMap, body: Body, deadline: Instant) -> Result<Bytes, ApiError> {
         if body.is_end_stream() {
             return Ok(Bytes::new());
         }
@@ -50,9 +44,6 @@ impl BodyReader {
             .and_then(|length| length.parse::<usize>().ok());
         if announced.is_some_and(|length| length > MAX_BODY_BYTES) {
             return Err(ApiError::PayloadTooLarge);
-        }
-        if cannot_be_asked_for(version, headers) {
-            return Err(ApiError::ExpectationFailed);
         }
         tokio::time::timeout_at(deadline, self.collect(body, announced))
             .await
@@ -107,18 +98,6 @@ impl AsRef<[u8]> for Content {
     }
 }
 
-/// Whether the client sends its body only once it is asked for it (RFC 9110 section 10.1.1).
-pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
-    let mut expected = headers.get_all(EXPECT).iter();
-    expected.any(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
-/// The same over HTTP/2, where the server library cannot send a 100: the client waits for an answer of whatever kind. In
-/// HTTP/1.1 the library sends it when the body is first read.
-pub(super) fn cannot_be_asked_for(version: Version, headers: &HeaderMap) -> bool {
-    version == Version::HTTP_2 && expects_continue(headers)
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -153,7 +132,7 @@ mod tests {
             (&[MAX_BODY_BYTES, 1][..], None),
             (&[MAX_BODY_BYTES + 1][..], None),
         ] {
-            let outcome = reader.read(Version::HTTP_2, &headers, frames(sizes), in_time()).await;
+            let outcome = reader.read(&headers, frames(sizes), in_time()).await;
             assert_eq!(outcome.ok().map(|content| content.len()), length, "{sizes:?}");
         }
         assert_eq!(reader.memory.used(), 0, "all given back");
@@ -166,11 +145,9 @@ mod tests {
         let silent = Body::new(StreamBody::new(futures_util::stream::pending::<
             Result<Frame<Bytes>, Infallible>,
         >()));
-        let mut waiting = Box::pin(reader.read(Version::HTTP_2, &headers, silent, in_time()));
+        let mut waiting = Box::pin(reader.read(&headers, silent, in_time()));
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        let other = reader
-            .read(Version::HTTP_2, &headers, Body::new(Full::from("{}")), in_time())
-            .await;
+        let other = reader.read(&headers, Body::new(Full::from("{}")), in_time()).await;
         assert_eq!(other.unwrap(), "{}");
     }
 
@@ -185,25 +162,15 @@ mod tests {
             ])))]),
             futures_util::stream::pending(),
         );
-        let mut waiting = Box::pin(reader.read(
-            Version::HTTP_2,
-            &headers,
-            Body::new(StreamBody::new(endless)),
-            in_time(),
-        ));
+        let mut waiting = Box::pin(reader.read(&headers, Body::new(StreamBody::new(endless)), in_time()));
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        let other = reader.read(Version::HTTP_2, &headers, frames(&[1]), in_time()).await;
+        let other = reader.read(&headers, frames(&[1]), in_time()).await;
         assert!(matches!(
             other,
             Err(ApiError::Issue(IssueError::Overloaded(Overloaded::Memory)))
         ));
         drop(waiting);
-        assert!(
-            reader
-                .read(Version::HTTP_2, &headers, frames(&[1]), in_time())
-                .await
-                .is_ok()
-        );
+        assert!(reader.read(&headers, frames(&[1]), in_time()).await.is_ok());
     }
 
     #[tokio::test]
@@ -235,29 +202,9 @@ mod tests {
     async fn a_body_that_somebody_has_is_not_given_back() {
         let memory = Budget::new(MAX_BODY_BYTES);
         let reader = BodyReader::new(memory.clone());
-        let content = reader
-            .read(Version::HTTP_2, &HeaderMap::new(), frames(&[100]), in_time())
-            .await
-            .unwrap();
+        let content = reader.read(&HeaderMap::new(), frames(&[100]), in_time()).await.unwrap();
         assert!(memory.used() >= 100);
         drop(content);
         assert_eq!(memory.used(), 0);
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_a_100_gets_an_answer_at_once() {
-        let reader = BodyReader::new(Budget::new(MAX_BODY_BYTES));
-        let silent = || {
-            Body::new(StreamBody::new(futures_util::stream::pending::<
-                Result<Frame<Bytes>, Infallible>,
-            >()))
-        };
-        for expect in ["100-continue", "100-Continue"] {
-            let headers = HeaderMap::from_iter([(EXPECT, expect.parse().unwrap())]);
-            let outcome = reader.read(Version::HTTP_2, &headers, silent(), in_time()).await;
-            assert!(matches!(outcome, Err(ApiError::ExpectationFailed)));
-            let none = reader.read(Version::HTTP_2, &headers, Body::empty(), in_time()).await;
-            assert_eq!(none.unwrap(), "", "nothing is waited with");
-        }
     }
 }

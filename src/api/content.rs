@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH};
-use http::{HeaderMap, Version};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
-use super::body::{MAX_BODY_BYTES, cannot_be_asked_for, expects_continue};
+use super::body::MAX_BODY_BYTES;
 use super::error::ApiError;
 use super::media::{self, Media};
 
@@ -31,7 +31,6 @@ pub(super) struct Content {
     // What the head announced, and whether its client waits for our word before it sends.
     announced: Option<u64>,
     waits: bool,
-    cannot_be_asked_for: bool,
 }
 
 /// How much of the content was read.
@@ -47,7 +46,7 @@ impl Content {
     /// What the head says. `form` is the error for a form. A content type says nothing where there is no content: many
     /// clients send one all the same, so only content is held to it. Without an Authorization header it is the content
     /// type that makes a request, and it must be one of ours.
-    pub(super) fn of(version: Version, headers: &HeaderMap, form: ApiError) -> Result<Self, ApiError> {
+    pub(super) fn of(headers: &HeaderMap, form: ApiError) -> Result<Self, ApiError> {
         let is_bearer = headers.contains_key(AUTHORIZATION);
         let refused = match media::of(headers) {
             Ok(Media::Json) => None,
@@ -64,7 +63,6 @@ impl Content {
             length: 0,
             announced: announced_length(headers),
             waits: expects_continue(headers),
-            cannot_be_asked_for: cannot_be_asked_for(version, headers),
         })
     }
 
@@ -78,13 +76,6 @@ impl Content {
         }
         if self.announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(self.fault.unwrap_or(ApiError::PayloadTooLarge));
-        }
-        if self.cannot_be_asked_for {
-            return match self.fault {
-                Some(fault) => Err(fault),
-                None if is_refused => Ok(Read::Part),
-                None => Err(ApiError::ExpectationFailed),
-            };
         }
         let moment = deadline.min(Instant::now() + MOMENT);
         loop {
@@ -137,6 +128,12 @@ impl Content {
     }
 }
 
+/// Whether the client sends its body only once it is asked for it (RFC 9110 section 10.1.1).
+fn expects_continue(headers: &HeaderMap) -> bool {
+    let mut expected = headers.get_all(EXPECT).iter();
+    expected.any(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 const NOT_EMPTY: ApiError = ApiError::InvalidRequest("The body must be empty or the JSON object {}.");
 
 /// How far blanks or `{}` among blanks have come (RFC 8259 section 2).
@@ -186,7 +183,7 @@ mod tests {
     use bytes::Bytes;
     use futures_util::StreamExt as _;
     use http::HeaderValue;
-    use http::header::{CONTENT_TYPE, EXPECT};
+    use http::header::CONTENT_TYPE;
     use http_body::Frame;
     use http_body_util::StreamBody;
 
@@ -219,17 +216,8 @@ mod tests {
     }
 
     async fn told(headers: &HeaderMap, body: Body, is_refused: bool) -> Result<Read, &'static str> {
-        told_over(Version::HTTP_11, headers, body, is_refused).await
-    }
-
-    async fn told_over(
-        version: Version,
-        headers: &HeaderMap,
-        body: Body,
-        is_refused: bool,
-    ) -> Result<Read, &'static str> {
         let deadline = Instant::now() + Duration::from_secs(10);
-        let read = match Content::of(version, headers, FORM) {
+        let read = match Content::of(headers, FORM) {
             Ok(content) => content.read(body, is_refused, deadline).await,
             Err(error) => Err(error),
         };
@@ -374,14 +362,6 @@ mod tests {
             assert_eq!(told(&headers, unfinished(&[]), is_refused).await, outcome, "{expected}");
             assert_eq!(started.elapsed().as_secs(), waited, "{expected} {is_refused}");
         }
-        // Over HTTP/2 nobody can ask for the content.
-        let mut waiting = headers(&json);
-        waiting.insert(EXPECT, HeaderValue::from_static("100-continue"));
-        let over_http2 = |is_refused| told_over(Version::HTTP_2, &waiting, unfinished(&[]), is_refused);
-        let started = Instant::now();
-        assert_eq!(over_http2(false).await, Err("InvalidRequest"));
-        assert_eq!(over_http2(true).await, Ok(Read::Part));
-        assert_eq!(started.elapsed().as_secs(), 0);
         let mut text = headers(&[
             (CONTENT_TYPE, "text/plain"),
             (CONTENT_LENGTH, "2"),

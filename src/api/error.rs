@@ -53,9 +53,6 @@ pub enum ApiError {
     /// The header section has too many bytes or fields.
     #[error("header section over the limit")]
     HeadersTooLarge,
-    /// `Expect: 100-continue` over HTTP/2, before a body (RFC 9110 section 10.1.1).
-    #[error("100-continue is not to be had over HTTP/2")]
-    ExpectationFailed,
     /// The body did not come in time.
     #[error("the body did not come in time")]
     RequestTimeout,
@@ -142,11 +139,6 @@ impl ApiError {
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "HeadersTooLarge",
                 "The header section may have 32 KiB and 100 fields at most.",
-            ),
-            Self::ExpectationFailed => Told::new(
-                S::EXPECTATION_FAILED,
-                "InvalidRequest",
-                "Over HTTP/2, send the body without `Expect: 100-continue`.",
             ),
             Self::RequestTimeout => Told::new(
                 S::REQUEST_TIMEOUT,

@@ -301,7 +301,6 @@ fn table() -> Vec<Row> {
         plain(ApiError::PayloadTooLarge, 413, "PayloadTooLarge"),
         plain(ApiError::UnsupportedMediaType, 415, "UnsupportedMediaType"),
         plain(ApiError::HeadersTooLarge, 431, "HeadersTooLarge"),
-        plain(ApiError::ExpectationFailed, 417, "InvalidRequest"),
         (
             issue(IssueError::TargetMismatch(caller())),
             400,

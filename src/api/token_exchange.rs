@@ -33,10 +33,7 @@ const MAX_ENCODED_BYTES: usize = 16 * 1024;
 pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
-    let body = api
-        .bodies
-        .read(head.version, &head.headers, body, context.deadline)
-        .await?;
+    let body = api.bodies.read(&head.headers, body, context.deadline).await?;
     let asked = ExchangeRequest::read(&body, &api.settings.targets, &api.settings.scope_prefixes)?;
     drop(body);
     let presented = api.pipeline.look(asked.subject_token, None)?;

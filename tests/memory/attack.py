@@ -221,7 +221,8 @@ def main():
                 peak, after = broker.memory("VmHWM"), broker.memory("VmRSS")
             finally:
                 broker.stop()
-            bad = peak > LIMIT or probed is None
+            # A busy processor is another matter; who holds places at the probes' own listener must not keep them out.
+            bad = peak > LIMIT or (shape.management and probed is None)
             failed |= bad
             probed = "none" if probed is None else f"{probed * 1000:.0f} ms"
             counts = f"{held} ({connects})"

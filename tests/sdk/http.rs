@@ -14,7 +14,6 @@ pub(crate) struct Request {
     headers: Vec<(&'static str, String)>,
     body: String,
     announced: Option<usize>,
-    waits_over_http2: bool,
 }
 
 /// What came back.
@@ -33,7 +32,6 @@ impl Request {
             headers: Vec::new(),
             body: String::new(),
             announced: None,
-            waits_over_http2: false,
         }
     }
 
@@ -61,19 +59,9 @@ impl Request {
         self
     }
 
-    /// Goes over HTTP/2, with a body that is sent once a 100 comes.
-    pub(crate) fn waiting_over_http2(mut self) -> Self {
-        self.waits_over_http2 = true;
-        self.header("Expect", "100-continue")
-    }
-
     /// Sends it to an origin over http.
     pub(crate) fn send(&self, origin: &str) -> Answer {
         let address = origin.strip_prefix("http://").expect("an http origin");
-        if self.waits_over_http2 {
-            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-            return runtime.block_on(self.wait_over_http2(address));
-        }
         let mut stream = TcpStream::connect(address).expect("the server listens");
         let limit = Some(Duration::from_secs(60));
         stream.set_read_timeout(limit).expect("a limit that is not zero");
@@ -93,40 +81,6 @@ impl Request {
         // to parse.
         let _ = stream.read_to_end(&mut answer);
         Answer::parse(&String::from_utf8_lossy(&answer))
-    }
-}
-
-impl Request {
-    async fn wait_over_http2(&self, address: &str) -> Answer {
-        let stream = tokio::net::TcpStream::connect(address)
-            .await
-            .expect("the server listens");
-        let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2 is spoken");
-        tokio::spawn(connection);
-        let mut request = http::Request::builder()
-            .method(self.method)
-            .uri(format!("http://{address}{}", self.target));
-        for (name, value) in &self.headers {
-            request = request.header(*name, value);
-        }
-        let mut client = client.ready().await.expect("a stream is free");
-        let request = request.body(()).expect("a request");
-        let (answer, _body) = client.send_request(request, false).expect("the head is taken");
-        let answer = tokio::time::timeout(Duration::from_secs(60), answer);
-        let answer = answer.await.expect("an answer in time").expect("an answer");
-        let (head, mut body) = answer.into_parts();
-        let mut bytes = Vec::new();
-        while let Some(Ok(data)) = body.data().await {
-            bytes.extend_from_slice(&data);
-        }
-        let headers = head.headers.iter();
-        Answer {
-            status: head.status.as_u16(),
-            headers: headers
-                .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
-                .collect(),
-            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-        }
     }
 }
 

@@ -243,11 +243,6 @@ impl Check {
         });
         let announced = Request::post(TOKEN).body(FORM, "").announcing(64 * 1024 + 1);
         self.expect(TOKEN, 413, "invalid_request", &announced);
-        let alex = self.entra_token("alex", &json!({}));
-        self.both(417, "InvalidRequest", |target| {
-            let request = Request::post(target).bearer(&alex).header("Content-Type", JSON);
-            request.waiting_over_http2()
-        });
     }
 
     fn upstream_trouble(&mut self) {

@@ -1,7 +1,7 @@
 //! One connection, from the TLS handshake to its end.
 
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONNECTION;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -30,6 +30,7 @@ use super::Shared;
 use super::frames::PREFACE;
 use super::handshake::Bounded;
 use super::head::{self, Excess, HeadLimits};
+use super::informational::{Expected, Informational};
 use super::linger::Linger;
 use super::memory::{HTTP2, Memory, REQUEST, STREAM, STREAMS, Share};
 use super::meter::{BodyLength, MOST_BUFFERED, Meter, NextBody};
@@ -219,10 +220,10 @@ impl Connection {
             unflushed.clone(),
             next_body.clone(),
         );
-        let service = self.service(unflushed, Some(next_body));
+        let service = self.service(unflushed, Following::Http1(next_body));
         let service = service_fn(move |request| service.answer(request));
         let connection = builder.serve_connection(TokioIo::new(meter), service);
-        self.drive(connection, patience).await;
+        self.drive(Box::pin(connection), patience).await;
     }
 
     async fn http2<S>(self, stream: S, read: Vec<u8>)
@@ -250,20 +251,22 @@ impl Connection {
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING);
         let unflushed = Unflushed::default();
+        let informational = Informational::default();
         let meter = Meter::http2(
             stream,
             read,
             self.presence.clone(),
             options.memory.blocks.clone(),
             unflushed.clone(),
+            informational.clone(),
         );
-        let service = self.service(unflushed, None);
+        let service = self.service(unflushed, Following::Http2(informational));
         let service = service_fn(move |request| service.answer(request));
         let connection = builder.serve_connection(TokioIo::new(meter), service);
-        self.drive(connection, patience).await;
+        self.drive(Box::pin(connection), patience).await;
     }
 
-    fn service(&self, unflushed: Unflushed, next_body: Option<NextBody>) -> Service {
+    fn service(&self, unflushed: Unflushed, following: Following) -> Service {
         Service {
             peer: self.peer,
             scheme: self.scheme,
@@ -272,18 +275,17 @@ impl Connection {
             presence: self.presence.clone(),
             shared: Arc::clone(&self.shared),
             unflushed,
-            next_body,
+            following,
             streams: AtomicUsize::new(STREAMS),
         }
     }
 
     /// Reads requests and writes answers until either side ends it.
-    async fn drive<C>(&self, connection: C, patience: Patience)
+    async fn drive<C>(&self, mut connection: Pin<Box<C>>, patience: Patience)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         let Self { presence, shared, .. } = self;
-        let mut connection = pin!(connection);
         let end = tokio::select! {
             result = connection.as_mut() => return ended(result),
             () = shared.draining.cancelled() => End::Drain,
@@ -327,6 +329,13 @@ enum End {
     Wanted,
 }
 
+/// What the connection is told of the body that follows a head.
+#[derive(Clone)]
+enum Following {
+    Http1(NextBody),
+    Http2(Informational),
+}
+
 /// What answers the requests of a connection.
 struct Service {
     peer: SocketAddr,
@@ -336,7 +345,7 @@ struct Service {
     presence: Presence,
     shared: Arc<Shared>,
     unflushed: Unflushed,
-    next_body: Option<NextBody>,
+    following: Following,
     // Streams that memory was taken for; of HTTP/1.1 there is never more than one.
     streams: AtomicUsize,
 }
@@ -347,12 +356,19 @@ impl Service {
     /// Looks at the head at once, and keeps of it only what is served; what follows is a future of its own on the heap.
     fn answer(&self, request: Request<Incoming>) -> Answering {
         let options = &self.shared.options;
+        let expects = head::expects_continue(request.headers()) && !request.body().is_end_stream();
         let body = head::body_length(&request);
-        if let Some(next_body) = &self.next_body {
-            next_body.tell(body);
-        }
-        let next_body = self.next_body.clone().filter(|_| body == BodyLength::Chunked);
+        let (next_body, interim) = match &self.following {
+            Following::Http1(next_body) => {
+                next_body.tell(body);
+                (Some(next_body.clone()).filter(|_| body == BodyLength::Chunked), None)
+            }
+            Following::Http2(informational) => (None, expects.then(|| (informational.clone(), informational.latest()))),
+        };
         let (mut request, announcement) = self.linger.request(request, next_body);
+        if let Some((informational, stream)) = interim.clone() {
+            request = request.map(|body| Body::new(Expected::new(body, stream, informational)));
+        }
         // Counted even if it is refused: many can come at once, before any of them is.
         let in_flight = self.presence.request();
         let memory = self
@@ -373,13 +389,16 @@ impl Service {
         extensions.insert(self.scheme);
         let (router, unflushed) = (self.router.clone(), self.unflushed.clone());
         // HTTP/2 has no such field; its connections end with GOAWAY, which loses nothing.
-        let leaving = self.next_body.is_some().then(|| options.leaving.clone());
+        let leaving = matches!(self.following, Following::Http1(_)).then(|| options.leaving.clone());
         Box::pin(async move {
             let Ok(mut response) = router.oneshot(request).await;
             if leaving.is_some_and(|leaving| leaving.is_cancelled()) {
                 response
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            if let Some((informational, stream)) = interim {
+                informational.answered(stream);
             }
             let unsent = in_flight.answered(memory);
             Ok(announcement.on(response).map(|body| Answer {

@@ -40,6 +40,11 @@ impl Frames {
         }
     }
 
+    /// The stream of the latest request.
+    pub(super) fn latest(&self) -> u32 {
+        self.last_stream
+    }
+
     /// Looks at what has come, up to the end of a header block. Tells how far that is.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> (usize, Found) {
         let mut place = self.preface_left.min(bytes.len());

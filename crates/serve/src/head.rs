@@ -1,7 +1,7 @@
 //! What is kept of a request's head while the request is worked on.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
@@ -80,6 +80,12 @@ fn copied(uri: &Uri) -> Option<Uri> {
         parts.authority = Some(Authority::from_maybe_shared(copy(authority.as_str())).ok()?);
     }
     Uri::from_parts(parts).ok()
+}
+
+/// Whether the client waits for a 100 before it sends its body (RFC 9110 section 10.1.1).
+pub(super) fn expects_continue(fields: &HeaderMap) -> bool {
+    let mut expected = fields.get_all(EXPECT).iter();
+    expected.any(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The body that follows a head of HTTP/1.1, as hyper has understood it.

@@ -23,6 +23,7 @@ mod descriptors;
 mod frames;
 mod handshake;
 mod head;
+mod informational;
 mod lines;
 mod linger;
 mod memory;

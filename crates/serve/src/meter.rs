@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
+use super::informational::Informational;
 use super::lines::Lines;
 use super::memory::{Budget, HEADER_BLOCK, Share};
 use super::places::NoMemory;
@@ -95,8 +96,14 @@ impl NextBody {
 }
 
 enum Protocol {
-    Http1 { lines: Lines, next_body: NextBody },
-    Http2(Frames),
+    Http1 {
+        lines: Lines,
+        next_body: NextBody,
+    },
+    Http2 {
+        frames: Frames,
+        informational: Informational,
+    },
 }
 
 /// A connection that is metered. It hands on one head at a time, so that no more than one waits to be looked at.
@@ -107,11 +114,16 @@ pub(super) struct Meter<S> {
     /// Read, and not handed on yet; from `held_from` on.
     held: Vec<u8>,
     held_from: usize,
+    /// The most that was held: who sends ahead pays for it.
+    held_most: usize,
     /// A head was handed on: hyper shall look at it first.
     pause: bool,
     /// An answer waits to be written, and with it all further requests.
     write_blocked: bool,
     reader: Option<Waker>,
+    /// Frames of our own that are being written, from `own_from` on.
+    own: Vec<u8>,
+    own_from: usize,
     unflushed: Unflushed,
     blocks: Budget,
     block: Option<Share>,
@@ -136,8 +148,17 @@ impl<S> Meter<S> {
     }
 
     /// Of an HTTP/2 connection; `read` has come already.
-    pub(super) fn http2(io: S, read: Vec<u8>, presence: Presence, blocks: Budget, unflushed: Unflushed) -> Self {
-        Self::new(io, read, presence, blocks, unflushed, Protocol::Http2(Frames::new()))
+    pub(super) fn http2(
+        io: S,
+        read: Vec<u8>,
+        presence: Presence,
+        blocks: Budget,
+        unflushed: Unflushed,
+        informational: Informational,
+    ) -> Self {
+        let frames = Frames::new();
+        let protocol = Protocol::Http2 { frames, informational };
+        Self::new(io, read, presence, blocks, unflushed, protocol)
     }
 
     fn new(io: S, held: Vec<u8>, presence: Presence, blocks: Budget, unflushed: Unflushed, protocol: Protocol) -> Self {
@@ -147,9 +168,12 @@ impl<S> Meter<S> {
             protocol,
             held,
             held_from: 0,
+            held_most: 0,
             pause: false,
             write_blocked: false,
             reader: None,
+            own: Vec::new(),
+            own_from: 0,
             unflushed,
             blocks,
             block: None,
@@ -172,11 +196,16 @@ impl<S> Meter<S> {
                 if found.head_ended {
                     // Until the service says otherwise.
                     *lines = Lines::START;
+                    // Who sends requests ahead waits for others in between.
+                    self.pause = self.held_from < self.held.len();
                 }
                 (taken, found)
             }
-            Protocol::Http2(frames) => {
+            Protocol::Http2 { frames, informational } => {
                 let (taken, found) = frames.advance(bytes);
+                if found.head_ended {
+                    informational.head_of(frames.latest());
+                }
                 self.pause = found.head_ended;
                 (taken, found)
             }
@@ -200,12 +229,13 @@ impl<S> Meter<S> {
         let wanted = match self.protocol {
             // A buffer that grew stays, and grows by doubling.
             Protocol::Http1 { .. } => found.message.min(MOST_BUFFERED).saturating_sub(PIECE) * 2,
-            Protocol::Http2(_) => {
+            Protocol::Http2 { .. } => {
                 self.lasting = self.lasting.saturating_add(found.lasting).min(MOST_LASTING);
                 self.lasting = self.lasting.saturating_add(found.lasting_more);
                 self.lasting
             }
         };
+        let wanted = wanted.saturating_add(self.held_most);
         if wanted <= self.taken {
             return Ok(());
         }
@@ -226,6 +256,9 @@ impl<S> Meter<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let meter = self.get_mut();
+        if let Protocol::Http2 { informational, .. } = &meter.protocol {
+            informational.connection(cx.waker());
+        }
         if std::mem::take(&mut meter.pause) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -266,6 +299,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         } else if taken < read {
             meter.held = buf.filled()[before + taken..].to_vec();
             meter.held_from = 0;
+            if meter.held.len() > meter.held_most {
+                meter.held_most = meter.held.len();
+                if let Err(error) = meter.keep(&Found::default()) {
+                    buf.set_filled(before);
+                    return Poll::Ready(Err(io::Error::other(error)));
+                }
+            }
         }
         buf.set_filled(before + taken);
         Poll::Ready(Ok(()))
@@ -291,8 +331,24 @@ impl<S> Drop for Meter<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Meter<S> {
+    /// Writes what is left of our own frames.
+    fn write_own(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.own_from < self.own.len() {
+            let written = Pin::new(&mut self.io).poll_write(cx, &self.own[self.own_from..]);
+            match std::task::ready!(self.wrote(written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.own_from += written,
+            }
+        }
+        (self.own, self.own_from) = (Vec::new(), 0);
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.write_own(cx))?;
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.wrote(written)
     }
@@ -302,6 +358,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.write_own(cx))?;
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
         self.wrote(written)
     }
@@ -311,6 +368,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Here a frame has ended and none has begun: h2 flushes once all of its own is written.
+        if let Protocol::Http2 { informational, .. } = &self.protocol
+            && self.own.is_empty()
+        {
+            self.own = informational.take();
+        }
+        std::task::ready!(self.write_own(cx))?;
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         if flushed.is_ready() {
             self.unflushed.flushed();
