@@ -38,7 +38,7 @@ const HEAD: &str = "\
      BLESS=1 cargo test --all-features configuration_reference -->
 
 Every setting, by section. How the file and the variables go together is told in the
-[Configuration](configuration.md), what to choose in the [operator's guide](../deploy/README.md). An example of the whole file is
+[Configuration](configuration.md), what to choose in the [operator's guide](operations.md). An example of the whole file is
 [config.example.toml](../config.example.toml). `acs-token-broker check-config --config FILE` tells every problem of a
 configuration at once.
 
