@@ -103,10 +103,10 @@ pub enum IssueError {
     /// Authentication refused the caller, or could not decide.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The caller asked for other scopes than their token has.
+    /// The caller requested other scopes than their token has.
     #[error("requested scopes are not the token's, which are `{0}`")]
     ScopeMismatch(Untrusted),
-    /// The caller asked for another resource than the one that serves them.
+    /// The caller requested another resource than the one that serves them.
     #[error("the resource asked for is not the one that serves {0}")]
     TargetMismatch(CallerIds),
     /// Authorization refused the caller, or could not decide.

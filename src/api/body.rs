@@ -18,7 +18,7 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Reads bodies within the memory that heads and bodies may take together.
 #[derive(Debug, Clone)]
 pub(super) struct BodyReader {
-    // Taken as bytes arrive: who announces a body and sends nothing holds nothing.
+    // Taken as bytes arrive: a client that announces a body and sends nothing holds nothing.
     memory: Budget,
 }
 
@@ -66,7 +66,7 @@ impl BodyReader {
             }
             content.extend(&data, announced)?;
         }
-        // The memory is taken for as long as somebody has the body.
+        // The memory is taken until the body is dropped.
         Ok(Bytes::from_owner(content))
     }
 }

@@ -17,7 +17,7 @@ use super::body::MAX_BODY_BYTES;
 use super::error::ApiError;
 use super::media::{self, Media};
 
-/// How long what is left of a refused request may take to come.
+/// How long the rest of a refused request may take to come.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a request's content is, as far as its head and what came of it show.

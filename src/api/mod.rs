@@ -1,4 +1,4 @@
-//! The public listener: three request forms, one pipeline. Nothing in here decides who gets a token.
+//! The public listener: three request forms, one pipeline. Nothing here decides about a caller.
 
 mod answer;
 mod audit;

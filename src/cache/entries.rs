@@ -52,7 +52,7 @@ where
         self.store.fill()
     }
 
-    /// What may be done with the entry of `key` for this request, if there is one.
+    /// What may be done with the entry of `key` for this lookup, if there is one.
     pub(super) async fn decide(&self, key: &CacheKey<K>, lookup: &Lookup) -> Option<(CacheDecision, Arc<Entry<T>>)> {
         let entry = self.store.get(key).await?;
         let decision = decide(

@@ -1,4 +1,4 @@
-//! Exchanged tokens, served again as long as that gives nobody more than an exchange would.
+//! Exchanged tokens, served again where a new exchange would give at least as much.
 //!
 //! `decision` is the rule, `entries` applies it to the entries that `store` keeps, `flight` makes one upstream call per
 //! key however many wait, `refusals` spares the call that was refused a moment ago; [`TokenCache::get`] puts them
@@ -87,7 +87,7 @@ pub struct Lookup {
     pub digest: TokenDigest,
     /// When that token expires, if that bounds what it brings. `None`: the exchanged token has a lifetime of its own.
     pub token_expires_on: Option<Timestamp>,
-    /// Age at which an entry must be exchanged anew for this caller, whom ACS alone permits.
+    /// Age at which an entry must be exchanged anew for this caller; set where ACS alone permits them.
     pub max_age: Option<Duration>,
 }
 

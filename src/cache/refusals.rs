@@ -15,7 +15,7 @@ pub(super) const REMEMBER_FOR: Duration = Duration::from_secs(15);
 /// The most refusals that are remembered; beyond, those used longest ago are forgotten.
 const MAX_REFUSALS: u64 = 10_000;
 
-/// Refusals by what was asked for and by the token that was refused.
+/// Refusals by the key of the exchange and by the token that was refused.
 pub(super) struct Refusals<K, E> {
     entries: moka::sync::Cache<CacheKey<K>, Refusal<E>>,
     clock: SharedClock,

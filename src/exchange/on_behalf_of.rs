@@ -17,7 +17,7 @@ pub struct OnBehalfOf {
 }
 
 impl OnBehalfOf {
-    /// Tokens of `scope`, asked for by `app`.
+    /// Tokens of `scope`, requested by `app`.
     #[must_use]
     pub fn new(app: EntraApp, scope: String) -> Self {
         Self { app, scope }

@@ -15,7 +15,7 @@ use base::secret::BearerToken;
 use telemetry::metrics::ResourceMetrics;
 use telemetry::trace::{self, SpanReference, Trace};
 
-/// A failed exchange, with its span, which those who shared it link to.
+/// A failed exchange, with its span, to which the callers that shared it link.
 #[derive(Debug, Clone)]
 pub struct FailedExchange {
     pub(super) error: ExchangeError,
