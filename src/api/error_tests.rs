@@ -8,6 +8,7 @@ use crate::authorize::membership::MembershipError;
 use crate::cache::flight::Lost;
 use crate::exchange::{EntraError, EntraSaid, ExchangeError, Refusal};
 use crate::pipeline::CallerIds;
+use azure::UpstreamFailure;
 use base::untrusted::Untrusted;
 
 type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static str);
@@ -21,6 +22,10 @@ fn table() -> Vec<Row> {
     let issue = ApiError::Issue;
     let now = jiff::Timestamp::UNIX_EPOCH;
     let second = Duration::from_secs(1);
+    let unavailable = || UpstreamFailure::Unavailable {
+        cause: String::new(),
+        retry_after: Some(second),
+    };
     let token = |rejection, inner| {
         (
             issue(IssueError::Rejected(rejection)),
@@ -155,7 +160,7 @@ fn table() -> Vec<Row> {
             "server_error",
         ),
         membership(
-            MembershipError::Limited { retry_after: second },
+            MembershipError::Upstream(UpstreamFailure::Limited { retry_after: second }),
             429,
             "TooManyRequests",
             Some("UpstreamLimit"),
@@ -163,10 +168,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         membership(
-            MembershipError::Unavailable {
-                cause: String::new(),
-                retry_after: second,
-            },
+            MembershipError::Upstream(unavailable()),
             503,
             "UpstreamUnavailable",
             None,
@@ -174,7 +176,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         membership(
-            MembershipError::Timeout,
+            MembershipError::Upstream(UpstreamFailure::Timeout),
             503,
             "UpstreamUnavailable",
             None,
@@ -182,7 +184,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         membership(
-            MembershipError::InvalidResponse(String::new()),
+            MembershipError::Upstream(UpstreamFailure::InvalidResponse(String::new())),
             502,
             "UpstreamInvalidResponse",
             None,
@@ -222,7 +224,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         exchange(
-            ExchangeError::Limited { retry_after: second },
+            ExchangeError::Upstream(UpstreamFailure::Limited { retry_after: second }),
             429,
             "TooManyRequests",
             Some("UpstreamLimit"),
@@ -230,10 +232,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::Unavailable {
-                cause: String::new(),
-                retry_after: second,
-            },
+            ExchangeError::Upstream(unavailable()),
             503,
             "UpstreamUnavailable",
             None,
@@ -241,7 +240,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::Timeout,
+            ExchangeError::Upstream(UpstreamFailure::Timeout),
             504,
             "UpstreamTimeout",
             None,
@@ -396,7 +395,7 @@ fn table() -> Vec<Row> {
             "server_error",
         ),
         entra(
-            EntraError::Limited { retry_after: second },
+            EntraError::Upstream(UpstreamFailure::Limited { retry_after: second }),
             429,
             "TooManyRequests",
             Some("UpstreamLimit"),
@@ -404,10 +403,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         entra(
-            EntraError::Unavailable {
-                cause: String::new(),
-                retry_after: second,
-            },
+            EntraError::Upstream(unavailable()),
             503,
             "UpstreamUnavailable",
             None,
@@ -415,7 +411,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         entra(
-            EntraError::Timeout,
+            EntraError::Upstream(UpstreamFailure::Timeout),
             504,
             "UpstreamTimeout",
             None,
@@ -423,7 +419,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         entra(
-            EntraError::InvalidResponse(String::new()),
+            EntraError::Upstream(UpstreamFailure::InvalidResponse(String::new())),
             502,
             "UpstreamInvalidResponse",
             None,

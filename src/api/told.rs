@@ -9,6 +9,7 @@ use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
 use crate::exchange::{EntraError, ExchangeError, Refusal};
 use crate::pipeline::IssueError;
+use azure::UpstreamFailure;
 use base::ids::TenantId;
 
 /// What the caller gets for an [`ApiError`](super::error::ApiError).
@@ -264,7 +265,7 @@ fn membership(error: &MembershipError) -> Told {
             "UpstreamRejectedBroker",
             "Microsoft Graph does not let this broker look up group memberships. Report the x-ms-request-id.",
         ),
-        MembershipError::Limited { retry_after } => Told {
+        MembershipError::Upstream(UpstreamFailure::Limited { retry_after }) => Told {
             inner: Some("UpstreamLimit"),
             retry_after: Some(*retry_after),
             oauth: "temporarily_unavailable",
@@ -274,9 +275,11 @@ fn membership(error: &MembershipError) -> Told {
                 "Microsoft Graph limits the looking up of group memberships. Try again after Retry-After.",
             )
         },
-        MembershipError::Unavailable { retry_after, .. } => membership_unavailable(*retry_after),
-        MembershipError::Timeout => membership_unavailable(AT_ONCE),
-        MembershipError::InvalidResponse(_) => Told::upstream(
+        MembershipError::Upstream(UpstreamFailure::Unavailable { retry_after, .. }) => {
+            membership_unavailable(retry_after.unwrap_or(AT_ONCE))
+        }
+        MembershipError::Upstream(UpstreamFailure::Timeout) => membership_unavailable(AT_ONCE),
+        MembershipError::Upstream(UpstreamFailure::InvalidResponse(_)) => Told::upstream(
             StatusCode::BAD_GATEWAY,
             "UpstreamInvalidResponse",
             "Microsoft Graph gave an answer about group memberships that makes no sense. Report the x-ms-request-id.",
@@ -310,13 +313,10 @@ fn exchange(error: &ExchangeError, tenant: TenantId) -> Told {
             "InvalidRequest",
             "The ACS resource that serves this user is not reached by this path. Use POST /token.",
         ),
-        ExchangeError::Limited { retry_after } => limited(*retry_after),
-        ExchangeError::Unavailable { retry_after, .. } => unavailable(*retry_after),
-        ExchangeError::Timeout => upstream_timeout(),
-        ExchangeError::UnexpectedStatus { .. }
-        | ExchangeError::NotAGrant(_)
-        | ExchangeError::PastExpiry
-        | ExchangeError::TooLarge(_) => invalid_response(),
+        ExchangeError::Upstream(failure) => upstream_failure(failure),
+        ExchangeError::UnexpectedStatus { .. } | ExchangeError::PastExpiry | ExchangeError::TooLarge(_) => {
+            invalid_response()
+        }
         ExchangeError::OnBehalfOf(error) => on_behalf_of(error, tenant),
         ExchangeError::BrokerRefused(_) => rejected_broker(),
         ExchangeError::Overloaded(_) => overloaded(),
@@ -355,10 +355,18 @@ fn on_behalf_of(error: &EntraError, tenant: TenantId) -> Told {
             "Microsoft Entra ID rejected the token. Sign the user in again and get a new one.",
         ),
         EntraError::BrokerRejected(_) => rejected_broker(),
-        EntraError::Limited { retry_after } => limited(*retry_after),
-        EntraError::Unavailable { retry_after, .. } => unavailable(*retry_after),
-        EntraError::Timeout => upstream_timeout(),
-        EntraError::InvalidResponse(_) | EntraError::NoTokenEndpoint => invalid_response(),
+        EntraError::Upstream(failure) => upstream_failure(failure),
+        EntraError::NoTokenEndpoint => invalid_response(),
+    }
+}
+
+/// What failed at ACS, or at Entra on the way to it.
+fn upstream_failure(failure: &UpstreamFailure) -> Told {
+    match failure {
+        UpstreamFailure::Limited { retry_after } => limited(*retry_after),
+        UpstreamFailure::Unavailable { retry_after, .. } => unavailable(retry_after.unwrap_or(AT_ONCE)),
+        UpstreamFailure::Timeout => upstream_timeout(),
+        UpstreamFailure::InvalidResponse(_) => invalid_response(),
     }
 }
 

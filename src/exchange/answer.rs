@@ -9,16 +9,16 @@ use azure::acs_identities;
 use azure::acs_signing::{ServiceTokenError, SignedSendError};
 use azure::azure_error::{appended, read_error};
 use azure::retry::CallError;
-use azure::{Response, SendError, retry_after};
+use azure::{Response, SendError, UpstreamFailure};
 
 /// To an exchange: 401 and 403 are about the caller's token.
 pub(super) fn of_exchange(called: Result<Response, CallError>, now: Timestamp) -> Result<Granted, ExchangeError> {
     let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => ExchangeError::Limited { retry_after },
+        CallError::Paused(retry_after) => ExchangeError::Upstream(UpstreamFailure::Limited { retry_after }),
         CallError::Send(error) => unsent(error),
     })?;
     match response.status {
-        StatusCode::OK => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
+        StatusCode::OK => read_grant(&response),
         StatusCode::UNAUTHORIZED => Err(ExchangeError::Rejected(read_error(&response))),
         StatusCode::FORBIDDEN => Err(ExchangeError::Forbidden(read_error(&response))),
         _ => Err(otherwise(&response, now)),
@@ -31,22 +31,18 @@ pub(super) fn of_identity(
     now: Timestamp,
 ) -> Result<Granted, ExchangeError> {
     let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => ExchangeError::Limited { retry_after },
+        CallError::Paused(retry_after) => ExchangeError::Upstream(UpstreamFailure::Limited { retry_after }),
         CallError::Send(SignedSendError::Send(error)) => unsent(error),
         CallError::Send(SignedSendError::AccessKey(error)) => ExchangeError::BrokerRefused(error.to_string()),
         CallError::Send(SignedSendError::ServiceToken(error)) => match error {
-            ServiceTokenError::Timeout => ExchangeError::Timeout,
-            ServiceTokenError::Unavailable(cause) => ExchangeError::Unavailable {
-                cause,
-                retry_after: retry_after::SHORTEST,
-            },
-            error @ (ServiceTokenError::Refused(_) | ServiceTokenError::InvalidResponse(_)) => {
+            ServiceTokenError::Refused(_) | ServiceTokenError::Issuer(UpstreamFailure::InvalidResponse(_)) => {
                 ExchangeError::BrokerRefused(error.to_string())
             }
+            ServiceTokenError::Issuer(failure) => ExchangeError::Upstream(failure),
         },
     })?;
     match response.status {
-        status if acs_identities::is_grant(status) => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
+        status if acs_identities::is_grant(status) => read_grant(&response),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             let said = appended(read_error(&response).as_ref());
             Err(ExchangeError::BrokerRefused(format!(
@@ -58,31 +54,24 @@ pub(super) fn of_identity(
     }
 }
 
+fn read_grant(response: &Response) -> Result<Granted, ExchangeError> {
+    acs::read_grant(response)
+        .map_err(|fault| ExchangeError::Upstream(UpstreamFailure::InvalidResponse(fault.to_string())))
+}
+
 fn unsent(error: SendError) -> ExchangeError {
     match error {
-        SendError::Connection(cause) => ExchangeError::Unavailable {
-            cause,
-            retry_after: retry_after::SHORTEST,
-        },
-        SendError::Timeout => ExchangeError::Timeout,
         SendError::TooLarge(limit) => ExchangeError::TooLarge(limit),
+        error => ExchangeError::Upstream(error.into()),
     }
 }
 
 /// Statuses that mean the same whatever was asked.
 fn otherwise(response: &Response, now: Timestamp) -> ExchangeError {
-    let asked = || response.asks_to_wait(now);
-    match response.status {
-        StatusCode::TOO_MANY_REQUESTS => ExchangeError::Limited { retry_after: asked() },
-        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
-            ExchangeError::Unavailable {
-                cause: format!("status {}", response.status.as_u16()),
-                retry_after: asked(),
-            }
-        }
-        StatusCode::GATEWAY_TIMEOUT => ExchangeError::Timeout,
-        status => ExchangeError::UnexpectedStatus {
-            status,
+    match UpstreamFailure::from_response(response, now) {
+        Some(failure) => ExchangeError::Upstream(failure),
+        None => ExchangeError::UnexpectedStatus {
+            status: response.status,
             error: read_error(response),
         },
     }
@@ -114,12 +103,14 @@ mod tests {
             Ok(_) => "granted",
             Err(ExchangeError::Rejected(_)) => "rejected",
             Err(ExchangeError::Forbidden(_)) => "forbidden",
-            Err(ExchangeError::Limited { .. }) => "limited",
-            Err(ExchangeError::Unavailable { .. }) => "unavailable",
-            Err(ExchangeError::Timeout) => "timeout",
-            Err(ExchangeError::UnexpectedStatus { .. } | ExchangeError::NotAGrant(_) | ExchangeError::TooLarge(_)) => {
-                "invalid"
-            }
+            Err(ExchangeError::Upstream(UpstreamFailure::Limited { .. })) => "limited",
+            Err(ExchangeError::Upstream(UpstreamFailure::Unavailable { .. })) => "unavailable",
+            Err(ExchangeError::Upstream(UpstreamFailure::Timeout)) => "timeout",
+            Err(
+                ExchangeError::Upstream(UpstreamFailure::InvalidResponse(_))
+                | ExchangeError::UnexpectedStatus { .. }
+                | ExchangeError::TooLarge(_),
+            ) => "invalid",
             Err(error) => panic!("{error}"),
         }
     }
@@ -163,9 +154,9 @@ mod tests {
         ] {
             assert_eq!(
                 of_exchange(response(429, headers, ""), Timestamp::UNIX_EPOCH).unwrap_err(),
-                ExchangeError::Limited {
+                ExchangeError::Upstream(UpstreamFailure::Limited {
                     retry_after: Duration::from_secs(seconds)
-                }
+                })
             );
         }
     }

@@ -1,17 +1,14 @@
 //! Why an exchange brought no token.
 
-use std::time::Duration;
-
 use http::StatusCode;
 
 use crate::admission::Overloaded;
 use crate::cache::Failure;
 use crate::cache::flight::Lost;
-use azure::acs::NotAGrant;
+use azure::UpstreamFailure;
 use azure::azure_error::{AzureError, appended};
 use azure::credential::{AppError, CredentialError, ManagedIdentityError};
 use azure::entra::EntraError;
-use azure::retry_after;
 
 /// A failed exchange: one variant per distinct cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,23 +22,9 @@ pub enum ExchangeError {
     /// The presented token is over; only the clock skew let it in.
     #[error("the Entra token ended before ACS's token would begin")]
     TokenOver,
-    /// ACS said 429, now or a moment ago.
-    #[error("ACS limits this resource for {}s", .retry_after.as_secs())]
-    Limited {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// ACS cannot serve now.
-    #[error("ACS is unavailable: {cause}")]
-    Unavailable {
-        /// What was seen.
-        cause: String,
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// No answer in time, by our clock or by ACS's 504.
-    #[error("no answer from ACS in time")]
-    Timeout,
+    /// The call failed in a way that is not this operation's own.
+    #[error("{}", .0.describe("ACS", "this resource"))]
+    Upstream(UpstreamFailure),
     /// A status that the contract does not name.
     #[error("ACS answered {status}{}", appended(.error.as_ref()))]
     UnexpectedStatus {
@@ -50,9 +33,6 @@ pub enum ExchangeError {
         /// The error object, if there was one.
         error: Option<AzureError>,
     },
-    /// A 200 that is no grant.
-    #[error("ACS broke its contract: {0}")]
-    NotAGrant(NotAGrant),
     /// A token that has ended already.
     #[error("ACS's token has ended already")]
     PastExpiry,
@@ -89,13 +69,11 @@ impl From<AppError> for ExchangeError {
     fn from(error: AppError) -> Self {
         match error {
             AppError::Entra(error) => Self::OnBehalfOf(error),
-            AppError::Credential(CredentialError::ManagedIdentity(ManagedIdentityError::Timeout)) => Self::Timeout,
             AppError::Credential(CredentialError::ManagedIdentity(
-                error @ ManagedIdentityError::InvalidResponse(_),
-            )) => Self::OnBehalfOf(EntraError::InvalidResponse(error.to_string())),
-            AppError::Credential(error) if error.is_temporary() => Self::Unavailable {
-                cause: error.to_string(),
-                retry_after: retry_after::SHORTEST,
+                ref error @ ManagedIdentityError::Upstream(ref failure),
+            )) => match failure.clone().explained(error.to_string()) {
+                failure @ UpstreamFailure::InvalidResponse(_) => Self::OnBehalfOf(failure.into()),
+                failure => Self::Upstream(failure),
             },
             AppError::Credential(error) => Self::BrokerRefused(error.to_string()),
         }
@@ -110,12 +88,13 @@ impl ExchangeError {
             Self::Rejected(_) => "acs_unauthorized",
             Self::Forbidden(_) => "acs_forbidden",
             Self::TokenOver => "token_over",
-            Self::Limited { .. } => "acs_limited",
-            Self::Unavailable { .. } => "acs_unavailable",
-            Self::Timeout => "acs_timeout",
-            Self::UnexpectedStatus { .. } | Self::NotAGrant(_) | Self::PastExpiry | Self::TooLarge(_) => {
-                "acs_invalid_response"
-            }
+            Self::Upstream(UpstreamFailure::Limited { .. }) => "acs_limited",
+            Self::Upstream(UpstreamFailure::Unavailable { .. }) => "acs_unavailable",
+            Self::Upstream(UpstreamFailure::Timeout) => "acs_timeout",
+            Self::Upstream(UpstreamFailure::InvalidResponse(_))
+            | Self::UnexpectedStatus { .. }
+            | Self::PastExpiry
+            | Self::TooLarge(_) => "acs_invalid_response",
             Self::OnBehalfOf(error) => error.name(),
             Self::BrokerRefused(_) => "broker_refused",
             Self::NoScope => "not_assigned",

@@ -23,6 +23,7 @@ pub use self::on_behalf_of::OnBehalfOf;
 use crate::authenticate::Addressee;
 use crate::authorize::Permit;
 use crate::cache;
+use azure::UpstreamFailure;
 use azure::acs::{AcsExchange, Granted};
 pub use azure::acs::{Operation, TEAMS_EXTENSION_API_VERSION};
 use azure::acs_identities::{AcsIdentities, IdentityRequest};
@@ -204,7 +205,7 @@ impl Exchanger {
         let deadline = deadline.map_or(limit, |deadline| deadline.min(limit));
         // Before Entra is asked for what ACS would not take.
         if let Some(retry_after) = self.pause.left() {
-            return Err(ExchangeError::Limited { retry_after });
+            return Err(ExchangeError::Upstream(UpstreamFailure::Limited { retry_after }));
         }
         let (granted, scopes) = match (&self.mode, plan.goods()) {
             (Mode::Passthrough(acs), Goods::Exchange(operation)) => {

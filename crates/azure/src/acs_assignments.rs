@@ -17,8 +17,8 @@ use url::Url;
 
 pub use self::answer::AssignmentsError;
 use self::pages::{Page, Pages};
-use super::Response;
 use super::acs_signing::{SignedAcs, Unsigned};
+use super::{Response, UpstreamFailure};
 use base::ids::{ClientAppId, ObjectId, TenantId};
 
 /// An assignment as ACS has it. Members that ACS adds are ignored.
@@ -106,7 +106,7 @@ impl AcsAssignments {
     pub async fn list(&self) -> Result<Vec<EntraAssignment>, AssignmentsError> {
         tokio::time::timeout(LIST_LIMIT, self.all_pages())
             .await
-            .unwrap_or(Err(AssignmentsError::Timeout))
+            .unwrap_or(Err(AssignmentsError::Upstream(UpstreamFailure::Timeout)))
     }
 
     async fn all_pages(&self) -> Result<Vec<EntraAssignment>, AssignmentsError> {
@@ -199,12 +199,9 @@ impl AcsAssignments {
     fn read_one(response: &Response, object: ObjectId) -> Result<EntraAssignment, AssignmentsError> {
         let assignment: EntraAssignment = answer::read(response)?;
         if assignment.object_id != object {
-            return Err(AssignmentsError::InvalidResponse(
-                "it is about another object".to_owned(),
-            ));
+            return Err(AssignmentsError::invalid("it is about another object"));
         }
-        pages::check(&assignment)
-            .map_err(|fault| AssignmentsError::InvalidResponse(format!("the assignment {fault}")))?;
+        pages::check(&assignment).map_err(|fault| AssignmentsError::invalid(format!("the assignment {fault}")))?;
         Ok(assignment)
     }
 }

@@ -3,8 +3,6 @@
 //! "directoryObject: checkMemberGroups" (v1.0): which of at most twenty groups a user is a member of, directly or
 //! through other groups.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,7 +12,7 @@ use url::Url;
 use super::azure_error::{AzureError, appended, read_error};
 use super::pause::Pauses;
 use super::retry::{self, CallError};
-use super::{Response, SendError, Upstream, json_fault, retry_after};
+use super::{Response, Upstream, UpstreamFailure, json_fault};
 use base::clock::SharedClock;
 use base::ids::{ObjectId, TenantId};
 use base::secret::BearerToken;
@@ -43,31 +41,20 @@ pub enum GraphError {
     /// 404: the tenant has no such user.
     #[error("Graph knows no such user")]
     NoSuchUser,
-    /// 429, now or a moment ago.
-    #[error("Graph limits this tenant for {}s", .retry_after.as_secs())]
-    Limited {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// Graph cannot serve now.
-    #[error("Graph is unavailable: {cause}")]
-    Unavailable {
-        /// What was seen.
-        cause: String,
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// No answer in time, by our clock or by a 504.
-    #[error("no answer from Graph in time")]
-    Timeout,
-    /// An answer that the contract does not name.
-    #[error("Graph broke its contract: {0}")]
-    InvalidResponse(String),
+    /// The call failed in a way that is not Graph's own.
+    #[error("{}", .0.describe("Graph", "this tenant"))]
+    Upstream(UpstreamFailure),
+}
+
+impl From<UpstreamFailure> for GraphError {
+    fn from(failure: UpstreamFailure) -> Self {
+        Self::Upstream(failure)
+    }
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Question {
+struct CheckMemberGroups {
     group_ids: Vec<String>,
 }
 
@@ -95,7 +82,7 @@ impl GraphClient {
     ) -> Result<Vec<ObjectId>, GraphError> {
         let mut url = self.endpoint.clone();
         url.set_path(&format!("/v1.0/users/{user}/checkMemberGroups"));
-        let question = Question {
+        let body = CheckMemberGroups {
             group_ids: groups.iter().map(ToString::to_string).collect(),
         };
         let attempt = || {
@@ -104,7 +91,7 @@ impl GraphClient {
                 .request(http::Method::POST, url.clone())
                 .bearer_auth(token.expose())
                 .header(http::header::ACCEPT, "application/json")
-                .json(&question);
+                .json(&body);
             self.upstream.send(Peer::Graph, request, deadline)
         };
         let called = retry::call(&self.pauses.of(tenant), &*self.clock, deadline, attempt).await;
@@ -118,33 +105,28 @@ fn classify(
     asked: &[ObjectId],
     now: Timestamp,
 ) -> Result<Vec<ObjectId>, GraphError> {
-    let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => GraphError::Limited { retry_after },
-        CallError::Send(SendError::Connection(cause)) => GraphError::Unavailable {
-            cause,
-            retry_after: retry_after::SHORTEST,
-        },
-        CallError::Send(SendError::Timeout) => GraphError::Timeout,
-        CallError::Send(error @ SendError::TooLarge(_)) => GraphError::InvalidResponse(error.to_string()),
-    })?;
-    match response.status {
-        StatusCode::OK => read_members(&response, asked).map_err(GraphError::InvalidResponse),
-        StatusCode::UNAUTHORIZED => Err(GraphError::Unauthorized(read_error(&response))),
-        StatusCode::FORBIDDEN => Err(GraphError::Forbidden(read_error(&response))),
-        StatusCode::NOT_FOUND => Err(GraphError::NoSuchUser),
-        StatusCode::TOO_MANY_REQUESTS => Err(GraphError::Limited {
-            retry_after: response.asks_to_wait(now),
-        }),
-        StatusCode::GATEWAY_TIMEOUT => Err(GraphError::Timeout),
-        status if status.is_server_error() => Err(GraphError::Unavailable {
-            cause: format!("status {}", status.as_u16()),
-            retry_after: response.asks_to_wait(now),
-        }),
-        status => {
-            let said = appended(read_error(&response).as_ref());
-            Err(GraphError::InvalidResponse(format!("status {}{said}", status.as_u16())))
-        }
+    let response = called.map_err(UpstreamFailure::from)?;
+    if let Some(failure) = UpstreamFailure::from_response(&response, now) {
+        return Err(failure.into());
     }
+    let error = || read_error(&response);
+    let failure = match response.status {
+        StatusCode::OK => match read_members(&response, asked) {
+            Ok(members) => return Ok(members),
+            Err(fault) => UpstreamFailure::InvalidResponse(fault),
+        },
+        StatusCode::UNAUTHORIZED => return Err(GraphError::Unauthorized(error())),
+        StatusCode::FORBIDDEN => return Err(GraphError::Forbidden(error())),
+        StatusCode::NOT_FOUND => return Err(GraphError::NoSuchUser),
+        status if status.is_server_error() => {
+            UpstreamFailure::unavailable(&response, format!("status {}", status.as_u16()), now)
+        }
+        status => {
+            let said = appended(error().as_ref());
+            UpstreamFailure::InvalidResponse(format!("status {}{said}", status.as_u16()))
+        }
+    };
+    Err(failure.into())
 }
 
 /// Groups that were not asked for do not count.
@@ -204,7 +186,10 @@ mod tests {
             json!(["x"]),
         ] {
             assert!(
-                matches!(read(bad.clone()), Err(GraphError::InvalidResponse(_))),
+                matches!(
+                    read(bad.clone()),
+                    Err(GraphError::Upstream(UpstreamFailure::InvalidResponse(_)))
+                ),
                 "{bad}"
             );
         }
@@ -215,7 +200,7 @@ mod tests {
         ] {
             assert!(matches!(
                 told(200, content_type, body),
-                Err(GraphError::InvalidResponse(_))
+                Err(GraphError::Upstream(UpstreamFailure::InvalidResponse(_)))
             ));
         }
     }
@@ -228,10 +213,10 @@ mod tests {
                 GraphError::Unauthorized(Some(_)) => 401,
                 GraphError::Forbidden(Some(_)) => 403,
                 GraphError::NoSuchUser => 404,
-                GraphError::Limited { .. } => 429,
-                GraphError::Unavailable { .. } => 500,
-                GraphError::Timeout => 504,
-                GraphError::InvalidResponse(_) => 0,
+                GraphError::Upstream(UpstreamFailure::Limited { .. }) => 429,
+                GraphError::Upstream(UpstreamFailure::Unavailable { .. }) => 500,
+                GraphError::Upstream(UpstreamFailure::Timeout) => 504,
+                GraphError::Upstream(UpstreamFailure::InvalidResponse(_)) => 0,
                 error => panic!("{error}"),
             };
             let expected = match status {

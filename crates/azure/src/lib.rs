@@ -9,6 +9,7 @@ pub mod azure_error;
 pub mod credential;
 mod ended;
 pub mod entra;
+mod failure;
 pub mod graph;
 pub mod pause;
 mod pools;
@@ -36,6 +37,7 @@ use tracing::field::Empty;
 use url::Url;
 
 use self::ended::{Ended, causes};
+pub use self::failure::UpstreamFailure;
 use self::pools::Pools;
 use base::build_info;
 use certificates::Fault;

@@ -59,7 +59,7 @@ impl Pages {
     pub(super) fn add(&mut self, page: Page) -> Result<(), AssignmentsError> {
         for assignment in page.value {
             let entry = self.assignments.len() + 1;
-            let about = |fault: &str| invalid(&format!("{} {fault}", named(entry, &assignment)));
+            let about = |fault: &str| AssignmentsError::invalid(format!("{} {fault}", named(entry, &assignment)));
             check(&assignment).map_err(about)?;
             let key = (assignment.tenant_id, assignment.object_id);
             if let Some(first) = self.entries.insert(key, entry) {
@@ -69,10 +69,14 @@ impl Pages {
             self.assignments.push(assignment);
         }
         if self.client_ids > MOST_CLIENT_IDS {
-            return Err(invalid(&format!("more than {MOST_CLIENT_IDS} client ids")));
+            return Err(AssignmentsError::invalid(format!(
+                "more than {MOST_CLIENT_IDS} client ids"
+            )));
         }
         if self.assignments.len() > MOST_ASSIGNMENTS {
-            return Err(invalid(&format!("more than {MOST_ASSIGNMENTS} assignments")));
+            return Err(AssignmentsError::invalid(format!(
+                "more than {MOST_ASSIGNMENTS} assignments"
+            )));
         }
         // Azure's own clients take an empty link for none.
         let link = page.next_link.filter(|link| !link.is_empty());
@@ -82,17 +86,22 @@ impl Pages {
 
     /// The link's address, if the broker may go there: what is sent there is signed.
     fn follow(&mut self, link: &str) -> Result<Url, AssignmentsError> {
-        let mut url = self.current.join(link).map_err(|_| invalid("nextLink is no address"))?;
+        let mut url = self
+            .current
+            .join(link)
+            .map_err(|_| AssignmentsError::invalid("nextLink is no address"))?;
         url.set_fragment(None);
         let is_ours = url.origin() == self.current.origin() && url.username().is_empty() && url.password().is_none();
         if !is_ours {
-            return Err(invalid("nextLink leads away from the endpoint"));
+            return Err(AssignmentsError::invalid("nextLink leads away from the endpoint"));
         }
         if self.seen.len() == MOST_PAGES {
-            return Err(invalid(&format!("more than {MOST_PAGES} pages")));
+            return Err(AssignmentsError::invalid(format!("more than {MOST_PAGES} pages")));
         }
         if !self.seen.insert(url.clone()) {
-            return Err(invalid("nextLink leads to a page that was read before"));
+            return Err(AssignmentsError::invalid(
+                "nextLink leads to a page that was read before",
+            ));
         }
         Ok(url)
     }
@@ -118,8 +127,4 @@ pub(super) fn check(assignment: &EntraAssignment) -> Result<(), &'static str> {
         return Err("is assigned as a tenant, but its objectId is not its tenantId");
     }
     Ok(())
-}
-
-fn invalid(reason: &str) -> AssignmentsError {
-    AssignmentsError::InvalidResponse(reason.to_owned())
 }

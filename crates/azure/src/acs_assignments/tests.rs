@@ -56,7 +56,7 @@ fn refused(body: &Value) -> String {
     let mut pages = Pages::new(first());
     pages.next().unwrap();
     match page(body).and_then(|page| pages.add(page)) {
-        Err(AssignmentsError::InvalidResponse(reason)) => reason,
+        Err(AssignmentsError::Upstream(UpstreamFailure::InvalidResponse(reason))) => reason,
         other => panic!("{body}: {other:?}"),
     }
 }
@@ -155,7 +155,10 @@ fn one_malformed_entry_spoils_the_list() {
     );
     assert!(page(&json!({"value": [user(1)]})).is_ok());
     let html = answer::read::<Page>(&response(200, "text/html", &json!({"value": []})));
-    assert!(matches!(html, Err(AssignmentsError::InvalidResponse(_))));
+    assert!(matches!(
+        html,
+        Err(AssignmentsError::Upstream(UpstreamFailure::InvalidResponse(_)))
+    ));
 }
 
 #[test]
@@ -166,7 +169,9 @@ fn lists_without_end_are_given_up() {
         pages.next().unwrap();
         read += 1;
         let body = json!({"value": [], "nextLink": format!("?skip={read}")});
-        if let Err(AssignmentsError::InvalidResponse(reason)) = pages.add(page(&body).unwrap()) {
+        if let Err(AssignmentsError::Upstream(UpstreamFailure::InvalidResponse(reason))) =
+            pages.add(page(&body).unwrap())
+        {
             break reason;
         }
     };
@@ -197,11 +202,11 @@ fn each_failure_has_one_meaning() {
         (404, false, "UnexpectedStatus"),
         (401, true, "Refused"),
         (403, false, "Refused"),
-        (429, false, "Limited"),
-        (500, false, "Unavailable"),
-        (502, false, "Unavailable"),
-        (503, false, "Unavailable"),
-        (504, false, "Timeout"),
+        (429, false, "Upstream(Limited"),
+        (500, false, "Upstream(Unavailable"),
+        (502, false, "Upstream(Unavailable"),
+        (503, false, "Upstream(Unavailable"),
+        (504, false, "Upstream(Timeout"),
         (301, false, "UnexpectedStatus"),
         (400, false, "UnexpectedStatus"),
         (409, false, "UnexpectedStatus"),

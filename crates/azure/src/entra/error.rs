@@ -1,9 +1,9 @@
 //! Why Entra gave no token.
 
 use std::fmt;
-use std::time::Duration;
 
 use super::codes::Refusal;
+use crate::UpstreamFailure;
 use base::untrusted::Untrusted;
 
 /// A failed token request: one variant per thing that somebody can do about it.
@@ -34,26 +34,9 @@ pub enum EntraError {
     /// The broker's own app, its credential or its settings are refused.
     #[error("Entra refused the broker: {0}")]
     BrokerRejected(EntraSaid),
-    /// Too many requests, now or a moment ago.
-    #[error("Entra limits requests for {}s", .retry_after.as_secs())]
-    Limited {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// Entra cannot serve now.
-    #[error("Entra is unavailable: {cause}")]
-    Unavailable {
-        /// What was seen.
-        cause: String,
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// No answer in time.
-    #[error("no answer from Entra in time")]
-    Timeout,
-    /// An answer that the contract does not name.
-    #[error("Entra broke its contract: {0}")]
-    InvalidResponse(String),
+    /// The call failed in a way that is not Entra's own.
+    #[error("{}", .0.describe("Entra", "requests"))]
+    Upstream(UpstreamFailure),
     /// The tenant's discovery document is not known yet, or names no token endpoint at the authority.
     #[error("the tenant's token endpoint is not known")]
     NoTokenEndpoint,
@@ -100,6 +83,12 @@ impl fmt::Display for EntraSaid {
     }
 }
 
+impl From<UpstreamFailure> for EntraError {
+    fn from(failure: UpstreamFailure) -> Self {
+        Self::Upstream(failure)
+    }
+}
+
 impl EntraError {
     /// Its name in spans: of low cardinality.
     #[must_use]
@@ -110,10 +99,10 @@ impl EntraError {
             Self::UserForbidden { .. } => "entra_user_forbidden",
             Self::TokenRejected(_) => "entra_token_rejected",
             Self::BrokerRejected(_) => "entra_broker_rejected",
-            Self::Limited { .. } => "entra_limited",
-            Self::Unavailable { .. } => "entra_unavailable",
-            Self::Timeout => "entra_timeout",
-            Self::InvalidResponse(_) => "entra_invalid_response",
+            Self::Upstream(UpstreamFailure::Limited { .. }) => "entra_limited",
+            Self::Upstream(UpstreamFailure::Unavailable { .. }) => "entra_unavailable",
+            Self::Upstream(UpstreamFailure::Timeout) => "entra_timeout",
+            Self::Upstream(UpstreamFailure::InvalidResponse(_)) => "entra_invalid_response",
             Self::NoTokenEndpoint => "entra_no_token_endpoint",
         }
     }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::Response;
 use super::super::redact::harmless_without;
+use super::super::{Response, UpstreamFailure};
 use super::codes::{self, Meaning, Refusal, Row};
 use super::error::{Advice, EntraError, EntraSaid};
 
@@ -38,7 +38,8 @@ struct Verdict {
 /// What a 4xx other than 429 means. `secrets` are what was sent and must not be shown.
 pub(super) fn of(response: &Response, secrets: &[&str], now: Timestamp) -> EntraError {
     let Ok(body) = serde_json::from_slice::<Body>(&response.body) else {
-        return EntraError::InvalidResponse(format!("status {} without an error object", response.status.as_u16()));
+        let fault = format!("status {} without an error object", response.status.as_u16());
+        return UpstreamFailure::InvalidResponse(fault).into();
     };
     let description = body.error_description.as_str().unwrap_or_default();
     let codes = codes_of(&body, description);
@@ -63,7 +64,8 @@ pub(super) fn of(response: &Response, secrets: &[&str], now: Timestamp) -> Entra
         };
     }
     let Some(Verdict { meaning, .. }) = verdict else {
-        return EntraError::InvalidResponse(format!("status {}: {}", response.status.as_u16(), said(None)));
+        let fault = format!("status {}: {}", response.status.as_u16(), said(None));
+        return UpstreamFailure::InvalidResponse(fault).into();
     };
     let said = said(Some(meaning));
     match meaning {
@@ -72,13 +74,8 @@ pub(super) fn of(response: &Response, secrets: &[&str], now: Timestamp) -> Entra
         Meaning::Forbidden(refusal) => EntraError::UserForbidden { refusal, said },
         Meaning::Rejected => EntraError::TokenRejected(said),
         Meaning::Broker => EntraError::BrokerRejected(said),
-        Meaning::Limited => EntraError::Limited {
-            retry_after: response.asks_to_wait(now),
-        },
-        Meaning::Unavailable => EntraError::Unavailable {
-            cause: said.to_string(),
-            retry_after: response.asks_to_wait(now),
-        },
+        Meaning::Limited => UpstreamFailure::limited(response, now).into(),
+        Meaning::Unavailable => UpstreamFailure::unavailable(response, said.to_string(), now).into(),
     }
 }
 

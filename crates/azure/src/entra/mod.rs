@@ -21,7 +21,7 @@ pub use self::codes::Refusal;
 pub use self::error::{Advice, EntraError, EntraSaid};
 use super::pause::Pauses;
 use super::retry::{self, CallError};
-use super::{Response, SendError, Upstream, json_fault, retry_after};
+use super::{Response, Upstream, UpstreamFailure, json_fault};
 use base::clock::SharedClock;
 use base::ids::{ClientAppId, TenantId};
 use base::secret::BearerToken;
@@ -201,29 +201,21 @@ fn classify(
     asked_at: Timestamp,
     now: Timestamp,
 ) -> Result<EntraGrant, EntraError> {
-    let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => EntraError::Limited { retry_after },
-        CallError::Send(SendError::Connection(cause)) => EntraError::Unavailable {
-            cause,
-            retry_after: retry_after::SHORTEST,
+    let response = called.map_err(UpstreamFailure::from)?;
+    let failure = match response.status {
+        StatusCode::OK => match read_grant(&response, asked_at) {
+            Ok(grant) => return Ok(grant),
+            Err(fault) => UpstreamFailure::InvalidResponse(fault.to_string()),
         },
-        CallError::Send(SendError::Timeout) => EntraError::Timeout,
-        CallError::Send(error @ SendError::TooLarge(_)) => EntraError::InvalidResponse(error.to_string()),
-    })?;
-    match response.status {
-        StatusCode::OK => {
-            read_grant(&response, asked_at).map_err(|fault| EntraError::InvalidResponse(fault.to_string()))
+        StatusCode::TOO_MANY_REQUESTS => UpstreamFailure::limited(&response, now),
+        // A 504 too: the broker's own clock alone says that Entra took too long.
+        status if status.is_server_error() => {
+            UpstreamFailure::unavailable(&response, format!("status {}", status.as_u16()), now)
         }
-        StatusCode::TOO_MANY_REQUESTS => Err(EntraError::Limited {
-            retry_after: response.asks_to_wait(now),
-        }),
-        status if status.is_server_error() => Err(EntraError::Unavailable {
-            cause: format!("status {}", status.as_u16()),
-            retry_after: response.asks_to_wait(now),
-        }),
-        status if status.is_client_error() => Err(meaning::of(&response, secrets, now)),
-        status => Err(EntraError::InvalidResponse(format!("status {}", status.as_u16()))),
-    }
+        status if status.is_client_error() => return Err(meaning::of(&response, secrets, now)),
+        status => UpstreamFailure::InvalidResponse(format!("status {}", status.as_u16())),
+    };
+    Err(failure.into())
 }
 
 /// Reads the body of a 200 (RFC 6749 section 5.1).
