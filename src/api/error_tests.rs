@@ -6,7 +6,7 @@ use crate::authenticate::{Malformed, NotDelegated, Rejection};
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
 use crate::cache::flight::Lost;
-use crate::exchange::{EntraError, EntraSaid, ExchangeError, Refusal};
+use crate::exchange::{EntraError, EntraErrorResponse, ExchangeError, Refusal};
 use crate::pipeline::CallerIds;
 use azure::UpstreamFailure;
 use base::untrusted::Untrusted;
@@ -63,7 +63,7 @@ fn table() -> Vec<Row> {
             oauth,
         )
     };
-    let said = || EntraSaid {
+    let response = || EntraErrorResponse {
         error: text(),
         code: None,
         description: text(),
@@ -351,7 +351,7 @@ fn table() -> Vec<Row> {
         entra(
             EntraError::ClaimsChallenge {
                 claims: None,
-                said: said(),
+                response: response(),
             },
             401,
             "InsufficientClaims",
@@ -360,7 +360,7 @@ fn table() -> Vec<Row> {
             "interaction_required",
         ),
         entra(
-            EntraError::ConsentRequired(said()),
+            EntraError::ConsentRequired(response()),
             403,
             "ExchangeForbidden",
             None,
@@ -370,7 +370,7 @@ fn table() -> Vec<Row> {
         entra(
             EntraError::UserForbidden {
                 refusal: Refusal::Policy,
-                said: said(),
+                response: response(),
             },
             403,
             "ExchangeForbidden",
@@ -379,7 +379,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         entra(
-            EntraError::TokenRejected(said()),
+            EntraError::TokenRejected(response()),
             401,
             "InvalidToken",
             Some("RejectedUpstream"),
@@ -387,7 +387,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         entra(
-            EntraError::BrokerRejected(said()),
+            EntraError::BrokerRejected(response()),
             502,
             "UpstreamRejectedBroker",
             None,

@@ -18,7 +18,7 @@ pub(super) fn of_exchange(called: Result<Response, CallError>, now: Timestamp) -
         CallError::Send(error) => unsent(error),
     })?;
     match response.status {
-        StatusCode::OK => read_grant(&response),
+        StatusCode::OK => acs::read_grant(&response).map_err(ExchangeError::Upstream),
         StatusCode::UNAUTHORIZED => Err(ExchangeError::Rejected(read_error(&response))),
         StatusCode::FORBIDDEN => Err(ExchangeError::Forbidden(read_error(&response))),
         _ => Err(otherwise(&response, now)),
@@ -35,14 +35,16 @@ pub(super) fn of_identity(
         CallError::Send(SignedSendError::Send(error)) => unsent(error),
         CallError::Send(SignedSendError::AccessKey(error)) => ExchangeError::BrokerRefused(error.to_string()),
         CallError::Send(SignedSendError::ServiceToken(error)) => match error {
-            ServiceTokenError::Refused(_) | ServiceTokenError::Issuer(UpstreamFailure::InvalidResponse(_)) => {
-                ExchangeError::BrokerRefused(error.to_string())
-            }
-            ServiceTokenError::Issuer(failure) => ExchangeError::Upstream(failure),
+            ServiceTokenError::Refused(_) => ExchangeError::BrokerRefused(error.to_string()),
+            ServiceTokenError::Timeout => ExchangeError::Upstream(UpstreamFailure::Timeout),
+            ServiceTokenError::Failed(cause) => ExchangeError::Upstream(UpstreamFailure::Unavailable {
+                cause,
+                retry_after: None,
+            }),
         },
     })?;
     match response.status {
-        status if acs_identities::is_grant(status) => read_grant(&response),
+        status if acs_identities::is_grant(status) => acs::read_grant(&response).map_err(ExchangeError::Upstream),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             let said = appended(read_error(&response).as_ref());
             Err(ExchangeError::BrokerRefused(format!(
@@ -52,11 +54,6 @@ pub(super) fn of_identity(
         }
         _ => Err(otherwise(&response, now)),
     }
-}
-
-fn read_grant(response: &Response) -> Result<Granted, ExchangeError> {
-    acs::read_grant(response)
-        .map_err(|fault| ExchangeError::Upstream(UpstreamFailure::InvalidResponse(fault.to_string())))
 }
 
 fn unsent(error: SendError) -> ExchangeError {

@@ -72,7 +72,7 @@ impl From<AppError> for ExchangeError {
             AppError::Credential(CredentialError::ManagedIdentity(
                 ref error @ ManagedIdentityError::Upstream(ref failure),
             )) => match failure.clone().explained(error.to_string()) {
-                failure @ UpstreamFailure::InvalidResponse(_) => Self::OnBehalfOf(failure.into()),
+                failure @ UpstreamFailure::InvalidResponse(_) => Self::OnBehalfOf(EntraError::Upstream(failure)),
                 failure => Self::Upstream(failure),
             },
             AppError::Credential(error) => Self::BrokerRefused(error.to_string()),

@@ -27,7 +27,7 @@ use azure::UpstreamFailure;
 use azure::acs::{AcsExchange, Granted};
 pub use azure::acs::{Operation, TEAMS_EXTENSION_API_VERSION};
 use azure::acs_identities::{AcsIdentities, IdentityRequest};
-pub use azure::entra::{EntraError, EntraSaid, Refusal};
+pub use azure::entra::{EntraError, EntraErrorResponse, Refusal};
 use azure::pause::Pause;
 use azure::retry;
 use base::clock::SharedClock;
@@ -204,7 +204,7 @@ impl Exchanger {
         let limit = Instant::now() + self.timeout;
         let deadline = deadline.map_or(limit, |deadline| deadline.min(limit));
         // Before Entra is asked for what ACS would not take.
-        if let Some(retry_after) = self.pause.left() {
+        if let Some(retry_after) = self.pause.remaining() {
             return Err(ExchangeError::Upstream(UpstreamFailure::Limited { retry_after }));
         }
         let (granted, scopes) = match (&self.mode, plan.goods()) {

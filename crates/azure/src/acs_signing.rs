@@ -16,7 +16,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::retry::Attempted;
-use super::{Response, SendError, Upstream, UpstreamFailure};
+use super::{Response, SendError, Upstream};
 use base::clock::SharedClock;
 use telemetry::metrics::labels::Peer;
 
@@ -52,19 +52,12 @@ pub enum ServiceTokenError {
     /// The broker's credential cannot be read, or Entra refused it.
     #[error("the broker's own credential: {0}")]
     Refused(String),
-    /// The issuer of the token failed.
-    #[error("no token for the broker itself{}", explanation(.0))]
-    Issuer(UpstreamFailure),
-}
-
-fn explanation(failure: &UpstreamFailure) -> String {
-    match failure {
-        UpstreamFailure::Timeout => " in time".to_owned(),
-        UpstreamFailure::Unavailable { cause: text, .. } | UpstreamFailure::InvalidResponse(text) => {
-            format!(": {text}")
-        }
-        failure @ UpstreamFailure::Limited { .. } => format!(": {}", failure.describe("the issuer", "requests")),
-    }
+    /// The issuer of the token failed, or broke its contract.
+    #[error("no token for the broker itself: {0}")]
+    Failed(String),
+    /// It was not there in time.
+    #[error("no token for the broker itself in time")]
+    Timeout,
 }
 
 /// How the broker shows ACS who asks.

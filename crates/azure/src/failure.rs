@@ -38,8 +38,7 @@ impl UpstreamFailure {
         match response.status {
             StatusCode::TOO_MANY_REQUESTS => Some(Self::limited(response, now)),
             StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
-                let cause = format!("status {}", response.status.as_u16());
-                Some(Self::unavailable(response, cause, now))
+                Some(Self::unavailable(response, now))
             }
             StatusCode::GATEWAY_TIMEOUT => Some(Self::Timeout),
             _ => None,
@@ -51,9 +50,15 @@ impl UpstreamFailure {
         Self::Limited { retry_after }
     }
 
-    pub(super) fn unavailable(response: &Response, cause: String, now: Timestamp) -> Self {
-        let retry_after = retry_after::read(&response.headers, now);
-        Self::Unavailable { cause, retry_after }
+    pub(super) fn unavailable(response: &Response, now: Timestamp) -> Self {
+        Self::Unavailable {
+            cause: format!("status {}", response.status.as_u16()),
+            retry_after: retry_after::read(&response.headers, now),
+        }
+    }
+
+    pub(super) fn invalid(fault: impl Into<String>) -> Self {
+        Self::InvalidResponse(fault.into())
     }
 
     /// The failure for messages: `peer` is who failed, `limited` is what that peer limits.

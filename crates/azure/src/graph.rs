@@ -46,12 +46,6 @@ pub enum GraphError {
     Upstream(UpstreamFailure),
 }
 
-impl From<UpstreamFailure> for GraphError {
-    fn from(failure: UpstreamFailure) -> Self {
-        Self::Upstream(failure)
-    }
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CheckMemberGroups {
@@ -94,7 +88,7 @@ impl GraphClient {
                 .json(&body);
             self.upstream.send(Peer::Graph, request, deadline)
         };
-        let called = retry::call(&self.pauses.of(tenant), &*self.clock, deadline, attempt).await;
+        let called = retry::call(&self.pauses.get(tenant), &*self.clock, deadline, attempt).await;
         classify(called, groups, self.clock.now())
     }
 }
@@ -105,44 +99,39 @@ fn classify(
     asked: &[ObjectId],
     now: Timestamp,
 ) -> Result<Vec<ObjectId>, GraphError> {
-    let response = called.map_err(UpstreamFailure::from)?;
-    if let Some(failure) = UpstreamFailure::from_response(&response, now) {
-        return Err(failure.into());
-    }
+    let response = called.map_err(|error| GraphError::Upstream(error.into()))?;
     let error = || read_error(&response);
-    let failure = match response.status {
-        StatusCode::OK => match read_members(&response, asked) {
-            Ok(members) => return Ok(members),
-            Err(fault) => UpstreamFailure::InvalidResponse(fault),
-        },
-        StatusCode::UNAUTHORIZED => return Err(GraphError::Unauthorized(error())),
-        StatusCode::FORBIDDEN => return Err(GraphError::Forbidden(error())),
-        StatusCode::NOT_FOUND => return Err(GraphError::NoSuchUser),
-        status if status.is_server_error() => {
-            UpstreamFailure::unavailable(&response, format!("status {}", status.as_u16()), now)
-        }
-        status => {
-            let said = appended(error().as_ref());
-            UpstreamFailure::InvalidResponse(format!("status {}{said}", status.as_u16()))
-        }
-    };
-    Err(failure.into())
+    Err(match response.status {
+        StatusCode::OK => return read_members(&response, asked).map_err(GraphError::Upstream),
+        StatusCode::UNAUTHORIZED => GraphError::Unauthorized(error()),
+        StatusCode::FORBIDDEN => GraphError::Forbidden(error()),
+        StatusCode::NOT_FOUND => GraphError::NoSuchUser,
+        status => GraphError::Upstream(match UpstreamFailure::from_response(&response, now) {
+            Some(failure) => failure,
+            None if status.is_server_error() => UpstreamFailure::unavailable(&response, now),
+            None => {
+                let said = appended(error().as_ref());
+                UpstreamFailure::invalid(format!("status {}{said}", status.as_u16()))
+            }
+        }),
+    })
 }
 
 /// Groups that were not asked for do not count.
-fn read_members(response: &Response, asked: &[ObjectId]) -> Result<Vec<ObjectId>, String> {
+fn read_members(response: &Response, asked: &[ObjectId]) -> Result<Vec<ObjectId>, UpstreamFailure> {
     #[derive(Deserialize)]
     struct Body {
         value: Vec<String>,
     }
     if !response.is_json() {
-        return Err("content type is not application/json".to_owned());
+        return Err(UpstreamFailure::invalid("content type is not application/json"));
     }
-    let body: Body = serde_json::from_slice(&response.body).map_err(|error| json_fault(&error))?;
+    let body: Body =
+        serde_json::from_slice(&response.body).map_err(|error| UpstreamFailure::invalid(json_fault(&error)))?;
     let members: Vec<ObjectId> = body
         .value
         .iter()
-        .map(|id| id.parse().map_err(|_| "an id is no GUID".to_owned()))
+        .map(|id| id.parse().map_err(|_| UpstreamFailure::invalid("an id is no GUID")))
         .collect::<Result<_, _>>()?;
     Ok(members.into_iter().filter(|id| asked.contains(id)).collect())
 }
@@ -158,7 +147,7 @@ mod tests {
         format!("{number:08x}-0000-4000-8000-000000000000").parse().unwrap()
     }
 
-    fn told(status: u16, content_type: &str, body: &str) -> Result<Vec<ObjectId>, GraphError> {
+    fn outcome(status: u16, content_type: &str, body: &str) -> Result<Vec<ObjectId>, GraphError> {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", content_type.parse().unwrap());
         let response = Response {
@@ -173,7 +162,7 @@ mod tests {
     fn members_are_those_asked_for_and_nothing_else() {
         let odata = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false";
         let read =
-            |value: serde_json::Value| told(200, odata, &json!({"@odata.context": "x", "value": value}).to_string());
+            |value: serde_json::Value| outcome(200, odata, &json!({"@odata.context": "x", "value": value}).to_string());
         assert_eq!(read(json!([])), Ok(vec![]));
         let (one, three) = (id(1).to_string().to_uppercase(), id(3).to_string());
         assert_eq!(read(json!([one, id(9).to_string(), three])), Ok(vec![id(1), id(3)]));
@@ -199,7 +188,7 @@ mod tests {
             ("text/html", "{\"value\":[]}"),
         ] {
             assert!(matches!(
-                told(200, content_type, body),
+                outcome(200, content_type, body),
                 Err(GraphError::Upstream(UpstreamFailure::InvalidResponse(_)))
             ));
         }
@@ -209,7 +198,7 @@ mod tests {
     fn each_answer_has_one_meaning() {
         let body = json!({"error": {"code": "C", "message": "M"}}).to_string();
         for status in [201, 204, 301, 307, 400, 401, 403, 404, 409, 429, 500, 502, 503, 504] {
-            let meaning = match told(status, "application/json", &body).unwrap_err() {
+            let meaning = match outcome(status, "application/json", &body).unwrap_err() {
                 GraphError::Unauthorized(Some(_)) => 401,
                 GraphError::Forbidden(Some(_)) => 403,
                 GraphError::NoSuchUser => 404,

@@ -88,7 +88,7 @@ impl Azure {
 struct Endpoint(Url);
 
 impl TokenEndpoints for Endpoint {
-    fn of(&self, tenant: TenantId) -> Option<Url> {
+    fn token_endpoint(&self, tenant: TenantId) -> Option<Url> {
         (tenant == id(TENANT)).then(|| self.0.clone())
     }
 }

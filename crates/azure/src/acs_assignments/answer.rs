@@ -47,10 +47,6 @@ pub enum AssignmentsError {
 }
 
 impl AssignmentsError {
-    pub(super) fn invalid(fault: impl Into<String>) -> Self {
-        Self::Upstream(UpstreamFailure::InvalidResponse(fault.into()))
-    }
-
     /// How long ACS asks to wait, if it does.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -68,11 +64,15 @@ impl From<SignedSendError> for AssignmentsError {
             SignedSendError::AccessKey(error) => Self::AccessKey(error),
             SignedSendError::ServiceToken(error) => Self::ServiceToken(error),
             SignedSendError::Send(error @ SendError::TooLarge(_)) => {
-                Self::invalid(format!("{error} (upstream.max_response_bytes)"))
+                invalid(format!("{error} (upstream.max_response_bytes)"))
             }
             SignedSendError::Send(error) => Self::Upstream(error.into()),
         }
     }
+}
+
+pub(super) fn invalid(fault: impl Into<String>) -> AssignmentsError {
+    AssignmentsError::Upstream(UpstreamFailure::invalid(fault))
 }
 
 /// In words for the administrator who runs a command.
@@ -112,11 +112,10 @@ pub(super) fn failure(response: &Response, by_object: bool, now: Timestamp) -> A
 /// Reads JSON of an answer.
 pub(super) fn read<T: DeserializeOwned>(response: &Response) -> Result<T, AssignmentsError> {
     if !response.is_json() {
-        return Err(AssignmentsError::invalid("content type is not application/json"));
+        return Err(invalid("content type is not application/json"));
     }
     // The message can quote what it found.
-    serde_json::from_slice(&response.body)
-        .map_err(|error| AssignmentsError::invalid(harmless(&error.to_string()).to_string()))
+    serde_json::from_slice(&response.body).map_err(|error| invalid(harmless(&error.to_string()).to_string()))
 }
 
 /// Ids and names are always JSON.

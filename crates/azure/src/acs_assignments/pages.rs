@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 use url::Url;
 
+use super::answer::invalid;
 use super::{AssignmentsError, EntraAssignment, PrincipalType};
 use base::ids::{ObjectId, TenantId};
 
@@ -59,7 +60,7 @@ impl Pages {
     pub(super) fn add(&mut self, page: Page) -> Result<(), AssignmentsError> {
         for assignment in page.value {
             let entry = self.assignments.len() + 1;
-            let about = |fault: &str| AssignmentsError::invalid(format!("{} {fault}", named(entry, &assignment)));
+            let about = |fault: &str| invalid(format!("{} {fault}", named(entry, &assignment)));
             check(&assignment).map_err(about)?;
             let key = (assignment.tenant_id, assignment.object_id);
             if let Some(first) = self.entries.insert(key, entry) {
@@ -69,14 +70,10 @@ impl Pages {
             self.assignments.push(assignment);
         }
         if self.client_ids > MOST_CLIENT_IDS {
-            return Err(AssignmentsError::invalid(format!(
-                "more than {MOST_CLIENT_IDS} client ids"
-            )));
+            return Err(invalid(format!("more than {MOST_CLIENT_IDS} client ids")));
         }
         if self.assignments.len() > MOST_ASSIGNMENTS {
-            return Err(AssignmentsError::invalid(format!(
-                "more than {MOST_ASSIGNMENTS} assignments"
-            )));
+            return Err(invalid(format!("more than {MOST_ASSIGNMENTS} assignments")));
         }
         // Azure's own clients take an empty link for none.
         let link = page.next_link.filter(|link| !link.is_empty());
@@ -86,22 +83,17 @@ impl Pages {
 
     /// The link's address, if the broker may go there: what is sent there is signed.
     fn follow(&mut self, link: &str) -> Result<Url, AssignmentsError> {
-        let mut url = self
-            .current
-            .join(link)
-            .map_err(|_| AssignmentsError::invalid("nextLink is no address"))?;
+        let mut url = self.current.join(link).map_err(|_| invalid("nextLink is no address"))?;
         url.set_fragment(None);
         let is_ours = url.origin() == self.current.origin() && url.username().is_empty() && url.password().is_none();
         if !is_ours {
-            return Err(AssignmentsError::invalid("nextLink leads away from the endpoint"));
+            return Err(invalid("nextLink leads away from the endpoint"));
         }
         if self.seen.len() == MOST_PAGES {
-            return Err(AssignmentsError::invalid(format!("more than {MOST_PAGES} pages")));
+            return Err(invalid(format!("more than {MOST_PAGES} pages")));
         }
         if !self.seen.insert(url.clone()) {
-            return Err(AssignmentsError::invalid(
-                "nextLink leads to a page that was read before",
-            ));
+            return Err(invalid("nextLink leads to a page that was read before"));
         }
         Ok(url)
     }

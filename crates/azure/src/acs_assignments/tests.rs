@@ -107,8 +107,8 @@ fn links_that_are_not_followed() {
         ),
         ("#again", "was read before"),
     ] {
-        let told = refused(&json!({"value": [], "nextLink": link}));
-        assert!(told.contains(reason), "{link}: {told}");
+        let fault = refused(&json!({"value": [], "nextLink": link}));
+        assert!(fault.contains(reason), "{link}: {fault}");
     }
     assert!(refused(&json!({"value": [], "nextLink": 7})).contains("invalid type"));
 }
@@ -144,13 +144,13 @@ fn one_malformed_entry_spoils_the_list() {
         json!({}),
         json!([]),
     ] {
-        let told = refused(&body);
+        let reason = refused(&body);
         // An object id may be a user's, which logs show as `telemetry.user_ids` says.
-        assert!(!told.contains("20000000"), "{told}");
+        assert!(!reason.contains("20000000"), "{reason}");
     }
-    let told = refused(&json!({"value": [user(1), user(2), user(1)]}));
+    let reason = refused(&json!({"value": [user(1), user(2), user(1)]}));
     assert_eq!(
-        told,
+        reason,
         format!("entry 3 (user, tenant {TENANT}) is about the same object as entry 1")
     );
     assert!(page(&json!({"value": [user(1)]})).is_ok());

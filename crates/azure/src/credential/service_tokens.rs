@@ -86,14 +86,10 @@ impl ServiceTokens for IdentityServiceTokens {
 
 impl From<AppError> for ServiceTokenError {
     fn from(error: AppError) -> Self {
-        match (error.upstream_failure(), error) {
-            (Some(failure @ (UpstreamFailure::Timeout | UpstreamFailure::InvalidResponse(_))), _) => {
-                Self::Issuer(failure)
-            }
-            (Some(_), AppError::Entra(error)) => unavailable(&error),
-            (Some(_), AppError::Credential(error)) => unavailable(&error),
-            (None, AppError::Entra(error)) => Self::Refused(error.to_string()),
-            (None, AppError::Credential(error)) => Self::Refused(error.to_string()),
+        let failure = error.upstream_failure();
+        match error {
+            AppError::Entra(error) => no_token(failure.as_ref(), &error),
+            AppError::Credential(error) => no_token(failure.as_ref(), &error),
         }
     }
 }
@@ -101,17 +97,16 @@ impl From<AppError> for ServiceTokenError {
 impl From<ManagedIdentityError> for ServiceTokenError {
     fn from(error: ManagedIdentityError) -> Self {
         match &error {
-            ManagedIdentityError::Upstream(failure) => Self::Issuer(failure.clone().explained(error.to_string())),
-            ManagedIdentityError::Unsupported(_) | ManagedIdentityError::NoSuchIdentity(_) => {
-                Self::Refused(error.to_string())
-            }
+            ManagedIdentityError::Upstream(failure) => no_token(Some(failure), &error),
+            ManagedIdentityError::Unsupported(_) | ManagedIdentityError::NoSuchIdentity(_) => no_token(None, &error),
         }
     }
 }
 
-fn unavailable(error: &impl ToString) -> ServiceTokenError {
-    ServiceTokenError::Issuer(UpstreamFailure::Unavailable {
-        cause: error.to_string(),
-        retry_after: None,
-    })
+fn no_token(failure: Option<&UpstreamFailure>, error: &impl ToString) -> ServiceTokenError {
+    match failure {
+        Some(UpstreamFailure::Timeout) => ServiceTokenError::Timeout,
+        Some(_) => ServiceTokenError::Failed(error.to_string()),
+        None => ServiceTokenError::Refused(error.to_string()),
+    }
 }

@@ -83,7 +83,7 @@ fn other_answers_are_told_by_their_status() {
         };
         assert_eq!(
             classify(Ok(response(429, headers, "")), &[], now(), now()).unwrap_err(),
-            limited.into()
+            EntraError::Upstream(limited)
         );
     }
 }
@@ -151,7 +151,7 @@ fn an_error_quotes_no_token() {
 struct Endpoint(Option<Url>);
 
 impl TokenEndpoints for Endpoint {
-    fn of(&self, _: TenantId) -> Option<Url> {
+    fn token_endpoint(&self, _: TenantId) -> Option<Url> {
         self.0.clone()
     }
 }
@@ -276,7 +276,7 @@ async fn a_limit_silences_the_tenant_until_it_ends() {
         let limited = UpstreamFailure::Limited {
             retry_after: Duration::from_secs(left),
         };
-        assert_eq!(on_behalf_of(&client).await.unwrap_err(), limited.into());
+        assert_eq!(on_behalf_of(&client).await.unwrap_err(), EntraError::Upstream(limited));
     }
     assert_eq!(forms.lock().unwrap().len(), 1);
     clock.advance(Duration::from_secs(20));
