@@ -6,8 +6,9 @@ use crate::authenticate::{Malformed, NotDelegated, Rejection};
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
 use crate::cache::flight::Lost;
-use crate::exchange::{EntraError, EntraSaid, ExchangeError, Refusal};
+use crate::exchange::{EntraError, EntraErrorResponse, ExchangeError, Refusal};
 use crate::pipeline::CallerIds;
+use azure::UpstreamFailure;
 use base::untrusted::Untrusted;
 
 type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static str);
@@ -21,6 +22,12 @@ fn table() -> Vec<Row> {
     let issue = ApiError::Issue;
     let now = jiff::Timestamp::UNIX_EPOCH;
     let second = Duration::from_secs(1);
+    let limited = || UpstreamFailure::Limited { retry_after: second };
+    let unavailable = || UpstreamFailure::Unavailable {
+        cause: String::new(),
+        retry_after: Some(second),
+    };
+    let invalid = || UpstreamFailure::InvalidResponse(String::new());
     let token = |rejection, inner| {
         (
             issue(IssueError::Rejected(rejection)),
@@ -58,7 +65,7 @@ fn table() -> Vec<Row> {
             oauth,
         )
     };
-    let said = || EntraSaid {
+    let response = || EntraErrorResponse {
         error: text(),
         code: None,
         description: text(),
@@ -155,7 +162,7 @@ fn table() -> Vec<Row> {
             "server_error",
         ),
         membership(
-            MembershipError::Limited { retry_after: second },
+            MembershipError::Upstream(limited()),
             429,
             "TooManyRequests",
             Some("UpstreamLimit"),
@@ -163,10 +170,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         membership(
-            MembershipError::Unavailable {
-                cause: String::new(),
-                retry_after: second,
-            },
+            MembershipError::Upstream(unavailable()),
             503,
             "UpstreamUnavailable",
             None,
@@ -174,7 +178,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         membership(
-            MembershipError::Timeout,
+            MembershipError::Upstream(UpstreamFailure::Timeout),
             503,
             "UpstreamUnavailable",
             None,
@@ -182,7 +186,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         membership(
-            MembershipError::InvalidResponse(String::new()),
+            MembershipError::Upstream(invalid()),
             502,
             "UpstreamInvalidResponse",
             None,
@@ -222,7 +226,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         exchange(
-            ExchangeError::acs_limited(second),
+            ExchangeError::Upstream(limited()),
             429,
             "TooManyRequests",
             Some("UpstreamLimit"),
@@ -230,7 +234,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::acs_unavailable("", second),
+            ExchangeError::Upstream(unavailable()),
             503,
             "UpstreamUnavailable",
             None,
@@ -238,7 +242,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::acs_timeout(),
+            ExchangeError::Upstream(UpstreamFailure::Timeout),
             504,
             "UpstreamTimeout",
             None,
@@ -246,7 +250,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::acs_invalid_response(""),
+            ExchangeError::InvalidResponse(String::new()),
             502,
             "UpstreamInvalidResponse",
             None,
@@ -307,7 +311,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         exchange(
-            ExchangeError::broker_rejected(""),
+            ExchangeError::BrokerRejected(String::new()),
             502,
             "UpstreamRejectedBroker",
             None,
@@ -333,7 +337,7 @@ fn table() -> Vec<Row> {
         entra(
             EntraError::ClaimsChallenge {
                 claims: None,
-                said: said(),
+                response: response(),
             },
             401,
             "InsufficientClaims",
@@ -342,7 +346,7 @@ fn table() -> Vec<Row> {
             "interaction_required",
         ),
         entra(
-            EntraError::ConsentRequired(said()),
+            EntraError::ConsentRequired(response()),
             403,
             "ExchangeForbidden",
             None,
@@ -352,7 +356,7 @@ fn table() -> Vec<Row> {
         entra(
             EntraError::UserForbidden {
                 refusal: Refusal::Policy,
-                said: said(),
+                response: response(),
             },
             403,
             "ExchangeForbidden",
@@ -361,7 +365,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         entra(
-            EntraError::TokenRejected(said()),
+            EntraError::TokenRejected(response()),
             401,
             "InvalidToken",
             Some("RejectedUpstream"),
@@ -369,7 +373,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         entra(
-            EntraError::BrokerRejected(said()),
+            EntraError::BrokerRejected(response()),
             502,
             "UpstreamRejectedBroker",
             None,
@@ -377,7 +381,7 @@ fn table() -> Vec<Row> {
             "server_error",
         ),
         entra(
-            EntraError::Limited { retry_after: second },
+            EntraError::Upstream(limited()),
             429,
             "TooManyRequests",
             Some("UpstreamLimit"),
@@ -385,10 +389,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         entra(
-            EntraError::Unavailable {
-                cause: String::new(),
-                retry_after: second,
-            },
+            EntraError::Upstream(unavailable()),
             503,
             "UpstreamUnavailable",
             None,
@@ -396,7 +397,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         entra(
-            EntraError::Timeout,
+            EntraError::Upstream(UpstreamFailure::Timeout),
             504,
             "UpstreamTimeout",
             None,
@@ -404,7 +405,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         entra(
-            EntraError::InvalidResponse(String::new()),
+            EntraError::Upstream(invalid()),
             502,
             "UpstreamInvalidResponse",
             None,

@@ -8,8 +8,9 @@ use super::error_response::{AT_ONCE, Challenge, ErrorResponse};
 use crate::authenticate::Rejection;
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
-use crate::exchange::{EntraError, ExchangeError, Refusal, UpstreamFailure};
+use crate::exchange::{EntraError, ExchangeError, Refusal};
 use crate::pipeline::IssueError;
+use azure::UpstreamFailure;
 use base::ids::TenantId;
 
 /// `Retry-After` where what is missing is loaded within seconds.
@@ -138,15 +139,12 @@ fn denied(denied: &Denied) -> ErrorResponse {
 
 /// Microsoft Graph, or Entra on the way to it, did not say whether a group's assignment covers the caller.
 fn membership(error: &MembershipError) -> ErrorResponse {
-    let failure = match error {
-        MembershipError::BrokerRejected(_) => UpstreamFailure::BrokerRejected,
-        &MembershipError::Limited { retry_after } => UpstreamFailure::Limited { retry_after },
-        &MembershipError::Unavailable { retry_after, .. } => UpstreamFailure::Unavailable { retry_after },
-        MembershipError::Timeout => UpstreamFailure::Unavailable { retry_after: AT_ONCE },
-        MembershipError::InvalidResponse(_) => UpstreamFailure::InvalidResponse,
-        MembershipError::Lost(_) => return ErrorResponse::internal(),
-    };
-    upstream(failure, &MEMBERSHIPS)
+    match error {
+        MembershipError::BrokerRejected(_) => MEMBERSHIPS.broker_rejected(),
+        MembershipError::Upstream(UpstreamFailure::Timeout) => MEMBERSHIPS.unavailable(AT_ONCE),
+        MembershipError::Upstream(failure) => MEMBERSHIPS.upstream(failure),
+        MembershipError::Lost(_) => ErrorResponse::internal(),
+    }
 }
 
 fn exchange(error: &ExchangeError, tenant: TenantId) -> ErrorResponse {
@@ -166,14 +164,16 @@ fn exchange(error: &ExchangeError, tenant: TenantId) -> ErrorResponse {
             "InvalidRequest",
             "The ACS resource that serves this user is not reached by this path. Use POST /token.",
         ),
-        ExchangeError::Upstream(error) => upstream(error.failure, &EXCHANGES),
+        ExchangeError::Upstream(failure) => EXCHANGES.upstream(failure),
+        ExchangeError::InvalidResponse(_) => EXCHANGES.invalid_response(),
+        ExchangeError::BrokerRejected(_) => EXCHANGES.broker_rejected(),
         ExchangeError::OnBehalfOf(error) => on_behalf_of(error, tenant),
         ExchangeError::Overloaded(_) => overloaded(),
         ExchangeError::Lost(_) => ErrorResponse::internal(),
     }
 }
 
-/// Entra refused the user or their token: what the user or an administrator can do about it.
+/// Entra gave no token: what the user, an administrator or the operator can do about it.
 fn on_behalf_of(error: &EntraError, tenant: TenantId) -> ErrorResponse {
     match error {
         EntraError::ClaimsChallenge { claims, .. } => ErrorResponse {
@@ -203,13 +203,9 @@ fn on_behalf_of(error: &EntraError, tenant: TenantId) -> ErrorResponse {
             "RejectedUpstream",
             "Microsoft Entra ID rejected the token. Sign the user in again and get a new one.",
         ),
-        // Those that are not about the user are `ExchangeError::Upstream`.
-        EntraError::BrokerRejected(_)
-        | EntraError::Limited { .. }
-        | EntraError::Unavailable { .. }
-        | EntraError::Timeout
-        | EntraError::InvalidResponse(_)
-        | EntraError::NoTokenEndpoint => ErrorResponse::internal(),
+        EntraError::BrokerRejected(_) => EXCHANGES.broker_rejected(),
+        EntraError::Upstream(failure) => EXCHANGES.upstream(failure),
+        EntraError::NoTokenEndpoint => EXCHANGES.invalid_response(),
     }
 }
 
@@ -267,29 +263,36 @@ const MEMBERSHIPS: Messages = Messages {
 };
 
 /// Nothing of this is the caller's fault.
-fn upstream(failure: UpstreamFailure, messages: &Messages) -> ErrorResponse {
-    match failure {
-        // The operator must look at the broker's credential.
-        UpstreamFailure::BrokerRejected => ErrorResponse::server_error(
-            StatusCode::BAD_GATEWAY,
-            "UpstreamRejectedBroker",
-            messages.broker_rejected,
-        ),
-        UpstreamFailure::Limited { retry_after } => ErrorResponse {
-            inner: Some("UpstreamLimit"),
-            retry_after: Some(retry_after),
-            oauth: "temporarily_unavailable",
-            ..ErrorResponse::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", messages.limited)
-        },
-        UpstreamFailure::Unavailable { retry_after } => {
-            ErrorResponse::unavailable("UpstreamUnavailable", retry_after, messages.unavailable)
+impl Messages {
+    fn upstream(&self, failure: &UpstreamFailure) -> ErrorResponse {
+        match failure {
+            UpstreamFailure::Limited { retry_after } => ErrorResponse {
+                inner: Some("UpstreamLimit"),
+                retry_after: Some(*retry_after),
+                oauth: "temporarily_unavailable",
+                ..ErrorResponse::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", self.limited)
+            },
+            UpstreamFailure::Unavailable { retry_after, .. } => self.unavailable(retry_after.unwrap_or(AT_ONCE)),
+            UpstreamFailure::Timeout => upstream_timeout(),
+            UpstreamFailure::InvalidResponse(_) => self.invalid_response(),
         }
-        UpstreamFailure::Timeout => upstream_timeout(),
-        UpstreamFailure::InvalidResponse => ErrorResponse::server_error(
+    }
+
+    fn unavailable(&self, retry_after: Duration) -> ErrorResponse {
+        ErrorResponse::unavailable("UpstreamUnavailable", retry_after, self.unavailable)
+    }
+
+    fn invalid_response(&self) -> ErrorResponse {
+        ErrorResponse::server_error(
             StatusCode::BAD_GATEWAY,
             "UpstreamInvalidResponse",
-            messages.invalid_response,
-        ),
+            self.invalid_response,
+        )
+    }
+
+    /// The operator must look at the broker's credential.
+    fn broker_rejected(&self) -> ErrorResponse {
+        ErrorResponse::server_error(StatusCode::BAD_GATEWAY, "UpstreamRejectedBroker", self.broker_rejected)
     }
 }
 

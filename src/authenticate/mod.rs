@@ -173,12 +173,6 @@ impl Authenticator {
         self.tenants.values().map(|store| store.status())
     }
 
-    /// Where tokens of `tenant` are asked for: what its discovery document said at the last good fetch.
-    #[must_use]
-    pub fn token_endpoint(&self, tenant: TenantId) -> Option<Url> {
-        self.tenants.get(&tenant)?.token_endpoint()
-    }
-
     /// Checks `token` against the keys at hand. `is_wanted` says whether a token for its
     /// addressee may be presented in this way. Never waits.
     #[must_use]
@@ -256,7 +250,8 @@ fn tell_key(kid: &Untrusted) {
 }
 
 impl TokenEndpoints for Authenticator {
-    fn of(&self, tenant: TenantId) -> Option<Url> {
-        self.token_endpoint(tenant)
+    /// What the tenant's discovery document said at the last good fetch.
+    fn token_endpoint(&self, tenant: TenantId) -> Option<Url> {
+        self.tenants.get(&tenant)?.token_endpoint()
     }
 }

@@ -13,11 +13,10 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use crate::cache::flight::{Flights, Lost};
+use azure::UpstreamFailure;
 use azure::credential::AppError;
 use azure::credential::app_tokens::{AppToken, AppTokens};
-use azure::entra::EntraError;
 use azure::graph::{GraphClient, GraphError, MOST_GROUPS};
-use azure::retry_after;
 use base::clock::SharedClock;
 use base::ids::{ObjectId, TenantId};
 use telemetry::metrics::Metrics;
@@ -41,29 +40,24 @@ pub enum MembershipError {
     /// Graph or Entra refused the app that asks, or it cannot show who it is.
     #[error("memberships cannot be asked for: {0}")]
     BrokerRejected(String),
-    /// Graph or Entra limits the broker, now or a moment ago.
-    #[error("memberships cannot be asked for now: too many requests for {}s", .retry_after.as_secs())]
-    Limited {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// Graph or Entra cannot serve now.
-    #[error("memberships cannot be asked for now: {cause}")]
-    Unavailable {
-        /// What was seen.
-        cause: String,
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// No answer in time.
-    #[error("no answer about memberships in time")]
-    Timeout,
-    /// Graph or Entra broke its contract.
-    #[error("memberships: {0}")]
-    InvalidResponse(String),
+    /// Graph or Entra failed.
+    #[error("{}", described(.0))]
+    Upstream(UpstreamFailure),
     /// A bug of ours.
     #[error(transparent)]
     Lost(#[from] Lost),
+}
+
+fn described(failure: &UpstreamFailure) -> String {
+    match failure {
+        UpstreamFailure::Limited { retry_after } => {
+            let seconds = retry_after.as_secs();
+            format!("memberships cannot be asked for now: too many requests for {seconds}s")
+        }
+        UpstreamFailure::Unavailable { cause, .. } => format!("memberships cannot be asked for now: {cause}"),
+        UpstreamFailure::Timeout => "no answer about memberships in time".to_owned(),
+        UpstreamFailure::InvalidResponse(fault) => format!("memberships: {fault}"),
+    }
 }
 
 impl MembershipError {
@@ -82,10 +76,10 @@ impl MembershipError {
     pub fn name(&self) -> &'static str {
         match self {
             Self::BrokerRejected(_) => "graph_broker_rejected",
-            Self::Limited { .. } => "graph_limited",
-            Self::Unavailable { .. } => "graph_unavailable",
-            Self::Timeout => "graph_timeout",
-            Self::InvalidResponse(_) => "graph_invalid_response",
+            Self::Upstream(UpstreamFailure::Limited { .. }) => "graph_limited",
+            Self::Upstream(UpstreamFailure::Unavailable { .. }) => "graph_unavailable",
+            Self::Upstream(UpstreamFailure::Timeout) => "graph_timeout",
+            Self::Upstream(UpstreamFailure::InvalidResponse(_)) => "graph_invalid_response",
             Self::Lost(_) => "internal",
         }
     }
@@ -93,25 +87,9 @@ impl MembershipError {
 
 impl From<AppError> for MembershipError {
     fn from(error: AppError) -> Self {
-        let text = error.to_string();
-        match error {
-            AppError::Entra(EntraError::Limited { retry_after }) => Self::Limited { retry_after },
-            AppError::Entra(EntraError::Unavailable { retry_after, .. }) => Self::Unavailable {
-                cause: text,
-                retry_after,
-            },
-            AppError::Entra(EntraError::Timeout) => Self::Timeout,
-            AppError::Entra(EntraError::InvalidResponse(_)) => Self::InvalidResponse(text),
-            // Its discovery document is fetched again and again.
-            AppError::Entra(EntraError::NoTokenEndpoint) => Self::Unavailable {
-                cause: text,
-                retry_after: retry_after::SHORTEST,
-            },
-            AppError::Credential(error) if error.is_temporary() => Self::Unavailable {
-                cause: text,
-                retry_after: retry_after::SHORTEST,
-            },
-            AppError::Entra(_) | AppError::Credential(_) => Self::BrokerRejected(text),
+        match error.upstream_failure() {
+            Some(failure) => Self::Upstream(failure),
+            None => Self::BrokerRejected(error.to_string()),
         }
     }
 }
@@ -121,13 +99,8 @@ impl From<GraphError> for MembershipError {
         let text = error.to_string();
         match error {
             GraphError::Unauthorized(_) | GraphError::Forbidden(_) => Self::BrokerRejected(text),
-            GraphError::Limited { retry_after } => Self::Limited { retry_after },
-            GraphError::Unavailable { retry_after, .. } => Self::Unavailable {
-                cause: text,
-                retry_after,
-            },
-            GraphError::Timeout => Self::Timeout,
-            GraphError::NoSuchUser | GraphError::InvalidResponse(_) => Self::InvalidResponse(text),
+            GraphError::Upstream(failure) => Self::Upstream(failure.explained(text)),
+            GraphError::NoSuchUser => Self::Upstream(UpstreamFailure::InvalidResponse(text)),
         }
     }
 }
@@ -213,7 +186,7 @@ impl Memberships {
         let mut outcome = CACHED;
         let answers = tokio::time::timeout_at(deadline, self.answers((tenant, user), groups, &mut outcome))
             .await
-            .unwrap_or(Err(MembershipError::Timeout));
+            .unwrap_or(Err(MembershipError::Upstream(UpstreamFailure::Timeout)));
         self.metrics
             .membership(answers.as_ref().err().map_or(outcome, MembershipError::name));
         answers
@@ -267,7 +240,7 @@ impl Asker {
             let deadline = Instant::now() + self.settings.timeout;
             let outcome = tokio::time::timeout_at(deadline, self.members(user, &groups, deadline))
                 .await
-                .unwrap_or(Err(MembershipError::Timeout));
+                .unwrap_or(Err(MembershipError::Upstream(UpstreamFailure::Timeout)));
             if let Err(error) = &outcome {
                 // Graph may name the user. The span above has Graph's words, with the user as telemetry may name them.
                 trace::record_error_kind(&span, error.name());

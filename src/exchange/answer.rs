@@ -4,12 +4,12 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::ExchangeError;
-use azure::Response;
 use azure::acs::{self, Granted};
 use azure::acs_identities;
 use azure::acs_signing::SignedSendError;
 use azure::azure_error::{appended, read_error};
 use azure::retry::CallError;
+use azure::{Response, UpstreamFailure};
 
 /// The answer to an exchange: 401 and 403 are about the caller's token.
 pub(super) fn from_exchange(called: Result<Response, CallError>, now: Timestamp) -> Result<Granted, ExchangeError> {
@@ -34,7 +34,7 @@ pub(super) fn from_identity_request(
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             let said = appended(read_error(&response).as_ref());
             let status = status.as_u16();
-            Err(ExchangeError::broker_rejected(format_args!(
+            Err(ExchangeError::BrokerRejected(format!(
                 "ACS answered {status} to the access key{said}"
             )))
         }
@@ -43,24 +43,18 @@ pub(super) fn from_identity_request(
 }
 
 fn read_grant(response: &Response) -> Result<Granted, ExchangeError> {
-    acs::read_grant(response)
-        .map_err(|error| ExchangeError::acs_invalid_response(format_args!("ACS broke its contract: {error}")))
+    acs::read_grant(response).map_err(ExchangeError::Upstream)
 }
 
 /// Statuses that mean the same for every request.
 fn from_status(response: &Response, now: Timestamp) -> ExchangeError {
-    let retry_after = || response.asks_to_wait(now);
-    match response.status {
-        StatusCode::TOO_MANY_REQUESTS => ExchangeError::acs_limited(retry_after()),
-        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
-            ExchangeError::acs_unavailable(format_args!("status {}", response.status.as_u16()), retry_after())
-        }
-        StatusCode::GATEWAY_TIMEOUT => ExchangeError::acs_timeout(),
-        status => {
-            let error = read_error(response);
-            ExchangeError::acs_invalid_response(format_args!("ACS answered {status}{}", appended(error.as_ref())))
-        }
-    }
+    UpstreamFailure::from_response(response, now).map_or_else(
+        || {
+            let said = appended(read_error(response).as_ref());
+            ExchangeError::InvalidResponse(format!("ACS answered {}{said}", response.status))
+        },
+        ExchangeError::Upstream,
+    )
 }
 
 #[cfg(test)]
@@ -70,7 +64,6 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::exchange::UpstreamFailure;
     use azure::SendError;
 
     #[expect(clippy::unnecessary_wraps, reason = "what a call gives")]
@@ -91,13 +84,12 @@ mod tests {
             Ok(_) => "granted",
             Err(ExchangeError::Rejected(_)) => "rejected",
             Err(ExchangeError::Forbidden(_)) => "forbidden",
-            Err(ExchangeError::Upstream(error)) => match error.failure {
-                UpstreamFailure::Limited { .. } => "limited",
-                UpstreamFailure::Unavailable { .. } => "unavailable",
-                UpstreamFailure::Timeout => "timeout",
-                UpstreamFailure::InvalidResponse => "invalid",
-                UpstreamFailure::BrokerRejected => panic!("{error}"),
-            },
+            Err(ExchangeError::Upstream(UpstreamFailure::Limited { .. })) => "limited",
+            Err(ExchangeError::Upstream(UpstreamFailure::Unavailable { .. })) => "unavailable",
+            Err(ExchangeError::Upstream(UpstreamFailure::Timeout)) => "timeout",
+            Err(ExchangeError::Upstream(UpstreamFailure::InvalidResponse(_)) | ExchangeError::InvalidResponse(_)) => {
+                "invalid"
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -141,7 +133,9 @@ mod tests {
         ] {
             assert_eq!(
                 from_exchange(response(429, headers, ""), Timestamp::UNIX_EPOCH).unwrap_err(),
-                ExchangeError::acs_limited(Duration::from_secs(seconds))
+                ExchangeError::Upstream(UpstreamFailure::Limited {
+                    retry_after: Duration::from_secs(seconds)
+                })
             );
         }
     }

@@ -16,16 +16,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-pub use self::error::{ExchangeError, UpstreamError, UpstreamFailure};
+pub use self::error::ExchangeError;
 pub use self::key::{ExchangeKey, ExchangePlan};
 pub use self::on_behalf_of::OnBehalfOf;
 use crate::authenticate::Addressee;
 use crate::authorize::Permit;
 use crate::cache;
+use azure::UpstreamFailure;
 use azure::acs::{AcsExchange, Granted};
 pub use azure::acs::{Operation, TEAMS_EXTENSION_API_VERSION};
 use azure::acs_identities::{AcsIdentities, IdentityRequest};
-pub use azure::entra::{EntraError, EntraSaid, Refusal};
+pub use azure::entra::{EntraError, EntraErrorResponse, Refusal};
 use azure::pause::Pause;
 use azure::retry;
 use base::clock::SharedClock;
@@ -178,8 +179,8 @@ impl Exchanger {
         let limit = Instant::now() + self.timeout;
         let deadline = deadline.map_or(limit, |deadline| deadline.min(limit));
         // Before Entra is asked for what ACS would not take.
-        if let Some(retry_after) = self.pause.left() {
-            return Err(ExchangeError::acs_limited(retry_after));
+        if let Some(retry_after) = self.pause.remaining() {
+            return Err(ExchangeError::Upstream(UpstreamFailure::Limited { retry_after }));
         }
         let user = plan.permit().caller();
         let operation = || plan.operation().unwrap_or_else(|| default_operation(user.addressee()));
@@ -218,7 +219,9 @@ impl Exchanger {
         } else if plan.bounded_by().is_some_and(|end| end <= now) {
             Err(ExchangeError::TokenExpired)
         } else {
-            Err(ExchangeError::acs_invalid_response("ACS's token has ended already"))
+            Err(ExchangeError::InvalidResponse(
+                "ACS's token has ended already".to_owned(),
+            ))
         }
     }
 

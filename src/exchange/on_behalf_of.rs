@@ -25,7 +25,7 @@ impl OnBehalfOf {
 
     /// The exchange operation for tokens of this scope.
     pub(super) fn operation(&self) -> Operation {
-        Operation::of_scope(&self.scope)
+        Operation::for_scope(&self.scope)
     }
 
     /// A token for ACS in exchange for what the user presented, and its scopes by their short names.

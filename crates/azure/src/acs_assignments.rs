@@ -17,8 +17,8 @@ use url::Url;
 
 pub use self::answer::AssignmentsError;
 use self::pages::{Page, Pages};
-use super::Response;
 use super::acs_signing::{SignedAcs, Unsigned};
+use super::{Response, UpstreamFailure};
 use base::ids::{ClientAppId, ObjectId, TenantId};
 
 /// An assignment as ACS has it. Members that ACS adds are ignored.
@@ -106,7 +106,7 @@ impl AcsAssignments {
     pub async fn list(&self) -> Result<Vec<EntraAssignment>, AssignmentsError> {
         tokio::time::timeout(LIST_LIMIT, self.all_pages())
             .await
-            .unwrap_or(Err(AssignmentsError::Timeout))
+            .unwrap_or(Err(AssignmentsError::Upstream(UpstreamFailure::Timeout)))
     }
 
     async fn all_pages(&self) -> Result<Vec<EntraAssignment>, AssignmentsError> {
@@ -129,7 +129,7 @@ impl AcsAssignments {
     /// Makes or replaces one assignment.
     pub async fn put(&self, assignment: &EntraAssignment) -> Result<(EntraAssignment, Put), AssignmentsError> {
         let object = assignment.object_id;
-        let body = answer::write(&Members::of(assignment));
+        let body = answer::write(&Members::new(assignment));
         let response = self
             .send(Method::PUT, self.object(object), Some(("application/json", body)))
             .await?;
@@ -152,7 +152,7 @@ impl AcsAssignments {
     pub async fn patch(&self, patch: &AssignmentPatch) -> Result<(), AssignmentsError> {
         let members: BTreeMap<_, _> = patch
             .iter()
-            .map(|(object, change)| (object, change.as_ref().map(Members::of)))
+            .map(|(object, change)| (object, change.as_ref().map(Members::new)))
             .collect();
         let body = answer::write(&members);
         let content = Some(("application/merge-patch+json", body));
@@ -199,12 +199,9 @@ impl AcsAssignments {
     fn read_one(response: &Response, object: ObjectId) -> Result<EntraAssignment, AssignmentsError> {
         let assignment: EntraAssignment = answer::read(response)?;
         if assignment.object_id != object {
-            return Err(AssignmentsError::InvalidResponse(
-                "it is about another object".to_owned(),
-            ));
+            return Err(answer::invalid("it is about another object"));
         }
-        pages::check(&assignment)
-            .map_err(|fault| AssignmentsError::InvalidResponse(format!("the assignment {fault}")))?;
+        pages::check(&assignment).map_err(|fault| answer::invalid(format!("the assignment {fault}")))?;
         Ok(assignment)
     }
 }
@@ -219,7 +216,7 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    fn of(assignment: &'a EntraAssignment) -> Self {
+    fn new(assignment: &'a EntraAssignment) -> Self {
         Self {
             tenant_id: assignment.tenant_id,
             principal_type: assignment.principal_type,

@@ -10,7 +10,7 @@ use config::{UpstreamConfig, units};
 ///
 /// `upstream.proxy` is for all calls, the standard variable's for https alone. What `upstream.no_proxy` and `NO_PROXY`
 /// name goes by neither, nor does what stays on this machine or its link.
-pub(super) fn of<'c>(config: &'c UpstreamConfig, target: &Url) -> Option<&'c Url> {
+pub(super) fn for_target<'c>(config: &'c UpstreamConfig, target: &Url) -> Option<&'c Url> {
     if is_on_this_link(target) || config.no_proxy.covers(target) {
         return None;
     }
@@ -91,7 +91,7 @@ mod tests {
         ] {
             let config = config(proxy, environment, no_proxy);
             let target = Url::parse(target).unwrap();
-            assert_eq!(of(&config, &target).map(Url::as_str), by, "{target} {no_proxy}");
+            assert_eq!(for_target(&config, &target).map(Url::as_str), by, "{target} {no_proxy}");
         }
     }
 }

@@ -88,7 +88,7 @@ impl Azure {
 struct Endpoint(Url);
 
 impl TokenEndpoints for Endpoint {
-    fn of(&self, tenant: TenantId) -> Option<Url> {
+    fn token_endpoint(&self, tenant: TenantId) -> Option<Url> {
         (tenant == id(TENANT)).then(|| self.0.clone())
     }
 }
@@ -252,10 +252,10 @@ async fn a_limit_pauses_the_tenants_questions_until_it_ends() {
     assert_eq!(world.resolve(&[5]).await, Ok(vec![]));
     world.azure.will_answer(&[(429, Some("20"), json!({}))]);
     for _ in 0..3 {
-        let limited = MembershipError::Limited {
+        let limited = UpstreamFailure::Limited {
             retry_after: Duration::from_secs(20),
         };
-        assert_eq!(world.resolve(&[MEMBER]).await, Err(limited));
+        assert_eq!(world.resolve(&[MEMBER]).await, Err(MembershipError::Upstream(limited)));
     }
     assert_eq!(world.azure.calls(), 2);
     // What is known is told meanwhile.
@@ -318,7 +318,7 @@ async fn a_question_ends_with_the_timeout_or_the_callers_deadline() {
         let deadline = Instant::now() + deadline;
         let groups = [id(5)];
         let asked = world.memberships.resolve(id(TENANT), id(USER), &groups, deadline);
-        assert_eq!(asked.await, Err(MembershipError::Timeout));
+        assert_eq!(asked.await, Err(MembershipError::Upstream(UpstreamFailure::Timeout)));
     }
 }
 

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::Response;
 use super::super::redact::harmless_without;
-use super::codes::{self, Meaning, Refusal, Row};
-use super::error::{Advice, EntraError, EntraSaid};
+use super::super::{Response, UpstreamFailure};
+use super::codes::{self, ErrorClass, Refusal, Row};
+use super::error::{Advice, EntraError, EntraErrorResponse};
 
 /// No claims challenge that Entra sends is as long; it goes into a header.
 const MAX_CLAIMS: usize = 4096;
@@ -29,98 +29,103 @@ struct Body {
     claims: Value,
 }
 
-/// What an error object means, and by which code.
-struct Verdict {
-    meaning: Meaning,
+/// The class of an error response, and the code that decided it.
+struct Classified {
+    class: ErrorClass,
     row: Option<&'static Row>,
 }
 
 /// What a 4xx other than 429 means. `secrets` are what was sent and must not be shown.
-pub(super) fn of(response: &Response, secrets: &[&str], now: Timestamp) -> EntraError {
+pub(super) fn read(response: &Response, secrets: &[&str], now: Timestamp) -> EntraError {
     let Ok(body) = serde_json::from_slice::<Body>(&response.body) else {
-        return EntraError::InvalidResponse(format!("status {} without an error object", response.status.as_u16()));
+        let fault = format!("status {} without an error object", response.status.as_u16());
+        return EntraError::Upstream(UpstreamFailure::InvalidResponse(fault));
     };
     let description = body.error_description.as_str().unwrap_or_default();
-    let codes = codes_of(&body, description);
-    let verdict = verdict(&body, &codes);
-    let row = verdict.as_ref().and_then(|verdict| verdict.row);
-    let said = |meaning: Option<Meaning>| EntraSaid {
+    let codes = all_codes(&body, description);
+    let classified = classify(&body, &codes);
+    let row = classified.as_ref().and_then(|classified| classified.row);
+    let described = |class: Option<ErrorClass>| EntraErrorResponse {
         error: harmless_without(&body.error, secrets),
         // The code that decided says most; among unlisted ones a generic one comes last.
-        code: row.map(|row| row.code).or_else(|| finest(&codes)),
+        code: row.map(|row| row.code).or_else(|| most_specific(&codes)),
         description: harmless_without(description, secrets),
-        advice: meaning.map(|meaning| {
+        advice: class.map(|class| {
             Box::new(Advice {
                 name: row.map(|row| row.name),
-                to_do: row.map_or_else(|| codes::to_do(meaning), |row| row.to_do),
+                to_do: row.map_or_else(|| codes::to_do(class), |row| row.to_do),
             })
         }),
     };
     if let Some(claims) = body.claims.as_str().filter(|claims| is_claims_request(claims)) {
         return EntraError::ClaimsChallenge {
             claims: Some(claims.into()),
-            said: said(Some(Meaning::SignIn)),
+            response: described(Some(ErrorClass::SignIn)),
         };
     }
-    let Some(Verdict { meaning, .. }) = verdict else {
-        return EntraError::InvalidResponse(format!("status {}: {}", response.status.as_u16(), said(None)));
+    let Some(Classified { class, .. }) = classified else {
+        let fault = format!("status {}: {}", response.status.as_u16(), described(None));
+        return EntraError::Upstream(UpstreamFailure::InvalidResponse(fault));
     };
-    let said = said(Some(meaning));
-    match meaning {
-        Meaning::SignIn => EntraError::ClaimsChallenge { claims: None, said },
-        Meaning::Consent => EntraError::ConsentRequired(said),
-        Meaning::Forbidden(refusal) => EntraError::UserForbidden { refusal, said },
-        Meaning::Rejected => EntraError::TokenRejected(said),
-        Meaning::Broker => EntraError::BrokerRejected(said),
-        Meaning::Limited => EntraError::Limited {
-            retry_after: response.asks_to_wait(now),
+    let details = described(Some(class));
+    match class {
+        ErrorClass::SignIn => EntraError::ClaimsChallenge {
+            claims: None,
+            response: details,
         },
-        Meaning::Unavailable => EntraError::Unavailable {
-            cause: said.to_string(),
-            retry_after: response.asks_to_wait(now),
+        ErrorClass::Consent => EntraError::ConsentRequired(details),
+        ErrorClass::Forbidden(refusal) => EntraError::UserForbidden {
+            refusal,
+            response: details,
         },
+        ErrorClass::Rejected => EntraError::TokenRejected(details),
+        ErrorClass::Broker => EntraError::BrokerRejected(details),
+        ErrorClass::Limited => EntraError::Upstream(UpstreamFailure::limited(response, now)),
+        ErrorClass::Unavailable => {
+            EntraError::Upstream(UpstreamFailure::unavailable(response, now).explained(details.to_string()))
+        }
     }
 }
 
 /// The finest word counts: a listed code, wherever it stands; `suberror`; the number of an unlisted code, where its
 /// range says something; a code that Entra puts around finer ones; and last `error`, which Entra chooses differently
 /// from flow to flow.
-fn verdict(body: &Body, codes: &[u32]) -> Option<Verdict> {
+fn classify(body: &Body, codes: &[u32]) -> Option<Classified> {
     let rows = || codes.iter().filter_map(|code| codes::row(*code));
     if let Some(row) = rows().find(|row| !row.coarse) {
-        return Some(Verdict {
-            meaning: beside_error(row.meaning, &body.error),
+        return Some(Classified {
+            class: refined_by_error(row.class, &body.error),
             row: Some(row),
         });
     }
-    let without_row = |meaning| Verdict { meaning, row: None };
-    if let Some(meaning) = body.suberror.as_str().and_then(suberror_means) {
-        return Some(without_row(meaning));
+    let without_row = |class| Classified { class, row: None };
+    if let Some(class) = body.suberror.as_str().and_then(class_of_suberror) {
+        return Some(without_row(class));
     }
     if codes.iter().any(|code| codes::is_conditional_access(*code)) {
-        return Some(without_row(Meaning::Forbidden(Refusal::Policy)));
+        return Some(without_row(ErrorClass::Forbidden(Refusal::Policy)));
     }
     if let Some(row) = rows().next() {
-        return Some(Verdict {
-            meaning: beside_error(row.meaning, &body.error),
+        return Some(Classified {
+            class: refined_by_error(row.class, &body.error),
             row: Some(row),
         });
     }
-    error_means(&body.error).map(without_row)
+    class_of_error(&body.error).map(without_row)
 }
 
 /// Two errors say who a code is about, where the code alone would blame the user's token.
-fn beside_error(meaning: Meaning, error: &str) -> Meaning {
-    match (error, meaning) {
+fn refined_by_error(class: ErrorClass, error: &str) -> ErrorClass {
+    match (error, class) {
         // The assertion that is refused is the broker's own.
-        ("invalid_client", Meaning::SignIn | Meaning::Rejected) => Meaning::Broker,
-        ("interaction_required", Meaning::Rejected) => Meaning::SignIn,
-        _ => meaning,
+        ("invalid_client", ErrorClass::SignIn | ErrorClass::Rejected) => ErrorClass::Broker,
+        ("interaction_required", ErrorClass::Rejected) => ErrorClass::SignIn,
+        _ => class,
     }
 }
 
 /// All codes, those of `error_codes` first. The finer one may stand in the description alone.
-fn codes_of(body: &Body, description: &str) -> Vec<u32> {
+fn all_codes(body: &Body, description: &str) -> Vec<u32> {
     let listed = body.error_codes.as_array().into_iter().flatten();
     let listed = listed.filter_map(|code| match code {
         Value::String(text) => text.trim_start_matches("AADSTS").parse().ok(),
@@ -138,7 +143,7 @@ fn codes_in(description: &str) -> impl Iterator<Item = u32> {
 }
 
 /// The code to show where none decided.
-fn finest(codes: &[u32]) -> Option<u32> {
+fn most_specific(codes: &[u32]) -> Option<u32> {
     let coarse = |code: &u32| codes::row(*code).is_some_and(|row| row.coarse);
     codes.iter().find(|code| !coarse(code)).or(codes.first()).copied()
 }
@@ -151,28 +156,28 @@ fn is_claims_request(claims: &str) -> bool {
 }
 
 /// MSAL's reading of `suberror`: "Understanding `MsalUiRequiredException`".
-fn suberror_means(suberror: &str) -> Option<Meaning> {
+fn class_of_suberror(suberror: &str) -> Option<ErrorClass> {
     Some(match suberror {
         "basic_action"
         | "additional_action"
         | "user_password_expired"
         | "password_reset_required"
-        | "device_authentication_failed" => Meaning::SignIn,
-        "consent_required" => Meaning::Consent,
+        | "device_authentication_failed" => ErrorClass::SignIn,
+        "consent_required" => ErrorClass::Consent,
         // "Issue cannot be resolved": Entra has no more than a message for the user.
-        "message_only" => Meaning::Forbidden(Refusal::Policy),
-        "protection_policy_required" | "protection_policies_required" => Meaning::Forbidden(Refusal::App),
-        "bad_token" | "token_expired" | "client_mismatch" => Meaning::Rejected,
+        "message_only" => ErrorClass::Forbidden(Refusal::Policy),
+        "protection_policy_required" | "protection_policies_required" => ErrorClass::Forbidden(Refusal::App),
+        "bad_token" | "token_expired" | "client_mismatch" => ErrorClass::Rejected,
         _ => return None,
     })
 }
 
-fn error_means(error: &str) -> Option<Meaning> {
+fn class_of_error(error: &str) -> Option<ErrorClass> {
     Some(match error {
-        "interaction_required" | "login_required" => Meaning::SignIn,
-        "consent_required" => Meaning::Consent,
-        "access_denied" => Meaning::Forbidden(Refusal::Policy),
-        "invalid_grant" => Meaning::Rejected,
+        "interaction_required" | "login_required" => ErrorClass::SignIn,
+        "consent_required" => ErrorClass::Consent,
+        "access_denied" => ErrorClass::Forbidden(Refusal::Policy),
+        "invalid_grant" => ErrorClass::Rejected,
         "invalid_client"
         | "unauthorized_client"
         | "invalid_request"
@@ -180,8 +185,8 @@ fn error_means(error: &str) -> Option<Meaning> {
         | "invalid_resource"
         | "invalid_target"
         | "invalid_tenant"
-        | "unsupported_grant_type" => Meaning::Broker,
-        "temporarily_unavailable" | "server_error" => Meaning::Unavailable,
+        | "unsupported_grant_type" => ErrorClass::Broker,
+        "temporarily_unavailable" | "server_error" => ErrorClass::Unavailable,
         _ => return None,
     })
 }
