@@ -33,6 +33,9 @@ const CLIENT_CLOSED: &str = "ClientClosed";
 /// The same for a request that a stop cut off; a request that comes after the stop is refused with this code.
 const SHUTTING_DOWN: &str = Refusal::ShuttingDown.name();
 
+/// The target of access lines. Operators search for it, so it does not follow the module's name.
+const ACCESS_TARGET: &str = "acs_token_broker::api::layers";
+
 /// The outermost layer: gives the request its context and span, renders errors, and writes the access line.
 pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let deadline = Instant::now() + api.settings.request_timeout;
@@ -216,14 +219,17 @@ fn access_line(
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                http.request.method = head.method,
-                http.route = head.route,
-                http.response.status_code = status,
-                duration_ms,
-                request_id = %context.request_id,
-                acs_broker.error.code = code,
-                acs_broker.error.inner_code = inner_code,
-                acs_broker.error.cause = cause,
+                target: ACCESS_TARGET,
+                {
+                    http.request.method = head.method,
+                    http.route = head.route,
+                    http.response.status_code = status,
+                    duration_ms,
+                    request_id = %context.request_id,
+                    acs_broker.error.code = code,
+                    acs_broker.error.inner_code = inner_code,
+                    acs_broker.error.cause = cause
+                },
                 "request"
             )
         };

@@ -15,6 +15,9 @@ use base::secret::BearerToken;
 use telemetry::metrics::ResourceMetrics;
 use telemetry::trace::{self, SpanReference, Trace};
 
+/// The target of warnings about renewals. Operators search for it, so it does not follow the module's name.
+const RENEWAL_TARGET: &str = "acs_token_broker::pipeline::flight";
+
 /// A failed exchange, with its span, to which the callers that shared it link.
 #[derive(Debug, Clone)]
 pub struct FailedExchange {
@@ -85,7 +88,7 @@ impl ExchangeTask {
                 && mode == RunMode::Background
             {
                 let error = caller.without_user_id(error);
-                tracing::warn!(error, "renewing a token in the background failed");
+                tracing::warn!(target: RENEWAL_TARGET, error, "renewing a token in the background failed");
             }
             outcome
         };
