@@ -165,6 +165,8 @@ pub struct TenantConfig {
 pub struct ResourceConfig {
     /// A name of its own among the resources; `None` for the top-level one.
     pub name: Option<String>,
+    /// Where it stands in the configuration: `resources[1]`. Empty for the top-level one.
+    pub path: String,
     /// Whose users it serves; all listed tenants' if empty.
     pub tenants: Vec<TenantId>,
     /// Through which client apps; through all if empty.
@@ -173,6 +175,18 @@ pub struct ResourceConfig {
     pub exchange: ExchangeConfig,
     /// Who may have a token.
     pub assignments: AssignmentsConfig,
+}
+
+impl ResourceConfig {
+    /// The whole path of one of its settings, as problems name it: `resources[1].exchange.timeout`.
+    #[must_use]
+    pub fn key(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
 }
 
 /// `[upstream]`
@@ -269,18 +283,20 @@ pub struct TelemetryConfig {
 }
 
 /// `telemetry.user_ids`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum UserIds {
     /// As a keyed hash.
     Hash,
     /// As Entra's object id.
     Plain,
     /// Not at all.
-    Nothing,
+    None,
 }
 
 /// `telemetry.log_format`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,

@@ -11,10 +11,7 @@ use super::log_filter::log_filter;
 use super::origin::OPAQUE_ORIGIN;
 use super::section::Section;
 use super::units::{self, Reason};
-use super::{
-    CacheConfig, Cloud, CorsConfig, EntraConfig, IdentityScope, LogFormat, ResourceConfig, ServerConfig, UnknownGroups,
-    UserIds,
-};
+use super::{CacheConfig, CorsConfig, EntraConfig, ResourceConfig, ServerConfig};
 use base::ids::Addressee;
 
 /// Far more than a machine can hold, and well within what semaphores take.
@@ -22,12 +19,6 @@ const LARGEST_COUNT: u64 = 1 << 28;
 
 /// Characters of the shortest `telemetry.user_hash_key`: a shorter one could be found by trying.
 pub const SHORTEST_HASH_KEY: usize = 16;
-
-/// With more leeway than this, an expired token would pass for a valid one.
-const LARGEST_SKEW: Duration = Duration::from_mins(10);
-
-/// No rotation at an authority takes as long to reach all its front ends.
-const LONGEST_WITHDRAWAL_GRACE: Duration = Duration::from_hours(1);
 
 pub(super) fn positive(duration: Duration) -> Result<Duration, Reason> {
     if duration.is_zero() {
@@ -37,18 +28,10 @@ pub(super) fn positive(duration: Duration) -> Result<Duration, Reason> {
     }
 }
 
-pub(super) fn clock_skew(duration: Duration) -> Result<Duration, Reason> {
-    if duration > LARGEST_SKEW {
-        Err("must be at most 10m".to_owned())
-    } else {
-        Ok(duration)
-    }
-}
-
-/// A compromised key is withdrawn, too: it must not stay good for long.
-pub(super) fn withdrawal_grace(duration: Duration) -> Result<Duration, Reason> {
-    if duration > LONGEST_WITHDRAWAL_GRACE {
-        Err("must be at most 1h".to_owned())
+/// A duration of at most `limit`, which `shown` repeats as it is written in settings.
+pub(super) fn at_most(duration: Duration, limit: Duration, shown: &str) -> Result<Duration, Reason> {
+    if duration > limit {
+        Err(format!("must be at most {shown}"))
     } else {
         Ok(duration)
     }
@@ -85,23 +68,10 @@ pub(super) fn scope(text: &str) -> Result<String, Reason> {
     }
 }
 
-pub(super) fn cloud(text: &str) -> Result<Cloud, Reason> {
-    Cloud::from_name(text).ok_or_else(|| "must be \"public\", \"usgov\" or \"china\"".to_owned())
-}
-
 pub(super) fn assignment_source(text: &str) -> Result<String, Reason> {
     match text {
         "file" | "acs" => Ok(text.to_owned()),
         _ => Err("is not a source of assignments; there are \"file\" and \"acs\"".to_owned()),
-    }
-}
-
-pub(super) fn unknown_groups(text: &str) -> Result<UnknownGroups, Reason> {
-    match text {
-        "refuse" => Ok(UnknownGroups::Refuse),
-        "acs" => Ok(UnknownGroups::Acs),
-        "graph" => Ok(UnknownGroups::Graph),
-        _ => Err("must be \"refuse\", \"acs\" or \"graph\"".to_owned()),
     }
 }
 
@@ -116,13 +86,6 @@ pub(super) fn resource_name(text: &str) -> Result<String, Reason> {
     } else {
         Err("must be at most 63 letters, digits, \"-\" and \"_\"".to_owned())
     }
-}
-
-pub(super) fn identity_scope(text: &str) -> Result<IdentityScope, Reason> {
-    IdentityScope::from_name(text).ok_or_else(|| {
-        let names = IdentityScope::ALL.map(|scope| format!("\"{}\"", scope.name()));
-        format!("is not a scope of ACS identities; there are {}", names.join(", "))
-    })
 }
 
 /// ACS takes whole minutes from an hour to a day (`expiresInMinutes`).
@@ -144,23 +107,6 @@ pub(super) fn access_key(text: &str) -> Result<(), Reason> {
             Err("is a connection string; take what follows accesskey= alone".to_owned())
         }
         _ => Err("is not an access key (base64)".to_owned()),
-    }
-}
-
-pub(super) fn log_format(text: &str) -> Result<LogFormat, Reason> {
-    match text {
-        "json" => Ok(LogFormat::Json),
-        "pretty" => Ok(LogFormat::Pretty),
-        _ => Err("must be \"json\" or \"pretty\"".to_owned()),
-    }
-}
-
-pub(super) fn user_ids(text: &str) -> Result<UserIds, Reason> {
-    match text {
-        "hash" => Ok(UserIds::Hash),
-        "plain" => Ok(UserIds::Plain),
-        "none" => Ok(UserIds::Nothing),
-        _ => Err("must be \"hash\", \"plain\" or \"none\"".to_owned()),
     }
 }
 
@@ -325,11 +271,11 @@ pub(super) fn deadlines(section: &mut Section<'_, '_>, server: &ServerConfig, re
             "server.drain_timeout: is less than server.request_timeout; a shutdown can cut requests off".to_owned(),
         );
     }
-    for (index, resource) in resources.iter().enumerate() {
+    for resource in resources {
         if resource.exchange.timeout > server.request_timeout {
+            let key = resource.key("exchange.timeout");
             section.warn(format!(
-                "{}exchange.timeout: is more than server.request_timeout, which ends the request before",
-                place(index, resource)
+                "{key}: is more than server.request_timeout, which ends the request before"
             ));
         }
     }
@@ -340,17 +286,14 @@ pub(super) fn routes(section: &mut Section<'_, '_>, entra: &EntraConfig, resourc
     for (index, resource) in resources.iter().enumerate() {
         for tenant in &resource.tenants {
             if !entra.tenants.iter().any(|listed| listed.id == *tenant) {
-                section.warn(format!(
-                    "{}tenants: {tenant} is not listed under entra.tenants",
-                    place(index, resource)
-                ));
+                let key = resource.key("tenants");
+                section.warn(format!("{key}: {tenant} is not listed under entra.tenants"));
             }
         }
-        let before = &resources[..index];
-        if let Some(first) = before.iter().position(|earlier| covers(earlier, resource)) {
+        if let Some(first) = resources[..index].iter().find(|earlier| covers(earlier, resource)) {
+            let (key, first) = (resource.key("tenants"), &first.path);
             section.warn(format!(
-                "{}tenants, client_ids: resources[{first}] matches everyone that this one does, and comes first",
-                place(index, resource)
+                "{key}, client_ids: {first} matches everyone that this one does, and comes first"
             ));
         }
     }
@@ -362,13 +305,6 @@ fn covers(earlier: &ResourceConfig, other: &ResourceConfig) -> bool {
         earlier.is_empty() || (!other.is_empty() && other.iter().all(|item| earlier.contains(item)))
     }
     holds(&earlier.tenants, &other.tenants) && holds(&earlier.client_ids, &other.client_ids)
-}
-
-fn place(index: usize, resource: &ResourceConfig) -> String {
-    match &resource.name {
-        None => String::new(),
-        Some(_) => format!("resources[{index}]."),
-    }
 }
 
 #[cfg(test)]

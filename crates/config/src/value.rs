@@ -2,8 +2,10 @@
 //!
 //! As in [`units`], no reason repeats the value.
 
+use std::str::FromStr;
 use std::time::Duration;
 
+use strum::VariantNames;
 use toml::{Table, Value};
 
 use super::invisible;
@@ -48,6 +50,17 @@ pub(super) fn filled(text: &str) -> Result<String, Reason> {
     } else {
         Ok(text.to_owned())
     }
+}
+
+/// One of the names of `T`.
+pub(super) fn choice<T: FromStr + VariantNames>(raw: Raw<'_>) -> Result<T, Reason> {
+    text(raw)?.parse().map_err(|_| {
+        let names = T::VARIANTS.join("\", \"");
+        match names.rsplit_once(", ") {
+            Some((names, last)) => format!("must be \"{names} or {last}\""),
+            None => format!("must be \"{names}\""),
+        }
+    })
 }
 
 /// `true` or `false`.

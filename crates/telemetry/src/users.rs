@@ -44,7 +44,7 @@ impl UserNames {
     pub fn new(rule: UserIds, key: Option<&[u8]>) -> Result<Self, NoRandomness> {
         let rule = match (rule, key) {
             (UserIds::Plain, _) => Rule::Plain,
-            (UserIds::Nothing, _) => Rule::Nothing,
+            (UserIds::None, _) => Rule::Nothing,
             (UserIds::Hash, Some(key)) => Rule::Hash(Box::new(hmac::Key::new(hmac::HMAC_SHA256, key))),
             (UserIds::Hash, None) => {
                 let mut key = [0; 32];
@@ -185,7 +185,7 @@ mod tests {
             name(UserIds::Plain, None).to_string(),
             format!("user {}", USER.to_lowercase())
         );
-        assert_eq!(name(UserIds::Nothing, None).to_string(), "a user");
+        assert_eq!(name(UserIds::None, None).to_string(), "a user");
     }
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
             ("…".to_owned(), "…"),
             (String::new(), ""),
         ] {
-            assert_eq!(name(UserIds::Nothing, None).in_place_of(user, text.clone()), shown);
+            assert_eq!(name(UserIds::None, None).in_place_of(user, text.clone()), shown);
             assert_eq!(name(UserIds::Plain, None).in_place_of(user, text.clone()), text);
             let hash = name(UserIds::Hash, None);
             let shown = shown.replace("(user)", hash.pseudonym().unwrap());
@@ -238,7 +238,7 @@ mod tests {
             let text = format!("{before}{id}{after}");
             let kept: String = text.chars().take(cut).collect();
             let text = if kept == text { text } else { format!("{kept}…") };
-            let shown = name(UserIds::Nothing, None).in_place_of(user, text).to_lowercase().replace('-', "");
+            let shown = name(UserIds::None, None).in_place_of(user, text).to_lowercase().replace('-', "");
             prop_assert!(!shown.contains(&uuid.simple().to_string()[..8]), "{}", shown);
         }
     }

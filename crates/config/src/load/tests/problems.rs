@@ -123,7 +123,7 @@ const ALL_PROBLEMS: [&str; 53] = [
     "telemetry.log_level: is not a filter such as",
     "telemetry.slow_request: is not a duration such as",
     "alow_insecure_upstreams: unknown key; did you mean allow_insecure_upstreams?",
-    "limits: is a setting that this version does not have yet",
+    "limits: unknown key",
     "entra.tenants[3].nam: unknown key; did you mean entra.tenants[].name?",
     "ACS_TOKEN_BROKER__SERVER__LISTN: unknown variable; did you mean ACS_TOKEN_BROKER__SERVER__LISTEN?",
 ];
