@@ -41,7 +41,7 @@ const PLAIN_OPTIONS: &str = "OPTIONS-NO-PREFLIGHT";
 /// The outcome that telemetry has for a request whose client left. No answer has it as its code.
 const CLIENT_CLOSED: &str = "ClientClosed";
 /// The same for a request that a stop cut off; a request that comes after the stop is refused with this code.
-const SHUTTING_DOWN: &str = Refusal::ShuttingDown.name();
+const SHUTTING_DOWN: &str = Refusal::ShuttingDown.into_str();
 
 /// What the public listener keeps of a head. Code that reads another field needs it listed here: the others are dropped
 /// before the request comes to the router.
@@ -65,7 +65,7 @@ pub fn head_limits() -> HeadLimits {
             HeaderName::from_static("tracestate"),
         ]
         .into(),
-        told: [header::CONTENT_TYPE, header::HOST, header::ORIGIN].into(),
+        on_refusal: [header::CONTENT_TYPE, header::HOST, header::ORIGIN].into(),
     }
 }
 
@@ -169,7 +169,7 @@ impl Observed {
             self.span
                 .in_scope(|| access_line(status, duration.as_secs_f64() * 1e3, &self.head, &self.context, failure));
         });
-        self.trace.leave(is_ours, duration, || LateSpan {
+        self.trace.record_late_span(is_ours, duration, || LateSpan {
             name: self.head.span_name(),
             end: self.api.pipeline.clock.now(),
             attributes: late_attributes(&self.head, &self.context, status, failure),
@@ -179,7 +179,7 @@ impl Observed {
     fn record(&self, status: Option<i64>, failure: Option<&Failure<'_>>, duration: Duration) {
         let metrics = &self.api.pipeline.metrics;
         let error = failure.map(|failure| failure.code);
-        if let Some(refusal) = error.and_then(Refusal::of_code) {
+        if let Some(refusal) = error.and_then(Refusal::from_code) {
             metrics.refused(refusal);
         }
         let answered = Answered {

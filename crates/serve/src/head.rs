@@ -27,7 +27,7 @@ pub struct HeadLimits {
     /// The fields that somebody reads; all others are dropped before the request is worked on.
     pub read: Vec<HeaderName>,
     /// Those of them that a refusal needs.
-    pub told: Vec<HeaderName>,
+    pub on_refusal: Vec<HeaderName>,
 }
 
 impl HeadLimits {
@@ -123,7 +123,7 @@ mod tests {
             fields: 3,
             bytes: 40,
             read: vec![AUTHORIZATION, HOST],
-            told: vec![HOST],
+            on_refusal: vec![HOST],
         }
     }
 
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(hosts, ["a", "b"]);
         assert!(head.headers()[AUTHORIZATION].is_sensitive());
         assert_eq!(head.uri(), "https://broker.test/token?a=b");
-        reduce(&mut head, &limits().told, false);
+        reduce(&mut head, &limits().on_refusal, false);
         assert_eq!(head.headers().len(), 1);
         assert_eq!(head.headers()[HOST], "a");
     }

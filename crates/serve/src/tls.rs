@@ -133,7 +133,7 @@ impl ReloadingCertificate {
     /// When the certificate in use is good.
     #[must_use]
     pub fn validity(&self) -> Option<Validity> {
-        Validity::of(self.current.0.load().cert.first()?)
+        Validity::from_certificate(self.current.0.load().cert.first()?)
     }
 
     #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ::serve::{OpenFiles, Room};
+use ::serve::{Capacity, OpenFiles};
 use acs_token_broker::authorize::source::parse::{self, Format};
 use acs_token_broker::broker::Broker;
 use base::clock::SystemClock;
@@ -38,9 +38,9 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 /// What is wrong with the files that the settings name.
 fn look_further(config: &Config) -> Vec<String> {
     let clock = SystemClock::shared();
-    match OpenFiles::most().room(Broker::wanted_files(config)) {
-        Ok(Room::Enough) => {}
-        Ok(Room::For(clamped)) => complain(&format_args!(
+    match OpenFiles::most().capacity(Broker::wanted_files(config)) {
+        Ok(Capacity::Enough) => {}
+        Ok(Capacity::Reduced(clamped)) => complain(&format_args!(
             "warning: {}",
             said_of(&clamped, config.server.max_connections)
         )),
