@@ -48,7 +48,7 @@ mod tests {
             ca_file: None,
             proxy: proxy.map(url),
             environment_proxy: environment.map(|text| EnvironmentProxy { url: url(text) }),
-            no_proxy: NoProxy::of_variable(no_proxy).0,
+            no_proxy: NoProxy::parse_variable(no_proxy).0,
             max_response_bytes: 1,
         }
     }

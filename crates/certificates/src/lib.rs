@@ -178,7 +178,7 @@ pub struct Validity {
 impl Validity {
     /// Of a certificate, if it is one.
     #[must_use]
-    pub fn of(certificate: &[u8]) -> Option<Self> {
+    pub fn from_certificate(certificate: &[u8]) -> Option<Self> {
         let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
         Some(Self {
             begins: certificate.validity().not_before.timestamp(),

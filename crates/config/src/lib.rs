@@ -3,6 +3,7 @@
 //! [`load`](load::load) reads the file and the environment and validates the whole; every problem is reported
 //! at once, by key. Each setting with its default stands in `config.example.toml`.
 
+mod addressee;
 mod assignments;
 mod cloud;
 mod credential;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+pub use self::addressee::Addressee;
 pub use self::assignments::{
     AcsAuthConfig, AcsSourceConfig, AssignmentFileConfig, AssignmentsConfig, GraphConfig, UnknownGroups,
 };

@@ -11,8 +11,7 @@ use super::log_filter::log_filter;
 use super::origin::OPAQUE_ORIGIN;
 use super::section::Section;
 use super::units::{self, Reason};
-use super::{CacheConfig, CorsConfig, EntraConfig, ResourceConfig, ServerConfig};
-use base::ids::Addressee;
+use super::{Addressee, CacheConfig, CorsConfig, EntraConfig, ResourceConfig, ServerConfig};
 
 /// Far more than a machine can hold, and well within what semaphores take.
 const LARGEST_COUNT: u64 = 1 << 28;
@@ -196,7 +195,7 @@ pub(super) fn secure(section: &mut Section<'_, '_>, path: &str, url: &Url, allow
 /// Warns where tokens are accepted for an API of which no scope is required: nobody could come with one.
 pub(super) fn scopes_that_count(section: &mut Section<'_, '_>, audiences: &[String], scopes: &[String]) {
     for is_acs in [true, false] {
-        let mut audiences = audiences.iter().map(|audience| Addressee::of(&[audience]));
+        let mut audiences = audiences.iter().map(|audience| Addressee::from_audiences(&[audience]));
         let Some(addressee) = audiences.find(|addressee| addressee.is_acs() == is_acs) else {
             continue;
         };

@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Context, client_id, non_empty_list, origin, positive, tenant_id};
+use crate::addressee::ACS_CLIENTS_APP;
 use crate::cloud::{self, Cloud};
 use crate::reader::Field;
 use crate::section::Section;
 use crate::{EntraConfig, TenantConfig, validate, value};
 use base::ids::TenantId;
-
-/// The application id of ACS's client interfaces, which v2 tokens for them are addressed to.
-const ACS_CLIENTS: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
 
 /// The one setting that others follow from.
 pub(super) fn cloud(section: &mut Section<'_, '_>) -> Cloud {
@@ -31,7 +29,12 @@ pub(super) fn entra(
         Field::Absent => cloud::url(cloud.authority()),
         other => other.given(),
     };
-    let audiences = non_empty_list(section, "audiences", value::filled, &[ACS_CLIENTS, cloud.acs_clients()]);
+    let audiences = non_empty_list(
+        section,
+        "audiences",
+        value::filled,
+        &[ACS_CLIENTS_APP, cloud.acs_clients()],
+    );
     let required_scopes = non_empty_list(section, "required_scopes", validate::scope, &["VoIP", "VoIP.Join"]);
     if let Some(mode) = other_mode {
         for (key, what) in [

@@ -185,7 +185,7 @@ fn environment_no_proxy(section: &mut Section<'_, '_>, environment: &Environment
     let Some((name, text)) = found else {
         return NoProxy::default();
     };
-    let (no_proxy, misread) = NoProxy::of_variable(text);
+    let (no_proxy, misread) = NoProxy::parse_variable(text);
     for (place, reason) in misread {
         section.warn(format!("{name}: entry {place} {reason}; it is ignored"));
     }
