@@ -253,7 +253,7 @@ impl TokenPipeline {
     ) -> Result<Answer<Exchanged>, IssueError> {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
         let caller = || trail.caller.clone();
-        let digest = TokenDigest::of(&known.token);
+        let digest = TokenDigest::new(&known.token);
         let max_age = (permit.basis() == Basis::AcsAlone).then_some(resource.unknown_groups_max_age);
         let plan = resource
             .exchanger

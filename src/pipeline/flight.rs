@@ -123,7 +123,7 @@ impl Flight {
         // The caller's spans end with the answer, whatever goes on here.
         drop(trace);
         let outcome: Result<IssuedToken, ExchangeError> = flight.await;
-        let reference = SpanReference::of(&span);
+        let reference = SpanReference::from_span(&span);
         match outcome {
             Ok(token) => Ok(Exchanged { token, span: reference }),
             Err(error) => {

@@ -7,7 +7,6 @@ mod correlate;
 mod environment;
 mod export;
 mod filter;
-mod gate;
 mod ids;
 mod json;
 mod lines;
@@ -19,6 +18,7 @@ mod pretty;
 pub mod propagation;
 mod queue;
 mod sampler;
+mod sampling_layer;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -45,12 +45,12 @@ use self::correlate::WholeSubscriber;
 use self::environment::Settings;
 use self::export::{Background, Exports};
 use self::filter::LogFilter;
-use self::gate::Gate;
 use self::json::JsonLayer;
 use self::lines::Lines;
 use self::metrics::{Metrics, Pushing};
 use self::otlp_logs::OtlpLogs;
 use self::pretty::PrettyLine;
+use self::sampling_layer::SamplingLayer;
 use base::build_info;
 use base::clock::SharedClock;
 use config::LogFormat;
@@ -150,7 +150,7 @@ where
         &options.clock,
     )?;
     let scope = scope();
-    let gate = Gate {
+    let sampling = SamplingLayer {
         sampler: exports.sampler.clone(),
         spans: exports.spans.clone(),
         scope: scope.clone(),
@@ -197,7 +197,7 @@ where
             .with(traces)
             .with(logs.with_filter(filter))
             // Last, so that it is asked first.
-            .with(gate),
+            .with(sampling),
     );
     // `Layer::on_register_dispatch` would be the place, but filtered layers are not told.
     let _ = whole.set(dispatch.downgrade());
@@ -286,17 +286,17 @@ impl TelemetryGuard {
     )]
     fn stop(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        let left = || deadline.saturating_duration_since(Instant::now());
+        let remaining = || deadline.saturating_duration_since(Instant::now());
         // All at once: they share the limit, and a collector that hangs hangs for all.
         self.exports.close();
         self.background.begin_end(timeout);
         let last = self.metrics.stop();
-        self.exports.wait(left);
-        last.wait(left());
+        self.exports.wait(remaining);
+        last.wait(remaining());
         self.background.stop();
         // Last, as the others may still have something to say.
         if let Some(lines) = self.lines.take() {
-            lines.end(left().max(LINES_LIMIT));
+            lines.end(remaining().max(LINES_LIMIT));
         }
     }
 }

@@ -23,6 +23,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _};
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
+use strum::VariantArray as _;
 
 use self::catalogue as all;
 use self::catalogue::Definition;
@@ -119,7 +120,7 @@ impl Metrics {
         observe(&meter, &counts, &watched);
         let refusals = counter(&meter, &all::REFUSALS);
         for refusal in Refusal::ALL {
-            refusals.add(0, &[labels::reason(refusal.name())]);
+            refusals.add(0, &[labels::reason(refusal.into_str())]);
         }
         Self(Arc::new(Inner {
             answered: histogram(&meter, &all::SERVER_DURATION),
@@ -159,7 +160,7 @@ impl Metrics {
 
     /// A request was refused.
     pub fn refused(&self, refusal: Refusal) {
-        self.0.refusals.add(1, &[labels::reason(refusal.name())]);
+        self.0.refusals.add(1, &[labels::reason(refusal.into_str())]);
     }
 
     /// One call to another service has ended.
@@ -215,7 +216,7 @@ impl Metrics {
             fetches: self.0.key_fetches.clone(),
             tenant: state::tenant(Arc::<str>::from(tenant)),
         };
-        for cause in KeyFetch::ALL {
+        for cause in KeyFetch::VARIANTS {
             metrics.add(0, *cause, true);
             metrics.add(0, *cause, false);
         }
@@ -298,7 +299,7 @@ impl KeyMetrics {
 
     fn add(&self, count: u64, cause: KeyFetch, good: bool) {
         let labels = [
-            KeyValue::new("acs_broker.jwks.cause", cause.name()),
+            KeyValue::new("acs_broker.jwks.cause", cause.into_str()),
             labels::outcome(if good { "good" } else { "failed" }),
             self.tenant.clone(),
         ];

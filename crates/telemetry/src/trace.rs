@@ -1,6 +1,6 @@
 //! Whether a request is traced, decided before a span is made; and the trace of one that is not.
 //!
-//! Making a span is what tracing costs, so a request that is not sampled makes none: `gate` switches them off
+//! Making a span is what tracing costs, so a request that is not sampled makes none: `sampling_layer` switches them off
 //! while it runs. Its trace goes on all the same: log lines tell its ids, and upstreams get its trace id with the
 //! sampled flag off. That is kept here, in a task-local, and carried to work that goes on elsewhere by [`Trace`].
 
@@ -14,33 +14,33 @@ use opentelemetry::{Context, KeyValue};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::gate::Gate;
+use super::sampling_layer::SamplingLayer;
 use super::{ids, propagation};
 
 tokio::task_local! {
     // The trace of work that makes no spans; none for work that does.
-    static QUIET: Option<Arc<Quiet>>;
+    static UNSAMPLED: Option<Arc<UnsampledTrace>>;
 }
 
 /// The trace of a request that makes no spans.
 #[derive(Debug)]
-struct Quiet {
+struct UnsampledTrace {
     // What stands for the server span: a span of this id is made only if the request fails or is slow.
     context: SpanContext,
     parent: SpanId,
 }
 
 /// The context of the work that runs here, if it makes no spans.
-pub(super) fn quiet() -> Option<SpanContext> {
-    QUIET
-        .try_with(|quiet| quiet.as_ref().map(|quiet| quiet.context.clone()))
+pub(super) fn unsampled_context() -> Option<SpanContext> {
+    UNSAMPLED
+        .try_with(|unsampled| unsampled.as_ref().map(|unsampled| unsampled.context.clone()))
         .ok()
         .flatten()
 }
 
 /// Whether the work that runs here makes no spans.
-pub(super) fn is_quiet() -> bool {
-    QUIET.try_with(Option::is_some).unwrap_or(false)
+pub(super) fn is_unsampled() -> bool {
+    UNSAMPLED.try_with(Option::is_some).unwrap_or(false)
 }
 
 /// The trace of one request at the public listener.
@@ -50,7 +50,7 @@ pub struct RequestTrace(Kind);
 #[derive(Debug)]
 enum Kind {
     Recorded { parent: Context, trace_id: TraceId },
-    Quiet(Arc<Quiet>),
+    Unsampled(Arc<UnsampledTrace>),
 }
 
 /// A span made when all is over: what it says.
@@ -75,11 +75,11 @@ impl RequestTrace {
         } else {
             ids::trace_id()
         };
-        let recorded = with_gate(|gate| gate.records(&caller, trace_id)).unwrap_or(false);
+        let recorded = with_sampling_layer(|layer| layer.is_sampled(&caller, trace_id)).unwrap_or(false);
         Self(if recorded {
             Kind::Recorded { parent, trace_id }
         } else {
-            Kind::Quiet(Arc::new(Quiet {
+            Kind::Unsampled(Arc::new(UnsampledTrace {
                 context: SpanContext::new(
                     trace_id,
                     ids::span_id(),
@@ -102,41 +102,43 @@ impl RequestTrace {
                 ids::next_trace_id(*trace_id, || span.context());
                 span
             }
-            Kind::Quiet(_) => Span::none(),
+            Kind::Unsampled(_) => Span::none(),
         }
     }
 
     /// Lets `work` run in this trace.
     pub async fn carry<F: Future>(&self, work: F) -> F::Output {
-        QUIET.scope(self.quiet(), work).await
+        UNSAMPLED.scope(self.unsampled(), work).await
     }
 
     /// The same for what does not wait.
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        QUIET.sync_scope(self.quiet(), work)
+        UNSAMPLED.sync_scope(self.unsampled(), work)
     }
 
     /// Leaves one span of a request that made none, if it failed or took long: a server span without children.
-    pub fn leave(&self, failed: bool, duration: Duration, describe: impl FnOnce() -> LateSpan) {
-        if let Kind::Quiet(quiet) = &self.0 {
-            with_gate(|gate| gate.leave(&quiet.context, quiet.parent, failed, duration, describe));
+    pub fn record_late_span(&self, failed: bool, duration: Duration, describe: impl FnOnce() -> LateSpan) {
+        if let Kind::Unsampled(unsampled) = &self.0 {
+            with_sampling_layer(|layer| {
+                layer.record_late_span(&unsampled.context, unsampled.parent, failed, duration, describe);
+            });
         }
     }
 
-    fn quiet(&self) -> Option<Arc<Quiet>> {
+    fn unsampled(&self) -> Option<Arc<UnsampledTrace>> {
         match &self.0 {
             Kind::Recorded { .. } => None,
-            Kind::Quiet(quiet) => Some(Arc::clone(quiet)),
+            Kind::Unsampled(unsampled) => Some(Arc::clone(unsampled)),
         }
     }
 }
 
 /// The subscriber's gate. Found by way of the subscriber, so that what a test sets up for itself counts.
-fn with_gate<T>(work: impl FnOnce(&Gate) -> T) -> Option<T> {
+fn with_sampling_layer<T>(work: impl FnOnce(&SamplingLayer) -> T) -> Option<T> {
     let mut work = Some(work);
     tracing::dispatcher::get_default(|dispatch| {
-        let gate = dispatch.downcast_ref::<Gate>()?;
-        work.take().map(|work| work(gate))
+        let layer = dispatch.downcast_ref::<SamplingLayer>()?;
+        work.take().map(|work| work(layer))
     })
 }
 
@@ -144,17 +146,21 @@ fn with_gate<T>(work: impl FnOnce(&Gate) -> T) -> Option<T> {
 #[derive(Debug, Clone)]
 pub struct Trace {
     span: Span,
-    quiet: Option<Arc<Quiet>>,
+    unsampled: Option<Arc<UnsampledTrace>>,
 }
 
 impl Trace {
     /// That of the work that runs here.
     #[must_use]
     pub fn current() -> Self {
-        let quiet = QUIET.try_with(Clone::clone).ok().flatten();
+        let unsampled = UNSAMPLED.try_with(Clone::clone).ok().flatten();
         Self {
-            span: if quiet.is_some() { Span::none() } else { Span::current() },
-            quiet,
+            span: if unsampled.is_some() {
+                Span::none()
+            } else {
+                Span::current()
+            },
+            unsampled,
         }
     }
 
@@ -163,14 +169,14 @@ impl Trace {
     pub fn none() -> Self {
         Self {
             span: Span::none(),
-            quiet: None,
+            unsampled: None,
         }
     }
 
     /// A span, made by `make` without a parent, that follows this trace's as its child but does not hold it open: for
     /// work that goes on when what caused it has ended.
     pub fn follow(&self, make: impl FnOnce() -> Span) -> Span {
-        QUIET.sync_scope(self.quiet.clone(), || {
+        UNSAMPLED.sync_scope(self.unsampled.clone(), || {
             let span = make();
             if !self.span.is_disabled() {
                 propagation::set_remote_parent(&span, self.span.context());
@@ -181,7 +187,7 @@ impl Trace {
 
     /// Lets `work` run in this trace.
     pub fn carry<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
-        QUIET.scope(self.quiet.clone(), work)
+        UNSAMPLED.scope(self.unsampled.clone(), work)
     }
 }
 
@@ -192,7 +198,7 @@ pub struct SpanReference(TraceId, SpanId);
 impl SpanReference {
     /// That of `span`.
     #[must_use]
-    pub fn of(span: &Span) -> Option<Self> {
+    pub fn from_span(span: &Span) -> Option<Self> {
         if span.is_disabled() {
             return None;
         }

@@ -9,10 +9,10 @@ use base::ids::{ObjectId, TenantId};
 use config::UserIds;
 
 /// Bytes of a hash that are shown: enough for no two users to share it.
-const TOLD_BYTES: usize = 16;
+const PSEUDONYM_BYTES: usize = 16;
 
 /// Digits of an id's beginning that distinguish a user from most others.
-const TELLING_DIGITS: usize = 8;
+const IDENTIFYING_DIGITS: usize = 8;
 
 /// The rule of `telemetry.user_ids`, with its key.
 #[derive(Clone)]
@@ -62,8 +62,8 @@ impl UserNames {
             Rule::Hash(key) => {
                 // GUIDs print in lower case.
                 let tag = hmac::sign(key, format!("{tenant}/{user}").as_bytes());
-                let mut text = String::with_capacity(2 * TOLD_BYTES);
-                for byte in tag.as_ref().iter().take(TOLD_BYTES) {
+                let mut text = String::with_capacity(2 * PSEUDONYM_BYTES);
+                for byte in tag.as_ref().iter().take(PSEUDONYM_BYTES) {
                     text.extend(
                         [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
                     );
@@ -71,7 +71,7 @@ impl UserNames {
                 UserName::Pseudonym(text)
             }
             Rule::Plain => UserName::Plain(user),
-            Rule::Nothing => UserName::Untold,
+            Rule::Nothing => UserName::Omitted,
         }
     }
 }
@@ -84,7 +84,7 @@ pub enum UserName {
     /// `enduser.id`: Entra's object id.
     Plain(ObjectId),
     /// Not at all.
-    Untold,
+    Omitted,
 }
 
 impl UserName {
@@ -93,7 +93,7 @@ impl UserName {
     pub fn pseudonym(&self) -> Option<&str> {
         match self {
             Self::Pseudonym(text) => Some(text),
-            Self::Plain(_) | Self::Untold => None,
+            Self::Plain(_) | Self::Omitted => None,
         }
     }
 
@@ -102,7 +102,7 @@ impl UserName {
     pub fn plain(&self) -> Option<ObjectId> {
         match self {
             Self::Plain(id) => Some(*id),
-            Self::Pseudonym(_) | Self::Untold => None,
+            Self::Pseudonym(_) | Self::Omitted => None,
         }
     }
 
@@ -113,20 +113,20 @@ impl UserName {
             return text;
         }
         let id = user.to_string().replace('-', "");
-        let mut told = String::with_capacity(text.len());
+        let mut replaced = String::with_capacity(text.len());
         let (mut at, mut rest) = (0, 0);
         while let Some(left) = text.as_bytes().get(at..).filter(|left| !left.is_empty()) {
             if let Some(length) = quoted(left, id.as_bytes()) {
-                told.push_str(&text[rest..at]);
-                told.push_str(self.pseudonym().unwrap_or("(user)"));
+                replaced.push_str(&text[rest..at]);
+                replaced.push_str(self.pseudonym().unwrap_or("(user)"));
                 at += length;
                 rest = at;
             } else {
                 at += 1;
             }
         }
-        told.push_str(&text[rest..]);
-        told
+        replaced.push_str(&text[rest..]);
+        replaced
     }
 }
 
@@ -148,7 +148,7 @@ fn quoted(text: &[u8], digits: &[u8]) -> Option<usize> {
     }
     length += hyphen_at(length);
     let is_cut = text.get(length..).is_some_and(|rest| rest.starts_with("…".as_bytes()));
-    (known >= TELLING_DIGITS && is_cut).then_some(length)
+    (known >= IDENTIFYING_DIGITS && is_cut).then_some(length)
 }
 
 impl fmt::Display for UserName {
@@ -156,7 +156,7 @@ impl fmt::Display for UserName {
         match self {
             Self::Pseudonym(text) => write!(f, "user {text}"),
             Self::Plain(id) => write!(f, "user {id}"),
-            Self::Untold => f.write_str("a user"),
+            Self::Omitted => f.write_str("a user"),
         }
     }
 }

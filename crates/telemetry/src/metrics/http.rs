@@ -70,7 +70,7 @@ pub(super) fn record_call(durations: &Histogram<f64>, called: &Called<'_>, durat
         return;
     }
     let mut labels = vec![
-        KeyValue::new("acs_broker.upstream", called.peer.name()),
+        KeyValue::new("acs_broker.upstream", called.peer.into_str()),
         KeyValue::new("http.request.method", called.method.to_owned()),
     ];
     if let Some(host) = called.url.host_str() {

@@ -5,10 +5,10 @@
 //! export, says only in words whether a failure may pass, and lets nobody replace a connection.
 
 mod answer;
+mod backoff;
 mod grpc;
 mod http;
 mod message;
-mod pace;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -20,8 +20,8 @@ use super::environment::{ExporterSettings, Protocol};
 use base::clock::SharedClock;
 
 pub(super) use self::answer::Outcome;
+pub(super) use self::backoff::Backoff;
 pub(super) use self::message::{Export, Item};
-pub(super) use self::pace::Pace;
 pub(super) use self::tls::Tls;
 
 /// How a signal reaches its collector. Cheap to clone.

@@ -19,7 +19,7 @@ use super::trace::{self, LateSpan};
 
 /// Decides about requests, and shuts the way to all span layers while one runs that is not sampled.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct SamplingLayer {
     pub(super) sampler: RequestSampler,
     /// Where spans go. `None` without an exporter: nothing is recorded then.
     pub(super) spans: Option<Arc<Queue<SpanData>>>,
@@ -28,15 +28,15 @@ pub(super) struct Gate {
     pub(super) slow_request: Duration,
 }
 
-impl Gate {
+impl SamplingLayer {
     /// Whether the request with this trace id, and perhaps a caller's span, is recorded.
-    pub(super) fn records(&self, caller: &SpanContext, trace_id: TraceId) -> bool {
+    pub(super) fn is_sampled(&self, caller: &SpanContext, trace_id: TraceId) -> bool {
         self.spans.is_some() && self.sampler.samples(caller, trace_id)
     }
 
     /// A server fault always leaves a span, and so does a slow request. A refusal leaves none: anyone who reaches the
     /// listener can cause as many as they like, and the access line has it.
-    pub(super) fn leave(
+    pub(super) fn record_late_span(
         &self,
         context: &SpanContext,
         parent: SpanId,
@@ -80,7 +80,7 @@ impl Gate {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Gate {
+impl<S: Subscriber> Layer<S> for SamplingLayer {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if metadata.is_span() && is_own(metadata.target()) {
             Interest::sometimes()
@@ -90,6 +90,6 @@ impl<S: Subscriber> Layer<S> for Gate {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        !(metadata.is_span() && trace::is_quiet())
+        !(metadata.is_span() && trace::is_unsampled())
     }
 }
