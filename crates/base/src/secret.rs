@@ -1,6 +1,6 @@
 //! Wrappers for values that must never be written anywhere.
 //!
-//! Neither type implements `Display` or a telling `Debug`, so a token in a log line, a span or an error does
+//! Neither type implements `Display` or a `Debug` that shows the value, so a token in a log line, a span or an error does
 //! not compile or prints as redacted.
 
 use std::fmt;

@@ -106,7 +106,7 @@ impl std::fmt::Display for Instead {
     }
 }
 
-/// What a file holds. A fault of a part that nobody asks for does no harm.
+/// What a file holds. A fault of a part that is not asked for does no harm.
 #[derive(Debug, Default)]
 pub struct Bundle {
     certificates: Vec<CertificateDer<'static>>,

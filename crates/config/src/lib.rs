@@ -192,48 +192,27 @@ impl ResourceConfig {
 }
 
 /// `[upstream]`
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UpstreamConfig {
     /// File with trust anchors beside the system's.
     pub ca_file: Option<PathBuf>,
     /// Proxy for calls that do not go to loopback.
-    pub proxy: Option<Url>,
+    pub proxy: Option<ProxyUrl>,
     /// Proxy of `HTTPS_PROXY` for https calls that do not go to loopback.
-    pub environment_proxy: Option<EnvironmentProxy>,
+    pub environment_proxy: Option<ProxyUrl>,
     /// What goes by neither proxy: `upstream.no_proxy` and `NO_PROXY` together.
     pub no_proxy: NoProxy,
     /// Largest response body read from an upstream, in bytes.
     pub max_response_bytes: u64,
 }
 
-/// What the standard proxy variable says.
+/// The URL of a proxy. It may hold a password, so only its origin is shown.
 #[derive(Clone, PartialEq)]
-pub struct EnvironmentProxy {
-    /// `HTTPS_PROXY`
-    pub url: Url,
-}
+pub struct ProxyUrl(pub Url);
 
-// Proxy URLs may hold a password, so neither is printed beyond its host.
-impl fmt::Debug for UpstreamConfig {
+impl fmt::Debug for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UpstreamConfig")
-            .field("ca_file", &self.ca_file)
-            .field(
-                "proxy",
-                &self.proxy.as_ref().map(|url| url.origin().ascii_serialization()),
-            )
-            .field("environment_proxy", &self.environment_proxy)
-            .field("no_proxy", &self.no_proxy)
-            .field("max_response_bytes", &self.max_response_bytes)
-            .finish()
-    }
-}
-
-impl fmt::Debug for EnvironmentProxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EnvironmentProxy")
-            .field("url", &self.url.origin().ascii_serialization())
-            .finish()
+        self.0.origin().ascii_serialization().fmt(f)
     }
 }
 

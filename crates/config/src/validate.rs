@@ -19,29 +19,22 @@ const LARGEST_COUNT: u64 = 1 << 28;
 /// Characters of the shortest `telemetry.user_hash_key`: a shorter one could be found by trying.
 pub const SHORTEST_HASH_KEY: usize = 16;
 
+/// The value where `holds`, else the reason.
+pub(super) fn require<T>(value: T, holds: bool, reason: &str) -> Result<T, Reason> {
+    if holds { Ok(value) } else { Err(reason.to_owned()) }
+}
+
 pub(super) fn positive(duration: Duration) -> Result<Duration, Reason> {
-    if duration.is_zero() {
-        Err("must be longer than 0s".to_owned())
-    } else {
-        Ok(duration)
-    }
+    require(duration, !duration.is_zero(), "must be longer than 0s")
 }
 
 /// A duration of at most `limit`, which `shown` repeats as it is written in settings.
 pub(super) fn at_most(duration: Duration, limit: Duration, shown: &str) -> Result<Duration, Reason> {
-    if duration > limit {
-        Err(format!("must be at most {shown}"))
-    } else {
-        Ok(duration)
-    }
+    require(duration, duration <= limit, &format!("must be at most {shown}"))
 }
 
 pub(super) fn at_least_one(number: u64) -> Result<u64, Reason> {
-    if number == 0 {
-        Err("must be at least 1".to_owned())
-    } else {
-        Ok(number)
-    }
+    require(number, number > 0, "must be at least 1")
 }
 
 pub(super) fn count(number: u64) -> Result<usize, Reason> {
@@ -60,18 +53,13 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Reason> {
 
 /// One scope value: in a token, scopes are separated by blanks, so one with a blank could never match.
 pub(super) fn scope(text: &str) -> Result<String, Reason> {
-    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        Err("must be one scope, without blanks".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
+    let is_one = !text.is_empty() && !units::has_blanks(text);
+    require(text.to_owned(), is_one, "must be one scope, without blanks")
 }
 
 pub(super) fn assignment_source(text: &str) -> Result<String, Reason> {
-    match text {
-        "file" | "acs" => Ok(text.to_owned()),
-        _ => Err("is not a source of assignments; there are \"file\" and \"acs\"".to_owned()),
-    }
+    let reason = "is not a source of assignments; there are \"file\" and \"acs\"";
+    require(text.to_owned(), matches!(text, "file" | "acs"), reason)
 }
 
 /// A resource's name stands in logs, and may be asked for as `audience`.
@@ -80,21 +68,18 @@ pub(super) fn resource_name(text: &str) -> Result<String, Reason> {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if is_name {
-        Ok(text.to_owned())
-    } else {
-        Err("must be at most 63 letters, digits, \"-\" and \"_\"".to_owned())
-    }
+    require(
+        text.to_owned(),
+        is_name,
+        "must be at most 63 letters, digits, \"-\" and \"_\"",
+    )
 }
 
 /// ACS takes whole minutes from an hour to a day (`expiresInMinutes`).
 pub(super) fn identity_lifetime(duration: Duration) -> Result<Duration, Reason> {
     let whole = duration.as_secs().is_multiple_of(60) && duration.subsec_nanos() == 0;
-    if whole && (Duration::from_hours(1)..=Duration::from_hours(24)).contains(&duration) {
-        Ok(duration)
-    } else {
-        Err("must be whole minutes, from \"60m\" to \"24h\"".to_owned())
-    }
+    let holds = whole && (Duration::from_hours(1)..=Duration::from_hours(24)).contains(&duration);
+    require(duration, holds, "must be whole minutes, from \"60m\" to \"24h\"")
 }
 
 /// An access key as Azure shows it. A whole connection string is a likely slip.
@@ -109,33 +94,26 @@ pub(super) fn access_key(text: &str) -> Result<(), Reason> {
     }
 }
 
-/// Anyone who has the key can find out which user a hash is of.
+/// With the key it can be found out which user a hash is of.
 pub(super) fn user_hash_key(text: &str) -> Result<(), Reason> {
-    if text.chars().count() >= SHORTEST_HASH_KEY {
-        Ok(())
-    } else {
-        Err(format!("must have {SHORTEST_HASH_KEY} characters at least"))
-    }
+    let reason = format!("must have {SHORTEST_HASH_KEY} characters at least");
+    require((), text.chars().count() >= SHORTEST_HASH_KEY, &reason)
 }
 
 pub(super) fn log_level(text: String) -> Result<String, Reason> {
-    match log_filter(&text) {
-        Ok(_) => Ok(text),
-        Err(_) => Err("is not a filter such as \"info\" or \"info,acs_token_broker=debug\"".to_owned()),
-    }
+    let is_filter = log_filter(&text).is_ok();
+    let reason = "is not a filter such as \"info\" or \"info,acs_token_broker=debug\"";
+    require(text, is_filter, reason)
 }
 
 /// The format of the assignment file is known by its name alone.
 pub(super) fn assignment_file(path: PathBuf) -> Result<PathBuf, Reason> {
     let extension = path.extension().unwrap_or_default();
-    if extension.eq_ignore_ascii_case("toml") || extension.eq_ignore_ascii_case("json") {
-        Ok(path)
-    } else {
-        Err("must end in .toml or .json".to_owned())
-    }
+    let is_known = extension.eq_ignore_ascii_case("toml") || extension.eq_ignore_ascii_case("json");
+    require(path, is_known, "must end in .toml or .json")
 }
 
-/// A file that must be there when the broker starts. Its path is not repeated: people paste keys into such settings.
+/// A file that must be there when the broker starts. Its path is not repeated: a key may have been pasted in its place.
 pub(super) fn readable_file(path: PathBuf) -> Result<PathBuf, Reason> {
     let unreadable = |error: std::io::Error| format!("names a file that cannot be read: {error}");
     let metadata = fs::metadata(&path).map_err(unreadable)?;
@@ -192,7 +170,7 @@ pub(super) fn secure(section: &mut Section<'_, '_>, path: &str, url: &Url, allow
     }
 }
 
-/// Warns where tokens are accepted for an API of which no scope is required: nobody could come with one.
+/// Warns where tokens are accepted for an API of which no scope is required: no caller can have such a token.
 pub(super) fn scopes_that_count(section: &mut Section<'_, '_>, audiences: &[String], scopes: &[String]) {
     for is_acs in [true, false] {
         let mut audiences = audiences.iter().map(|audience| Addressee::from_audiences(&[audience]));

@@ -33,7 +33,7 @@ const MAX_HEADER_LIST_BYTES: u32 = 40 * 1024;
 /// each head.
 const MAX_HEADER_FIELDS: usize = 256;
 
-/// What a client may send on one stream, and on a connection, before somebody reads it: the most that a body may have.
+/// What a client may send on one stream, and on a connection, before it is read: the most that a body may have.
 const WINDOW: u32 = 64 * 1024;
 
 /// Streams that a client opened and reset again before they were looked at ("rapid reset", CVE-2023-44487).
@@ -45,7 +45,7 @@ const MAX_SEND_BUFFER: usize = 16 * 1024;
 /// How long an answer may take to be written out, in a drain.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// How long a connection may take to say good-bye that must go for another.
+/// How long a connection that is closed for another may take to end.
 const CLOSE_GRACE: Duration = Duration::from_millis(50);
 
 /// HTTP/2 PING period, and how long its answer may take.
@@ -128,7 +128,7 @@ async fn begin(stream: &mut TcpStream, shared: &Shared) -> Option<Begun> {
             stream.readable().await.ok()?;
             return Some(Begun::Tls);
         }
-        // Both versions, told apart by HTTP/2's preface (prior knowledge, RFC 9113 section 3.3).
+        // Both versions, distinguished by HTTP/2's preface (prior knowledge, RFC 9113 section 3.3).
         let mut read = Vec::with_capacity(PREFACE.len());
         while PREFACE.starts_with(&read) && read.len() < PREFACE.len() {
             let mut rest = (&mut *stream).take((PREFACE.len() - read.len()) as u64);
@@ -164,7 +164,7 @@ impl Connection {
             .max_buf_size(MOST_BUFFERED)
             .max_headers(MAX_HEADER_FIELDS)
             .keep_alive(true)
-            // A client that closes its side has left; there is nobody to go on for.
+            // A client that closes its side has left.
             .half_close(false);
         let next_body = NextBody::default();
         let unflushed = Unflushed::default();
@@ -246,7 +246,7 @@ impl Connection {
             result = connection.as_mut() => return ended(result),
             () = shared.draining.cancelled() => End::Drain,
             served = activity.overdue(timeouts) => {
-                // Not one request: there is nothing to finish and nobody to say good-bye to.
+                // Not one request: there is nothing to finish.
                 if !served {
                     return;
                 }
@@ -259,7 +259,7 @@ impl Connection {
             match end {
                 // hyper goes on waiting for the rest of a half-sent head, which is no request in flight.
                 End::Drain => activity.drained(FLUSH, Some(self.linger.clone())).await,
-                // A request may have crossed the good-bye; it gets the time that a request gets.
+                // A request may have crossed the GOAWAY or the close; it gets the time that a request gets.
                 End::Overdue => tokio::time::sleep(timeouts.head).await,
                 End::Evicted if shared.options.eviction == Eviction::Any => tokio::time::sleep(CLOSE_GRACE).await,
                 End::Evicted => {

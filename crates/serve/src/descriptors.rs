@@ -51,8 +51,8 @@ impl OpenFiles {
             return Ok(Capacity::Enough);
         }
         // A caller's request takes one connection to Azure at most, so half of what is left is the most they need.
-        let left = self.0.saturating_sub(kept);
-        let connections = connections.min(left - upstream.min(left.div_ceil(2)));
+        let remaining = self.0.saturating_sub(kept);
+        let connections = connections.min(remaining - upstream.min(remaining.div_ceil(2)));
         if connections < FEWEST_CONNECTIONS.min(wanted.connections as u64) {
             return Err(TooFewFiles {
                 limit: self.0,

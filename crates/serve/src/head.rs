@@ -24,7 +24,7 @@ pub struct HeadLimits {
     pub fields: usize,
     /// Bytes of all fields and of the path.
     pub bytes: usize,
-    /// The fields that somebody reads; all others are dropped before the request is worked on.
+    /// The fields that are read; all others are dropped before the request is worked on.
     pub read: Vec<HeaderName>,
     /// Those of them that a refusal needs.
     pub on_refusal: Vec<HeaderName>,
@@ -43,7 +43,7 @@ impl HeadLimits {
 }
 
 /// Reduces the head to those fields. What is left is copied, for each part of it keeps the whole buffer that it came in.
-/// Tells how many bytes are left.
+/// Returns how many bytes remain.
 pub(super) fn reduce<B>(request: &mut Request<B>, read: &[HeaderName], all: bool) -> usize {
     let old = std::mem::take(request.headers_mut());
     let names = || read.iter().filter(|name| old.contains_key(*name));

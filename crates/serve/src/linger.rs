@@ -1,7 +1,7 @@
 //! Lingering close: an answer that is given before the request's body has been read still reaches the client.
 //!
 //! A socket that is closed with unread bytes in it makes the kernel send RST, and the client may then lose an answer
-//! that it has not read yet (RFC 9112 section 9.6). So what nobody reads is thrown away instead, in two ways:
+//! that it has not read yet (RFC 9112 section 9.6). So what is not read is thrown away instead, in two ways:
 //!
 //! - A body that the router leaves unread, and that is no longer than a request of this service may well be, is read
 //!   to its end behind the answer. The connection then serves the next request.
@@ -33,11 +33,11 @@ use super::meter::NextBody;
 /// How long what still comes is thrown away.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
-/// How much is thrown away before a connection is cut. Far more than anybody sends here by mistake, and less than
+/// How much is thrown away before a connection is cut. Far more than is sent here by mistake, and less than
 /// would be worth sending on purpose.
 const MOST_BYTES: u64 = 32 << 20;
 
-/// What is read at once where nobody looks at it.
+/// How much is read at once of what is thrown away.
 const CHUNK: usize = 16 << 10;
 
 /// What is known of one connection. Clones are of the same connection.
@@ -74,7 +74,7 @@ impl Linger {
         }
     }
 
-    /// Watches how much of the request is read. HTTP/2 resets the stream of a body that nobody reads and goes on with
+    /// Watches how much of the request is read. HTTP/2 resets the stream of a body that is not read and goes on with
     /// the others (RFC 9113 section 8.1), so only HTTP/1 needs this.
     ///
     /// `end` learns when a body has ended that says so itself.
@@ -121,7 +121,7 @@ impl Linger {
     }
 }
 
-/// A stream that is closed in two steps where bytes may come that nobody reads.
+/// A stream that is closed in two steps where bytes may come that are not read.
 pub(super) struct LingeringStream<S> {
     inner: S,
     linger: Linger,
@@ -131,7 +131,7 @@ pub(super) struct LingeringStream<S> {
 /// After the sending side was closed.
 struct Closing {
     deadline: Pin<Box<Sleep>>,
-    left: u64,
+    remaining: u64,
 }
 
 impl<S: AsyncRead + Unpin> LingeringStream<S> {
@@ -149,8 +149,8 @@ impl<S: AsyncRead + Unpin> LingeringStream<S> {
             if ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer)).is_err() {
                 return Poll::Ready(());
             }
-            match closing.left.checked_sub(buffer.filled().len() as u64) {
-                Some(left) if !buffer.filled().is_empty() => closing.left = left,
+            match closing.remaining.checked_sub(buffer.filled().len() as u64) {
+                Some(remaining) if !buffer.filled().is_empty() => closing.remaining = remaining,
                 _ => return Poll::Ready(()),
             }
         }
@@ -198,14 +198,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringStream<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
-            // An idle connection has nothing that could be lost, and one that the client has ended nobody to lose it.
+            // An idle connection has nothing that could be lost, and one that the client has ended has no reader.
             if self.linger.with(|state| !state.unread || state.ended) {
                 return Poll::Ready(Ok(()));
             }
             let deadline = self.linger.deadline();
             self.closing = Some(Closing {
                 deadline: Box::pin(tokio::time::sleep_until(deadline)),
-                left: MOST_BYTES,
+                remaining: MOST_BYTES,
             });
         }
         ready!(self.poll_discard(context));

@@ -127,7 +127,7 @@ pub struct Memory {
     /// For requests: heads that are worked on, and bodies.
     pub work: Budget,
     /// For header blocks of HTTP/2 that have not come in full. Apart from the others, since hardly any client sends
-    /// one in parts: who keeps them open keeps nobody else out.
+    /// one in parts: a client that keeps them open excludes no other.
     pub(super) blocks: Budget,
 }
 

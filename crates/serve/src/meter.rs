@@ -189,7 +189,7 @@ impl<S> Meter<S> {
         }
     }
 
-    /// Looks at what has come. Tells how much of it can be handed on.
+    /// Looks at what has come. Returns how much of it can be handed on.
     fn look(&mut self, bytes: &[u8]) -> Result<usize, NoMemory> {
         let (taken, found) = match &mut self.protocol {
             Protocol::Http1 { lines, next_body } => {

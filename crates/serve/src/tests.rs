@@ -55,7 +55,7 @@ fn options() -> ServeOptions {
     }
 }
 
-/// Heads of any kind; nobody reads a field.
+/// Heads of any kind; no field is read.
 fn heads() -> HeadLimits {
     HeadLimits {
         fields: 100,
@@ -159,7 +159,7 @@ async fn the_one_that_is_idle_for_longest_makes_room() {
         };
         let open = limited.open.clone();
         let server = Server::start(hello(), limited).await;
-        // The oldest is a client of this version; it is told to go.
+        // The oldest is a client of this version; it is asked to close.
         let oldest = client(|builder| {
             if http2 {
                 builder.http2_prior_knowledge()

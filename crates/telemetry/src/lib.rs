@@ -80,7 +80,7 @@ pub struct TelemetryOptions {
     pub trust_incoming_sampling: bool,
     /// A request that takes as long leaves a span though it was not sampled. Zero is off.
     pub slow_request: Duration,
-    /// Tells the time of log lines.
+    /// The time of log lines.
     pub clock: SharedClock,
 }
 
@@ -163,9 +163,9 @@ where
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        // Nobody asks OpenTelemetry for the current context; spans are asked for theirs.
+        // OpenTelemetry's current context is not used; spans are asked for theirs.
         .with_context_activation(false)
-        // Span status is set by who knows what an error is, not by what happens to be recorded.
+        // Span status is set explicitly, not by what happens to be recorded.
         .with_error_records_to_exceptions(false)
         .with_error_fields_to_exceptions(false)
         .with_filter(FilterFn::new(filter::is_traced).with_max_level_hint(LevelFilter::INFO));
@@ -199,7 +199,7 @@ where
             // Last, so that it is asked first.
             .with(sampling),
     );
-    // `Layer::on_register_dispatch` would be the place, but filtered layers are not told.
+    // `Layer::on_register_dispatch` would be the place, but filtered layers do not get the call.
     let _ = whole.set(dispatch.downgrade());
     let guard = TelemetryGuard {
         exports,

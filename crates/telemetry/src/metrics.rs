@@ -3,7 +3,7 @@
 //! [`Metrics`] is made once and handed to the parts that need it. It is always there: scraped as Prometheus text at the
 //! management listener, and pushed over OTLP where an endpoint is configured. `catalogue` lists the instruments, `labels`
 //! what their labels can say: closed sets, configured names, and no user, token or free text. What each request adds to
-//! is counted without locks (`counts`); ages and fill levels are looked at when somebody collects (`state`).
+//! is counted without locks (`counts`); ages and fill levels are read when metrics are collected (`state`).
 //!
 //! There are no exemplars: neither the Rust SDK (0.33) nor the text format that is written here has any.
 
@@ -73,7 +73,7 @@ struct Inner {
 pub struct ScrapeError(#[source] prometheus::Error);
 
 impl Metrics {
-    /// Metrics that nobody reads.
+    /// Metrics that are neither scraped nor pushed.
     #[must_use]
     pub fn noop() -> Self {
         let provider = SdkMeterProvider::builder().build();
@@ -230,7 +230,7 @@ impl Default for Metrics {
     }
 }
 
-/// Registers what is looked at when somebody collects.
+/// Registers what is read when metrics are collected.
 fn observe(meter: &Meter, counts: &Arc<Counts>, watched: &Watched) {
     count_by(meter, &all::AUTHENTICATION, counts, Counts::observe_authentication);
     count_by(meter, &all::AUTHORIZATION, counts, Counts::observe_authorization);
@@ -270,7 +270,7 @@ impl ResourceMetrics {
         self.counts.cache(of).add(1);
     }
 
-    /// An exchange has ended; `ahead` if nobody waited for it. `mode` and `outcome` are one of few.
+    /// An exchange has ended; `ahead` if no caller waited for it. `mode` and `outcome` are one of few.
     pub fn exchanged(&self, mode: &'static str, outcome: &'static str, ahead: bool, duration: Duration) {
         self.exchanges.record(
             duration.as_secs_f64(),

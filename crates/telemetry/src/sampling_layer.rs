@@ -1,4 +1,4 @@
-//! Lets no span be made for a request that is not sampled, and makes the one that is left of it if it failed.
+//! Suppresses the spans of requests that are not sampled, and records one afterwards if such a request failed or was slow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::sampler::RequestSampler;
 use super::system_time;
 use super::trace::{self, LateSpan};
 
-/// Decides about requests, and shuts the way to all span layers while one runs that is not sampled.
+/// Decides which requests are sampled, and disables all spans while one runs that is not.
 #[derive(Debug)]
 pub(super) struct SamplingLayer {
     pub(super) sampler: RequestSampler,
@@ -34,8 +34,8 @@ impl SamplingLayer {
         self.spans.is_some() && self.sampler.samples(caller, trace_id)
     }
 
-    /// A server fault always leaves a span, and so does a slow request. A refusal leaves none: anyone who reaches the
-    /// listener can cause as many as they like, and the access line has it.
+    /// Records a span for a server fault or a slow request. A refusal gets none: anyone who reaches the listener can cause
+    /// any number of them, and the access line has it.
     pub(super) fn record_late_span(
         &self,
         context: &SpanContext,
@@ -51,7 +51,7 @@ impl SamplingLayer {
         let late = describe();
         let end = system_time(late.end);
         let mut attributes = late.attributes;
-        // Who estimates rates from sampled spans has to leave these out.
+        // Rates that are estimated from sampled spans must leave these out.
         attributes.push(KeyValue::new(
             "acs_broker.trace.late",
             if failed { "error" } else { "slow" },

@@ -182,7 +182,10 @@ fn variables_that_cannot_be_served_are_said_and_keep_nothing_from_starting() {
         _ => None,
     };
     let warnings = warnings(&environment);
-    let mut names: Vec<_> = warnings.iter().map(|told| told.split(':').next().unwrap()).collect();
+    let mut names: Vec<_> = warnings
+        .iter()
+        .map(|warning| warning.split(':').next().unwrap())
+        .collect();
     names.sort_unstable();
     let all = [
         "OTEL_BLRP_MAX_QUEUE_SIZE",

@@ -1,7 +1,7 @@
 //! Whether a request is traced, decided before a span is made; and the trace of one that is not.
 //!
 //! Making a span is what tracing costs, so a request that is not sampled makes none: `sampling_layer` switches them off
-//! while it runs. Its trace goes on all the same: log lines tell its ids, and upstreams get its trace id with the
+//! while it runs. Its trace goes on all the same: log lines have its ids, and upstreams get its trace id with the
 //! sampled flag off. That is kept here, in a task-local, and carried to work that goes on elsewhere by [`Trace`].
 
 use std::sync::Arc;
@@ -53,12 +53,12 @@ enum Kind {
     Unsampled(Arc<UnsampledTrace>),
 }
 
-/// A span made when all is over: what it says.
+/// What a span says that is made after its request has ended.
 #[derive(Debug)]
 pub struct LateSpan {
     /// Its name.
     pub name: String,
-    /// When the request was over.
+    /// When the request ended.
     pub end: Timestamp,
     /// What the span says.
     pub attributes: Vec<KeyValue>,
@@ -92,7 +92,7 @@ impl RequestTrace {
         })
     }
 
-    /// The server span, if the request is recorded. `make` is asked only then.
+    /// The server span, if the request is recorded. `make` is called only then.
     pub fn span(&self, make: impl FnOnce() -> Span) -> Span {
         match &self.0 {
             Kind::Recorded { parent, trace_id } => {
@@ -106,7 +106,7 @@ impl RequestTrace {
         }
     }
 
-    /// Lets `work` run in this trace.
+    /// Runs `work` in this trace.
     pub async fn carry<F: Future>(&self, work: F) -> F::Output {
         UNSAMPLED.scope(self.unsampled(), work).await
     }
@@ -116,7 +116,7 @@ impl RequestTrace {
         UNSAMPLED.sync_scope(self.unsampled(), work)
     }
 
-    /// Leaves one span of a request that made none, if it failed or took long: a server span without children.
+    /// Records a span for a request that made none, if it failed or took long: a server span without children.
     pub fn record_late_span(&self, failed: bool, duration: Duration, describe: impl FnOnce() -> LateSpan) {
         if let Kind::Unsampled(unsampled) = &self.0 {
             with_sampling_layer(|layer| {
@@ -133,7 +133,8 @@ impl RequestTrace {
     }
 }
 
-/// The subscriber's gate. Found by way of the subscriber, so that what a test sets up for itself counts.
+/// Calls `work` with the subscriber's sampling layer. The layer is found by way of the subscriber, so that a test can set
+/// up its own.
 fn with_sampling_layer<T>(work: impl FnOnce(&SamplingLayer) -> T) -> Option<T> {
     let mut work = Some(work);
     tracing::dispatcher::get_default(|dispatch| {
@@ -150,7 +151,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// That of the work that runs here.
+    /// The trace of the work that runs here.
     #[must_use]
     pub fn current() -> Self {
         let unsampled = UNSAMPLED.try_with(Clone::clone).ok().flatten();
@@ -164,7 +165,7 @@ impl Trace {
         }
     }
 
-    /// That of none: work which nobody asked for begins a trace of its own.
+    /// No trace: work that no request asked for begins a trace of its own.
     #[must_use]
     pub fn none() -> Self {
         Self {
@@ -185,7 +186,7 @@ impl Trace {
         })
     }
 
-    /// Lets `work` run in this trace.
+    /// Runs `work` in this trace.
     pub fn carry<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         UNSAMPLED.scope(self.unsampled.clone(), work)
     }
@@ -196,7 +197,7 @@ impl Trace {
 pub struct SpanReference(TraceId, SpanId);
 
 impl SpanReference {
-    /// That of `span`.
+    /// A reference to `span`, unless it is not recorded.
     #[must_use]
     pub fn from_span(span: &Span) -> Option<Self> {
         if span.is_disabled() {
@@ -210,7 +211,7 @@ impl SpanReference {
             .then(|| Self(context.trace_id(), context.span_id()))
     }
 
-    /// Lets the span of one who waited link to the work that another began. One's own is in one's own trace.
+    /// Links the span of a waiting caller to the work that another request began. Work of its own trace needs no link.
     pub fn link(self, span: &Span) {
         if span.is_disabled() || span.context().span().span_context().trace_id() == self.0 {
             return;
@@ -220,13 +221,13 @@ impl SpanReference {
     }
 }
 
-/// Tells `span` of an error: its kind, that it failed, and what it says as an event. `message` is asked only if the
+/// Records an error on `span`: its kind, the status, and its message as an event. `message` is called only if the
 /// span is recorded.
 pub fn record_error(span: &Span, kind: &'static str, message: impl FnOnce() -> String) {
     record(span, kind, || Some(KeyValue::new("exception.message", message())));
 }
 
-/// The same without what it says: for errors that may hold what spans must not.
+/// The same without the message: for errors that may hold what spans must not.
 pub fn record_error_kind(span: &Span, kind: &'static str) {
     record(span, kind, || None);
 }

@@ -8,7 +8,7 @@ use aws_lc_rs::{hmac, rand};
 use base::ids::{ObjectId, TenantId};
 use config::UserIds;
 
-/// Bytes of a hash that are shown: enough for no two users to share it.
+/// Bytes of a hash that make a pseudonym: enough for no two users to share it.
 const PSEUDONYM_BYTES: usize = 16;
 
 /// Digits of an id's beginning that distinguish a user from most others.
@@ -62,13 +62,10 @@ impl UserNames {
             Rule::Hash(key) => {
                 // GUIDs print in lower case.
                 let tag = hmac::sign(key, format!("{tenant}/{user}").as_bytes());
-                let mut text = String::with_capacity(2 * PSEUDONYM_BYTES);
-                for byte in tag.as_ref().iter().take(PSEUDONYM_BYTES) {
-                    text.extend(
-                        [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
-                    );
-                }
-                UserName::Pseudonym(text)
+                // HMAC-SHA256 has twice as many bytes.
+                let mut half = [0; PSEUDONYM_BYTES];
+                half.copy_from_slice(&tag.as_ref()[..PSEUDONYM_BYTES]);
+                UserName::Pseudonym(format!("{:032x}", u128::from_be_bytes(half)))
             }
             Rule::Plain => UserName::Plain(user),
             Rule::Nothing => UserName::Omitted,
@@ -106,7 +103,7 @@ impl UserName {
         }
     }
 
-    /// `text` of somebody else's making, with this in place of the id of `user`: an upstream may quote it.
+    /// `text` from an upstream, with this name in place of the id of `user`, which the text may quote.
     #[must_use]
     pub fn in_place_of(&self, user: ObjectId, text: String) -> String {
         if self.plain().is_some() {
@@ -115,8 +112,8 @@ impl UserName {
         let id = user.to_string().replace('-', "");
         let mut replaced = String::with_capacity(text.len());
         let (mut at, mut rest) = (0, 0);
-        while let Some(left) = text.as_bytes().get(at..).filter(|left| !left.is_empty()) {
-            if let Some(length) = quoted(left, id.as_bytes()) {
+        while let Some(remaining) = text.as_bytes().get(at..).filter(|remaining| !remaining.is_empty()) {
+            if let Some(length) = quoted(remaining, id.as_bytes()) {
                 replaced.push_str(&text[rest..at]);
                 replaced.push_str(self.pseudonym().unwrap_or("(user)"));
                 at += length;
@@ -198,7 +195,7 @@ mod tests {
             (format!("({bare})"), "((user))"),
             (bare.to_uppercase(), "(user)"),
             (format!("{id}{id}"), "(user)(user)"),
-            // Near misses: another id, one digit less, and a beginning that nobody cut.
+            // Near misses: another id, one digit less, and a beginning that was not cut.
             (id.replace("ad", "ae"), "fab00000-0000-4000-8000-0000000000ae"),
             (id[..35].to_owned(), "fab00000-0000-4000-8000-0000000000a"),
             // Cut: what is left of it, if it is enough to tell the user from others.

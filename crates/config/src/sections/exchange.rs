@@ -11,7 +11,7 @@ use crate::{
     ExchangeConfig, ExchangeMode, GraphConfig, IdentityConfig, IdentityScope, OnBehalfOfConfig, validate, value,
 };
 
-/// Reads the section. `other_mode` is told where tokens are not for ACS, though more may be wrong with the section.
+/// Reads the section. `other_mode` is set where tokens are not for ACS, even if the section has problems.
 pub(super) fn exchange(
     section: &mut Section<'_, '_>,
     context: Context<'_>,

@@ -16,8 +16,8 @@ use super::section::Section;
 use super::units::{self, Reason};
 use super::value::{self, Raw};
 use super::{
-    CacheConfig, Config, CorsConfig, EnvironmentProxy, LogFormat, ManagementConfig, NoProxy, RenewalConfig,
-    ServerConfig, TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, no_proxy, validate,
+    CacheConfig, Config, CorsConfig, LogFormat, ManagementConfig, NoProxy, ProxyUrl, RenewalConfig, ServerConfig,
+    TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, no_proxy, validate,
 };
 use base::ids::{ClientAppId, TenantId};
 
@@ -146,14 +146,14 @@ fn upstream(section: &mut Section<'_, '_>, folder: &Path, environment: &Environm
     no_proxy.extend(section.list("no_proxy", no_proxy::exception).or(Vec::new()));
     UpstreamConfig {
         ca_file,
-        proxy,
+        proxy: proxy.map(ProxyUrl),
         environment_proxy: environment_proxy(section, environment),
         no_proxy,
         max_response_bytes: section.field_or("max_response_bytes", size, 1 << 20),
     }
 }
 
-fn environment_proxy(section: &mut Section<'_, '_>, environment: &Environment) -> Option<EnvironmentProxy> {
+fn environment_proxy(section: &mut Section<'_, '_>, environment: &Environment) -> Option<ProxyUrl> {
     for name in [
         "HTTPS_PROXY",
         "https_proxy",
@@ -169,7 +169,7 @@ fn environment_proxy(section: &mut Section<'_, '_>, environment: &Environment) -
         .into_iter()
         .find_map(|name| Some((name, environment.get(name)?)))?;
     match units::environment_proxy_url(text) {
-        Ok(url) => Some(EnvironmentProxy { url }),
+        Ok(url) => Some(ProxyUrl(url)),
         Err(reason) => {
             section.variable_problem(name, reason);
             None

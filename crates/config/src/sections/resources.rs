@@ -7,7 +7,7 @@ use crate::reader::Field;
 use crate::section::Section;
 use crate::{ResourceConfig, UnknownGroups, validate, value};
 
-/// Reads them. `other_mode` tells one that takes tokens that are not for ACS, if there is one.
+/// Reads them. `other_mode` is set to a mode whose tokens are not for ACS, if a resource has one.
 pub(super) fn resources(
     root: &mut Section<'_, '_>,
     context: Context<'_>,

@@ -79,7 +79,7 @@ async fn one_address_gets_no_more_than_its_part() {
     assert_eq!(limiter.open.refused(), 1);
     assert!(
         limiter.state().by_address.len() <= 1,
-        "nobody is remembered who has none"
+        "an address without connections is not remembered"
     );
 }
 

@@ -32,7 +32,7 @@ pub(super) fn closes(version: Version, headers: &HeaderMap) -> bool {
 /// What became of a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// It was read, or nobody has left it yet.
+    /// It was read, or it is still being handled.
     No,
     /// It is read now, behind the answer.
     BeingRead,
@@ -139,19 +139,19 @@ impl Drop for RequestBody {
     }
 }
 
-/// Reads a body that nobody wants. While it is held, hyper goes on with the connection; dropped early, it closes it.
+/// Reads the rest of a body that its handler does not want. While it is held, hyper goes on with the connection; dropped early, it closes it.
 async fn read(mut body: Incoming, most: u64, linger: Linger, end: Option<NextBody>) {
-    let mut left = most;
+    let mut remaining = most;
     let reading = async {
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else {
                 return;
             };
             let data = frame.data_ref().map_or(0, |data| data.len() as u64);
-            let Some(rest) = left.checked_sub(data) else {
+            let Some(rest) = remaining.checked_sub(data) else {
                 return;
             };
-            left = rest;
+            remaining = rest;
         }
         ended(&linger, end.as_ref());
     };

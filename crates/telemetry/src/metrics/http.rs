@@ -15,7 +15,7 @@ pub struct Answered {
     pub method: &'static str,
     /// The route, if it is one of ours.
     pub route: Option<&'static str>,
-    /// The status sent; none if nobody waited for an answer any more.
+    /// The status sent; none if the client was gone before.
     pub status: Option<i64>,
     /// `http` or `https`
     pub scheme: &'static str,

@@ -20,7 +20,7 @@ pub enum Authentication {
     UnknownTenant,
     /// Signed with a key that the tenant does not publish.
     UnknownKey,
-    /// Signed by somebody else.
+    /// Signed with another key.
     InvalidSignature,
     /// A claim is missing.
     MissingClaim,

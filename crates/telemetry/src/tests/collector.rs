@@ -266,11 +266,14 @@ async fn what_a_silent_collector_does_not_take_is_dropped_and_counted() {
             request_span().in_scope(|| tracing::info!("request"));
         }
     });
-    let told = guard.metrics().scrape().unwrap();
+    let reported = guard.metrics().scrape().unwrap();
     // All but one batch on its way, which hangs, and one queue behind it.
     for signal in ["traces", "logs"] {
         let name = format!("acs_broker_telemetry_dropped_total{{acs_broker_signal=\"{signal}\"}} ");
-        let lost = told.lines().find_map(|line| line.strip_prefix(name.as_str())).unwrap();
+        let lost = reported
+            .lines()
+            .find_map(|line| line.strip_prefix(name.as_str()))
+            .unwrap();
         let lost: u64 = lost.parse().unwrap();
         assert!((SENT - 2 * QUEUE..SENT).contains(&lost), "{signal}: {lost}");
     }
