@@ -106,7 +106,7 @@ pub fn head_limits() -> HeadLimits {
             header::ORIGIN,
         ]
         .into(),
-        told: vec![header::HOST],
+        on_refusal: vec![header::HOST],
     }
 }
 

@@ -230,7 +230,7 @@ impl TokenPipeline {
     ) -> Result<Answer<IssuedToken>, IssueError> {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
         let caller = || audit.caller.clone();
-        let digest = TokenDigest::of(&request.token);
+        let digest = TokenDigest::new(&request.token);
         let max_age = (permit.assignment() == MatchedAssignment::AcsAlone).then_some(resource.unknown_groups_max_age);
         let plan = resource
             .exchanger

@@ -484,10 +484,10 @@ fn metrics_count_the_codes_that_callers_get() {
     for (error, _, code, inner, ..) in table() {
         codes.insert(code);
         if let ApiError::Issue(IssueError::Rejected(rejection)) = &error {
-            assert_eq!(rejection.counted().name(), inner.unwrap_or(code), "{error:?}");
+            assert_eq!(rejection.counted().into_str(), inner.unwrap_or(code), "{error:?}");
         }
         if let ApiError::Issue(IssueError::Denied { denied, .. }) = &error {
-            let counted = denied.counted().name();
+            let counted = denied.counted().into_str();
             assert!(
                 inner.is_none_or(|inner| inner == counted || inner == "UpstreamLimit"),
                 "{error:?}"
@@ -495,7 +495,7 @@ fn metrics_count_the_codes_that_callers_get() {
         }
     }
     for refusal in Refusal::ALL {
-        assert!(codes.contains(refusal.name()), "{refusal:?}");
+        assert!(codes.contains(refusal.into_str()), "{refusal:?}");
     }
 }
 

@@ -45,7 +45,7 @@ pub fn head_limits() -> HeadLimits {
             HeaderName::from_static("tracestate"),
         ]
         .into(),
-        told: [header::CONTENT_TYPE, header::HOST, header::ORIGIN].into(),
+        on_refusal: [header::CONTENT_TYPE, header::HOST, header::ORIGIN].into(),
     }
 }
 

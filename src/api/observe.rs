@@ -31,7 +31,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 /// The outcome that telemetry has for a request whose client left. No answer has it as its code.
 const CLIENT_CLOSED: &str = "ClientClosed";
 /// The same for a request that a stop cut off; a request that comes after the stop is refused with this code.
-const SHUTTING_DOWN: &str = Refusal::ShuttingDown.name();
+const SHUTTING_DOWN: &str = Refusal::ShuttingDown.into_str();
 
 /// The target of access lines. Operators search for it, so it does not follow the module's name.
 const ACCESS_TARGET: &str = "acs_token_broker::api::layers";
@@ -220,14 +220,16 @@ fn access_line(
         ($level:ident) => {
             tracing::$level!(
                 target: ACCESS_TARGET,
-                http.request.method = head.method,
-                http.route = head.route,
-                http.response.status_code = status,
-                duration_ms,
-                request_id = %context.request_id,
-                acs_broker.error.code = code,
-                acs_broker.error.inner_code = inner_code,
-                acs_broker.error.cause = cause,
+                {
+                    http.request.method = head.method,
+                    http.route = head.route,
+                    http.response.status_code = status,
+                    duration_ms,
+                    request_id = %context.request_id,
+                    acs_broker.error.code = code,
+                    acs_broker.error.inner_code = inner_code,
+                    acs_broker.error.cause = cause
+                },
                 "request"
             )
         };

@@ -12,8 +12,9 @@ use jiff::Timestamp;
 pub(super) use self::signed::SignedClaims;
 use super::caller::{Caller, Groups};
 use super::rejection::{NotDelegated, Rejection};
-use base::ids::{Addressee, ClientAppId, Scopes, TenantId};
+use base::ids::{ClientAppId, Scopes, TenantId};
 use base::untrusted::Untrusted;
+use config::Addressee;
 
 /// Which tokens are accepted, apart from their tenant and key.
 #[derive(Debug, Clone)]
@@ -86,7 +87,7 @@ pub(super) fn check(
     let presenter = Presenter {
         tenant,
         client_app: claims.client_app,
-        addressee: Addressee::of(audiences),
+        addressee: Addressee::from_audiences(audiences),
     };
     let told = || Untrusted::new(&audiences.join(" "));
     if !audiences.iter().any(|audience| policy.accepts(audience)) {

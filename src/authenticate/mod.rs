@@ -35,11 +35,11 @@ use self::verified::{Verified, VerifiedTokens};
 use azure::Upstream;
 use azure::entra::TokenEndpoints;
 use base::clock::SharedClock;
-pub use base::ids::Addressee;
 use base::ids::{ClientAppId, TenantId};
 use base::secret::{BearerToken, TokenDigest};
 use base::tasks::Tasks;
 use base::untrusted::Untrusted;
+pub use config::Addressee;
 use telemetry::metrics::Metrics;
 
 /// A token beyond this is read before it is hashed: most that are made up are found out by reading, which costs less.
@@ -217,13 +217,13 @@ impl Authenticator {
             kid: kid.clone(),
         })?;
         let verified = Arc::new(Verified::new(tenant, claims, kid, keys, key_ends));
-        self.verified.remember(TokenDigest::of(token), Arc::clone(&verified));
+        self.verified.remember(TokenDigest::new(token), Arc::clone(&verified));
         self.check(&verified, keys, is_wanted)
     }
 
     /// What is remembered of the very token, if its tenant's keys are still those that verified it.
     fn verified_before(&self, token: &BearerToken, now: Duration) -> Option<(Arc<Verified>, Arc<TenantKeys>)> {
-        let verified = self.verified.get(&TokenDigest::of(token))?;
+        let verified = self.verified.get(&TokenDigest::new(token))?;
         let keys = self.tenants.get(&verified.tenant)?.current()?;
         if !verified.is_by(&keys, now) {
             return None;

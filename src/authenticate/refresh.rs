@@ -243,14 +243,14 @@ impl TenantKeyStore {
         };
         let span = trace.follow(|| {
             tracing::info_span!(parent: None, "jwks_fetch", otel.name = "fetch keys", acs_broker.tenant.id = %self.tenant(),
-                acs_broker.jwks.cause = cause.name(), acs_broker.jwks.keys = Empty, error.type = Empty,
+                acs_broker.jwks.cause = cause.into_str(), acs_broker.jwks.keys = Empty, error.type = Empty,
                 otel.status_code = Empty)
         });
         let ending = Ending {
             store: Arc::clone(self),
             cause,
             good: false,
-            span: SpanReference::of(&span),
+            span: SpanReference::from_span(&span),
         };
         self.tasks.spawn(trace.carry(ending.run().instrument(span)));
         true

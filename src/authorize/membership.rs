@@ -251,7 +251,7 @@ impl Asker {
                 self.remember(user, &answers, ttl);
                 answers
             });
-            (answers, SpanReference::of(&span))
+            (answers, SpanReference::from_span(&span))
         }
         .instrument(asking);
         trace.carry(question)

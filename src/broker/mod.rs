@@ -27,8 +27,8 @@ use crate::management::{self, Readiness, ResourceAssignments};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
 use ::serve::{
-    self, Budget, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError, Wanted,
-    Yielding,
+    self, Budget, Eviction, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError,
+    Wanted,
 };
 use ::telemetry::LogLevel;
 use ::telemetry::metrics::Metrics;
@@ -285,7 +285,7 @@ impl Broker {
         };
         let options = ServeOptions {
             // A probe gets a place, whatever else holds them.
-            yielding: Yielding::All,
+            eviction: Eviction::Any,
             head_timeout: brief,
             keep_alive_timeout: MANAGEMENT_IDLE,
             http2_idle_timeout: MANAGEMENT_IDLE,

@@ -168,7 +168,7 @@ fn mixed_modes(config: &Config) -> bool {
     let first = passthrough.next();
     let mixed = passthrough.any(|other| Some(other) != first);
     // Where the operator lists one kind of audience alone, it is meant for all.
-    let for_acs = |audience: &String| Addressee::of(&[audience]).is_acs();
+    let for_acs = |audience: &String| Addressee::from_audiences(&[audience]).is_acs();
     let audiences = &config.entra.audiences;
     mixed && audiences.iter().any(for_acs) && !audiences.iter().all(for_acs)
 }

@@ -135,7 +135,7 @@ mod tests {
             renewal_barred_until: None,
         };
         let lookup = Lookup {
-            digest: TokenDigest::of(&BearerToken::new("a.b.c")),
+            digest: TokenDigest::new(&BearerToken::new("a.b.c")),
             token_expires_on: Some(at(token)),
             max_age: None,
         };

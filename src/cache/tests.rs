@@ -112,7 +112,7 @@ impl Bench {
     /// An Entra token with so many minutes to live from now.
     fn token(&self, name: &str, minutes: u64) -> Lookup {
         Lookup {
-            digest: TokenDigest::of(&BearerToken::new(name)),
+            digest: TokenDigest::new(&BearerToken::new(name)),
             token_expires_on: Some(self.clock.now() + Duration::from_secs(minutes * MINUTE)),
             max_age: None,
         }
@@ -433,7 +433,7 @@ async fn callers_who_wait_for_a_refusal_make_one_call() {
 fn the_refusals_that_are_remembered_are_bounded() {
     let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
     let refusals = refusals::Refusals::<&'static str, Trouble>::new(clock);
-    let digest = |n: u32| TokenDigest::of(&BearerToken::new(n.to_string()));
+    let digest = |n: u32| TokenDigest::new(&BearerToken::new(n.to_string()));
     for n in 0..12_000 {
         refusals.remember(&"k", digest(n), &Trouble::Refused);
     }

@@ -98,7 +98,7 @@ impl ExchangeTask {
         let outcome: Result<IssuedToken, ExchangeError> = exchange.await;
         outcome.map_err(|error| {
             trace::record_error(&span, error.name(), || caller.without_user_id(&error));
-            let span = SpanReference::of(&span);
+            let span = SpanReference::from_span(&span);
             FailedExchange { error, span }
         })
     }

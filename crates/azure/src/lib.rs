@@ -315,7 +315,7 @@ fn client_span(peer: Peer, request: &reqwest::Request) -> tracing::Span {
         http.request.method = request.method().as_str(),
         http.request.resend_count = retry::resends(),
         http.response.status_code = Empty,
-        acs_broker.upstream = peer.name(),
+        acs_broker.upstream = peer.into_str(),
         url.full = redacted(url).as_str(),
         server.address = url.host_str(),
         server.port = url.port_or_known_default().map(i64::from),

@@ -41,7 +41,7 @@ struct OwnFile {
     assignments: Vec<Assignment>,
 }
 
-/// What ACS's list call returns. Members that are not told here are ignored, at any place.
+/// What ACS's list call returns. Members that are not listed here are ignored, at any place.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", extend("not" = {"required": ["assignments"]}))]
 #[expect(dead_code, reason = "it has a schema and no values")]
@@ -61,7 +61,7 @@ impl JsonSchema for AllowedScopes {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "array",
-            "items": { "type": "string", "enum": IdentityScope::ALL.map(IdentityScope::name) },
+            "items": { "type": "string", "enum": IdentityScope::NAMES },
             "minItems": 1,
         })
     }
@@ -145,12 +145,7 @@ mod tests {
             ("clientIds", json!([USER, TENANT]), true, true),
             ("clientIds", json!([USER, "x"]), false, false),
             ("allowedScopes", json!(null), true, true),
-            (
-                "allowedScopes",
-                json!(IdentityScope::ALL.map(IdentityScope::name)),
-                true,
-                true,
-            ),
+            ("allowedScopes", json!(IdentityScope::NAMES), true, true),
             ("allowedScopes", json!([]), false, true),
             ("allowedScopes", json!(["Chat"]), false, true),
             ("allowedScopes", json!("chat"), false, true),

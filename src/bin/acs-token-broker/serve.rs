@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ::serve::{Clamped, OpenFiles, Room, ShutdownSignals, TooFewFiles, Wanted, on_hangup, signals};
+use ::serve::{Capacity, Clamped, OpenFiles, ShutdownSignals, TooFewFiles, Wanted, on_hangup, signals};
 use acs_token_broker::broker::{Broker, StartError};
 use base::build_info;
 use base::clock::{SharedClock, SystemClock};
@@ -123,9 +123,9 @@ where
 
 /// Lets `server.max_connections` be what the open files allow. Tells if that is less than was set.
 fn clamp(config: &mut Config, limit: OpenFiles, files: Wanted) -> Result<Option<Clamped>, TooFewFiles> {
-    match limit.room(files)? {
-        Room::Enough => Ok(None),
-        Room::For(clamped) => {
+    match limit.capacity(files)? {
+        Capacity::Enough => Ok(None),
+        Capacity::Reduced(clamped) => {
             config.server.max_connections = clamped.connections;
             Ok(Some(clamped))
         }

@@ -85,7 +85,7 @@ impl SigningCertificate {
         Ok(Self {
             key: EncodingKey::from_rsa_der(&pkcs1),
             thumbprint: URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, certificate)),
-            validity: Validity::of(certificate),
+            validity: Validity::from_certificate(certificate),
         })
     }
 

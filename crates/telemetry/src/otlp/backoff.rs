@@ -9,14 +9,14 @@ const FIRST: Duration = Duration::from_secs(1);
 
 /// Waits that double, each between half and the whole: brokers that lost the same collector do not come back at once.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Backoff {
     first: Duration,
     next: Duration,
 }
 
-impl Pace {
+impl Backoff {
     /// For what is sent every `interval`: from that or a second, whichever is shorter, to ten times as long.
-    pub(crate) fn of(interval: Duration) -> Self {
+    pub(crate) fn new(interval: Duration) -> Self {
         let first = interval.min(FIRST);
         Self { first, next: first }
     }
@@ -42,15 +42,15 @@ mod tests {
     #[test]
     fn waits_double_up_to_a_bound_and_begin_anew() {
         let second = Duration::from_secs(1);
-        let mut pace = Pace::of(5 * second);
+        let mut backoff = Backoff::new(5 * second);
         for longest in [1, 2, 4, 8, 10, 10] {
-            let wait = pace.wait(None);
+            let wait = backoff.wait(None);
             assert!(wait >= second * longest / 2 && wait <= second * longest, "{wait:?}");
         }
-        assert_eq!(pace.wait(Some(30 * second)), 30 * second);
-        assert!(pace.wait(Some(Duration::ZERO)) >= 5 * second);
-        pace.reset();
-        assert!(pace.wait(None) <= second);
-        assert!(Pace::of(Duration::from_millis(20)).wait(None) <= Duration::from_millis(20));
+        assert_eq!(backoff.wait(Some(30 * second)), 30 * second);
+        assert!(backoff.wait(Some(Duration::ZERO)) >= 5 * second);
+        backoff.reset();
+        assert!(backoff.wait(None) <= second);
+        assert!(Backoff::new(Duration::from_millis(20)).wait(None) <= Duration::from_millis(20));
     }
 }

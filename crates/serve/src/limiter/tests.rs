@@ -1,10 +1,10 @@
 use super::*;
 
-impl Places {
-    /// A place for a test that needs one.
-    pub(crate) fn of_one() -> Arc<Place> {
-        let places = Places::new(rules(1), OpenConnections::default());
-        places.try_take(None).unwrap()
+impl ConnectionLimiter {
+    /// A permit for a test that needs one.
+    pub(crate) fn for_test() -> Arc<ConnectionPermit> {
+        let limiter = ConnectionLimiter::new(rules(1), OpenConnections::default());
+        limiter.try_take(None).unwrap()
     }
 }
 
@@ -13,14 +13,14 @@ fn rules(limit: usize) -> Rules {
         limit,
         by_address: None,
         exempt: Vec::new(),
-        yielding: Yielding::Idle,
+        eviction: Eviction::Idle,
         memory: Budget::new(1 << 30),
         bytes: 1024,
     }
 }
 
-fn places(rules: Rules) -> Arc<Places> {
-    Places::new(rules, OpenConnections::default())
+fn limiter(rules: Rules) -> Arc<ConnectionLimiter> {
+    ConnectionLimiter::new(rules, OpenConnections::default())
 }
 
 fn address(text: &str) -> IpAddr {
@@ -31,8 +31,8 @@ async fn pause(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
 
-fn is_wanted(place: &Place) -> bool {
-    place.standing.close.is_cancelled()
+fn is_evicted(permit: &ConnectionPermit) -> bool {
+    permit.state.close.is_cancelled()
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn addresses_of_one_holder_count_as_one() {
         ("::1", "127.0.0.1", false),
     ] {
         assert_eq!(
-            of_one_holder(address(one)) == of_one_holder(address(other)),
+            address_block(address(one)) == address_block(address(other)),
             same,
             "{one} {other}"
         );
@@ -57,132 +57,132 @@ fn addresses_of_one_holder_count_as_one() {
 
 #[tokio::test(start_paused = true)]
 async fn one_address_gets_no_more_than_its_part() {
-    let places = places(Rules {
+    let limiter = limiter(Rules {
         by_address: Some(2),
         exempt: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
         ..rules(100)
     });
     let one = address("192.0.2.1");
-    let first = places.take(one).await.unwrap();
-    let _second = places.take(address("::ffff:192.0.2.1")).await.unwrap();
-    assert!(places.take(one).await.is_none());
-    assert!(places.take(address("192.0.2.2")).await.is_some(), "another");
+    let first = limiter.take(one).await.unwrap();
+    let _second = limiter.take(address("::ffff:192.0.2.1")).await.unwrap();
+    assert!(limiter.take(one).await.is_none());
+    assert!(limiter.take(address("192.0.2.2")).await.is_some(), "another");
     drop(first);
-    assert!(places.take(one).await.is_some(), "one was given back");
+    assert!(limiter.take(one).await.is_some(), "one was given back");
     // Proxies bring everybody.
     for proxy in ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1"] {
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(places.take(address(proxy)).await.unwrap());
+            held.push(limiter.take(address(proxy)).await.unwrap());
         }
     }
-    assert_eq!(places.open.refused(), 1);
+    assert_eq!(limiter.open.refused(), 1);
     assert!(
-        places.state().by_address.len() <= 1,
-        "nobody is remembered who has none"
+        limiter.state().by_address.len() <= 1,
+        "an address without connections is not remembered"
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_longest_silent_one_goes_first() {
-    let places = places(rules(3));
+    let limiter = limiter(rules(3));
     let mut open = Vec::new();
     for _ in 0..3 {
-        open.push(places.take(address("192.0.2.1")).await.unwrap());
+        open.push(limiter.take(address("192.0.2.1")).await.unwrap());
         pause(200).await;
     }
     // The first was silent for longest until it had a request.
-    open[0].note(false);
+    open[0].set_idle(false);
     pause(200).await;
-    open[0].note(true);
+    open[0].set_idle(true);
     let newcomer = tokio::spawn({
-        let places = Arc::clone(&places);
-        async move { places.take(address("192.0.2.2")).await }
+        let limiter = Arc::clone(&limiter);
+        async move { limiter.take(address("192.0.2.2")).await }
     });
     pause(500).await;
-    let wanted: Vec<bool> = open.iter().map(|place| is_wanted(place)).collect();
+    let wanted: Vec<bool> = open.iter().map(|permit| is_evicted(permit)).collect();
     assert_eq!(wanted, [false, true, false], "one goes for one");
     assert!(!newcomer.is_finished());
     open.remove(1);
     assert!(newcomer.await.unwrap().is_some());
-    assert_eq!(places.open.evicted(), 1);
+    assert_eq!(limiter.open.evicted(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_is_at_work_stays() {
-    let places = places(rules(2));
+    let limiter = limiter(rules(2));
     let (first, second) = (
-        places.take(address("192.0.2.1")).await.unwrap(),
-        places.take(address("192.0.2.1")).await.unwrap(),
+        limiter.take(address("192.0.2.1")).await.unwrap(),
+        limiter.take(address("192.0.2.1")).await.unwrap(),
     );
-    first.note(false);
-    second.note(false);
-    let newcomer = places.take(address("192.0.2.2"));
+    first.set_idle(false);
+    second.set_idle(false);
+    let newcomer = limiter.take(address("192.0.2.2"));
     assert!(tokio::time::timeout(Duration::from_secs(60), newcomer).await.is_err());
-    assert!(!is_wanted(&first) && !is_wanted(&second));
+    assert!(!is_evicted(&first) && !is_evicted(&second));
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_all_yield_nobody_stays_for_long() {
-    let places = places(Rules {
-        yielding: Yielding::All,
+    let limiter = limiter(Rules {
+        eviction: Eviction::Any,
         ..rules(1)
     });
-    let busy = places.take(address("192.0.2.1")).await.unwrap();
-    busy.note(false);
+    let busy = limiter.take(address("192.0.2.1")).await.unwrap();
+    busy.set_idle(false);
     let start = Instant::now();
-    busy.wanted_by(places.take(address("192.0.2.2"))).await;
+    busy.evicted_by(limiter.take(address("192.0.2.2"))).await;
     assert!(start.elapsed() >= BUSY_GRACE && start.elapsed() < 2 * BUSY_GRACE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_first_request_may_be_on_its_way() {
-    let places = places(rules(1));
-    let silent = places.take(address("192.0.2.1")).await.unwrap();
+    let limiter = limiter(rules(1));
+    let silent = limiter.take(address("192.0.2.1")).await.unwrap();
     let start = Instant::now();
-    silent.wanted_by(places.take(address("192.0.2.2"))).await;
+    silent.evicted_by(limiter.take(address("192.0.2.2"))).await;
     assert!(start.elapsed() >= GRACE && start.elapsed() < 2 * GRACE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn places_are_kept_free_where_there_are_many() {
-    let places = places(rules(128));
+    let limiter = limiter(rules(128));
     let mut open = Vec::new();
     for _ in 0..127 {
-        let place = places.take(address("192.0.2.1")).await.unwrap();
-        place.note(false);
-        place.note(true);
-        open.push(place);
+        let permit = limiter.take(address("192.0.2.1")).await.unwrap();
+        permit.set_idle(false);
+        permit.set_idle(true);
+        open.push(permit);
     }
-    assert!(is_wanted(&open[0]), "two are to be free");
+    assert!(is_evicted(&open[0]), "two are to be free");
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_memory_there_is_no_place() {
-    let places = places(Rules {
+    let limiter = limiter(Rules {
         memory: Budget::new(2048),
         ..rules(100)
     });
-    let first = places.take(address("192.0.2.1")).await.unwrap();
+    let first = limiter.take(address("192.0.2.1")).await.unwrap();
     first.grow(1024).unwrap();
     assert!(first.grow(1).is_err());
     let newcomer = tokio::spawn({
-        let places = Arc::clone(&places);
-        async move { places.take(address("192.0.2.2")).await }
+        let limiter = Arc::clone(&limiter);
+        async move { limiter.take(address("192.0.2.2")).await }
     });
     pause(500).await;
-    assert!(is_wanted(&first) && !newcomer.is_finished());
+    assert!(is_evicted(&first) && !newcomer.is_finished());
     drop(first);
     assert!(newcomer.await.unwrap().is_some());
 }
 
-impl Place {
+impl ConnectionPermit {
     /// Goes as soon as it must for `newcomer`.
-    async fn wanted_by(self: Arc<Self>, newcomer: impl Future<Output = Option<Arc<Place>>>) {
+    async fn evicted_by(self: Arc<Self>, newcomer: impl Future<Output = Option<Arc<ConnectionPermit>>>) {
         let mut newcomer = std::pin::pin!(newcomer);
         tokio::select! {
-            _ = newcomer.as_mut() => panic!("there was no place"),
-            () = self.wanted() => {}
+            _ = newcomer.as_mut() => panic!("there was no permit"),
+            () = self.evicted() => {}
         }
         drop(self);
         assert!(newcomer.await.is_some());

@@ -1,4 +1,4 @@
-//! Who has a place among the connections of a listener, and who must give theirs up for a newcomer.
+//! The limit on a listener's connections: each holds a permit, and an idle one is closed for a newcomer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,26 +16,26 @@ use super::memory::{Budget, Share};
 /// How long a connection may be silent at its begin before it can be closed for another. Its first request may be on
 /// its way.
 const GRACE: Duration = Duration::from_millis(100);
-/// How long a connection may be at anything, where [`Yielding::All`] holds.
+/// How long a connection may be at anything, where [`Eviction::Any`] holds.
 const BUSY_GRACE: Duration = Duration::from_secs(1);
-/// How often who waits for a place looks whether somebody can be closed by now.
-const LOOK: Duration = Duration::from_millis(20);
-/// How often it is looked for memory at most, in milliseconds.
-const MEMORY_LOOK: u64 = 4;
-/// Places kept free where there are many, so that a newcomer need not wait for another's end.
+/// How often a newcomer without a permit checks whether a connection can be closed by now.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// The shortest time between two searches for memory, in milliseconds.
+const MEMORY_CHECK_INTERVAL: u64 = 4;
+/// Permits kept free where there are many, so that a newcomer need not wait until another connection ends.
 const RESERVE: usize = 16;
-/// The part of the memory that is kept free in the same way, so that those who are there find some.
+/// The part of the memory that is kept free in the same way, so that the open connections find some.
 const MEMORY_RESERVE: usize = 16;
 /// How often it is logged that connections were refused.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Which connections can be closed for a newcomer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Yielding {
+pub enum Eviction {
     /// Those without a request.
     Idle,
-    /// Those first, and then whichever has been at the same for more than a second.
-    All,
+    /// Those first, and then any that has been at the same for more than a second.
+    Any,
 }
 
 /// How many connections of a listener are open, and how many had to go. Clones count the same.
@@ -69,42 +69,42 @@ impl OpenConnections {
     }
 }
 
-/// The rules for places.
+/// The rules for permits.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) limit: usize,
     pub(super) by_address: Option<usize>,
     pub(super) exempt: Vec<IpNet>,
-    pub(super) yielding: Yielding,
+    pub(super) eviction: Eviction,
     /// What the connections take from.
     pub(super) memory: Budget,
     /// What each takes at its begin.
     pub(super) bytes: usize,
 }
 
-/// All places of a listener.
-pub(super) struct Places {
+/// Grants the permits of a listener.
+pub(super) struct ConnectionLimiter {
     rules: Rules,
     start: Instant,
     open: OpenConnections,
-    // When somebody last looked for room for more memory.
+    // When memory was last searched for.
     looked: AtomicU64,
-    // Given to each place, and wakes who waits for one.
-    left: Notify,
+    // Notified when a permit is free again.
+    freed: Notify,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     next: u64,
-    places: HashMap<u64, Arc<Standing>>,
+    permits: HashMap<u64, Arc<PermitState>>,
     by_address: HashMap<IpAddr, usize>,
     unlogged: u64,
     logged: Option<Instant>,
 }
 
 /// What is known of a connection.
-struct Standing {
+struct PermitState {
     /// Milliseconds since the listener's start, times two, plus one while it is busy.
     since: AtomicU64,
     served: AtomicBool,
@@ -112,12 +112,12 @@ struct Standing {
     overdrawn: AtomicBool,
 }
 
-/// A connection's place; it is free again when this is dropped.
-pub(super) struct Place {
-    places: Arc<Places>,
+/// A connection's permit; the limiter has it back when this is dropped.
+pub(super) struct ConnectionPermit {
+    limiter: Arc<ConnectionLimiter>,
     id: u64,
     address: Option<IpAddr>,
-    standing: Arc<Standing>,
+    state: Arc<PermitState>,
     memory: Mutex<Share>,
 }
 
@@ -126,66 +126,66 @@ pub(super) struct Place {
 #[error("no memory left for this connection")]
 pub(super) struct NoMemory;
 
-impl Places {
+impl ConnectionLimiter {
     pub(super) fn new(rules: Rules, open: OpenConnections) -> Arc<Self> {
         Arc::new(Self {
             rules,
             start: Instant::now(),
             open,
             looked: AtomicU64::new(u64::MAX),
-            left: Notify::new(),
+            freed: Notify::new(),
             state: Mutex::default(),
         })
     }
 
-    /// Waits for a place for a connection from `address`, whose longest silent neighbour must go if there is none.
-    /// `None` if that address has all that it may have.
-    pub(super) async fn take(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Place>> {
-        let address = (!self.is_exempt(address)).then(|| of_one_holder(address));
+    /// Waits for a permit for a connection from `address`, closing the one that has been idle for longest if there is none.
+    /// `None` if that address has as many as it may have.
+    pub(super) async fn take(self: &Arc<Self>, address: IpAddr) -> Option<Arc<ConnectionPermit>> {
+        let address = (!self.is_exempt(address)).then(|| address_block(address));
         if let Some(address) = address
             && !self.may_have_more(address)
         {
             return None;
         }
         loop {
-            let left = self.left.notified();
-            if let Some(place) = self.try_take(address) {
-                return Some(place);
+            let freed = self.freed.notified();
+            if let Some(permit) = self.try_take(address) {
+                return Some(permit);
             }
             self.make_room();
-            let _ = tokio::time::timeout(LOOK, left).await;
+            let _ = tokio::time::timeout(RECHECK_INTERVAL, freed).await;
         }
     }
 
-    fn try_take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Arc<Place>> {
+    fn try_take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Arc<ConnectionPermit>> {
         let mut state = self.state();
-        if state.places.len() >= self.rules.limit {
+        if state.permits.len() >= self.rules.limit {
             return None;
         }
         let memory = self.rules.memory.take(self.rules.bytes)?;
         let id = state.next;
         state.next += 1;
-        let standing = Arc::new(Standing {
+        let permit = Arc::new(PermitState {
             since: AtomicU64::new(self.now() << 1),
             served: AtomicBool::new(false),
             close: CancellationToken::new(),
             overdrawn: AtomicBool::new(false),
         });
-        state.places.insert(id, Arc::clone(&standing));
+        state.permits.insert(id, Arc::clone(&permit));
         if let Some(address) = address {
             *state.by_address.entry(address).or_default() += 1;
         }
         self.open.0.open.fetch_add(1, Ordering::Relaxed);
-        let free = self.rules.limit - state.places.len();
+        let free = self.rules.limit - state.permits.len();
         drop(state);
         if free < RESERVE.min(self.rules.limit / 64) {
             self.make_room();
         }
-        Some(Arc::new(Place {
-            places: Arc::clone(self),
+        Some(Arc::new(ConnectionPermit {
+            limiter: Arc::clone(self),
             id,
             address,
-            standing,
+            state: permit,
             memory: Mutex::new(memory),
         }))
     }
@@ -216,41 +216,45 @@ impl Places {
         self.rules.exempt.iter().any(|network| network.contains(&address))
     }
 
-    /// Has the connection closed that has been silent for longest, if any may be and none is being closed already for
-    /// each place that is wanted.
+    /// Closes the connection that has been idle for longest, if one may be closed, unless as many as are needed are being
+    /// closed already.
     fn make_room(&self) {
         let state = self.state();
         let wanted = 1 + RESERVE.min(self.rules.limit / 64);
-        let free = self.rules.limit - state.places.len().min(self.rules.limit);
-        let closing = state.places.values().filter(|place| place.close.is_cancelled()).count();
-        let short_of_places = free + closing < wanted;
+        let free = self.rules.limit - state.permits.len().min(self.rules.limit);
+        let closing = state
+            .permits
+            .values()
+            .filter(|permit| permit.close.is_cancelled())
+            .count();
+        let short_of_permits = free + closing < wanted;
         let short_of_memory = self.is_short_of_memory() && closing < wanted;
-        if !short_of_places && !short_of_memory {
+        if !short_of_permits && !short_of_memory {
             return;
         }
         let now = self.now();
         let longest = state
-            .places
+            .permits
             .iter()
-            .filter(|(_, place)| !place.close.is_cancelled())
-            .filter_map(|(id, place)| Some((place.yields(now, self.rules.yielding)?, id, place)))
+            .filter(|(_, permit)| !permit.close.is_cancelled())
+            .filter_map(|(id, permit)| Some((permit.eviction_order(now, self.rules.eviction)?, id, permit)))
             .min_by_key(|(order, id, _)| (*order, **id));
-        if let Some((_, _, place)) = longest {
-            place.close.cancel();
+        if let Some((_, _, permit)) = longest {
+            permit.close.cancel();
             self.open.0.evicted.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// The same, for those who have a place. There can be very many of them: looking at each takes a while.
-    fn make_some_room(&self) {
-        let now = self.now() / MEMORY_LOOK;
+    /// The same for open connections that need memory. There can be very many of them, and looking at each takes a while.
+    fn make_room_for_memory(&self) {
+        let now = self.now() / MEMORY_CHECK_INTERVAL;
         if self.looked.swap(now, Ordering::Relaxed) != now {
             self.make_room();
         }
     }
 
     fn is_short_of_memory(&self) -> bool {
-        self.rules.memory.left() < self.rules.memory.limit() / MEMORY_RESERVE
+        self.rules.memory.remaining() < self.rules.memory.limit() / MEMORY_RESERVE
     }
 
     fn now(&self) -> u64 {
@@ -262,15 +266,15 @@ impl Places {
     }
 }
 
-impl Standing {
+impl PermitState {
     /// Its order among those that can be closed, if it can: the idle before the busy, the longest first.
-    fn yields(&self, now: u64, yielding: Yielding) -> Option<(bool, u64)> {
+    fn eviction_order(&self, now: u64, eviction: Eviction) -> Option<(bool, u64)> {
         let since = self.since.load(Ordering::Relaxed);
         let (since, busy) = (since >> 1, since & 1 == 1);
         let grace = match (busy, self.served.load(Ordering::Relaxed)) {
             (false, true) => Duration::ZERO,
             (false, false) => GRACE,
-            (true, _) if yielding == Yielding::All => BUSY_GRACE,
+            (true, _) if eviction == Eviction::Any => BUSY_GRACE,
             (true, _) => return None,
         };
         let held = Duration::from_millis(now.saturating_sub(since));
@@ -278,42 +282,42 @@ impl Standing {
     }
 }
 
-impl Place {
-    /// The connection has no request and no part of one, or it has.
-    pub(super) fn note(&self, idle: bool) {
-        let since = (self.places.now() << 1) | u64::from(!idle);
-        self.standing.since.store(since, Ordering::Relaxed);
+impl ConnectionPermit {
+    /// Records whether the connection has neither a request nor a part of one.
+    pub(super) fn set_idle(&self, idle: bool) {
+        let since = (self.limiter.now() << 1) | u64::from(!idle);
+        self.state.since.store(since, Ordering::Relaxed);
         if !idle {
-            self.standing.served.store(true, Ordering::Relaxed);
+            self.state.served.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Ends when the connection must go for another.
-    pub(super) async fn wanted(&self) {
-        self.standing.close.cancelled().await;
+    /// Ends when the connection is to be closed for another.
+    pub(super) async fn evicted(&self) {
+        self.state.close.cancelled().await;
     }
 
-    /// Asks the connection itself to go once its requests are answered.
-    pub(super) fn give_up(&self) {
-        self.standing.close.cancel();
+    /// Asks the connection to close once its requests are answered.
+    pub(super) fn request_close(&self) {
+        self.state.close.cancel();
     }
 
     /// The connection has more than there was memory for: it is ended before it reads on.
     pub(super) fn overdraw(&self) {
-        self.standing.overdrawn.store(true, Ordering::Relaxed);
-        self.give_up();
+        self.state.overdrawn.store(true, Ordering::Relaxed);
+        self.request_close();
     }
 
     /// Whether it has.
     pub(super) fn is_overdrawn(&self) -> bool {
-        self.standing.overdrawn.load(Ordering::Relaxed)
+        self.state.overdrawn.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes` more for as long as the connection lasts.
     pub(super) fn grow(&self, bytes: usize) -> Result<(), NoMemory> {
         let grown = self.memory().grow(bytes);
-        if !grown || self.places.is_short_of_memory() {
-            self.places.make_some_room();
+        if !grown || self.limiter.is_short_of_memory() {
+            self.limiter.make_room_for_memory();
         }
         if grown { Ok(()) } else { Err(NoMemory) }
     }
@@ -323,16 +327,18 @@ impl Place {
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for ConnectionPermit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("ConnectionPermit")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut state = self.places.state();
-        state.places.remove(&self.id);
+        let mut state = self.limiter.state();
+        state.permits.remove(&self.id);
         if let Some(address) = self.address
             && let Some(has) = state.by_address.get_mut(&address)
         {
@@ -342,14 +348,14 @@ impl Drop for Place {
             }
         }
         drop(state);
-        // The place is free before its memory is: who waits for that looks again soon.
-        self.places.open.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.places.left.notify_one();
+        // The permit is free before its memory is: a newcomer that waits for memory checks again soon.
+        self.limiter.open.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.limiter.freed.notify_one();
     }
 }
 
-/// One holder of addresses has a whole /64 of IPv6 (RFC 6177); an IPv4-mapped address is the IPv4 one.
-fn of_one_holder(address: IpAddr) -> IpAddr {
+/// What counts as one address: one holder has a whole /64 of IPv6 (RFC 6177); an IPv4-mapped address is the IPv4 one.
+fn address_block(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         address @ IpAddr::V4(_) => address,

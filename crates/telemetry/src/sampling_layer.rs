@@ -1,4 +1,4 @@
-//! Lets no span be made for a request that is not sampled, and makes the one that is left of it if it failed.
+//! Suppresses the spans of requests that are not sampled, and records one afterwards if such a request failed or was slow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use super::sampler::RequestSampler;
 use super::system_time;
 use super::trace::{self, LateSpan};
 
-/// Decides about requests, and shuts the way to all span layers while one runs that is not sampled.
+/// Decides which requests are sampled, and disables all spans while one runs that is not.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct SamplingLayer {
     pub(super) sampler: RequestSampler,
     /// Where spans go. `None` without an exporter: nothing is recorded then.
     pub(super) spans: Option<Arc<Queue<SpanData>>>,
@@ -28,15 +28,15 @@ pub(super) struct Gate {
     pub(super) slow_request: Duration,
 }
 
-impl Gate {
+impl SamplingLayer {
     /// Whether the request with this trace id, and perhaps a caller's span, is recorded.
-    pub(super) fn records(&self, caller: &SpanContext, trace_id: TraceId) -> bool {
+    pub(super) fn is_sampled(&self, caller: &SpanContext, trace_id: TraceId) -> bool {
         self.spans.is_some() && self.sampler.samples(caller, trace_id)
     }
 
-    /// A server fault always leaves a span, and so does a slow request. A refusal leaves none: anyone who reaches the
-    /// listener can cause as many as they like, and the access line has it.
-    pub(super) fn leave(
+    /// Records a span for a server fault or a slow request. A refusal gets none: anyone who reaches the listener can cause
+    /// any number of them, and the access line has it.
+    pub(super) fn record_late_span(
         &self,
         context: &SpanContext,
         parent: SpanId,
@@ -51,7 +51,7 @@ impl Gate {
         let late = describe();
         let end = system_time(late.end);
         let mut attributes = late.attributes;
-        // Who estimates rates from sampled spans has to leave these out.
+        // Rates that are estimated from sampled spans must leave these out.
         attributes.push(KeyValue::new(
             "acs_broker.trace.late",
             if failed { "error" } else { "slow" },
@@ -80,7 +80,7 @@ impl Gate {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Gate {
+impl<S: Subscriber> Layer<S> for SamplingLayer {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if metadata.is_span() && is_own(metadata.target()) {
             Interest::sometimes()
@@ -90,6 +90,6 @@ impl<S: Subscriber> Layer<S> for Gate {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        !(metadata.is_span() && trace::is_quiet())
+        !(metadata.is_span() && trace::is_unsampled())
     }
 }

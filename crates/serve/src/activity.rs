@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::limiter::ConnectionPermit;
 use super::linger::Linger;
 use super::memory::Share;
-use super::places::Place;
 
 /// What an answer takes until it is written: it is small, and waits in buffers.
 const ANSWER: usize = 2 * 1024;
 
 /// What a connection is doing now.
 #[derive(Debug, Clone, Copy)]
-struct Activity {
+struct State {
     in_flight: usize,
     /// Answers for which their client makes no room (HTTP/2's windows).
     unsent: usize,
@@ -25,35 +25,35 @@ struct Activity {
     /// When the head began to come of which the rest is awaited.
     head: Option<Instant>,
     /// Since when there has been no request, or when the connection began.
-    quiet: Instant,
+    idle_since: Instant,
 }
 
 /// Where a connection's parts report what it is doing. Clones are of the same connection.
 #[derive(Debug, Clone)]
-pub(super) struct Presence {
-    activity: watch::Sender<Activity>,
-    place: Arc<Place>,
+pub(super) struct ConnectionActivity {
+    activity: watch::Sender<State>,
+    permit: Arc<ConnectionPermit>,
 }
 
-impl Presence {
-    pub(super) fn new(place: Arc<Place>) -> Self {
-        let activity = Activity {
+impl ConnectionActivity {
+    pub(super) fn new(permit: Arc<ConnectionPermit>) -> Self {
+        let activity = State {
             in_flight: 0,
             unsent: 0,
             stuck: None,
             served: false,
             head: None,
-            quiet: Instant::now(),
+            idle_since: Instant::now(),
         };
         Self {
             activity: watch::Sender::new(activity),
-            place,
+            permit,
         }
     }
 
-    /// The place that the connection has.
-    pub(super) fn place(&self) -> &Arc<Place> {
-        &self.place
+    /// The connection's permit.
+    pub(super) fn permit(&self) -> &Arc<ConnectionPermit> {
+        &self.permit
     }
 
     /// A part of a head is there, and the rest is not.
@@ -92,11 +92,11 @@ impl Presence {
         InFlight(Some(self.clone()))
     }
 
-    fn change(&self, change: impl FnOnce(&mut Activity)) {
+    fn change(&self, change: impl FnOnce(&mut State)) {
         self.activity.send_modify(|activity| {
             change(activity);
             let idle = activity.in_flight == 0 && activity.head.is_none();
-            self.place.note(idle);
+            self.permit.set_idle(idle);
         });
     }
 
@@ -127,14 +127,14 @@ impl Presence {
         }
     }
 
-    /// Ends when the connection has had no request, or only a part of a head, for longer than `patience` has. Tells
+    /// Ends when the connection has had no request, or only a part of a head, for longer than `timeouts` allow. Returns
     /// whether there ever was a request.
-    pub(super) fn overdue(&self, patience: Patience) -> impl Future<Output = bool> + Send + 'static {
+    pub(super) fn overdue(&self, timeouts: Timeouts) -> impl Future<Output = bool> + Send + 'static {
         let mut activity = self.activity.subscribe();
         async move {
             loop {
                 let now = *activity.borrow_and_update();
-                let deadline = patience.deadline(&now);
+                let deadline = timeouts.deadline(&now);
                 let changed = activity.changed();
                 let changed = match deadline {
                     None => changed.await,
@@ -152,22 +152,22 @@ impl Presence {
 }
 
 /// A request being worked on; counted until its answer is known or it is given up.
-pub(super) struct InFlight(Option<Presence>);
+pub(super) struct InFlight(Option<ConnectionActivity>);
 
 impl InFlight {
     /// Its answer is known. `memory` is what the request had; most of it is given back.
     pub(super) fn answered(mut self, mut memory: Share) -> Unsent {
         memory.shrink(memory.bytes().saturating_sub(ANSWER));
-        let presence = self.0.take();
-        if let Some(presence) = &presence {
-            presence.change(|activity| {
+        let activity = self.0.take();
+        if let Some(activity) = &activity {
+            activity.change(|activity| {
                 activity.in_flight -= 1;
                 activity.unsent += 1;
-                activity.quiet = Instant::now();
+                activity.idle_since = Instant::now();
             });
         }
         Unsent {
-            presence,
+            activity,
             memory: Some(memory),
         }
     }
@@ -175,10 +175,10 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(presence) = &self.0 {
-            presence.change(|activity| {
+        if let Some(activity) = &self.0 {
+            activity.change(|activity| {
                 activity.in_flight -= 1;
-                activity.quiet = Instant::now();
+                activity.idle_since = Instant::now();
             });
         }
     }
@@ -186,7 +186,7 @@ impl Drop for InFlight {
 
 /// An answer that its connection has not taken yet.
 pub(super) struct Unsent {
-    presence: Option<Presence>,
+    activity: Option<ConnectionActivity>,
     memory: Option<Share>,
 }
 
@@ -199,16 +199,16 @@ impl Unsent {
 
 impl Drop for Unsent {
     fn drop(&mut self) {
-        if let Some(presence) = &self.presence {
-            presence.change(|activity| {
+        if let Some(activity) = &self.activity {
+            activity.change(|activity| {
                 activity.unsent -= 1;
-                activity.quiet = Instant::now();
+                activity.idle_since = Instant::now();
             });
         }
     }
 }
 
-/// The memory of answers that were handed to the connection's buffers, and that nobody knows to have left them.
+/// The memory of answers that were handed to the connection's buffers, and may not have left them yet.
 #[derive(Clone, Default)]
 pub(super) struct Unflushed(Arc<Mutex<Vec<Share>>>);
 
@@ -224,9 +224,9 @@ impl Unflushed {
     }
 }
 
-/// How long a connection is waited for.
+/// How long a connection may stay without progress.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// For a head, from its first byte, and for a connection's first request, from the connection's begin.
     pub(super) head: Duration,
     /// For the next request, from the last answer.
@@ -235,58 +235,58 @@ pub(super) struct Patience {
     pub(super) multiplexed: bool,
 }
 
-impl Patience {
-    fn deadline(self, activity: &Activity) -> Option<Instant> {
+impl Timeouts {
+    fn deadline(self, activity: &State) -> Option<Instant> {
         if !activity.served {
             // Whatever has come: hyper itself waits without limit for a connection's first bytes.
-            return Some(activity.quiet + self.head);
+            return Some(activity.idle_since + self.head);
         }
         if let Some(stuck) = activity.stuck {
             return Some(stuck + self.head);
         }
         if activity.unsent > 0 && activity.in_flight == 0 {
-            return Some(activity.quiet + self.head);
+            return Some(activity.idle_since + self.head);
         }
         match activity.head {
             // It holds up all other streams.
             Some(began) if self.multiplexed => Some(began + self.head),
-            // Behind a request nobody reads on.
-            Some(began) => (activity.in_flight == 0).then(|| began.max(activity.quiet) + self.head),
-            None => (activity.in_flight == 0).then(|| activity.quiet + self.next),
+            // Behind a request nothing more is read.
+            Some(began) => (activity.in_flight == 0).then(|| began.max(activity.idle_since) + self.head),
+            None => (activity.in_flight == 0).then(|| activity.idle_since + self.next),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::limiter::ConnectionLimiter;
     use super::super::memory::Budget;
-    use super::super::places::Places;
     use super::*;
 
-    const PATIENCE: Patience = Patience {
+    const TIMEOUTS: Timeouts = Timeouts {
         head: Duration::from_secs(10),
         next: Duration::from_secs(75),
         multiplexed: false,
     };
 
-    fn presence() -> Presence {
-        Presence::new(Places::of_one())
+    fn activity() -> ConnectionActivity {
+        ConnectionActivity::new(ConnectionLimiter::for_test())
     }
 
-    async fn ends_after(presence: &Presence, seconds: u64) -> bool {
+    async fn ends_after(activity: &ConnectionActivity, seconds: u64) -> bool {
         let start = Instant::now();
-        let served = presence.overdue(PATIENCE).await;
+        let served = activity.overdue(TIMEOUTS).await;
         assert_eq!(start.elapsed().as_secs(), seconds);
         served
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_first_request_is_awaited_shorter_than_the_next() {
-        let connection = presence();
+        let connection = activity();
         assert!(!ends_after(&connection, 10).await);
 
-        let connection = presence();
-        let overdue = tokio::spawn(connection.overdue(PATIENCE));
+        let connection = activity();
+        let overdue = tokio::spawn(connection.overdue(TIMEOUTS));
         let request = connection.request();
         tokio::time::sleep(Duration::from_hours(1)).await;
         assert!(!overdue.is_finished(), "a request is in flight");
@@ -299,13 +299,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_is_awaited_from_its_first_byte() {
         // The first: the wait before it counts, however often a byte comes.
-        let connection = presence();
+        let connection = activity();
         tokio::time::sleep(Duration::from_secs(6)).await;
         connection.head_began();
         assert!(!ends_after(&connection, 4).await);
 
         // A later one: only its own time counts.
-        let connection = presence();
+        let connection = activity();
         drop(connection.request());
         tokio::time::sleep(Duration::from_secs(70)).await;
         connection.head_began();
@@ -314,7 +314,7 @@ mod tests {
         assert!(ends_after(&connection, 7).await);
 
         // One that came in full gives the whole time back.
-        let connection = presence();
+        let connection = activity();
         connection.head_began();
         connection.head_ended();
         drop(connection.request());
@@ -323,7 +323,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_behind_a_request_is_awaited_from_the_answer() {
-        let connection = presence();
+        let connection = activity();
         let request = connection.request();
         connection.head_began();
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -333,13 +333,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_beside_a_request_holds_up_the_others() {
-        let connection = presence();
+        let connection = activity();
         let _request = connection.request();
         connection.head_began();
         let start = Instant::now();
-        let multiplexed = Patience {
+        let multiplexed = Timeouts {
             multiplexed: true,
-            ..PATIENCE
+            ..TIMEOUTS
         };
         assert!(connection.overdue(multiplexed).await);
         assert_eq!(start.elapsed().as_secs(), 10);
@@ -347,7 +347,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_reads_is_not_awaited_for_long() {
-        let connection = presence();
+        let connection = activity();
         let memory = Budget::new(10_000);
         let unsent = connection.request().answered(memory.take(10_000).unwrap());
         assert_eq!(memory.used(), ANSWER, "the request is over");
@@ -367,7 +367,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_drain_waits_for_what_is_in_flight() {
-        let connection = presence();
+        let connection = activity();
         let request = connection.request();
         let drained = tokio::spawn(connection.drained(Duration::from_millis(500), None));
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -379,7 +379,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_drain_lets_the_last_answer_reach_its_client() {
         let flush = Duration::from_millis(500);
-        let connection = presence();
+        let connection = activity();
         let linger = Linger::default();
         let waiting = tokio::spawn(connection.drained(flush, Some(linger.clone())));
         let start = Instant::now();

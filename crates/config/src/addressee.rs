@@ -1,13 +1,13 @@
-//! Who a token is for, and which scopes count there.
+//! Which API a token is for, by its audience, and which scopes count there.
 
 /// ACS's client interfaces: the application id (v2 tokens), and what its name begins with in every cloud (v1 tokens).
-const ACS_CLIENTS_APP: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
+pub(super) const ACS_CLIENTS_APP: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
 const ACS_CLIENTS_URI: &str = "https://communication.azure.";
 /// The same of its Teams Phone extension.
 const TEAMS_EXTENSION_APP: &str = "1fd5118e-2576-4263-8130-9503064c837a";
 const TEAMS_EXTENSION_URI: &str = "https://auth.msft.communication.azure.";
 
-/// Who a token is for, by `aud`. One for ACS counts as that, even if it is for others too.
+/// The API that a token is for, by `aud`. One for ACS counts as that, even if it is for others too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addressee {
     /// ACS's client interfaces.
@@ -21,9 +21,9 @@ pub enum Addressee {
 }
 
 impl Addressee {
-    /// Who a token with these audiences is for.
+    /// The API that a token with these audiences is for.
     #[must_use]
-    pub fn of<T: AsRef<str>>(audiences: &[T]) -> Self {
+    pub fn from_audiences<T: AsRef<str>>(audiences: &[T]) -> Self {
         let is = |app: &str, uri: &str| {
             let mut audiences = audiences.iter().map(AsRef::as_ref);
             audiences.any(|audience: &str| audience.eq_ignore_ascii_case(app) || audience.starts_with(uri))
@@ -44,8 +44,8 @@ impl Addressee {
         self != Self::OwnApi
     }
 
-    /// Whether a scope of that name is one of the API's that the token is for. Anybody may name a scope of their own API as
-    /// ACS names one of its own: it says nothing about ACS, and ACS's says nothing about theirs.
+    /// Whether a scope of that name is one of the API that the token is for. Any API may have a scope that is named as
+    /// one of ACS: it says nothing about ACS, and the scope of ACS says nothing about that API.
     #[must_use]
     pub fn has_scope(self, scope: &str) -> bool {
         self.is_acs() == is_acs_scope(scope)
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whom_a_token_is_for() {
+    fn the_audience_decides_which_api_a_token_is_for() {
         use Addressee::{AcsBoth, AcsClients, AcsTeamsExtension, OwnApi};
         for (audiences, addressee) in [
             (&["2a04943b-b6a7-4f65-8786-2bb6131b59f6"][..], AcsClients),
@@ -86,7 +86,7 @@ mod tests {
             (&["https://graph.microsoft.com"], OwnApi),
             (&[], OwnApi),
         ] {
-            assert_eq!(Addressee::of(audiences), addressee, "{audiences:?}");
+            assert_eq!(Addressee::from_audiences(audiences), addressee, "{audiences:?}");
         }
     }
 
