@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authenticate::{Caller, Presenter};
+use crate::authenticate::{Caller, TokenContext};
 use crate::authorize::Authorizer;
 use crate::exchange::{Exchanger, Operation};
 use base::ids::{ClientAppId, TenantId};
@@ -65,9 +65,9 @@ impl Routes {
     /// Whether a token may come by ACS's path for `asked`: what the resource takes there that serves its user. Without such
     /// a resource any may; the user is refused for that.
     #[must_use]
-    pub fn take(&self, asked: Operation, presenter: Presenter) -> bool {
-        let resource = self.find(presenter.tenant, presenter.client_app);
-        resource.is_none_or(|(_, resource)| resource.exchanger.takes(asked, presenter.addressee))
+    pub fn take(&self, asked: Operation, context: TokenContext) -> bool {
+        let resource = self.find(context.tenant, context.client_app);
+        resource.is_none_or(|(_, resource)| resource.exchanger.takes(asked, context.addressee))
     }
 
     fn find(&self, tenant: TenantId, client_app: Option<ClientAppId>) -> Option<(usize, &Resource)> {

@@ -251,7 +251,7 @@ async fn nobody_is_ever_served_anothers_token() {
 
 /// A caller who joins another's flight gets no more, and not much less, than an exchange of their own would bring.
 #[tokio::test]
-async fn joining_a_flight_gives_nobody_more_than_his_own() {
+async fn joining_a_flight_gives_no_caller_more_than_their_own_exchange_would() {
     let short = 40 * MINUTE;
     let long = 80 * MINUTE;
     let tiny = 5 * MINUTE;

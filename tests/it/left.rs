@@ -121,7 +121,7 @@ fn assert_left(line: &Value, events: &[Value]) {
 }
 
 #[tokio::test]
-async fn who_closes_his_connection() {
+async fn a_client_that_closes_its_connection() {
     let held = Held::start("parentbased_always_off").await;
     let mut stream = TcpStream::connect(held.served.public.trim_start_matches("http://"))
         .await
@@ -146,7 +146,7 @@ async fn who_closes_his_connection() {
 }
 
 #[tokio::test]
-async fn who_resets_his_stream() {
+async fn a_client_that_resets_its_stream() {
     let held = Held::start("parentbased_always_on").await;
     let http_2 = client(|builder| builder.http2_prior_knowledge().pool_max_idle_per_host(1));
     // The connection is there before, and stays.
