@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authenticate::{Caller, Presenter};
+use crate::authenticate::{Caller, TokenContext};
 use crate::authorize::Authorizer;
 use crate::exchange::{Exchanger, Operation};
 use base::ids::{ClientAppId, TenantId};
@@ -68,9 +68,9 @@ impl Routes {
     /// Whether a token may come by ACS's path for `requested`: whether the resource that serves its user accepts it there.
     /// Without such a resource any token may; the user is refused for that reason.
     #[must_use]
-    pub fn accepts(&self, requested: Operation, presenter: Presenter) -> bool {
-        let resource = self.find(presenter.tenant, presenter.client_app);
-        resource.is_none_or(|resource| resource.exchanger.accepts(requested, presenter.addressee))
+    pub fn accepts(&self, requested: Operation, context: TokenContext) -> bool {
+        let resource = self.find(context.tenant, context.client_app);
+        resource.is_none_or(|resource| resource.exchanger.accepts(requested, context.addressee))
     }
 
     fn find(&self, tenant: TenantId, client_app: Option<ClientAppId>) -> Option<&Resource> {

@@ -7,7 +7,6 @@ mod authority;
 mod caller;
 mod claims;
 mod fetch;
-mod json;
 mod keys;
 mod refresh;
 mod rejection;
@@ -23,12 +22,12 @@ use url::Url;
 
 pub use self::authority::Authority;
 pub use self::caller::{Caller, Groups};
-pub use self::claims::{Policy, Presenter};
+pub use self::claims::{Policy, TokenContext};
 use self::fetch::KeyFetcher;
 use self::keys::TenantKeys;
 pub use self::refresh::{KeyStatus, RefreshSettings};
 use self::refresh::{Refreshed, TenantKeyStore};
-pub use self::rejection::{JsonFault, Malformed, NotDelegated, Rejection};
+pub use self::rejection::{Malformed, NotDelegated, Rejection};
 pub use self::token::MAX_TOKEN_BYTES;
 use self::token::UnverifiedToken;
 use self::verified::{Verified, VerifiedTokens};
@@ -176,11 +175,11 @@ impl Authenticator {
     /// Checks `token` against the keys at hand. `is_wanted` says whether a token for its
     /// addressee may be presented in this way. Never waits.
     #[must_use]
-    pub fn verify(&self, token: &BearerToken, is_wanted: &dyn Fn(Presenter) -> bool) -> Verdict {
+    pub fn verify(&self, token: &BearerToken, is_wanted: &dyn Fn(TokenContext) -> bool) -> Verdict {
         self.look(token, is_wanted).unwrap_or_else(Verdict::Refused)
     }
 
-    fn look(&self, token: &BearerToken, is_wanted: &dyn Fn(Presenter) -> bool) -> Result<Verdict, Rejection> {
+    fn look(&self, token: &BearerToken, is_wanted: &dyn Fn(TokenContext) -> bool) -> Result<Verdict, Rejection> {
         let now = self.clock.monotonic();
         let is_long = token.expose().len() > LONG_TOKEN_BYTES;
         if !is_long && let Some((verified, keys)) = self.verified_before(token, now) {
@@ -197,7 +196,7 @@ impl Authenticator {
             .and_then(|tenant: TenantId| Some((tenant, self.tenants.get(&tenant)?)))
             .ok_or_else(|| Rejection::UnknownTenant(Untrusted::new(unverified.tid())))?;
         let kid = Untrusted::new(unverified.kid());
-        tell_key(&kid);
+        record_key(&kid);
         let keys = store.current();
         let found = keys
             .as_ref()
@@ -228,7 +227,7 @@ impl Authenticator {
         if !verified.is_by(&keys, now) {
             return None;
         }
-        tell_key(&verified.kid);
+        record_key(&verified.kid);
         Some((verified, keys))
     }
 
@@ -236,7 +235,7 @@ impl Authenticator {
         &self,
         verified: &Verified,
         keys: &TenantKeys,
-        is_wanted: &dyn Fn(Presenter) -> bool,
+        is_wanted: &dyn Fn(TokenContext) -> bool,
     ) -> Result<Verdict, Rejection> {
         let Verified { claims, tenant, .. } = verified;
         let now = self.clock.now();
@@ -245,7 +244,7 @@ impl Authenticator {
 }
 
 /// Which key a token names, in the stage's span.
-fn tell_key(kid: &Untrusted) {
+fn record_key(kid: &Untrusted) {
     tracing::Span::current().record("acs_broker.key.id", tracing::field::display(kid));
 }
 

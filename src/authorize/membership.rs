@@ -108,7 +108,7 @@ impl From<GraphError> for MembershipError {
 /// How memberships are asked for: the settings of `[graph]`.
 #[derive(Debug, Clone, Copy)]
 pub struct MembershipSettings {
-    /// Limit for all that one question takes.
+    /// Limit for one lookup, with all its calls.
     pub timeout: Duration,
     /// How long an answer counts.
     pub cache_ttl: Duration,
@@ -116,19 +116,19 @@ pub struct MembershipSettings {
 
 /// Memberships of users in groups.
 pub struct Memberships {
-    asker: Arc<Asker>,
+    lookup: Arc<Lookup>,
     // By user; marked by the groups that are being asked for.
-    flights: Flights<User, Arc<[ObjectId]>, Asked>,
+    flights: Flights<User, Arc<[ObjectId]>, LookupOutcome>,
     metrics: Metrics,
 }
 
 type User = (TenantId, ObjectId);
 /// Whether the user is a member, by group.
 type Answers = Arc<HashMap<ObjectId, bool>>;
-/// What became of a question, and its span, if that was recorded.
-type Asked = (Result<Answers, MembershipError>, Option<SpanReference>);
+/// What a lookup found, and its span, if that was recorded.
+type LookupOutcome = (Result<Answers, MembershipError>, Option<SpanReference>);
 
-struct Asker {
+struct Lookup {
     graph: GraphClient,
     tokens: AppTokens,
     settings: MembershipSettings,
@@ -154,7 +154,7 @@ impl Memberships {
             .time_to_live(settings.cache_ttl.max(Duration::from_secs(1)))
             .build();
         Self {
-            asker: Arc::new(Asker {
+            lookup: Arc::new(Lookup {
                 graph,
                 tokens,
                 settings,
@@ -174,7 +174,7 @@ impl Memberships {
         Self { metrics, ..self }
     }
 
-    /// Those of `groups` that the user is a member of. Callers of one user at once share one question.
+    /// Those of `groups` that the user is a member of. Callers of one user at once share one lookup.
     pub async fn resolve(
         &self,
         tenant: TenantId,
@@ -182,7 +182,7 @@ impl Memberships {
         groups: &[ObjectId],
         deadline: Instant,
     ) -> Result<HashSet<ObjectId>, MembershipError> {
-        let deadline = deadline.min(Instant::now() + self.asker.settings.timeout);
+        let deadline = deadline.min(Instant::now() + self.lookup.settings.timeout);
         let mut outcome = CACHED;
         let answers = tokio::time::timeout_at(deadline, self.answers((tenant, user), groups, &mut outcome))
             .await
@@ -198,29 +198,29 @@ impl Memberships {
         groups: &[ObjectId],
         outcome: &mut &'static str,
     ) -> Result<HashSet<ObjectId>, MembershipError> {
-        let mut told = self.asker.remembered(user);
+        let mut known = self.lookup.remembered(user);
         loop {
-            let unknown: Arc<[ObjectId]> = groups.iter().copied().filter(|id| !told.contains_key(id)).collect();
+            let unknown: Arc<[ObjectId]> = groups.iter().copied().filter(|id| !known.contains_key(id)).collect();
             if unknown.is_empty() {
-                let members = groups.iter().copied().filter(|id| told.get(id) == Some(&true));
+                let members = groups.iter().copied().filter(|id| known.get(id) == Some(&true));
                 return Ok(members.collect());
             }
             *outcome = ASKED;
-            let asker = Arc::clone(&self.asker);
-            let question = Arc::clone(&unknown);
-            // A question under way may be about other groups: then what is still unknown is asked behind it.
-            let seat = self.flights.join(user, unknown, || asker.ask(user, question));
-            let (answers, question) = seat.outcome().await?;
-            if let Some(question) = question {
-                question.link(&Span::current());
+            let lookup = Arc::clone(&self.lookup);
+            let asked = Arc::clone(&unknown);
+            // A lookup under way may be about other groups: what is still unknown is looked up after it.
+            let seat = self.flights.join(user, unknown, || lookup.run(user, asked));
+            let (answers, span) = seat.outcome().await?;
+            if let Some(span) = span {
+                span.link(&Span::current());
             }
             let answers = answers?;
-            told.extend(answers.iter().map(|(group, member)| (*group, *member)));
+            known.extend(answers.iter().map(|(group, member)| (*group, *member)));
         }
     }
 }
 
-impl Asker {
+impl Lookup {
     fn remembered(&self, user: User) -> HashMap<ObjectId, bool> {
         let now = self.clock.monotonic();
         let known = self.known.get(&user).unwrap_or_default();
@@ -228,15 +228,19 @@ impl Asker {
         young.map(|(group, known)| (*group, known.member)).collect()
     }
 
-    /// Asks, and remembers the answer. In the caller's trace, but not holding its spans open: the caller may leave.
-    fn ask(self: Arc<Self>, user: User, groups: Arc<[ObjectId]>) -> impl Future<Output = Asked> + Send + 'static {
+    /// Asks Graph, and remembers the answer. In the caller's trace, but not holding its spans open: the caller may leave.
+    fn run(
+        self: Arc<Self>,
+        user: User,
+        groups: Arc<[ObjectId]>,
+    ) -> impl Future<Output = LookupOutcome> + Send + 'static {
         let trace = Trace::current();
         let span = trace.follow(|| {
             tracing::info_span!(parent: None, "membership", acs_broker.graph.groups = i64::try_from(groups.len()).unwrap_or(i64::MAX),
                 error.type = Empty, otel.status_code = Empty)
         });
         let asking = span.clone();
-        let question = async move {
+        let work = async move {
             let deadline = Instant::now() + self.settings.timeout;
             let outcome = tokio::time::timeout_at(deadline, self.members(user, &groups, deadline))
                 .await
@@ -254,7 +258,7 @@ impl Asker {
             (answers, SpanReference::from_span(&span))
         }
         .instrument(asking);
-        trace.carry(question)
+        trace.carry(work)
     }
 
     fn remember(&self, user: User, answers: &HashMap<ObjectId, bool>, ttl: Duration) {
@@ -280,14 +284,14 @@ impl Asker {
     ) -> Result<(HashSet<ObjectId>, Duration), MembershipError> {
         let (tenant, _) = user;
         let token = self.tokens.token(tenant, deadline).await?;
-        let mut told = self.check(user, &token, groups, deadline).await;
-        if let Err(GraphError::Unauthorized(_)) = told {
+        let mut members = self.check(user, &token, groups, deadline).await;
+        if let Err(GraphError::Unauthorized(_)) = members {
             // A secret was changed, or the app's rights were: the calls are made once more with a new token.
             self.tokens.discard(tenant, &token);
             let token = self.tokens.token(tenant, deadline).await?;
-            told = self.check(user, &token, groups, deadline).await;
+            members = self.check(user, &token, groups, deadline).await;
         }
-        match told {
+        match members {
             Ok(members) => Ok((members, self.settings.cache_ttl)),
             Err(GraphError::NoSuchUser) => Ok((HashSet::new(), self.settings.cache_ttl.min(NO_SUCH_USER))),
             Err(error) => Err(error.into()),

@@ -11,12 +11,12 @@ use config::{AcsAuthConfig, Config, CredentialConfig, ExchangeMode, ResourceConf
 
 /// Everything that is wrong with the broker's own credentials, by section.
 pub(super) fn credentials(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Vec<StartError> {
-    Check::of(config, upstream, clock).wrong
+    Check::run(config, upstream, clock).wrong
 }
 
 /// What is odd about them, by setting.
 pub(super) fn oddities(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Vec<(String, &'static str)> {
-    Check::of(config, upstream, clock).odd
+    Check::run(config, upstream, clock).odd
 }
 
 struct Check {
@@ -31,7 +31,7 @@ struct Found {
 }
 
 impl Check {
-    fn of(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Found {
+    fn run(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Found {
         let mut check = Self {
             deps: CredentialDeps {
                 clock: Arc::clone(clock),

@@ -93,7 +93,7 @@ impl BrokerState for Watched {
             for status in assignments.watch.status() {
                 states.push(AssignmentsState {
                     resource: assignments.resource.clone(),
-                    source: status.kind.name(),
+                    source: status.kind.into(),
                     entries: status.entries.map(|entries| entries as u64),
                     age: status.age,
                     failing: status.failing_for.is_some(),

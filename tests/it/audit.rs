@@ -165,7 +165,7 @@ pub(crate) async fn asking_graph(user_ids: &str) -> (Served, Collector) {
 }
 
 #[tokio::test]
-async fn a_user_quoted_by_an_upstream_is_named_as_configured() {
+async fn a_user_that_an_upstream_names_is_shown_as_configured() {
     for rule in ["none", "hash"] {
         let (served, collector) = asking_graph(rule).await;
         let token = served.token("lidia");

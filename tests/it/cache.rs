@@ -251,7 +251,7 @@ async fn each_user_gets_only_their_own_token() {
 
 /// A caller who joins another's flight gets no more, and not much less, than an exchange of their own would bring.
 #[tokio::test]
-async fn a_joined_flight_gives_no_more_than_an_own_exchange() {
+async fn joining_a_flight_gives_no_caller_more_than_their_own_exchange_would() {
     let short = 40 * MINUTE;
     let long = 80 * MINUTE;
     let tiny = 5 * MINUTE;

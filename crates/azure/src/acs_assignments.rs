@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{AsRefStr, EnumString};
 use tokio::time::Instant;
 use url::Url;
 
@@ -37,8 +38,9 @@ pub struct EntraAssignment {
 }
 
 /// What an assignment's objectId stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, AsRefStr, EnumString)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum PrincipalType {
     /// One user.
     User,
@@ -46,27 +48,6 @@ pub enum PrincipalType {
     Group,
     /// Everyone of the tenant.
     Tenant,
-}
-
-impl PrincipalType {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::User, Self::Group, Self::Tenant];
-
-    /// Its name at ACS, which is lower-case.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Group => "group",
-            Self::Tenant => "tenant",
-        }
-    }
-
-    /// The type of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
 }
 
 /// What a merge patch (RFC 7386) makes of each assignment, by its object id: set, or removed.

@@ -35,7 +35,7 @@ const MEMBER: u32 = 1000;
 struct Azure {
     graph: Mutex<Vec<(String, Vec<String>)>>,
     tokens: AtomicUsize,
-    // What Graph answers other than the truth, call by call, before it tells that.
+    // What Graph answers other than the truth, call by call, before that.
     script: Mutex<Vec<(u16, Option<&'static str>, Value)>>,
     // Graph answers as this opens; wide open from the start.
     gate: Semaphore,
@@ -192,7 +192,7 @@ async fn many_groups_are_asked_for_by_twenties() {
 }
 
 #[tokio::test]
-async fn callers_of_one_user_share_a_question() {
+async fn callers_of_one_user_share_a_lookup() {
     let world = World::new().await;
     let closed = world.azure.gate.acquire_many(1).await.unwrap();
     world.azure.gate.forget_permits(usize::MAX);
@@ -206,7 +206,7 @@ async fn callers_of_one_user_share_a_question() {
         while world.azure.calls() == 0 {
             tokio::task::yield_now().await;
         }
-        // Time enough for a second question, if it did not wait.
+        // Time enough for a second lookup, if it did not wait.
         for _ in 0..1000 {
             tokio::task::yield_now().await;
         }
@@ -217,7 +217,7 @@ async fn callers_of_one_user_share_a_question() {
     let ((one, other), ()) = tokio::join!(asking, opening);
     assert!(one.into_iter().all(|members| members == Ok(vec![MEMBER])));
     assert!(other.into_iter().all(|members| members == Ok(vec![MEMBER + 1])));
-    // The second question waited for the first and was shared as well.
+    // The second lookup waited for the first and was shared as well.
     assert_eq!(world.azure.calls(), 2);
 }
 
@@ -247,7 +247,7 @@ async fn a_refused_token_leads_to_one_new_one() {
 }
 
 #[tokio::test]
-async fn a_limit_pauses_the_tenants_questions_until_it_ends() {
+async fn a_limit_pauses_the_tenants_lookups_until_it_ends() {
     let world = World::new().await;
     assert_eq!(world.resolve(&[5]).await, Ok(vec![]));
     world.azure.will_answer(&[(429, Some("20"), json!({}))]);
@@ -258,7 +258,7 @@ async fn a_limit_pauses_the_tenants_questions_until_it_ends() {
         assert_eq!(world.resolve(&[MEMBER]).await, Err(MembershipError::Upstream(limited)));
     }
     assert_eq!(world.azure.calls(), 2);
-    // What is known is told meanwhile.
+    // What is known is answered meanwhile.
     assert_eq!(world.resolve(&[5]).await, Ok(vec![]));
     world.clock.advance(Duration::from_secs(20));
     assert_eq!(world.resolve(&[MEMBER]).await, Ok(vec![MEMBER]));
@@ -307,7 +307,7 @@ async fn an_unknown_user_is_a_member_of_nothing_for_a_short_while() {
 }
 
 #[tokio::test]
-async fn a_question_ends_with_the_timeout_or_the_callers_deadline() {
+async fn a_lookup_ends_with_the_timeout_or_the_callers_deadline() {
     let settings = MembershipSettings {
         timeout: Duration::from_millis(100),
         cache_ttl: Duration::from_secs(300),

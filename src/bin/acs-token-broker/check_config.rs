@@ -10,7 +10,7 @@ use base::clock::SystemClock;
 use config::load::{Environment, inspect};
 use config::{Config, ResourceConfig};
 
-use crate::serve::said_of;
+use crate::serve::clamp_warning;
 use crate::{Exit, complain, say};
 
 pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
@@ -42,7 +42,7 @@ fn look_further(config: &Config) -> Vec<String> {
         Ok(Capacity::Enough) => {}
         Ok(Capacity::Reduced(clamped)) => complain(&format_args!(
             "warning: {}",
-            said_of(&clamped, config.server.max_connections)
+            clamp_warning(&clamped, config.server.max_connections)
         )),
         Err(error) => complain(&format_args!("warning: {error}")),
     }
@@ -74,7 +74,7 @@ fn check_assignments(config: &Config, resource: &ResourceConfig) -> Result<Vec<S
         Ok(text) => text,
         Err(error) => return Ok(vec![format!("{key}: {}: {error}", file.display())]),
     };
-    let format = Format::of(file).map_err(|error| vec![format!("{key}: {error}")])?;
+    let format = Format::from_path(file).map_err(|error| vec![format!("{key}: {error}")])?;
     let assignments = parse::parse(format, &text).map_err(|problems| {
         problems
             .iter()

@@ -105,7 +105,7 @@ impl Pages {
 
 /// An entry of the list, without its object id: that may be a user's.
 fn named(entry: usize, assignment: &EntraAssignment) -> String {
-    let kind = assignment.principal_type.name();
+    let kind = assignment.principal_type.as_ref();
     format!("entry {entry} ({kind}, tenant {})", assignment.tenant_id)
 }
 

@@ -319,7 +319,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_platform_refuses_or_garbles_is_told_without_its_words() {
+    async fn what_the_platform_refuses_or_garbles_is_reported_without_its_words() {
         let words = json!({"error": "invalid_request", "error_description": "secret-words"});
         let (origin, _) = fake(400, words).await;
         let error = ask(&led(&origin, None)).await.unwrap_err();
@@ -344,7 +344,7 @@ pub(super) mod tests {
     // App Service's form is known by the process's environment: tests/it/platform.rs runs the broker in one.
 
     #[test]
-    fn what_platforms_tell_beside_the_token_is_completed() {
+    fn what_platforms_send_beside_the_token_is_completed() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         for (answer, end) in [
             (
@@ -363,8 +363,8 @@ pub(super) mod tests {
         ] {
             let completed = complete(answer.to_string().as_bytes(), now);
             let read = completed.map(|body| serde_json::from_slice::<Value>(&body).unwrap());
-            let told = read.as_ref().map(|read| read["expires_on"].as_str().unwrap());
-            assert_eq!(told, end, "{answer}");
+            let expires_on = read.as_ref().map(|read| read["expires_on"].as_str().unwrap());
+            assert_eq!(expires_on, end, "{answer}");
             if let Some(read) = &read {
                 assert_eq!((&read["token_type"], &read["resource"]), (&json!("Bearer"), &json!("")));
             }
