@@ -136,7 +136,7 @@ impl Observed {
             self.span
                 .in_scope(|| access_line(status, duration.as_secs_f64() * 1e3, &self.head, &self.context, failure));
         });
-        self.trace.leave(is_ours, duration, || LateSpan {
+        self.trace.record_late_span(is_ours, duration, || LateSpan {
             name: self.head.span_name(),
             end: self.api.pipeline.clock.now(),
             attributes: late_attributes(&self.head, &self.context, status, failure),
@@ -146,7 +146,7 @@ impl Observed {
     fn record(&self, status: Option<i64>, failure: Option<&Failure<'_>>, duration: Duration) {
         let metrics = &self.api.pipeline.metrics;
         let error = failure.map(|failure| failure.code);
-        if let Some(refusal) = error.and_then(Refusal::of_code) {
+        if let Some(refusal) = error.and_then(Refusal::from_code) {
             metrics.refused(refusal);
         }
         let answered = Answered {

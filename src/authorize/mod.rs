@@ -126,9 +126,9 @@ impl Authorizer {
             scopes_matter: self.scopes_matter,
         };
         let covered = match decide(&set.index, &caller, rules) {
-            Ok(Decision::Covered(basis)) => Ok((basis, None)),
+            Ok(Decision::Covered(matched)) => Ok((matched, None)),
             Ok(Decision::IfMember { groups, otherwise }) => match self.member_of(&caller, groups, deadline).await {
-                Err(Denied::NoAssignment) => otherwise.map(|basis| (basis, None)).ok_or(Denied::NoAssignment),
+                Err(Denied::NoAssignment) => otherwise.map(|matched| (matched, None)).ok_or(Denied::NoAssignment),
                 outcome => outcome,
             },
             Err(denied) => Err(denied),
@@ -206,7 +206,7 @@ fn decide<'i>(index: &'i AssignmentIndex, caller: &Caller, rules: Rules) -> Resu
     let hidden = untold || caller.groups_by_name();
     let may_be_narrowed = rules.scopes_matter && hidden && index.narrows_a_group(tenant, client);
     match by_tenant {
-        Some(basis) if !may_be_narrowed => return Ok(Decision::Covered(basis)),
+        Some(matched) if !may_be_narrowed => return Ok(Decision::Covered(matched)),
         None if !untold => return Err(Denied::NoAssignment),
         Some(_) | None => {}
     }

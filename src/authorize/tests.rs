@@ -111,7 +111,7 @@ fn each_kind_covers_what_it_names_and_nothing_else() {
             id::<ClientAppId>(client),
             groups,
         );
-        let covered = |basis: Result<MatchedAssignment, Denied>| basis.map(Decision::Covered);
+        let covered = |matched: Result<MatchedAssignment, Denied>| matched.map(Decision::Covered);
         // Graph is asked exactly where ACS alone would decide.
         let graph = match acs {
             Ok(MatchedAssignment::AcsAlone) => Ok(Decision::IfMember {
@@ -170,10 +170,10 @@ fn scopes_are_those_of_what_covers() {
     ] {
         let groups = Groups::Known(groups.iter().map(|group| id(*group)).collect());
         let caller = Caller::for_test(id(TENANT), id(user), id(APP), groups);
-        let Ok(Decision::Covered(basis)) = decide(&index, &caller, rules(UnknownGroups::Refuse)) else {
+        let Ok(Decision::Covered(matched)) = decide(&index, &caller, rules(UnknownGroups::Refuse)) else {
             panic!("{caller:?}");
         };
-        let allowed = allowed_scopes(&index, &caller, basis, caller.groups().listed());
+        let allowed = allowed_scopes(&index, &caller, matched, caller.groups().listed());
         assert_eq!(
             allowed,
             wanted.map(|scopes| scopes.iter().copied().collect()),

@@ -214,7 +214,7 @@ impl Exchanger {
             Ok(IssuedToken {
                 grant,
                 scopes: scopes.unwrap_or_else(|| user.scopes().clone()),
-                span: SpanReference::of(&tracing::Span::current()),
+                span: SpanReference::from_span(&tracing::Span::current()),
             })
         } else if plan.bounded_by().is_some_and(|end| end <= now) {
             Err(ExchangeError::TokenExpired)

@@ -123,12 +123,7 @@ impl Entry<'_> {
 
     fn allowed_scopes(&mut self, node: Node<'_>) -> Option<AllowedScopes> {
         let empty = "must list at least one scope; left out, it allows all";
-        let scopes = self.list("allowedScopes", node, empty, |text| {
-            IdentityScope::from_name(text).ok_or_else(|| {
-                let names = IdentityScope::ALL.map(|scope| format!("\"{}\"", scope.name()));
-                format!("is not a scope of ACS identities; there are {}", names.join(", "))
-            })
-        })?;
+        let scopes = self.list("allowedScopes", node, empty, IdentityScope::parse)?;
         Some(scopes.into_iter().collect())
     }
 
