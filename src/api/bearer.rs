@@ -7,7 +7,7 @@ use super::error::ApiError;
 use base::secret::BearerToken;
 
 /// The presented token.
-pub(super) fn of(headers: &HeaderMap) -> Result<BearerToken, ApiError> {
+pub(super) fn from_headers(headers: &HeaderMap) -> Result<BearerToken, ApiError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(ApiError::AuthenticationRequired)?;
     if values.next().is_some() {
@@ -55,11 +55,11 @@ mod tests {
             for value in values {
                 headers.append(AUTHORIZATION, value.parse().unwrap());
             }
-            let outcome = of(&headers);
+            let outcome = from_headers(&headers);
             let outcome = outcome
                 .as_ref()
                 .map(BearerToken::expose)
-                .map_err(|error| error.told().code);
+                .map_err(|error| error.response().code);
             assert_eq!(outcome, token, "{values:?}");
         }
     }

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_that_send_nothing_keep_nobody_out() {
+    async fn bodies_that_send_nothing_hold_no_memory() {
         let reader = BodyReader::new(Budget::new(MAX_BODY_BYTES));
         let headers = HeaderMap::new();
         let silent = Body::new(StreamBody::new(futures_util::stream::pending::<
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_allocated_is_what_is_taken() {
+    async fn the_memory_taken_is_that_allocated() {
         for (announced, sizes) in [
             (None, vec![1; 3000]),
             (None, vec![4096; 16]),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_somebody_has_is_not_given_back() {
+    async fn the_memory_of_a_body_is_taken_until_it_is_dropped() {
         let memory = Budget::new(MAX_BODY_BYTES);
         let reader = BodyReader::new(memory.clone());
         let content = reader.read(&HeaderMap::new(), frames(&[100]), in_time()).await.unwrap();

@@ -65,7 +65,7 @@ fn table() -> Vec<Row> {
         advice: None,
     };
     let entra = |error, status, code, inner, retry, oauth| {
-        exchange(ExchangeError::OnBehalfOf(error), status, code, inner, retry, oauth)
+        exchange(ExchangeError::from(error), status, code, inner, retry, oauth)
     };
     let plain = |error, status, code| (error, status, code, None, false, "invalid_request");
     vec![
@@ -206,7 +206,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         exchange(
-            ExchangeError::TokenOver,
+            ExchangeError::TokenExpired,
             401,
             "InvalidToken",
             Some("Expired"),
@@ -222,7 +222,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         exchange(
-            ExchangeError::Limited { retry_after: second },
+            ExchangeError::acs_limited(second),
             429,
             "TooManyRequests",
             Some("UpstreamLimit"),
@@ -230,10 +230,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::Unavailable {
-                cause: String::new(),
-                retry_after: second,
-            },
+            ExchangeError::acs_unavailable("", second),
             503,
             "UpstreamUnavailable",
             None,
@@ -241,7 +238,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::Timeout,
+            ExchangeError::acs_timeout(),
             504,
             "UpstreamTimeout",
             None,
@@ -249,15 +246,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::PastExpiry,
-            502,
-            "UpstreamInvalidResponse",
-            None,
-            false,
-            "server_error",
-        ),
-        exchange(
-            ExchangeError::TooLarge(1),
+            ExchangeError::acs_invalid_response(""),
             502,
             "UpstreamInvalidResponse",
             None,
@@ -318,7 +307,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         exchange(
-            ExchangeError::BrokerRefused(String::new()),
+            ExchangeError::broker_rejected(""),
             502,
             "UpstreamRejectedBroker",
             None,
@@ -340,14 +329,6 @@ fn table() -> Vec<Row> {
             None,
             false,
             "invalid_request",
-        ),
-        exchange(
-            ExchangeError::ForeignPlan,
-            500,
-            "InternalError",
-            None,
-            false,
-            "server_error",
         ),
         entra(
             EntraError::ClaimsChallenge {
@@ -470,33 +451,33 @@ fn table() -> Vec<Row> {
 #[test]
 fn every_cause_has_its_status_code_and_headers() {
     for (error, status, code, inner, retry, oauth) in table() {
-        let told = error.told();
+        let response = error.response();
         assert_eq!(
             (
-                told.status.as_u16(),
-                told.code,
-                told.inner,
-                told.retry_after.is_some(),
-                told.oauth
+                response.status.as_u16(),
+                response.code,
+                response.inner,
+                response.retry_after.is_some(),
+                response.oauth
             ),
             (status, code, inner, retry, oauth),
             "{error:?}"
         );
         assert_eq!(
-            told.challenge.is_some(),
+            response.challenge.is_some(),
             status == 401 || code == "InsufficientScope",
             "{error:?}"
         );
         assert!(
-            !told.message.contains('"') && told.message.is_ascii(),
+            !response.message.contains('"') && response.message.is_ascii(),
             "fit for a header: {}",
-            told.message
+            response.message
         );
     }
 }
 
 #[test]
-fn what_is_counted_is_what_callers_are_told() {
+fn metrics_count_the_codes_that_callers_get() {
     use ::telemetry::metrics::labels::Refusal;
     let mut codes = BTreeSet::new();
     for (error, _, code, inner, ..) in table() {
@@ -525,14 +506,14 @@ fn the_api_description_lists_every_code_and_no_other() {
         let codes = schema["enum"].as_array().unwrap().iter();
         codes.map(|code| code.as_str().unwrap().to_owned()).collect()
     };
-    let told: Vec<Told> = table().iter().map(|(error, ..)| error.told()).collect();
-    let codes = |code: fn(&Told) -> Option<&'static str>| -> BTreeSet<String> {
-        told.iter().filter_map(code).map(str::to_owned).collect()
+    let responses: Vec<ErrorResponse> = table().iter().map(|(error, ..)| error.response()).collect();
+    let codes = |code: fn(&ErrorResponse) -> Option<&'static str>| -> BTreeSet<String> {
+        responses.iter().filter_map(code).map(str::to_owned).collect()
     };
-    assert_eq!(listed(&schemas["ErrorCode"]), codes(|told| Some(told.code)));
-    assert_eq!(listed(&schemas["InnerErrorCode"]), codes(|told| told.inner));
+    assert_eq!(listed(&schemas["ErrorCode"]), codes(|response| Some(response.code)));
+    assert_eq!(listed(&schemas["InnerErrorCode"]), codes(|response| response.inner));
     let oauth = &schemas["OAuthError"]["properties"]["error"];
-    assert_eq!(listed(oauth), codes(|told| Some(told.oauth)));
+    assert_eq!(listed(oauth), codes(|response| Some(response.oauth)));
 }
 
 /// `docs/troubleshooting.md`: its table from codes to entries, and the entries.
@@ -542,9 +523,13 @@ fn the_troubleshooting_guide_has_every_code_and_no_other() {
     let codes: BTreeSet<(String, String, String)> = table()
         .iter()
         .map(|(error, ..)| {
-            let told = error.told();
-            let inner = told.inner.unwrap_or_default();
-            (told.status.as_str().to_owned(), told.code.to_owned(), inner.to_owned())
+            let response = error.response();
+            let inner = response.inner.unwrap_or_default();
+            (
+                response.status.as_str().to_owned(),
+                response.code.to_owned(),
+                inner.to_owned(),
+            )
         })
         .collect();
 
@@ -568,7 +553,7 @@ fn the_troubleshooting_guide_has_every_code_and_no_other() {
 
     let (entries, _) = entries.split_once("\n## ").unwrap();
     let mut outer = "";
-    let mut told = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for entry in entries
         .split("\n### ")
         .flat_map(|entry| entry.split("\n#### ").enumerate())
@@ -579,7 +564,7 @@ fn the_troubleshooting_guide_has_every_code_and_no_other() {
         if inner.is_empty() {
             outer = heading;
         }
-        told.insert((outer.to_owned(), inner.to_owned()));
+        documented.insert((outer.to_owned(), inner.to_owned()));
         for part in ["**Means.**", "**Log.**", "**Do.**"] {
             assert!(text.contains(part), "{heading} has no {part}");
         }
@@ -588,7 +573,7 @@ fn the_troubleshooting_guide_has_every_code_and_no_other() {
         .into_iter()
         .flat_map(|(_, code, inner)| [(code.clone(), String::new()), (code, inner)])
         .collect();
-    let differ: Vec<_> = told.symmetric_difference(&expected).collect();
+    let differ: Vec<_> = documented.symmetric_difference(&expected).collect();
     assert!(
         differ.is_empty(),
         "only in the entries or only in the source: {differ:?}"

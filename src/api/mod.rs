@@ -8,12 +8,14 @@ pub mod body;
 mod content;
 mod context;
 pub mod error;
+pub mod error_response;
 mod head;
+mod issue_error;
 pub mod layers;
 mod media;
+mod observe;
 mod sign_in;
 mod token_exchange;
-pub mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,9 +146,9 @@ fn layered(routes: Router<Api>, cors: CorsLayer, api: Api) -> Router {
         .layer(
             ServiceBuilder::new()
                 // Outermost, so that every answer has its request id and span, and every error its shape.
-                .layer(from_fn_with_state(api.clone(), layers::observe))
+                .layer(from_fn_with_state(api.clone(), observe::observe))
                 // Outside the limits and the panic barrier, so that their answers can be read by browsers too.
-                .layer(from_fn(layers::tell_preflights))
+                .layer(from_fn(layers::mark_plain_options))
                 .layer(cors)
                 .layer(CatchPanicLayer::custom(layers::panicked))
                 // Before anything reads a header.

@@ -176,8 +176,8 @@ impl Broker {
         let mut resources = Vec::new();
         let mut assignments = Vec::new();
         let mut sources = Vec::new();
-        for (place, resource) in config.resources.iter().enumerate() {
-            let built = resource::build(place, resource, &services, &listed)?;
+        for resource in &config.resources {
+            let built = resource::build(resource, &services, &listed)?;
             built.sources.load();
             resources.push(built.resource);
             sources.push(built.sources);
@@ -191,7 +191,7 @@ impl Broker {
             routes: Routes::new(resources),
             cache: TokenCache::new(&config.cache, Arc::clone(&clock)),
             admission: Admission::new(config.server.max_in_flight, Overloaded::Requests),
-            underway: Admission::new(config.server.max_in_flight, Overloaded::Exchanges),
+            exchange_limit: Admission::new(config.server.max_in_flight, Overloaded::Exchanges),
             users: telemetry::user_names(&config.telemetry)?,
             clock,
             metrics,

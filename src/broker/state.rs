@@ -57,7 +57,7 @@ impl BrokerState for Watched {
 
     fn requests(&self) -> Bounded {
         Bounded {
-            used: self.pipeline.admission.taken() as u64,
+            used: self.pipeline.admission.in_flight() as u64,
             limit: self.pipeline.admission.limit() as u64,
         }
     }

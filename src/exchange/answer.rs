@@ -4,87 +4,62 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::ExchangeError;
+use azure::Response;
 use azure::acs::{self, Granted};
 use azure::acs_identities;
-use azure::acs_signing::{ServiceTokenError, SignedSendError};
+use azure::acs_signing::SignedSendError;
 use azure::azure_error::{appended, read_error};
 use azure::retry::CallError;
-use azure::{Response, SendError, retry_after};
 
-/// To an exchange: 401 and 403 are about the caller's token.
-pub(super) fn of_exchange(called: Result<Response, CallError>, now: Timestamp) -> Result<Granted, ExchangeError> {
-    let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => ExchangeError::Limited { retry_after },
-        CallError::Send(error) => unsent(error),
-    })?;
+/// The answer to an exchange: 401 and 403 are about the caller's token.
+pub(super) fn from_exchange(called: Result<Response, CallError>, now: Timestamp) -> Result<Granted, ExchangeError> {
+    let response = called?;
     match response.status {
-        StatusCode::OK => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
+        StatusCode::OK => read_grant(&response),
         StatusCode::UNAUTHORIZED => Err(ExchangeError::Rejected(read_error(&response))),
         StatusCode::FORBIDDEN => Err(ExchangeError::Forbidden(read_error(&response))),
-        _ => Err(otherwise(&response, now)),
+        _ => Err(from_status(&response, now)),
     }
 }
 
-/// To a request in the broker's own name: 401 and 403 are about its access key, and nothing in it is the caller's.
-pub(super) fn of_identity(
+/// The answer to a request in the broker's own name: 401 and 403 are about its access key, and nothing in it is the
+/// caller's.
+pub(super) fn from_identity_request(
     called: Result<Response, CallError<SignedSendError>>,
     now: Timestamp,
 ) -> Result<Granted, ExchangeError> {
-    let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => ExchangeError::Limited { retry_after },
-        CallError::Send(SignedSendError::Send(error)) => unsent(error),
-        CallError::Send(SignedSendError::AccessKey(error)) => ExchangeError::BrokerRefused(error.to_string()),
-        CallError::Send(SignedSendError::ServiceToken(error)) => match error {
-            ServiceTokenError::Timeout => ExchangeError::Timeout,
-            ServiceTokenError::Unavailable(cause) => ExchangeError::Unavailable {
-                cause,
-                retry_after: retry_after::SHORTEST,
-            },
-            error @ (ServiceTokenError::Refused(_) | ServiceTokenError::InvalidResponse(_)) => {
-                ExchangeError::BrokerRefused(error.to_string())
-            }
-        },
-    })?;
+    let response = called?;
     match response.status {
-        status if acs_identities::is_grant(status) => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+        status if acs_identities::is_grant(status) => read_grant(&response),
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             let said = appended(read_error(&response).as_ref());
-            Err(ExchangeError::BrokerRefused(format!(
-                "ACS answered {} to the access key{said}",
-                response.status.as_u16()
+            let status = status.as_u16();
+            Err(ExchangeError::broker_rejected(format_args!(
+                "ACS answered {status} to the access key{said}"
             )))
         }
-        _ => Err(otherwise(&response, now)),
+        _ => Err(from_status(&response, now)),
     }
 }
 
-fn unsent(error: SendError) -> ExchangeError {
-    match error {
-        SendError::Connection(cause) => ExchangeError::Unavailable {
-            cause,
-            retry_after: retry_after::SHORTEST,
-        },
-        SendError::Timeout => ExchangeError::Timeout,
-        SendError::TooLarge(limit) => ExchangeError::TooLarge(limit),
-    }
+fn read_grant(response: &Response) -> Result<Granted, ExchangeError> {
+    acs::read_grant(response)
+        .map_err(|error| ExchangeError::acs_invalid_response(format_args!("ACS broke its contract: {error}")))
 }
 
-/// Statuses that mean the same whatever was asked.
-fn otherwise(response: &Response, now: Timestamp) -> ExchangeError {
-    let asked = || response.asks_to_wait(now);
+/// Statuses that mean the same for every request.
+fn from_status(response: &Response, now: Timestamp) -> ExchangeError {
+    let retry_after = || response.asks_to_wait(now);
     match response.status {
-        StatusCode::TOO_MANY_REQUESTS => ExchangeError::Limited { retry_after: asked() },
+        StatusCode::TOO_MANY_REQUESTS => ExchangeError::acs_limited(retry_after()),
         StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
-            ExchangeError::Unavailable {
-                cause: format!("status {}", response.status.as_u16()),
-                retry_after: asked(),
-            }
+            ExchangeError::acs_unavailable(format_args!("status {}", response.status.as_u16()), retry_after())
         }
-        StatusCode::GATEWAY_TIMEOUT => ExchangeError::Timeout,
-        status => ExchangeError::UnexpectedStatus {
-            status,
-            error: read_error(response),
-        },
+        StatusCode::GATEWAY_TIMEOUT => ExchangeError::acs_timeout(),
+        status => {
+            let error = read_error(response);
+            ExchangeError::acs_invalid_response(format_args!("ACS answered {status}{}", appended(error.as_ref())))
+        }
     }
 }
 
@@ -95,6 +70,8 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
+    use crate::exchange::UpstreamFailure;
+    use azure::SendError;
 
     #[expect(clippy::unnecessary_wraps, reason = "what a call gives")]
     fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Result<Response, CallError> {
@@ -110,16 +87,17 @@ mod tests {
     }
 
     fn outcome(called: Result<Response, CallError>) -> &'static str {
-        match of_exchange(called, Timestamp::UNIX_EPOCH) {
+        match from_exchange(called, Timestamp::UNIX_EPOCH) {
             Ok(_) => "granted",
             Err(ExchangeError::Rejected(_)) => "rejected",
             Err(ExchangeError::Forbidden(_)) => "forbidden",
-            Err(ExchangeError::Limited { .. }) => "limited",
-            Err(ExchangeError::Unavailable { .. }) => "unavailable",
-            Err(ExchangeError::Timeout) => "timeout",
-            Err(ExchangeError::UnexpectedStatus { .. } | ExchangeError::NotAGrant(_) | ExchangeError::TooLarge(_)) => {
-                "invalid"
-            }
+            Err(ExchangeError::Upstream(error)) => match error.failure {
+                UpstreamFailure::Limited { .. } => "limited",
+                UpstreamFailure::Unavailable { .. } => "unavailable",
+                UpstreamFailure::Timeout => "timeout",
+                UpstreamFailure::InvalidResponse => "invalid",
+                UpstreamFailure::BrokerRejected => panic!("{error}"),
+            },
             Err(error) => panic!("{error}"),
         }
     }
@@ -162,10 +140,8 @@ mod tests {
             (&[("retry-after", "9999")][..], 300),
         ] {
             assert_eq!(
-                of_exchange(response(429, headers, ""), Timestamp::UNIX_EPOCH).unwrap_err(),
-                ExchangeError::Limited {
-                    retry_after: Duration::from_secs(seconds)
-                }
+                from_exchange(response(429, headers, ""), Timestamp::UNIX_EPOCH).unwrap_err(),
+                ExchangeError::acs_limited(Duration::from_secs(seconds))
             );
         }
     }

@@ -31,7 +31,7 @@ fn post(fields: &[(&str, &str)]) -> Request<()> {
 }
 
 #[tokio::test]
-async fn who_expects_100_continue_gets_it_over_http_2() {
+async fn a_client_that_expects_100_continue_gets_it_over_http_2() {
     let stack = Stack::start().await;
     let bearer = format!("Bearer {}", stack.user("alex").token());
     let fields = [
@@ -97,7 +97,7 @@ async fn a_connection_takes_a_hundred_streams() {
 }
 
 #[tokio::test]
-async fn probes_get_a_place_whoever_holds_connections() {
+async fn probes_get_a_place_when_all_are_taken() {
     let stack = Stack::start().await;
     let mut held = Vec::new();
     // Idle over HTTP/2, silent, with half a head, and with half a body.

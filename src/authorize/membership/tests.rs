@@ -13,7 +13,7 @@ use super::*;
 use crate::authenticate::{Caller, Groups};
 use crate::authorize::assignment::{Assignment, PrincipalType};
 use crate::authorize::source::{AssignmentWatch, SourceKind};
-use crate::authorize::{Authorizer, Basis, Denied};
+use crate::authorize::{Authorizer, Denied, MatchedAssignment};
 use azure::Upstream;
 use azure::credential::{CredentialDeps, EntraApp};
 use azure::entra::{EntraClient, TokenEndpoints};
@@ -359,19 +359,19 @@ async fn graph_is_asked_only_where_nothing_else_covers_the_caller() {
     let deadline = Instant::now() + Duration::from_secs(10);
     let ask = async |user, client, groups| {
         let permit = authorizer.authorize(caller(user, client, groups), deadline).await;
-        permit.map(|permit| permit.basis())
+        permit.map(|permit| permit.assignment())
     };
-    assert_eq!(ask(30, 10, unknown()).await, Ok(Basis::User));
-    assert_eq!(ask(USER, 12, unknown()).await, Ok(Basis::Tenant));
+    assert_eq!(ask(30, 10, unknown()).await, Ok(MatchedAssignment::User));
+    assert_eq!(ask(USER, 12, unknown()).await, Ok(MatchedAssignment::Tenant));
     assert_eq!(ask(USER, 13, unknown()).await, Err(Denied::NoAssignment));
     let listed = Groups::Unknown { listed: [id(5)].into() };
-    assert_eq!(ask(USER, 10, listed).await, Ok(Basis::Group(id(5))));
+    assert_eq!(ask(USER, 10, listed).await, Ok(MatchedAssignment::Group(id(5))));
     assert_eq!(
         ask(USER, 10, Groups::Known(Vec::new())).await,
         Err(Denied::NoAssignment)
     );
     assert_eq!(world.azure.calls(), 0);
-    assert_eq!(ask(USER, 10, unknown()).await, Ok(Basis::Group(id(MEMBER))));
+    assert_eq!(ask(USER, 10, unknown()).await, Ok(MatchedAssignment::Group(id(MEMBER))));
     assert_eq!(ask(USER, OTHER_APP, unknown()).await, Err(Denied::NoAssignment));
     assert_eq!(world.azure.calls(), 1);
     world.clock.advance(Duration::from_secs(300));
@@ -379,7 +379,7 @@ async fn graph_is_asked_only_where_nothing_else_covers_the_caller() {
     let error = ask(USER, 10, unknown()).await.unwrap_err();
     assert_eq!(error.name(), "graph_unavailable");
     let alone = without.authorize(caller(USER, 10, unknown()), deadline).await;
-    assert_eq!(alone.map(|permit| permit.basis()), Err(Denied::GroupsUnknown));
+    assert_eq!(alone.map(|permit| permit.assignment()), Err(Denied::GroupsUnknown));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Lookup;
 use config::RenewalConfig;
 
 /// What the rule needs to know of an entry. Times without a date are monotonic.
@@ -23,20 +24,9 @@ pub struct Life {
     pub renewal_barred_until: Option<Duration>,
 }
 
-/// What the rule needs to know of the caller.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ask {
-    /// When the presented Entra token ends, if that bounds what it brings.
-    pub token_expires_on: Option<Timestamp>,
-    /// Age at which the entry must be exchanged anew, for a caller that ACS alone permits.
-    pub max_age: Option<Duration>,
-    /// Whether the entry was exchanged for this very token.
-    pub same_token: bool,
-}
-
 /// What to do with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
+pub enum CacheDecision {
     /// Serve it.
     Serve,
     /// Serve it at once and renew it in the background.
@@ -48,34 +38,41 @@ pub enum Use {
     /// It outlives what ACS would give this caller, who gets an exchange of their own.
     OwnExchange,
     /// It is over, or as good as over.
-    Gone,
+    Expired,
 }
 
-/// The rule.
+/// The rule. `is_own`: whether the entry was exchanged for the very token that is presented.
 #[must_use]
-pub fn decide(life: &Life, ask: &Ask, now: Timestamp, monotonic: Duration, config: &RenewalConfig) -> Use {
+pub fn decide(
+    life: &Life,
+    lookup: &Lookup,
+    is_own: bool,
+    now: Timestamp,
+    monotonic: Duration,
+    config: &RenewalConfig,
+) -> CacheDecision {
     let remaining = life.expires_on.duration_since(now);
     if remaining < signed(config.expiry_margin) {
-        return Use::Gone;
+        return CacheDecision::Expired;
     }
-    if !ask.same_token && !lives_as_long(ask.token_expires_on, life.expires_on, config) {
-        return Use::OwnExchange;
+    if !is_own && !lives_as_long(lookup.token_expires_on, life.expires_on, config) {
+        return CacheDecision::OwnExchange;
     }
-    if ask
+    if lookup
         .max_age
         .is_some_and(|max_age| monotonic.saturating_sub(life.exchanged_at) >= max_age)
     {
-        return Use::Revalidate;
+        return CacheDecision::Revalidate;
     }
     let barred = life.renewal_barred_until.is_some_and(|until| monotonic < until);
-    if barred || !worth_a_call(ask.token_expires_on, life.expires_on, config) {
-        Use::Serve
+    if barred || !worth_a_call(lookup.token_expires_on, life.expires_on, config) {
+        CacheDecision::Serve
     } else if remaining < signed(config.min_remaining) {
-        Use::RenewFirst
+        CacheDecision::RenewFirst
     } else if remaining < signed(life.refresh_ahead) {
-        Use::ServeAndRenew
+        CacheDecision::ServeAndRenew
     } else {
-        Use::Serve
+        CacheDecision::Serve
     }
 }
 
@@ -107,6 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use base::secret::{BearerToken, TokenDigest};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -128,29 +126,34 @@ mod tests {
 
     const MONOTONIC: Duration = Duration::from_secs(100_000);
 
-    /// An entry with `left` seconds to live, `age` seconds old, against a token with `token` seconds to live.
-    fn outcome(left: i64, token: i64, age: u64, change: impl FnOnce(&mut Life, &mut Ask)) -> Use {
-        let mut life = Life {
-            expires_on: at(left),
+    /// An entry with `remaining` seconds to live, `age` seconds old, and a token with `token` seconds to live.
+    fn case(remaining: i64, token: i64, age: u64) -> (Life, Lookup) {
+        let life = Life {
+            expires_on: at(remaining),
             exchanged_at: MONOTONIC.saturating_sub(Duration::from_secs(age)),
             refresh_ahead: Duration::from_secs(23 * 60),
             renewal_barred_until: None,
         };
-        let mut ask = Ask {
+        let lookup = Lookup {
+            digest: TokenDigest::of(&BearerToken::new("a.b.c")),
             token_expires_on: Some(at(token)),
             max_age: None,
-            same_token: false,
         };
-        change(&mut life, &mut ask);
-        decide(&life, &ask, at(0), MONOTONIC, &config())
+        (life, lookup)
+    }
+
+    fn outcome(remaining: i64, token: i64, age: u64, change: impl FnOnce(&mut Life, &mut Lookup)) -> CacheDecision {
+        let (mut life, mut lookup) = case(remaining, token, age);
+        change(&mut life, &mut lookup);
+        decide(&life, &lookup, false, at(0), MONOTONIC, &config())
     }
 
     #[test]
     fn the_rule_as_a_table() {
-        use Use::{Gone, OwnExchange, RenewFirst, Serve, ServeAndRenew};
+        use CacheDecision::{Expired, OwnExchange, RenewFirst, Serve, ServeAndRenew};
         const M: i64 = 60;
-        // entry's life left, presented token's life left, outcome
-        for (left, token, expected) in [
+        // the entry's remaining life, the presented token's, outcome
+        for (remaining, token, expected) in [
             (60 * M, 60 * M, Serve),
             (60 * M, 90 * M, Serve),
             // A token that ends sooner than the entry, give or take min_gain.
@@ -171,76 +174,70 @@ mod tests {
             (30, 30, Serve),
             (30, 60 * M, RenewFirst),
             // Too near the end, for every caller.
-            (29, 29, Gone),
-            (29, 60 * M, Gone),
-            (29, -60, Gone),
-            (0, 60 * M, Gone),
-            (-60, 60 * M, Gone),
+            (29, 29, Expired),
+            (29, 60 * M, Expired),
+            (29, -60, Expired),
+            (0, 60 * M, Expired),
+            (-60, 60 * M, Expired),
         ] {
-            assert_eq!(outcome(left, token, 0, |_, _| {}), expected, "{left} {token}");
+            assert_eq!(outcome(remaining, token, 0, |_, _| {}), expected, "{remaining} {token}");
         }
     }
 
     #[test]
     fn barred_and_disabled_renewals_do_not_happen() {
         let bar = |until: u64| {
-            move |life: &mut Life, _: &mut Ask| {
+            move |life: &mut Life, _: &mut Lookup| {
                 life.renewal_barred_until = Some(Duration::from_secs(until));
             }
         };
-        assert_eq!(outcome(300, 3600, 0, bar(100_001)), Use::Serve);
-        assert_eq!(outcome(300, 3600, 0, bar(100_000)), Use::RenewFirst);
-        assert_eq!(outcome(900, 3600, 0, bar(100_001)), Use::Serve);
-        assert_eq!(outcome(900, 3600, 0, bar(99_999)), Use::ServeAndRenew);
+        assert_eq!(outcome(300, 3600, 0, bar(100_001)), CacheDecision::Serve);
+        assert_eq!(outcome(300, 3600, 0, bar(100_000)), CacheDecision::RenewFirst);
+        assert_eq!(outcome(900, 3600, 0, bar(100_001)), CacheDecision::Serve);
+        assert_eq!(outcome(900, 3600, 0, bar(99_999)), CacheDecision::ServeAndRenew);
         assert_eq!(
             outcome(900, 3600, 0, |life, _| life.refresh_ahead = Duration::ZERO),
-            Use::Serve
+            CacheDecision::Serve
         );
         let off = RenewalConfig {
             min_remaining: Duration::ZERO,
             ..config()
         };
-        let life = Life {
-            expires_on: at(300),
-            exchanged_at: MONOTONIC,
-            refresh_ahead: Duration::ZERO,
-            renewal_barred_until: None,
-        };
-        let ask = Ask {
-            token_expires_on: Some(at(3600)),
-            max_age: None,
-            same_token: false,
-        };
-        assert_eq!(decide(&life, &ask, at(0), MONOTONIC, &off), Use::Serve);
+        let (mut life, lookup) = case(300, 3600, 0);
+        life.refresh_ahead = Duration::ZERO;
+        let decision = decide(&life, &lookup, false, at(0), MONOTONIC, &off);
+        assert_eq!(decision, CacheDecision::Serve);
     }
 
     #[test]
-    fn what_acs_alone_permitted_grows_old() {
-        let aged = |_: &mut Life, ask: &mut Ask| ask.max_age = Some(Duration::from_secs(600));
-        assert_eq!(outcome(3600, 3600, 599, aged), Use::Serve);
-        assert_eq!(outcome(3600, 3600, 600, aged), Use::Revalidate);
-        assert_eq!(outcome(300, 3600, 600, aged), Use::Revalidate);
-        assert_eq!(outcome(3600, 300, 600, aged), Use::OwnExchange);
-        assert_eq!(outcome(29, 3600, 600, aged), Use::Gone);
+    fn an_entry_that_acs_alone_permitted_is_revalidated_at_max_age() {
+        let aged = |_: &mut Life, lookup: &mut Lookup| lookup.max_age = Some(Duration::from_secs(600));
+        assert_eq!(outcome(3600, 3600, 599, aged), CacheDecision::Serve);
+        assert_eq!(outcome(3600, 3600, 600, aged), CacheDecision::Revalidate);
+        assert_eq!(outcome(300, 3600, 600, aged), CacheDecision::Revalidate);
+        assert_eq!(outcome(3600, 300, 600, aged), CacheDecision::OwnExchange);
+        assert_eq!(outcome(29, 3600, 600, aged), CacheDecision::Expired);
     }
 
     #[test]
-    fn a_tokens_own_entry_is_served_to_it_whatever_its_end() {
-        assert_eq!(outcome(86_400, 3600, 0, |_, ask| ask.same_token = true), Use::Serve);
+    fn a_tokens_own_entry_is_served_to_it_whenever_it_ends() {
+        let (life, lookup) = case(86_400, 3600, 0);
+        let decision = decide(&life, &lookup, true, at(0), MONOTONIC, &config());
+        assert_eq!(decision, CacheDecision::Serve);
     }
 
     #[test]
-    fn where_a_renewal_brings_a_life_of_its_own_it_is_always_worth_a_call() {
-        let unbound = |left| outcome(left, 0, 0, |_, ask| ask.token_expires_on = None);
-        for (left, expected) in [
-            (86_400, Use::Serve),
-            (23 * 60, Use::Serve),
-            (23 * 60 - 1, Use::ServeAndRenew),
-            (599, Use::RenewFirst),
-            (30, Use::RenewFirst),
-            (29, Use::Gone),
+    fn a_renewal_that_is_not_bounded_is_always_worth_a_call() {
+        let unbound = |remaining| outcome(remaining, 0, 0, |_, lookup| lookup.token_expires_on = None);
+        for (remaining, expected) in [
+            (86_400, CacheDecision::Serve),
+            (23 * 60, CacheDecision::Serve),
+            (23 * 60 - 1, CacheDecision::ServeAndRenew),
+            (599, CacheDecision::RenewFirst),
+            (30, CacheDecision::RenewFirst),
+            (29, CacheDecision::Expired),
         ] {
-            assert_eq!(unbound(left), expected, "{left}");
+            assert_eq!(unbound(remaining), expected, "{remaining}");
         }
     }
 
@@ -259,27 +256,27 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_served_beyond_what_acs_would_give(
-            left in -100i64..10_000, token in -100i64..10_000, age in 0u64..2_000, max_age in proptest::option::of(0u64..2_000),
+            remaining in -100i64..10_000, token in -100i64..10_000, age in 0u64..2_000, max_age in proptest::option::of(0u64..2_000),
             barred in proptest::option::of(99_000u64..101_000), ahead in 0u64..3_000,
         ) {
-            let used = outcome(left, token, age, |life, ask| {
-                ask.max_age = max_age.map(Duration::from_secs);
+            let decision = outcome(remaining, token, age, |life, lookup| {
+                lookup.max_age = max_age.map(Duration::from_secs);
                 life.renewal_barred_until = barred.map(Duration::from_secs);
                 life.refresh_ahead = Duration::from_secs(ahead);
             });
-            let served = matches!(used, Use::Serve | Use::ServeAndRenew | Use::RenewFirst);
+            let served = matches!(decision, CacheDecision::Serve | CacheDecision::ServeAndRenew | CacheDecision::RenewFirst);
             if served {
-                prop_assert!(left >= 30);
-                prop_assert!(token + 120 >= left);
+                prop_assert!(remaining >= 30);
+                prop_assert!(token + 120 >= remaining);
                 prop_assert!(max_age.is_none_or(|max_age| age < max_age));
             }
-            if matches!(used, Use::ServeAndRenew | Use::RenewFirst) {
-                prop_assert!(token - left >= 120, "a renewal gains");
+            if matches!(decision, CacheDecision::ServeAndRenew | CacheDecision::RenewFirst) {
+                prop_assert!(token - remaining >= 120, "a renewal gains");
                 prop_assert!(barred.is_none_or(|until| until <= 100_000));
             }
-            // With under ten minutes left and something to gain, nobody is handed the old token unasked.
-            if left < 600 && token - left >= 120 && barred.is_none() {
-                prop_assert!(!matches!(used, Use::Serve | Use::ServeAndRenew));
+            // With under ten minutes left and something to gain, the old token is not served without a renewal.
+            if remaining < 600 && token - remaining >= 120 && barred.is_none() {
+                prop_assert!(!matches!(decision, CacheDecision::Serve | CacheDecision::ServeAndRenew));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A token between the moment when it is looked at and the one when its caller is answered.
+//! Authentication in two steps: what needs no waiting before the rest of the request is read, and the rest after it.
 
 use std::time::Duration;
 
@@ -7,88 +7,93 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span, info_span};
 
 use super::{IssueError, TokenPipeline, fail};
-use crate::admission::{Overloaded, Place};
+use crate::admission::{InFlightPermit, Overloaded};
 use crate::authenticate::{Caller, Verdict};
 use crate::exchange::Operation;
 use base::secret::BearerToken;
 use telemetry::metrics::labels::Authentication;
 
-/// A token that was looked at, which costs no waiting: the rest of its request can be read with that in mind.
-pub struct Presented {
+/// An authentication that has begun, as far as it needs no waiting: the rest of the request can be read in the
+/// knowledge of its outcome.
+pub struct PendingAuthentication {
     token: BearerToken,
     operation: Option<Operation>,
     verdict: Verdict,
-    place: Place,
+    permit: InFlightPermit,
     span: Span,
-    // How long looking took.
-    pub(super) took: Duration,
+    // How long it took so far.
+    pub(super) elapsed: Duration,
 }
 
-impl Presented {
-    /// Whether it is refused, whatever else its request says.
+impl PendingAuthentication {
+    /// Whether the token is refused, whatever else its request says.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         matches!(self.verdict, Verdict::Refused(_))
     }
 
-    /// Gives the request's place to others for as long as the rest of it is on its way.
-    pub fn leave_place(&mut self) {
-        self.place.leave();
+    /// Leaves the request's permit to others while the rest of the request is on its way.
+    pub fn release_permit(&mut self) {
+        self.permit.release();
     }
 
-    /// Takes a place again.
-    pub fn return_to_place(&mut self) -> Result<(), Overloaded> {
-        self.place.return_to()
+    /// Acquires a permit again.
+    pub fn reacquire_permit(&mut self) -> Result<(), Overloaded> {
+        self.permit.reacquire()
     }
 }
 
-/// What is still needed of a token whose caller is known. It holds the request's place.
-pub(super) struct Known {
+/// What later stages need of the request of an authenticated caller. It holds the request's permit.
+pub(super) struct AuthenticatedRequest {
     pub(super) token: BearerToken,
     pub(super) operation: Option<Operation>,
-    _place: Place,
+    _permit: InFlightPermit,
 }
 
 impl TokenPipeline {
-    /// Looks at `token`, which came by ACS's path for `operation`, if by one. What that decides is returned by
+    /// Checks `token`, which came by ACS's path for `operation`, if by one. The outcome is returned by
     /// [`issue`](Self::issue).
-    pub fn look(&self, token: BearerToken, operation: Option<Operation>) -> Result<Presented, IssueError> {
-        let place = self.admission.enter()?;
+    pub fn begin_authentication(
+        &self,
+        token: BearerToken,
+        operation: Option<Operation>,
+    ) -> Result<PendingAuthentication, IssueError> {
+        let permit = self.admission.acquire()?;
         let started = self.clock.monotonic();
         let span = info_span!("authenticate", acs_broker.tenant.id = Empty, acs_broker.client_app.id = Empty,
             acs_broker.key.id = Empty, enduser.pseudo.id = Empty, enduser.id = Empty, error.type = Empty, otel.status_code = Empty);
         let verdict = span.in_scope(|| self.verify(&token, operation));
-        let took = self.clock.monotonic().saturating_sub(started);
-        Ok(Presented {
+        let elapsed = self.clock.monotonic().saturating_sub(started);
+        Ok(PendingAuthentication {
             token,
             operation,
             verdict,
-            place,
+            permit,
             span,
-            took,
+            elapsed,
         })
     }
 
-    /// Tells what was decided, which may have to wait for keys.
+    /// Completes `pending`, which may have to wait for keys.
     pub(super) async fn authenticate(
         &self,
-        presented: Presented,
+        pending: PendingAuthentication,
         deadline: Instant,
-    ) -> Result<(Caller, Known), IssueError> {
-        let Presented {
+    ) -> Result<(Caller, AuthenticatedRequest), IssueError> {
+        let PendingAuthentication {
             token,
             operation,
             verdict,
-            mut place,
+            mut permit,
             span,
-            took: _,
-        } = presented;
+            elapsed: _,
+        } = pending;
         let outcome = self
-            .settle(verdict, &token, operation, &mut place, deadline)
+            .complete(verdict, &token, operation, &mut permit, deadline)
             .instrument(span.clone())
             .await;
-        if let Some(decided) = authentication(&outcome) {
-            self.metrics.authenticated(decided);
+        if let Some(counted) = counted(&outcome) {
+            self.metrics.authenticated(counted);
         }
         match &outcome {
             Ok(caller) if !span.is_disabled() => {
@@ -101,25 +106,25 @@ impl TokenPipeline {
             Ok(_) => {}
             Err(error) => fail(&span, error),
         }
-        let known = Known {
+        let request = AuthenticatedRequest {
             token,
             operation,
-            _place: place,
+            _permit: permit,
         };
-        outcome.map(|caller| (caller, known))
+        outcome.map(|caller| (caller, request))
     }
 
     fn verify(&self, token: &BearerToken, operation: Option<Operation>) -> Verdict {
-        let is_wanted = |presenter| operation.is_none_or(|operation| self.routes.take(operation, presenter));
-        self.authenticator.verify(token, &is_wanted)
+        let is_accepted = |presenter| operation.is_none_or(|operation| self.routes.accepts(operation, presenter));
+        self.authenticator.verify(token, &is_accepted)
     }
 
-    async fn settle(
+    async fn complete(
         &self,
         verdict: Verdict,
         token: &BearerToken,
         operation: Option<Operation>,
-        place: &mut Place,
+        permit: &mut InFlightPermit,
         deadline: Instant,
     ) -> Result<Caller, IssueError> {
         let miss = match verdict {
@@ -127,15 +132,15 @@ impl TokenPipeline {
             Verdict::Refused(rejection) => return Err(rejection.into()),
             Verdict::KeyMiss(miss) => miss,
         };
-        // Anyone can send an unknown `kid`: those who wait for keys must not keep others out.
-        place.leave();
+        // Anyone can send an unknown `kid`: requests that wait for keys must not keep others out.
+        permit.release();
         tokio::time::timeout_at(deadline, miss.settle())
             .await
             .map_err(|_| IssueError::DeadlineExceeded)??;
         match self.verify(token, operation) {
-            // Only a caller who goes on needs a place again; the others get the outcome they waited for.
+            // Only an accepted caller needs a permit again; the others get the outcome that they waited for.
             Verdict::Accepted(caller) => {
-                place.return_to()?;
+                permit.reacquire()?;
                 Ok(caller)
             }
             Verdict::Refused(rejection) => Err(rejection.into()),
@@ -144,8 +149,8 @@ impl TokenPipeline {
     }
 }
 
-/// What is counted of it. A caller who finds no place again was authenticated; that refusal is counted as such.
-fn authentication(outcome: &Result<Caller, IssueError>) -> Option<Authentication> {
+/// What is counted. A caller who gets no permit again was authenticated; that refusal is counted elsewhere.
+fn counted(outcome: &Result<Caller, IssueError>) -> Option<Authentication> {
     match outcome {
         Ok(_) | Err(IssueError::Overloaded(_)) => Some(Authentication::Accepted),
         Err(IssueError::Rejected(rejection)) => Some(rejection.counted()),
