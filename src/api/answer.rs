@@ -72,7 +72,8 @@ pub(super) fn error_response(error: &ErrorResponse, context: &RequestContext, se
     if error.status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
-    if let Some(challenge) = error.challenge.as_ref().filter(|_| !context.oauth)
+    let is_of_form = |challenge: &&Challenge| context.oauth == (**challenge == Challenge::ClientAuthentication);
+    if let Some(challenge) = error.challenge.as_ref().filter(is_of_form)
         && let Ok(challenge) = HeaderValue::from_str(&challenge_text(challenge, error.message, settings))
     {
         headers.insert(WWW_AUTHENTICATE, challenge);
@@ -80,9 +81,10 @@ pub(super) fn error_response(error: &ErrorResponse, context: &RequestContext, se
     response
 }
 
-/// RFC 6750 section 3.
+/// RFC 6750 section 3, RFC 7617 section 2.
 fn challenge_text(challenge: &Challenge, message: &str, settings: &ApiSettings) -> String {
     match challenge {
+        Challenge::ClientAuthentication => format!("Basic realm=\"{REALM}\""),
         Challenge::NoToken => format!("Bearer realm=\"{REALM}\""),
         Challenge::InvalidToken => {
             format!("Bearer realm=\"{REALM}\", error=\"invalid_token\", error_description=\"{message}\"")

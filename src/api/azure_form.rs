@@ -23,7 +23,8 @@ pub(super) async fn token(State(api): State<Api>, request: Request) -> Result<Re
     if !headers.contains_key(AUTHORIZATION) && media::from_headers(headers)? == Media::Form {
         return token_exchange::exchange(&api, request).await;
     }
-    exchange(&api, request, None, token_exchange::BOTH_WAYS).await
+    let form = token_exchange::refused_credential(headers);
+    exchange(&api, request, None, form).await
 }
 
 /// `POST /access/entra/:exchangeAccessToken?api-version=…`: what ACS itself serves under its endpoint.

@@ -29,6 +29,15 @@ pub(super) fn from_headers(headers: &HeaderMap) -> Result<BearerToken, ApiError>
     Ok(BearerToken::new(token))
 }
 
+/// Whether the request has a client's own credentials: HTTP Basic, which OAuth libraries use unless they are configured
+/// otherwise (RFC 6749 section 2.3.1).
+pub(super) fn has_basic(headers: &HeaderMap) -> bool {
+    headers.get_all(AUTHORIZATION).iter().any(|value| {
+        let scheme = value.as_bytes().split(|byte| *byte == b' ').next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Basic"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

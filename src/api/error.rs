@@ -33,6 +33,9 @@ pub enum ApiError {
     /// The pipeline issued no token.
     #[error(transparent)]
     Issue(#[from] IssueError),
+    /// RFC 6749 section 5.2: `invalid_client`.
+    #[error("a client's own credentials beside the form")]
+    InvalidClient,
     /// RFC 6749 section 5.2: `unsupported_grant_type`.
     #[error("grant_type is not token-exchange")]
     UnsupportedGrantType,
@@ -51,6 +54,9 @@ pub enum ApiError {
     /// A body of a kind that the path does not take.
     #[error("unsupported media type")]
     UnsupportedMediaType,
+    /// A body that is no form, where nothing else is accepted.
+    #[error("unsupported media type")]
+    FormRequired,
     /// The header section has too many bytes or fields.
     #[error("header section over the limit")]
     HeadersTooLarge,
@@ -103,6 +109,15 @@ impl ApiError {
                 )
             },
             Self::Issue(error) => issue_error::response(error),
+            Self::InvalidClient => ErrorResponse {
+                oauth: "invalid_client",
+                challenge: Some(Challenge::ClientAuthentication),
+                ..ErrorResponse::new(
+                    S::UNAUTHORIZED,
+                    "InvalidRequest",
+                    "No client is authenticated here. Choose the client authentication method none.",
+                )
+            },
             Self::UnsupportedGrantType => ErrorResponse {
                 oauth: "unsupported_grant_type",
                 target: Some("grant_type"),
@@ -135,6 +150,11 @@ impl ApiError {
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "UnsupportedMediaType",
                 "Send no body, or application/json; POST /token also takes application/x-www-form-urlencoded.",
+            ),
+            Self::FormRequired => ErrorResponse::new(
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "UnsupportedMediaType",
+                "Send application/x-www-form-urlencoded.",
             ),
             Self::HeadersTooLarge => ErrorResponse::new(
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -27,7 +27,7 @@ pub struct ErrorResponse {
     pub oauth: &'static str,
 }
 
-/// `WWW-Authenticate: Bearer …`
+/// `WWW-Authenticate`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
     /// No credentials came, so no error is named (RFC 6750 section 3.1).
@@ -36,6 +36,8 @@ pub enum Challenge {
     InvalidToken,
     /// `error="insufficient_scope"`
     InsufficientScope,
+    /// A client's own credentials came, where none are accepted (RFC 6749 section 5.2).
+    ClientAuthentication,
     /// Another sign-in is wanted: `error="insufficient_claims"` with the claims request that Entra sent, a JSON object.
     /// Without one `error="invalid_token"`, since `insufficient_claims` must have `claims` (Microsoft identity
     /// platform, "Claims challenges").
@@ -109,11 +111,12 @@ impl ErrorResponse {
         matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
     }
 
-    /// The status of the RFC 6749 form: refusals are 400 (RFC 6749 section 5.2, RFC 8693 section 2.2.2), the rest
-    /// keeps its own.
+    /// The status of the RFC 6749 form: refusals of a subject token are 400 (RFC 6749 section 5.2, RFC 8693 section
+    /// 2.2.2), the rest keeps its own.
     #[must_use]
     pub fn oauth_status(&self) -> StatusCode {
         match self.status {
+            status if self.challenge == Some(Challenge::ClientAuthentication) => status,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => StatusCode::BAD_REQUEST,
             status => status,
         }

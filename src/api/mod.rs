@@ -37,6 +37,8 @@ use ::serve::Budget;
 
 /// The broker's own path.
 pub const TOKEN_PATH: &str = "/token";
+/// Where OAuth libraries send token exchange requests (RFC 8693).
+pub const OAUTH_TOKEN_PATH: &str = "/oauth2/token";
 /// The path that ACS itself serves; the official SDKs append it to the `resourceEndpoint` they are given.
 pub const ACS_PATH: &str = "/access/entra/:exchangeAccessToken";
 /// The same for tokens of a Teams Phone extension app.
@@ -70,8 +72,8 @@ const ACS_PATHS: [(&str, [&str; 6]); 2] = [
 
 /// The route that a path is of, under one name.
 fn route_of(path: &str) -> Option<&'static str> {
-    if path == TOKEN_PATH {
-        return Some(TOKEN_PATH);
+    if let Some(own) = [TOKEN_PATH, OAUTH_TOKEN_PATH].into_iter().find(|own| *own == path) {
+        return Some(own);
     }
     let route = ACS_PATHS.into_iter().find(|(_, written)| written.contains(&path));
     route.map(|(route, _)| route)
@@ -130,7 +132,8 @@ fn routes() -> Router<Api> {
     let mut routes = Router::new()
         // ACS's path begins a segment with a colon, which axum otherwise takes for its old parameter syntax.
         .without_v07_checks()
-        .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed));
+        .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed))
+        .route(OAUTH_TOKEN_PATH, post(token_exchange::oauth2_token).fallback(not_allowed));
     let handlers = [post(azure_form::acs_path), post(azure_form::teams_extension_path)];
     for ((_, written), handler) in ACS_PATHS.into_iter().zip(handlers) {
         for path in written {

@@ -1,30 +1,51 @@
-//! `POST /token` as OAuth 2.0 Token Exchange (RFC 8693).
+//! OAuth 2.0 Token Exchange (RFC 8693): `POST /oauth2/token`, and the form on `POST /token`.
 
 mod form;
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use http::HeaderValue;
-use http::header::PRAGMA;
+use http::header::{AUTHORIZATION, PRAGMA};
+use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use serde::Serialize;
 use url::Url;
 
 use self::form::ExchangeRequest;
 use super::error::ApiError;
-use super::{Api, answer};
+use super::media::{self, Media};
+use super::{Api, answer, bearer};
 use crate::pipeline::Issued;
 use crate::route::ResourceName;
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// A form with content, beside an Authorization header.
-pub(super) const BOTH_WAYS: ApiError =
-    ApiError::InvalidRequest("Send the token as subject_token or in the Authorization header, not both ways.");
+/// Why a form with content is refused beside an Authorization header. No client is authenticated here, and a token has
+/// one place.
+pub(super) fn refused_credential(headers: &HeaderMap) -> ApiError {
+    if bearer::has_basic(headers) {
+        ApiError::InvalidClient
+    } else {
+        ApiError::InvalidRequest("Send the token as subject_token or in the Authorization header, not both ways.")
+    }
+}
+
+/// `POST /oauth2/token`: the form alone.
+pub(super) async fn oauth2_token(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
+    let headers = request.headers();
+    match media::from_headers(headers) {
+        Ok(Media::Form) => {}
+        Ok(_) | Err(ApiError::UnsupportedMediaType) => return Err(ApiError::FormRequired),
+        Err(error) => return Err(error),
+    }
+    if headers.contains_key(AUTHORIZATION) {
+        return Err(refused_credential(headers));
+    }
+    exchange(&api, request).await
+}
 
 /// The request has no Authorization header: with one it is not this form.
 pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, ApiError> {
