@@ -26,6 +26,7 @@ mod journal;
 mod jwt;
 mod lock;
 mod managed_identity;
+mod playground;
 mod registered;
 mod request;
 mod router;
@@ -59,6 +60,7 @@ pub use self::faults::{Fault, InvalidFault};
 pub use self::federated::FederatedTokenRequest;
 pub use self::journal::CallRecord;
 pub use self::jwt::CryptoFailed;
+pub use self::playground::PlaygroundMode;
 pub use self::scenario::{Assignment, PrincipalType, Scenario, TeamsAssignment, TeamsPrincipalType};
 pub use self::settings::{InvalidSettings, Settings};
 
