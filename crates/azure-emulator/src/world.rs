@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base::clock::SharedClock;
-
 use super::acs::state::Acs;
 use super::control::state::Controls;
 use super::entra::keys::KeyStore;
@@ -13,9 +11,10 @@ use super::error::EmulatorError;
 use super::faults::Faults;
 use super::graph::state::Graph;
 use super::journal::Journal;
+use super::options::EmulatorOptions;
 use super::scenario::Scenario;
 use super::settings::CurrentSettings;
-use super::site::Site;
+use super::site::{Origin, Site};
 
 /// Every service of the emulator with its state; clones share it.
 #[derive(Debug, Clone)]
@@ -35,9 +34,10 @@ impl World {
     pub(super) fn new(
         scenario: Scenario,
         address: SocketAddr,
-        over_tls: bool,
-        clock: SharedClock,
+        options: &EmulatorOptions,
     ) -> Result<Self, EmulatorError> {
+        let origins = options.origins.iter();
+        let origins = origins.map(|text| Origin::parse(text).ok_or_else(|| EmulatorError::Origin(text.clone())));
         let keys = KeyStore::generate(scenario.tenants.iter().map(|tenant| tenant.id))?;
         if scenario.api_app.own_signing_key {
             for tenant in &scenario.tenants {
@@ -45,9 +45,13 @@ impl World {
             }
         }
         let site = Arc::new(Site {
-            clock,
+            clock: Arc::clone(&options.clock),
             origin: format!("http://{address}"),
-            tls_origin: over_tls.then(|| format!("https://localhost:{}", address.port())),
+            tls_origin: options
+                .tls
+                .is_some()
+                .then(|| format!("https://localhost:{}", address.port())),
+            origins: origins.collect::<Result<_, _>>()?,
         });
         let (scenario, settings) = (Arc::new(scenario), Arc::new(CurrentSettings::default()));
         let entra = Entra::new(scenario.clone(), site.clone(), settings.clone(), keys)?;

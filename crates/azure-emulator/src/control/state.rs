@@ -10,6 +10,7 @@ use crate::faults::Faults;
 use crate::federated::Clusters;
 use crate::journal::Journal;
 use crate::settings::CurrentSettings;
+use crate::site::Site;
 
 /// Every service of the emulator that has controls.
 #[derive(Debug, Clone)]
@@ -34,6 +35,7 @@ macro_rules! part {
 
 part!(settings: CurrentSettings);
 part!(entra: Entra);
+part!(entra.site: Site);
 part!(entra.clusters: Clusters);
 part!(acs: Acs);
 part!(faults: Faults);
