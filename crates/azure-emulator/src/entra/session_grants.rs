@@ -23,6 +23,8 @@ use crate::jwt::sha256;
 
 /// The grant type of device codes (RFC 8628 3.4).
 pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// Its name before RFC 8628, which Entra takes too: msal-node 7.2 sends it.
+pub(super) const DRAFT_DEVICE_CODE: &str = "device_code";
 
 /// The tenant of the user who has signed in; `None` for a code that is not known, or not yet any user's.
 pub(super) fn tenant_of(entra: &Entra, grant_type: &str, form: &Form) -> Option<Uuid> {

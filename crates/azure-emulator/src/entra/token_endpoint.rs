@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::error::{EntraError, shortened};
 use super::form::{Form, TokenCall, is_form};
 use super::issue::IssuedToken;
-use super::session_grants::DEVICE_CODE;
+use super::session_grants::{DEVICE_CODE, DRAFT_DEVICE_CODE};
 use super::state::Entra;
 use super::{client_credentials, on_behalf_of, password, session_grants};
 use crate::request::read_body;
@@ -111,7 +111,7 @@ fn grant(entra: &Entra, tenant: &str, form: &Form, origin: &str, from_page: bool
     match grant_type {
         "authorization_code" => session_grants::authorization_code(&call),
         "refresh_token" => session_grants::refresh_token(&call),
-        DEVICE_CODE => session_grants::device_code(&call),
+        DEVICE_CODE | DRAFT_DEVICE_CODE => session_grants::device_code(&call),
         "password" => password::grant(&call),
         "client_credentials" => client_credentials::grant(&call),
         JWT_BEARER => on_behalf_of::grant(&call),
@@ -140,9 +140,11 @@ fn tenant_of<'a>(
     });
     let home = match grant_type {
         // Nobody's yet, or nobody's at all: the grant says so, whichever tenant it is asked in.
-        "authorization_code" | "refresh_token" | DEVICE_CODE => session_grants::tenant_of(entra, grant_type, form)
-            .and_then(by_id)
-            .or_else(|| tenants.first()),
+        "authorization_code" | "refresh_token" | DEVICE_CODE | DRAFT_DEVICE_CODE => {
+            session_grants::tenant_of(entra, grant_type, form)
+                .and_then(by_id)
+                .or_else(|| tenants.first())
+        }
         "password" => form
             .optional("username")
             .and_then(|login| password::person_by_login(&entra.scenario, login))

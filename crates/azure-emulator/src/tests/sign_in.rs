@@ -23,7 +23,7 @@ pub(super) const FORM: (&str, &str) = ("content-type", "application/x-www-form-u
 pub(super) type Fields<'a> = &'a [(&'a str, &'a str)];
 
 /// A silent sign-in of Adele, with some parameters replaced.
-pub(super) fn request<'a>(changes: Fields<'a>) -> Vec<(&'a str, &'a str)> {
+pub(super) fn request<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let usual = [
         ("client_id", CLIENT),
         ("response_type", "code"),

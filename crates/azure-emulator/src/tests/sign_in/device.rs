@@ -42,6 +42,13 @@ async fn a_device_waits_until_its_user_has_signed_in() {
     );
     let message = codes["message"].as_str().unwrap();
     assert!(message.contains(codes["user_code"].as_str().unwrap()));
+    let old_name = [
+        ("grant_type", "device_code"),
+        ("client_id", CLIENT),
+        ("device_code", codes["device_code"].as_str().unwrap()),
+    ];
+    let pending = stage.ask("common", &old_name).await;
+    assert_eq!(entra_error(&pending).1, "authorization_pending");
     let pending = poll(&stage, &codes, CLIENT).await;
     assert_eq!(entra_error(&pending), (400, "authorization_pending".to_owned(), 70016));
 
