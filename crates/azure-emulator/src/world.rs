@@ -46,11 +46,11 @@ impl World {
         }
         let site = Arc::new(Site {
             clock: Arc::clone(&options.clock),
-            origin: format!("http://{address}"),
+            origin: without_usual_port(format!("http://{address}"), ":80"),
             tls_origin: options
                 .tls
                 .is_some()
-                .then(|| format!("https://localhost:{}", address.port())),
+                .then(|| without_usual_port(format!("https://localhost:{}", address.port()), ":443")),
             origins: origins.collect::<Result<_, _>>()?,
         });
         let (scenario, settings) = (Arc::new(scenario), Arc::new(CurrentSettings::default()));
@@ -83,5 +83,13 @@ impl World {
             faults: self.faults.clone(),
             journal: self.journal.clone(),
         }
+    }
+}
+
+/// An origin as clients write it: they leave the scheme's usual port out.
+fn without_usual_port(origin: String, port: &str) -> String {
+    match origin.strip_suffix(port) {
+        Some(shorter) => shorter.to_owned(),
+        None => origin,
     }
 }
