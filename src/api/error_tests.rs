@@ -294,7 +294,14 @@ fn table() -> Vec<Row> {
         plain(ApiError::PayloadTooLarge, 413, "PayloadTooLarge"),
         plain(ApiError::UnsupportedMediaType, 415, "UnsupportedMediaType"),
         plain(ApiError::FormRequired, 415, "UnsupportedMediaType"),
-        (ApiError::InvalidClient, 401, "InvalidRequest", None, false, "invalid_client"),
+        (
+            ApiError::InvalidClient,
+            401,
+            "InvalidRequest",
+            None,
+            false,
+            "invalid_client",
+        ),
         plain(ApiError::HeadersTooLarge, 431, "HeadersTooLarge"),
         (
             issue(IssueError::TargetMismatch(caller())),

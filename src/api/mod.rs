@@ -133,7 +133,10 @@ fn routes() -> Router<Api> {
         // ACS's path begins a segment with a colon, which axum otherwise takes for its old parameter syntax.
         .without_v07_checks()
         .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed))
-        .route(OAUTH_TOKEN_PATH, post(token_exchange::oauth2_token).fallback(not_allowed));
+        .route(
+            OAUTH_TOKEN_PATH,
+            post(token_exchange::oauth2_token).fallback(not_allowed),
+        );
     let handlers = [post(azure_form::acs_path), post(azure_form::teams_extension_path)];
     for ((_, written), handler) in ACS_PATHS.into_iter().zip(handlers) {
         for path in written {

@@ -36,7 +36,10 @@ fn a_token_without_groups_does_not_escape_the_scopes_of_a_group() {
     let untold = Groups::Unknown { listed: Vec::new() };
     let in_none = Groups::Known(Vec::new());
     let groups = [id(30)];
-    let (by_tenant, refused) = (Ok(Decision::Covered(MatchedAssignment::Tenant)), Err(Denied::GroupsUnknown));
+    let (by_tenant, refused) = (
+        Ok(Decision::Covered(MatchedAssignment::Tenant)),
+        Err(Denied::GroupsUnknown),
+    );
     let asked = Ok(Decision::IfMember {
         groups: &groups,
         otherwise: Some(MatchedAssignment::Tenant),
@@ -85,19 +88,61 @@ fn each_kind_covers_what_it_names_and_nothing_else() {
     let (none, untold) = (|| Err(Denied::NoAssignment), || Err(Denied::GroupsUnknown));
     // tenant, user, client, groups, outcome under "refuse", outcome under "acs"
     let cases = [
-        (FABRIKAM, USER, APP, known(&[]), Ok(MatchedAssignment::User), Ok(MatchedAssignment::User)),
-        (FABRIKAM, USER, APP, unknown(&[]), Ok(MatchedAssignment::User), Ok(MatchedAssignment::User)),
+        (
+            FABRIKAM,
+            USER,
+            APP,
+            known(&[]),
+            Ok(MatchedAssignment::User),
+            Ok(MatchedAssignment::User),
+        ),
+        (
+            FABRIKAM,
+            USER,
+            APP,
+            unknown(&[]),
+            Ok(MatchedAssignment::User),
+            Ok(MatchedAssignment::User),
+        ),
         (FABRIKAM, USER, 11, known(&[]), none(), none()),
         (FABRIKAM, USER, 11, unknown(&[]), none(), none()),
         (FABRIKAM, 21, APP, known(&[]), none(), none()),
         (FABRIKAM, 21, APP, known(&[31]), none(), none()),
         (FABRIKAM, 21, APP, known(&[31, GROUP]), group(), group()),
         (FABRIKAM, 21, APP, unknown(&[GROUP]), group(), group()),
-        (FABRIKAM, 21, APP, unknown(&[31]), untold(), Ok(MatchedAssignment::AcsAlone)),
-        (FABRIKAM, 21, APP, unknown(&[]), untold(), Ok(MatchedAssignment::AcsAlone)),
+        (
+            FABRIKAM,
+            21,
+            APP,
+            unknown(&[31]),
+            untold(),
+            Ok(MatchedAssignment::AcsAlone),
+        ),
+        (
+            FABRIKAM,
+            21,
+            APP,
+            unknown(&[]),
+            untold(),
+            Ok(MatchedAssignment::AcsAlone),
+        ),
         (FABRIKAM, 21, 11, unknown(&[GROUP]), none(), none()),
-        (CONTOSO, 21, APP, known(&[]), Ok(MatchedAssignment::Tenant), Ok(MatchedAssignment::Tenant)),
-        (CONTOSO, 21, APP, unknown(&[]), Ok(MatchedAssignment::Tenant), Ok(MatchedAssignment::Tenant)),
+        (
+            CONTOSO,
+            21,
+            APP,
+            known(&[]),
+            Ok(MatchedAssignment::Tenant),
+            Ok(MatchedAssignment::Tenant),
+        ),
+        (
+            CONTOSO,
+            21,
+            APP,
+            unknown(&[]),
+            Ok(MatchedAssignment::Tenant),
+            Ok(MatchedAssignment::Tenant),
+        ),
         (CONTOSO, 21, 11, unknown(&[]), none(), none()),
         // A user's and a group's id mean nothing in another tenant.
         (OTHER, USER, APP, unknown(&[GROUP]), none(), none()),

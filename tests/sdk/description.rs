@@ -49,7 +49,9 @@ impl Description {
 
     /// The values that a schema of the components lists, of a set that may grow.
     pub(crate) fn listed(&self, pointer: &str) -> BTreeSet<&str> {
-        let values = self.0.pointer(&format!("/components/schemas/{pointer}/x-extensible-enum"));
+        let values = self
+            .0
+            .pointer(&format!("/components/schemas/{pointer}/x-extensible-enum"));
         values
             .and_then(Value::as_array)
             .into_iter()
@@ -90,7 +92,9 @@ impl Description {
             }
             let shapes: BTreeSet<String> = self.shapes(path).collect();
             if shapes.len() != 2 {
-                found.push(format!("{path} has other than one success and one error shape: {shapes:?}"));
+                found.push(format!(
+                    "{path} has other than one success and one error shape: {shapes:?}"
+                ));
             }
         }
         found

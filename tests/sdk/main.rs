@@ -63,6 +63,11 @@ fn msal_acts_on_behalf_of_users_and_for_itself() {
 }
 
 #[test]
+fn msal_signs_users_in() {
+    node::run("sign-in.js", &[]);
+}
+
+#[test]
 fn azure_identitys_credentials_get_tokens() {
     node::run("azure-identity.js", &[]);
 }

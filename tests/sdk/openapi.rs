@@ -123,8 +123,10 @@ impl Check {
         let answer = Request::post(TOKEN).body(FORM, body).send(&self.dev.broker);
         let told = answer.body["error"].as_str().unwrap_or_default();
         if (answer.status, told) != (status, error) {
-            self.problems
-                .push(format!("{TOKEN} {status} {error}: got {} {}", answer.status, answer.body));
+            self.problems.push(format!(
+                "{TOKEN} {status} {error}: got {} {}",
+                answer.status, answer.body
+            ));
         }
     }
 
@@ -243,7 +245,9 @@ impl Check {
         );
         let beside = Request::post(OAUTH).bearer(&alex).body(FORM, &good);
         self.expect(OAUTH, 400, "invalid_request", &beside);
-        let client = Request::post(OAUTH).header("Authorization", "Basic YTpi").body(FORM, &good);
+        let client = Request::post(OAUTH)
+            .header("Authorization", "Basic YTpi")
+            .body(FORM, &good);
         self.expect(OAUTH, 401, "invalid_client", &client);
         let json = Request::post(OAUTH).body(JSON, "{}");
         self.expect(OAUTH, 415, "invalid_request", &json);

@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn headings_have_ids_and_links_lead_somewhere() {
-        let text = "# One\n## `NotAssigned`, or so\nSee [errors](errors.md#one), [there](../SECURITY.md), <b>x</b>.\n## One";
+        let text =
+            "# One\n## `NotAssigned`, or so\nSee [errors](errors.md#one), [there](../SECURITY.md), <b>x</b>.\n## One";
         let page = document(text);
         for expected in [
             "<title>One</title>",
@@ -141,7 +142,10 @@ mod tests {
             .unwrap();
         let troubleshooting = PAGES.iter().find(|(name, _)| *name == "troubleshooting").unwrap().1;
         let page = document(troubleshooting);
-        let codes: Vec<&str> = refusals.lines().filter_map(|line| line.trim().strip_suffix(": refusal(")).collect();
+        let codes: Vec<&str> = refusals
+            .lines()
+            .filter_map(|line| line.trim().strip_suffix(": refusal("))
+            .collect();
         assert!(codes.len() > 30);
         for code in codes {
             // Entries stand under the code, or under a heading that begins with it.

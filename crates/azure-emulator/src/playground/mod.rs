@@ -7,17 +7,18 @@ mod docs;
 
 use std::sync::{Arc, OnceLock};
 
+use axum::Json;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::Json;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::scenario::{CONTOSO_API_URI, Coverage, Scenario, User, UserKind};
+use crate::entra::sign_in::Outlook;
+use crate::scenario::{CONTOSO_API_URI, Scenario, User, UserKind};
 
 const INDEX: &str = include_str!("page/index.html");
 
@@ -98,14 +99,16 @@ impl PlaygroundMode {
 /// What the playground shows; the brokers are known only once they listen.
 #[derive(Debug)]
 pub(crate) struct Playground {
-    pub(crate) scenario: Arc<Scenario>,
+    scenario: Arc<Scenario>,
+    outlook: Arc<dyn Outlook>,
     modes: OnceLock<Vec<PlaygroundMode>>,
 }
 
 impl Playground {
-    pub(crate) fn new(scenario: Arc<Scenario>) -> Self {
+    pub(crate) fn new(scenario: Arc<Scenario>, outlook: Arc<dyn Outlook>) -> Self {
         Self {
             scenario,
+            outlook,
             modes: OnceLock::new(),
         }
     }
@@ -113,6 +116,15 @@ impl Playground {
     /// Says which brokers there are. Only the first call counts.
     pub(crate) fn set_modes(&self, modes: Vec<PlaygroundMode>) {
         self.modes.get_or_init(|| modes);
+    }
+
+    /// What will happen to a user who signs in and asks for a token.
+    fn note(&self, user: &User) -> String {
+        let line = self.outlook.line(user);
+        match user.step_up {
+            Some(_) => format!("{line} On behalf of the user, Entra first asks for a second factor."),
+            None => line,
+        }
     }
 
     fn modes(&self) -> &[PlaygroundMode] {
@@ -184,15 +196,15 @@ async fn settings(State(playground): State<Arc<Playground>>) -> Json<Value> {
                 "name": user.name,
                 "displayName": user.display_name,
                 "userPrincipalName": scenario.user_principal_name(user),
-                "objectId": user.object_id,
-                "tenantId": user.tenant_id,
+                "objectId": user.object_id.to_string(),
+                "tenantId": user.tenant_id.to_string(),
                 "tenant": tenant_name(scenario, user.tenant_id),
-                "note": note(user),
+                "note": playground.note(user),
             })
         })
         .collect();
     Json(json!({
-        "clientId": scenario.client_app.client_id,
+        "clientId": scenario.client_app.client_id.to_string(),
         "users": users,
         "modes": playground.modes(),
     }))
@@ -201,23 +213,6 @@ async fn settings(State(playground): State<Arc<Playground>>) -> Json<Value> {
 fn tenant_name(scenario: &Scenario, id: Uuid) -> &str {
     let tenant = scenario.tenants.iter().find(|tenant| tenant.id == id);
     tenant.map_or("another tenant", |tenant| tenant.name.as_str())
-}
-
-/// What will happen to a user who signs in and asks for a token.
-pub(crate) fn note(user: &User) -> &'static str {
-    if user.step_up.is_some() {
-        return "Gets a token. On behalf of the user, Entra first asks for a second factor.";
-    }
-    match user.coverage {
-        Coverage::User => "Gets a token: the user is assigned.",
-        Coverage::Group if user.groups.len() > 200 => {
-            "Gets a token: a group of the user is assigned. The user is in more groups than a token can list."
-        }
-        Coverage::Group => "Gets a token: a group of the user is assigned.",
-        Coverage::Tenant => "Gets a token: the user's whole tenant is assigned.",
-        Coverage::None => "Gets no token: no assignment covers the user.",
-        Coverage::AppOnly => "Gets no token: it is a program, not a user.",
-    }
 }
 
 #[cfg(test)]
