@@ -10,7 +10,7 @@
 //! Each service has a state that its handlers take; no handler sees another service's but the controls, which take the
 //! parts that they change.
 //!
-//! `/{tenant}/…` is Entra, `/access/…` and `/identities…` are ACS, `/v1.0/…` is Graph, `/metadata/identity/…` and
+//! `/{tenant}/…` and `/devicelogin` are Entra, `/access/…` and `/identities…` are ACS, `/v1.0/…` is Graph, `/metadata/identity/…` and
 //! `/_emulator/msi/…` are managed identities, all else under `/_emulator/…` are the controls.
 
 mod acs;
