@@ -10,11 +10,8 @@
 //! Each service has a state that its handlers take; no handler sees another service's but the controls, which take the
 //! parts that they change.
 //!
-<<<<<<< HEAD
-//! `/` is the playground; `/{tenant}/…` is Entra, `/access/…` and `/identities…` are ACS, `/v1.0/…` is Graph, `/metadata/identity/…` and
-=======
-//! `/{tenant}/…` and `/devicelogin` are Entra, `/access/…` and `/identities…` are ACS, `/v1.0/…` is Graph, `/metadata/identity/…` and
->>>>>>> front-emulator
+//! `/` is the playground; `/{tenant}/…` and `/devicelogin` are Entra, `/access/…` and `/identities…` are ACS, `/v1.0/…` is
+//! Graph, `/metadata/identity/…` and
 //! `/_emulator/msi/…` are managed identities, all else under `/_emulator/…` are the controls.
 
 mod acs;
