@@ -7,12 +7,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HOST};
 use http::{HeaderName, HeaderValue, Method};
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::Api;
 use super::error::ApiError;
+use super::{Api, ApiSettings};
 use crate::admission::Overloaded;
 use ::serve::{Excess, HeadLimits};
+use base::loopback::is_loopback_host;
 
 /// The largest header section served.
 pub const MAX_HEADER_BYTES: usize = 32 * 1024;
@@ -75,18 +76,24 @@ const ALLOWED_HEADERS: [&str; 7] = [
 ];
 
 /// CORS for exact origins, never with credentials. `allowed_headers` are allowed beside our own.
-pub(super) fn cors(allowed_origins: &[String], allowed_headers: &[String]) -> CorsLayer {
-    let more = allowed_headers.iter().map(String::as_str);
+pub(super) fn cors(settings: &ApiSettings) -> CorsLayer {
+    let more = settings.allowed_headers.iter().map(String::as_str);
     let more = more.filter(|name| !ALLOWED_HEADERS.contains(name));
     let headers: Vec<HeaderName> = ALLOWED_HEADERS
         .into_iter()
         .chain(more)
         .filter_map(|name| name.parse().ok())
         .collect();
-    let origins: Vec<HeaderValue> = allowed_origins
+    let origins: Vec<HeaderValue> = settings
+        .allowed_origins
         .iter()
         .filter_map(|origin| origin.parse().ok())
         .collect();
+    let origins = if settings.loopback_origins {
+        AllowOrigin::predicate(move |origin, _| origins.contains(origin) || is_loopback_origin(origin))
+    } else {
+        AllowOrigin::list(origins)
+    };
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::POST])
@@ -104,6 +111,13 @@ pub(super) fn cors(allowed_origins: &[String], allowed_headers: &[String]) -> Co
         )
         .vary([http::header::ORIGIN])
         .max_age(std::time::Duration::from_mins(10))
+}
+
+/// Whether it is the origin of a page on this machine.
+fn is_loopback_origin(origin: &HeaderValue) -> bool {
+    let text = origin.to_str().ok();
+    let host = text.and_then(|text| text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")));
+    host.is_some_and(is_loopback_host)
 }
 
 /// Refuses what is over the limits before anything reads it.

@@ -89,6 +89,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
             request_timeout: second,
             diagnostic_headers: true,
             allowed_origins: vec![ORIGIN.to_owned()],
+            loopback_origins: false,
             allowed_headers: Vec::new(),
             required_scopes: String::new(),
             targets: Vec::new(),
@@ -131,7 +132,7 @@ async fn a_panic_is_an_internal_error_and_its_text_stays_inside() {
     let api = api(&clock, &metrics);
     let router = layered(
         Router::new().route(TOKEN_PATH, post(panicking)),
-        cors(&api.settings.allowed_origins, &[]),
+        cors(&api.settings),
         api,
     );
 

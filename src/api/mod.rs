@@ -94,6 +94,8 @@ pub struct ApiSettings {
     pub diagnostic_headers: bool,
     /// Exact browser origins.
     pub allowed_origins: Vec<String>,
+    /// Whether pages of this machine may read answers too: for development.
+    pub loopback_origins: bool,
     /// Request headers that browsers may send beside those that are always allowed, in lower case.
     pub allowed_headers: Vec<String>,
     /// What an `insufficient_scope` challenge names, space-separated.
@@ -117,7 +119,7 @@ struct Api {
 
 /// The public router.
 pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: CancellationToken) -> Router {
-    let cors = layers::cors(&settings.allowed_origins, &settings.allowed_headers);
+    let cors = layers::cors(&settings);
     let api = Api {
         pipeline,
         bodies: BodyReader::new(settings.memory.clone()),

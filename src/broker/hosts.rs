@@ -3,12 +3,15 @@
 //! A web page whose name was pointed to a loopback address (DNS rebinding) is of the same origin as the broker to its
 //! browser, so that CORS does not stop it. Its requests still name the page's own host.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{HOST, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use serde_json::json;
 
 use base::loopback::is_loopback_host;
@@ -17,24 +20,39 @@ use base::loopback::is_loopback_host;
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 
-/// The router behind the check. No code of the API's says this, since no deployed broker does.
-pub(super) fn loopback_only(router: Router) -> Router {
-    router.layer(from_fn(async |request: Request, next: Next| {
-        if names_this_machine(&request) {
-            next.run(request).await
-        } else {
-            tracing::warn!("refused a request whose Host is not this machine");
-            refusal()
+/// The router behind the check. The hosts of `origins` count as this machine. No code of the API's says this, since no
+/// deployed broker does.
+pub(super) fn this_machine_only(router: Router, origins: &[String]) -> Router {
+    let hosts: Arc<[String]> = origins.iter().filter_map(|origin| host_of(origin)).collect();
+    router.layer(from_fn(move |request: Request, next: Next| {
+        let hosts = Arc::clone(&hosts);
+        async move {
+            if names_this_machine(&request, &hosts) {
+                next.run(request).await
+            } else {
+                tracing::warn!("refused a request whose Host is not this machine");
+                refusal()
+            }
         }
     }))
 }
 
-/// Whether every host that it names is this machine; it must name one.
-fn names_this_machine(request: &Request) -> bool {
+fn host_of(origin: &str) -> Option<String> {
+    let uri: Uri = origin.parse().ok()?;
+    Some(uri.host()?.to_owned())
+}
+
+/// Whether every host that it names is this machine or one of `added`; it must name one.
+fn names_this_machine(request: &Request, added: &[String]) -> bool {
+    let is_known = |host: &str| {
+        let name = host.parse::<Authority>().ok();
+        let is_added = |name: Authority| added.iter().any(|added| added.eq_ignore_ascii_case(name.host()));
+        is_loopback_host(host) || name.is_some_and(is_added)
+    };
     let fields = request.headers().get_all(HOST).iter().map(HeaderValue::to_str);
     let authority = request.uri().authority().map(|authority| Ok(authority.as_str()));
     let mut hosts = fields.chain(authority).peekable();
-    hosts.peek().is_some() && hosts.all(|host| host.is_ok_and(is_loopback_host))
+    hosts.peek().is_some() && hosts.all(|host| host.is_ok_and(is_known))
 }
 
 fn refusal() -> Response {
@@ -59,6 +77,7 @@ mod tests {
 
     #[test]
     fn every_name_counts() {
+        let added = [host_of("https://app.contoso.com").unwrap()];
         for (uri, hosts, expected) in [
             ("/token", &["localhost:8080"][..], true),
             ("/token", &["127.0.0.1:8080"][..], true),
@@ -70,13 +89,16 @@ mod tests {
             ("/token", &["localhost", "attacker.example"][..], false),
             ("http://attacker.example/token", &["localhost"][..], false),
             ("http://localhost/token", &["attacker.example"][..], false),
+            ("/token", &["app.contoso.com"][..], true),
+            ("/token", &["APP.contoso.com:8443"][..], true),
+            ("/token", &["app.contoso.com.attacker.example"][..], false),
         ] {
             let mut request = Request::builder().uri(uri);
             for host in hosts {
                 request = request.header(HOST, *host);
             }
             let request = request.body(Body::empty()).unwrap();
-            assert_eq!(names_this_machine(&request), expected, "{uri} {hosts:?}");
+            assert_eq!(names_this_machine(&request, &added), expected, "{uri} {hosts:?}");
         }
     }
 }

@@ -62,7 +62,8 @@ pub struct Broker {
     sources: Vec<Sources>,
     tasks: Tasks,
     log_level: Option<LogLevel>,
-    loopback_only: bool,
+    // The origins beside those of this machine that a broker for development is for.
+    development: Option<Vec<String>>,
 }
 
 impl Broker {
@@ -166,7 +167,7 @@ impl Broker {
             sources,
             tasks,
             log_level: None,
-            loopback_only: false,
+            development: None,
         })
     }
 
@@ -179,11 +180,12 @@ impl Broker {
         }
     }
 
-    /// The same, answering only requests whose `Host` is this machine: for development, where web pages are near.
+    /// The same for development, where web pages are near: it answers only requests whose `Host` is this machine or of
+    /// one of `origins`, and lets the pages of this machine and of `origins` read its answers.
     #[must_use]
-    pub fn for_loopback_only(self) -> Self {
+    pub fn for_development(self, origins: Vec<String>) -> Self {
         Self {
-            loopback_only: true,
+            development: Some(origins),
             ..self
         }
     }
@@ -212,14 +214,11 @@ impl Broker {
             sources,
             tasks,
             log_level,
-            loopback_only,
+            development,
         } = self;
-        let guarded = |router| {
-            if loopback_only {
-                hosts::loopback_only(router)
-            } else {
-                router
-            }
+        let guarded = |router| match &development {
+            Some(origins) => hosts::this_machine_only(router, origins),
+            None => router,
         };
         pipeline.authenticator.start(&tasks);
         for sources in sources {
@@ -269,7 +268,7 @@ impl Broker {
         };
         let router = api::router(
             Arc::clone(&pipeline),
-            api_settings(&config, options.memory.work.clone()),
+            api_settings(&config, development.as_deref(), options.memory.work.clone()),
             stop_accepting.draining.clone(),
         );
         let public = async {
@@ -333,14 +332,20 @@ fn authenticator(
     })
 }
 
-fn api_settings(config: &Config, memory: Budget) -> ApiSettings {
+/// `development`: the origins that a broker for development is for.
+fn api_settings(config: &Config, development: Option<&[String]>, memory: Budget) -> ApiSettings {
+    let allowed_origins = config.server.cors.allowed_origins.iter();
     ApiSettings {
         memory,
         audit: config.telemetry.audit,
         api_versions: config.server.api_versions.clone(),
         request_timeout: config.server.request_timeout,
         diagnostic_headers: config.server.diagnostic_headers,
-        allowed_origins: config.server.cors.allowed_origins.clone(),
+        allowed_origins: allowed_origins
+            .chain(development.into_iter().flatten())
+            .cloned()
+            .collect(),
+        loopback_origins: development.is_some(),
         allowed_headers: config.server.cors.allowed_headers.clone(),
         required_scopes: config.entra.required_scopes.join(" "),
         targets: config

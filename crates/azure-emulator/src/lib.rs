@@ -47,6 +47,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -67,7 +68,7 @@ pub use self::federated::FederatedTokenRequest;
 pub use self::journal::CallRecord;
 pub use self::jwt::CryptoFailed;
 pub use self::options::EmulatorOptions;
-pub use self::playground::PlaygroundMode;
+pub use self::playground::{PlaygroundMode, StartBroker};
 pub use self::scenario::{Assignment, PrincipalType, Scenario, TeamsAssignment, TeamsPrincipalType};
 pub use self::settings::{InvalidSettings, Settings};
 
@@ -148,9 +149,9 @@ impl Emulator {
         self.world.site.tls_origin.clone()
     }
 
-    /// Says which brokers the playground is for. Only the first call counts.
-    pub fn set_playground(&self, modes: Vec<PlaygroundMode>) {
-        self.world.playground.set_modes(modes);
+    /// Says which modes the playground offers, and who starts the broker of one. Only the first call counts.
+    pub fn set_playground(&self, modes: Vec<PlaygroundMode>, starter: mpsc::Sender<StartBroker>) {
+        self.world.playground.set_modes(modes, starter);
     }
 
     /// Calls `listener` with all assignments whenever a control has changed them. Only the first listener counts.

@@ -4,10 +4,6 @@ mod assignments;
 mod check_config;
 #[cfg(feature = "emulator")]
 mod dev;
-#[cfg(feature = "emulator")]
-mod dev_certificate;
-#[cfg(feature = "emulator")]
-mod dev_environment;
 mod healthcheck;
 mod serve;
 

@@ -1,14 +1,11 @@
 //! The pages of `docs/` that the playground links to, as HTML.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
-
-use super::Playground;
 
 /// Name and text of each page.
 const PAGES: [(&str, &str); 9] = [
@@ -23,9 +20,9 @@ const PAGES: [(&str, &str); 9] = [
     ("try-it", include_str!("../../../../docs/try-it.md")),
 ];
 
-pub(super) async fn page(State(playground): State<Arc<Playground>>, Path(name): Path<String>) -> Response {
+pub(super) async fn page(Path(name): Path<String>) -> Response {
     match PAGES.iter().find(|(known, _)| *known == name) {
-        Some((_, markdown)) => super::page(&playground, document(markdown)),
+        Some((_, markdown)) => super::page(document(markdown)),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

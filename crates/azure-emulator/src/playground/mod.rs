@@ -5,19 +5,22 @@
 
 mod docs;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::Json;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::entra::sign_in::Outlook;
+use crate::lock::lock;
 use crate::scenario::{CONTOSO_API_URI, Scenario, User, UserKind};
 
 const INDEX: &str = include_str!("page/index.html");
@@ -39,7 +42,7 @@ const FILES: [(&str, &str, &str); 11] = [
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// A broker that the playground can call.
+/// A mode that the playground offers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlaygroundMode {
@@ -49,8 +52,8 @@ pub struct PlaygroundMode {
     pub title: String,
     /// One sentence on what happens to the user's token.
     pub note: String,
-    /// The broker's origin.
-    pub broker: String,
+    /// The origin of the broker that runs in this mode; without one it is started when the mode is chosen.
+    pub broker: Option<String>,
     /// The scopes that a front end asks Entra for.
     pub scopes: Vec<String>,
     /// Whether it is chosen at first.
@@ -60,7 +63,7 @@ pub struct PlaygroundMode {
 impl PlaygroundMode {
     /// The mode of this name, with the scopes that belong to it. `None` for a name that no mode has.
     #[must_use]
-    pub fn named(name: &str, broker: &str, selected: bool) -> Option<Self> {
+    pub fn named(name: &str, broker: Option<String>) -> Option<Self> {
         let own_api = || vec![format!("{CONTOSO_API_URI}/access")];
         let (title, note, scopes) = match name {
             "passthrough" => (
@@ -89,19 +92,29 @@ impl PlaygroundMode {
             name: name.to_owned(),
             title: title.to_owned(),
             note: note.to_owned(),
-            broker: broker.to_owned(),
+            selected: broker.is_some(),
+            broker,
             scopes,
-            selected,
         })
     }
 }
 
-/// What the playground shows; the brokers are known only once they listen.
+/// A request to start the broker of a mode. The answer is its origin, or nothing if it cannot be started.
+#[derive(Debug)]
+pub struct StartBroker {
+    /// [`PlaygroundMode::name`].
+    pub mode: String,
+    /// Where the answer goes.
+    pub origin: oneshot::Sender<Option<String>>,
+}
+
+/// What the playground shows. The brokers are known only once they listen.
 #[derive(Debug)]
 pub(crate) struct Playground {
     scenario: Arc<Scenario>,
     outlook: Arc<dyn Outlook>,
-    modes: OnceLock<Vec<PlaygroundMode>>,
+    modes: OnceLock<(Vec<PlaygroundMode>, mpsc::Sender<StartBroker>)>,
+    started: Mutex<BTreeMap<String, String>>,
 }
 
 impl Playground {
@@ -110,12 +123,30 @@ impl Playground {
             scenario,
             outlook,
             modes: OnceLock::new(),
+            started: Mutex::default(),
         }
     }
 
-    /// Says which brokers there are. Only the first call counts.
-    pub(crate) fn set_modes(&self, modes: Vec<PlaygroundMode>) {
-        self.modes.get_or_init(|| modes);
+    /// Says which modes there are, and who starts their brokers. Only the first call counts.
+    pub(crate) fn set_modes(&self, modes: Vec<PlaygroundMode>, starter: mpsc::Sender<StartBroker>) {
+        self.modes.get_or_init(|| (modes, starter));
+    }
+
+    /// The origin of the broker of a mode, which is started if it does not run yet.
+    async fn start(&self, mode: &str) -> Option<String> {
+        let (_, starter) = self.modes.get()?;
+        let (origin, answer) = oneshot::channel();
+        let mode = mode.to_owned();
+        starter
+            .send(StartBroker {
+                mode: mode.clone(),
+                origin,
+            })
+            .await
+            .ok()?;
+        let origin = answer.await.ok().flatten()?;
+        lock(&self.started).insert(mode, origin.clone());
+        Some(origin)
     }
 
     /// What will happen to a user who signs in and asks for a token.
@@ -127,19 +158,24 @@ impl Playground {
         }
     }
 
-    fn modes(&self) -> &[PlaygroundMode] {
-        self.modes.get().map_or(&[], Vec::as_slice)
-    }
-
-    /// Scripts and styles of this origin alone; calls to this origin and to the brokers.
-    fn content_security_policy(&self) -> String {
-        let brokers: String = self.modes().iter().map(|mode| format!(" {}", mode.broker)).collect();
-        format!(
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{brokers}; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        )
+    fn modes(&self) -> Vec<PlaygroundMode> {
+        let started = lock(&self.started);
+        let known = self.modes.get().map_or(&[][..], |(modes, _)| modes);
+        let mut modes = known.to_vec();
+        for mode in &mut modes {
+            mode.broker = mode.broker.take().or_else(|| started.get(&mode.name).cloned());
+        }
+        modes
     }
 }
+
+/// Scripts and styles of this origin alone; calls to this origin and to this machine, since the ports of the brokers
+/// that are started later are not known yet.
+const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self' http://127.0.0.1:* http://localhost:* https://127.0.0.1:* https://localhost:*; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
 
 /// The page at `/`, its files, its settings, and the docs that it links to.
 pub(crate) fn routes(playground: Arc<Playground>) -> Router {
@@ -148,25 +184,26 @@ pub(crate) fn routes(playground: Arc<Playground>) -> Router {
         .route("/playground/{file}", get(file))
         .route("/docs/{page}", get(docs::page))
         .route("/_emulator/playground", get(settings))
+        .route("/_emulator/playground/modes/{mode}", put(start))
         .with_state(playground)
 }
 
-async fn index(State(playground): State<Arc<Playground>>) -> Response {
-    page(&playground, INDEX.to_owned())
+async fn index() -> Response {
+    page(INDEX.to_owned())
+}
+
+/// `PUT /_emulator/playground/modes/{mode}`: starts the broker of a mode.
+async fn start(State(playground): State<Arc<Playground>>, Path(mode): Path<String>) -> Response {
+    match playground.start(&mode).await {
+        Some(broker) => Json(json!({ "broker": broker })).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 /// A page with the headers of every page here.
-fn page(playground: &Playground, html: String) -> Response {
-    let policy = playground.content_security_policy();
-    let Ok(policy) = HeaderValue::try_from(policy) else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    (
-        guarded("text/html; charset=utf-8"),
-        [(header::CONTENT_SECURITY_POLICY, policy)],
-        html,
-    )
-        .into_response()
+fn page(html: String) -> Response {
+    let policy = [(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY)];
+    (guarded("text/html; charset=utf-8"), policy, html).into_response()
 }
 
 fn guarded(content_type: &'static str) -> [(HeaderName, HeaderValue); 4] {
@@ -236,9 +273,9 @@ mod tests {
     #[test]
     fn every_mode_has_its_scopes() {
         for name in ["passthrough", "on_behalf_of", "identity", "teams_user"] {
-            let mode = PlaygroundMode::named(name, "http://127.0.0.1:8080", false).unwrap();
+            let mode = PlaygroundMode::named(name, None).unwrap();
             assert_eq!((mode.name.as_str(), mode.scopes.len()), (name, 1));
         }
-        assert_eq!(PlaygroundMode::named("other", "http://127.0.0.1:8080", false), None);
+        assert_eq!(PlaygroundMode::named("other", None), None);
     }
 }

@@ -22,6 +22,14 @@ let session;
 const user = () => /** @type {User} */ (settings.users.find((user) => user.name === userChoice.value));
 const mode = () => /** @type {Mode} */ (settings.modes.find((mode) => mode.name === modeChoice.value));
 
+/** Starts the broker of the chosen mode, if it does not run yet. */
+async function startBroker() {
+  const chosen = mode();
+  if (chosen.broker) return;
+  const response = await fetch(`/_emulator/playground/modes/${chosen.name}`, { method: "PUT" });
+  if (response.ok) chosen.broker = (await response.json()).broker;
+}
+
 function describe() {
   byId("user-note").textContent = user().note;
   byId("mode-note").textContent = mode().note;
@@ -129,13 +137,15 @@ if (known) {
   modeChoice.value = known.mode;
 }
 setSession(known);
+await startBroker();
 describe();
 if (outcome?.error) showSignInError(outcome.error);
 
 for (const choice of [userChoice, modeChoice]) {
-  choice.addEventListener("change", () => {
+  choice.addEventListener("change", async () => {
     forgetSession();
     setSession(undefined);
+    await startBroker();
     describe();
   });
 }

@@ -17,8 +17,8 @@ export interface Mode {
   name: string;
   title: string;
   note: string;
-  /** The broker that runs in this mode. */
-  broker: string;
+  /** The broker that runs in this mode, once it runs. */
+  broker: string | null;
   /** The scopes that the front end asks Entra for. */
   scopes: string[];
   selected: boolean;

@@ -55,7 +55,7 @@ const HARMLESS: [&str; 36] = [
 const ADDRESSES: [&str; 3] = ["entra.authority", "exchange.endpoint", "graph.endpoint"];
 
 /// Every variable that `dev` does not obey, one line each.
-pub(crate) fn problems(environment: &Environment, origin: &str) -> Vec<String> {
+pub(super) fn problems(environment: &Environment, origin: &str) -> Vec<String> {
     let refused = environment.settings().filter_map(|(name, path)| {
         let reason = refusal(&path, environment.get(&name), origin)?;
         Some(format!("{path}: {reason} (from {name})"))
@@ -64,7 +64,7 @@ pub(crate) fn problems(environment: &Environment, origin: &str) -> Vec<String> {
 }
 
 /// Every upstream of the whole configuration that is not the emulator, wherever it came from: a default for one.
-pub(crate) fn upstreams_elsewhere(config: &Config, origin: &str) -> Vec<String> {
+pub(super) fn upstreams_elsewhere(config: &Config, origin: &str) -> Vec<String> {
     let authority = ("entra.authority", &config.entra.authority);
     let tenants = config.entra.tenants.iter();
     let tenants = tenants.filter_map(|tenant| Some(("entra.tenants", tenant.authority.as_ref()?)));
