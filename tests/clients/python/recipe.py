@@ -6,11 +6,11 @@ Prints as ../js/recipe.mjs does.
 import sys
 
 from authlib.common.errors import AuthlibBaseError
-from authlib.integrations.httpx_client import OAuth2Client
+from authlib.integrations.requests_client import OAuth2Session
 from recipe_authlib import acs_token, new_client
 
 method, broker, entra_token = sys.argv[1:]
-client = OAuth2Client("contoso-web", "not a secret") if method == "basic" else new_client()
+client = OAuth2Session("contoso-web", "not a secret") if method == "basic" else new_client()
 try:
     token = acs_token(client, broker, entra_token)
     print(200, token["access_token"].count(".") + 1, token["expires_at"])
