@@ -41,6 +41,7 @@ need() {
 # A stack of its own for each client: no cache and no pause of another.
 start_dev() {
     stop_dev
+    : >"$said/dev"
     "$binary" dev --listen 127.0.0.1:0 --management-listen 127.0.0.1:0 --emulator-listen 127.0.0.1:0 >"$said/dev" 2>&1 </dev/null &
     dev=$!
     for _ in {1..600}; do

@@ -34,8 +34,9 @@ finish() {
 }
 trap finish EXIT
 
-# day SCENARIO USER: with a stack of its own, and an empty cache.
+# day SCENARIO: with a stack of its own, and an empty cache.
 day() {
+    : >"$work/dev.txt"
     "$binary" dev --tls --listen 127.0.0.1:0 --management-listen 127.0.0.1:0 --emulator-listen 127.0.0.1:0 \
         >"$work/dev.txt" 2>&1 </dev/null &
     dev=$!
@@ -52,15 +53,12 @@ day() {
         exit 1
     fi
     if ! BROKER=$broker EMULATOR=$emulator NODE_EXTRA_CA_CERTS=$authority \
-        node "$folder/day.mjs" "$1" "$2" >>"$work/counted.txt"; then
+        node "$folder/day.mjs" "$1" >>"$work/counted.txt"; then
         tail -20 "$work/dev.txt" >&2
         exit 1
     fi
     stop_dev
 }
 
-day endpoint adele
-day refresher alex
-day proactive lidia
-day tabs diego
+for scenario in endpoint refresher proactive acs_decides tabs tabs_apart encrypted encrypted_text; do day "$scenario"; done
 node "$folder/judge.mjs" "$work/counted.txt"

@@ -1,94 +1,98 @@
-// node day.mjs SCENARIO USER: 24 hours of one user's front end. Prints what was counted, as JSON. tests/refresh.sh starts `dev`
+// node day.mjs SCENARIO: 24 hours of one user's front end. Prints what was counted, as JSON. tests/refresh.sh starts `dev`
 // with moved clocks, says the addresses in BROKER and EMULATOR, and lets Node trust its CA.
 import diagnostics from "node:diagnostics_channel";
 import { AzureCommunicationTokenCredential } from "@azure/communication-common";
+import { send } from "./send.mjs";
 import { MovedTime } from "./time.mjs";
 
 const { BROKER: broker, EMULATOR: emulator } = process.env;
-const [, , scenario, user] = process.argv;
 const MINUTE = 60_000;
 const HOURS = Number(process.env.HOURS ?? 24);
 
+// alex and diego are covered by the broker's own assignments. Whether adele is, only ACS can say.
+const scenarios = {
+  // The broker as `resourceEndpoint`. The page asks the credential each minute.
+  endpoint: { user: "alex", asks: true, credentials: () => [withEndpoint()] },
+  // A refresher. The page asks the credential each minute.
+  refresher: { user: "alex", asks: true, credentials: () => [refreshing(0, { refreshProactively: false })] },
+  // A refresher, and `refreshProactively`: after the first call the SDK's own timers do it all.
+  proactive: { user: "diego", credentials: () => [refreshing(0)] },
+  acs_decides: { user: "adele", credentials: () => [refreshing(0)] },
+  // Three tabs that share the cache of their sign-in library, and three that do not.
+  tabs: { user: "diego", credentials: () => [0, 1, 2].map((index) => refreshing(index)) },
+  tabs_apart: { user: "diego", credentials: () => [0, 1, 2].map((index) => refreshing(index, { signIn: new SignIn() })) },
+  // ACS tokens that cannot be decoded. The second one's refresher returns a text, without the end of the token.
+  encrypted: { user: "diego", encrypted: true, credentials: () => [refreshing(0)] },
+  encrypted_text: { user: "diego", encrypted: true, credentials: () => [refreshing(0, { text: true })] },
+};
+const { user, asks = false, encrypted = false, credentials: make } = scenarios[process.argv[2]];
+
 const time = new MovedTime(emulator);
-// When each call to the broker was made: the SDK's own calls use node:https, those of the refresher use fetch.
+// When each call to the broker was made, the SDK's own ones too.
 const calls = [];
 diagnostics.subscribe("http.client.request.start", ({ request }) => {
-  if (request.path.startsWith("/access/")) calls.push(Date.now());
+  if (request.path === "/token" || request.path.startsWith("/access/")) calls.push(Date.now());
 });
-diagnostics.subscribe("undici:request:create", ({ request }) => {
-  if (request.path === "/token") calls.push(Date.now());
-});
+let signIns = 0;
 
 /** A sign-in library: it gives its cached Entra token until five minutes before the end, as MSAL does. */
 class SignIn {
-  signIns = 0;
   #token = { token: "", expiresOnTimestamp: 0 };
+  #underWay;
 
   async getToken() {
-    if (Date.now() >= this.#token.expiresOnTimestamp - 5 * MINUTE) {
-      const answer = await fetch(`${emulator}/_emulator/users/${user}/token`, { method: "POST" });
-      if (!answer.ok) throw new Error(`sign-in: ${answer.status}`);
-      const token = (await answer.json()).access_token;
-      const { exp } = JSON.parse(Buffer.from(token.split(".")[1], "base64url"));
-      this.#token = { token, expiresOnTimestamp: exp * 1000 };
-      this.signIns += 1;
-    }
+    if (Date.now() < this.#token.expiresOnTimestamp - 5 * MINUTE) return this.#token;
+    this.#underWay ??= this.#renew().finally(() => (this.#underWay = undefined));
+    return this.#underWay;
+  }
+
+  async #renew() {
+    const { access_token: token } = await send("POST", `${emulator}/_emulator/users/${user}/token`);
+    const { exp } = JSON.parse(Buffer.from(token.split(".")[1], "base64url"));
+    signIns += 1;
+    this.#token = { token, expiresOnTimestamp: exp * 1000 };
     return this.#token;
   }
 }
 
-const signIn = new SignIn();
-// The last token that each credential was given.
+const shared = new SignIn();
+// The end of the last token that each credential was given.
 const held = [];
 
 /** The refresher of a front end. */
-async function fromBroker() {
-  const answer = await fetch(`${broker}/token`, {
-    method: "POST",
-    headers: { Authorization: `Bearer ${(await signIn.getToken()).token}` },
-  });
-  if (!answer.ok) throw new Error(`POST /token: ${answer.status} ${await answer.text()}`);
-  const { token, expiresOn } = (await answer.json()).accessToken;
+async function fromBroker(signIn) {
+  const entra = await signIn.getToken();
+  const answer = await send("POST", `${broker}/token`, { headers: { Authorization: `Bearer ${entra.token}` } });
+  const { token, expiresOn } = answer.accessToken;
   return { token, expiresOnTimestamp: Date.parse(expiresOn) };
 }
 
-function refreshing(index, refreshProactively) {
-  const tokenRefresher = () =>
-    time.during(
-      fromBroker().then((token) => {
-        held[index] = token.expiresOnTimestamp;
-        return token;
-      }),
-    );
-  return new AzureCommunicationTokenCredential({ tokenRefresher, refreshProactively });
+function refreshing(index, { refreshProactively = true, signIn = shared, text = false } = {}) {
+  const refresh = async () => {
+    const token = await fromBroker(signIn);
+    held[index] = token.expiresOnTimestamp;
+    return text ? token.token : token;
+  };
+  return new AzureCommunicationTokenCredential({ tokenRefresher: () => time.during(refresh()), refreshProactively });
 }
 
-const scenarios = {
-  // The broker as `resourceEndpoint`. The page asks for the token each minute.
-  endpoint: () => [
-    new AzureCommunicationTokenCredential({
-      resourceEndpoint: broker,
-      tokenCredential: signIn,
-      scopes: ["https://communication.azure.com/clients/VoIP"],
-    }),
-  ],
-  // A refresher. The page asks for the token each minute.
-  refresher: () => [refreshing(0, false)],
-  // A refresher, and `refreshProactively`: the SDK's own timers do it all after the first call.
-  proactive: () => [refreshing(0, true)],
-  // The same in three tabs.
-  tabs: () => [0, 1, 2].map((index) => refreshing(index, true)),
-};
-const credentials = scenarios[scenario]();
-const asks = scenario === "endpoint" || scenario === "refresher";
+function withEndpoint() {
+  return new AzureCommunicationTokenCredential({
+    resourceEndpoint: broker,
+    tokenCredential: shared,
+    scopes: ["https://communication.azure.com/clients/VoIP"],
+  });
+}
 
+if (encrypted) await send("PUT", `${emulator}/_emulator/acs`, { body: JSON.stringify({ encrypted_tokens: true }) });
+const credentials = make();
 let failures = 0;
 let minutesWithout = 0;
 let shortest = Infinity;
 async function ask(index) {
   try {
     const token = await credentials[index].getToken();
-    held[index] = token.expiresOnTimestamp;
+    if (asks) held[index] = token.expiresOnTimestamp;
   } catch (error) {
     failures += 1;
     console.error(new Date().toISOString(), error.message);
@@ -110,11 +114,11 @@ for (let minute = began + MINUTE; minute <= end; minute += MINUTE) {
 for (const credential of credentials) credential.dispose();
 
 const busiest = (span) => Math.max(...calls.map((from) => calls.filter((at) => at >= from && at < from + span).length));
-const { counts } = await (await fetch(`${emulator}/_emulator/journal`)).json();
+const { counts } = await send("GET", `${emulator}/_emulator/journal`);
 const counted = {
-  scenario,
+  scenario: process.argv[2],
   credentials: credentials.length,
-  signIns: signIn.signIns,
+  signIns,
   calls: calls.length,
   exchanges: counts.exchange,
   mostIn10Minutes: busiest(10 * MINUTE),

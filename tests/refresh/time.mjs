@@ -1,6 +1,7 @@
 // Time that is moved: `Date` and `setTimeout` of this program, and with the same steps the clocks of the emulator and of
 // `dev`'s broker. Network calls run in real time meanwhile; each step waits for those that it caused.
 import FakeTimers from "@sinonjs/fake-timers";
+import { send } from "./send.mjs";
 
 const realImmediate = setImmediate;
 
@@ -42,9 +43,7 @@ export class MovedTime {
 
   /** Moves the other clocks. They run on in real time too, so this one follows: how far theirs is ahead then. */
   async #advance(by) {
-    const answer = await fetch(this.#control, { method: "POST", body: JSON.stringify({ advance: `${by}ms` }) });
-    if (!answer.ok) throw new Error(`POST ${this.#control}: ${answer.status} ${await answer.text()}`);
-    const { now } = await answer.json();
+    const { now } = await send("POST", this.#control, { body: JSON.stringify({ advance: `${by}ms` }) });
     return now === undefined ? by : Date.parse(now) - this.#clock.now;
   }
 }
