@@ -84,7 +84,7 @@ lay() {
 generate() {
     local folder=$work/$1
     rm -rf "$folder/broker" "$folder/broker.d.ts"
-    if ! (cd "$folder" && bash -euo pipefail commands.sh) >"$said/generator" 2>&1 || grep -inE '\bwarn(ing)?s?\b|\berrors?:' "$said/generator"; then
+    if ! (cd "$folder" && bash -euo pipefail commands.sh) >"$said/generator" 2>&1 || grep -inE '\bwarn(ing)?s?\b|⚠|\berrors?:' "$said/generator"; then
         cat "$said/generator" >&2
         echo "a generator of $1 failed or warned: see above" >&2
         exit 1
@@ -170,6 +170,14 @@ go_client() {
     client oapi-codegen "$work/go/call"
 }
 
+# Says nothing unless it fails; by itself it writes colours even where nothing is said.
+maven() {
+    if ! mvn --batch-mode --quiet "$@" >"$said/maven" 2>&1; then
+        cat "$said/maven" >&2
+        exit 1
+    fi
+}
+
 jvm() {
     need java javac mvn
     lay jvm
@@ -177,14 +185,14 @@ jvm() {
     version=$(sed -n 's/.*<openapi-generator.version>\(.*\)<.*/\1/p' "$pom")
     jar=$work/openapi-generator-cli-$version.jar
     if [[ ! -f $jar ]]; then
-        mvn --batch-mode --quiet org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy \
+        maven org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy \
             -Dartifact="org.openapitools:openapi-generator-cli:$version" -DoutputDirectory="$work"
     fi
     for language in java kotlin; do
         cp "$jar" "$work/jvm/$language/openapi-generator-cli.jar"
         generate "jvm/$language"
     done
-    mvn --batch-mode --quiet --file "$pom" compile
+    maven --file "$pom" compile
     local java kotlin
     java=$work/jvm/java/target/classes:$(<"$work/jvm/java/target/classpath.txt")
     kotlin=$work/jvm/kotlin/target/classes:$(<"$work/jvm/kotlin/target/classpath.txt")
