@@ -1,0 +1,23 @@
+// node judge.mjs FILE: shows what the days counted, and fails if a rule does not hold.
+import { readFileSync } from "node:fs";
+
+const days = readFileSync(process.argv[2], "utf8").trim().split("\n").map((line) => JSON.parse(line));
+console.table(days);
+// Exchanges for each Entra token: one. Where ACS alone decides, the broker asks it again when ten minutes have passed. A token
+// that ends before the cached ACS token is exchanged for itself at each call.
+const exchangesForEach = { acs_decides: 2, tabs_apart: 2 };
+const problems = [];
+for (const day of days) {
+  const rule = (holds, words) => holds || problems.push(`${day.scenario}: ${words}`);
+  rule(day.failures === 0, "a call failed");
+  rule(day.minutesWithout === 0, "there were minutes without a valid token");
+  // The SDK asks ten minutes before the end, and then after half of what is left. MSAL has a new Entra token five minutes
+  // before the end, so the second or third question is answered with a new ACS token.
+  rule(day.mostIn10Minutes <= 3 * day.credentials, "calls crowd near the end of a token");
+  rule(day.mostIn1Minute <= day.credentials, "a credential called twice within a minute");
+  const allowed = day.signIns * (exchangesForEach[day.scenario] ?? 1);
+  rule(day.exchanges <= allowed, "ACS saw more exchanges than the Entra tokens needed");
+  rule(day.exchanges > 0, "ACS saw no exchange, so nothing was measured");
+}
+for (const problem of problems) console.error(problem);
+process.exit(problems.length === 0 ? 0 : 1);
