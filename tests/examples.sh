@@ -66,10 +66,14 @@ start() {
     return 1
 }
 
-# Starts `dev` in a mode and prints where its broker and its emulator are.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+declare -A port
+port[passthrough]=$(free_port)
+port[on_behalf_of]=$(free_port)
+
+# Starts `dev` in a mode, for pages of that port.
 dev() {
-    # Both trust one CA: a browser and a Java trust store are told of it once.
-    start "$1" "^Stop with" "$broker" dev --tls --ca-dir "$work/ca" --mode "$1" \
+    ACS_TOKEN_BROKER__SERVER__CORS__ALLOWED_ORIGINS="http://localhost:${port[$1]}" start "$1" "^Stop with" "$broker" dev --tls --mode "$1" \
         --listen 127.0.0.1:0 --management-listen 127.0.0.1:0 --emulator-listen 127.0.0.1:0
 }
 address() { sed -n "s/^$2 *\(https:[^ ]*\).*/\1/p" "$logs/$1" | head -n 1; }
@@ -78,9 +82,18 @@ dev on_behalf_of
 PASSTHROUGH="$(address passthrough broker) $(address passthrough emulator)"
 ON_BEHALF_OF="$(address on_behalf_of broker) $(address on_behalf_of emulator)"
 export PASSTHROUGH ON_BEHALF_OF
-ca=$work/ca/ca.pem
-export NODE_EXTRA_CA_CERTS=$ca REQUESTS_CA_BUNDLE=$ca
-keytool -importcert -noprompt -alias dev -file "$ca" -keystore "$work/ca.p12" -storetype PKCS12 -storepass changeit 2>"$logs/keytool"
+# Each has a CA of its own.
+authorities=$(sed -n 's/^CA file *//p' "$logs/passthrough" "$logs/on_behalf_of")
+ca=$work/ca.pem
+for each in $authorities; do
+    cat "$each" >>"$ca"
+    keytool -importcert -noprompt -alias "$(dirname "$each")" -file "$each" -keystore "$work/ca.p12" -storetype PKCS12 \
+        -storepass changeit 2>>"$logs/keytool"
+done
+# A dev whose clock can be moved has come with --ca-dir.
+if "$broker" dev --help | grep -q -e --ca-dir; then export CLOCK=shared; fi
+# Not for npm and pip, which know their registries otherwise.
+trusting() { NODE_EXTRA_CA_CERTS=$ca REQUESTS_CA_BUNDLE=$ca "$@"; }
 
 maven() { mvn --batch-mode --quiet --file "$1/pom.xml" "${@:2}"; }
 copy_dependencies=org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy-dependencies
@@ -88,27 +101,28 @@ copy_dependencies=org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy-d
 web() {
     (cd "$work/web" && npm ci --silent --no-audit --no-fund)
     (cd "$work/examples" && npm ci --silent --no-audit --no-fund)
-    local -A port=()
     local mode addresses scope
     for mode in passthrough on_behalf_of; do
         addresses=$PASSTHROUGH scope=https://communication.azure.com/clients/VoIP
         if [[ $mode == on_behalf_of ]]; then
             addresses=$ON_BEHALF_OF scope=api://c0a5a991-0000-4000-8000-000000000005/access
         fi
-        port[$mode]=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
         (
             cd "$work/web"
             VITE_BROKER=${addresses% *} VITE_AUTHORITY=${addresses#* }/organizations VITE_SCOPE=$scope \
                 npm run --silent build -- --outDir "dist-$mode" >"$logs/build-$mode" 2>&1
         )
         start "preview-$mode" "localhost:${port[$mode]}" env --chdir="$work/web" \
-            npx vite preview --outDir "dist-$mode" --port "${port[$mode]}"
+            npx vite preview --bypass-lock --outDir "dist-$mode" --port "${port[$mode]}"
     done
     # Chromium trusts what stands in the NSS database of its user.
     mkdir -p "$work/home/.pki/nssdb"
     certutil -N --empty-password -d "sql:$work/home/.pki/nssdb"
-    certutil -A -t C,, -n dev -i "$ca" -d "sql:$work/home/.pki/nssdb"
-    node "$work/examples/browser.mjs" "http://localhost:${port[passthrough]}/" "http://localhost:${port[on_behalf_of]}/" "$work/home"
+    local each
+    for each in $authorities; do
+        certutil -A -t C,, -n "$(dirname "$each")" -i "$each" -d "sql:$work/home/.pki/nssdb"
+    done
+    trusting node "$work/examples/browser.mjs" "http://localhost:${port[passthrough]}/" "http://localhost:${port[on_behalf_of]}/" "$work/home"
 }
 
 console() {
@@ -118,7 +132,7 @@ console() {
     "$work/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$work/python/requirements.txt"
     maven "$work/java" compile
     maven "$work/java" "$copy_dependencies" -DincludeScope=runtime "-DoutputDirectory=$work/java/libraries"
-    JAVA_CLASSPATH="$work/java/libraries/*" node "$work/examples/console.mjs" "$work" "$work/venv/bin/python"
+    JAVA_CLASSPATH="$work/java/libraries/*" trusting node "$work/examples/console.mjs" "$work" "$work/venv/bin/python"
 }
 
 android() {

@@ -50,21 +50,43 @@ async function expect(name, dev, user, { code, text, signIns = 1 }) {
   console.log(`ok  ${name} as ${user}`);
 }
 
+/** Asks the emulator for a device code; the body's type is left out on request, as azure-identity for Java leaves it out. */
+async function deviceCode(dev, more = {}, type = "application/x-www-form-urlencoded") {
+  const { AUTHORITY, SCOPE } = variables(dev);
+  const body = new URLSearchParams({ client_id: "c0a5a990-0000-4000-8000-000000000003", scope: SCOPE, ...more }).toString();
+  const headers = type ? { "content-type": type } : {};
+  return fetch(`${AUTHORITY}/oauth2/v2.0/devicecode`, { method: "POST", headers, body: new TextEncoder().encode(body) });
+}
+
+/** Whether the emulator, as Entra, passes on to its page the claims that a device code was asked for with. */
+async function takesClaims() {
+  const claims = JSON.stringify({ access_token: { acrs: { essential: true, value: "c1" } } });
+  const { verification_uri, user_code } = await (await deviceCode(onBehalfOf, { claims })).json();
+  const page = await fetch(verification_uri, { method: "POST", body: new URLSearchParams({ user_code, _user: "joni" }) });
+  return /More proof/.test(await page.text());
+}
+
+const names = Object.keys(programs).filter((name) => name !== "java WithAzureIdentity");
+if ((await deviceCode(passthrough, {}, null)).ok) names.push("java WithAzureIdentity");
+else console.log("    java WithAzureIdentity is left out: this emulator gives no device code without a content type");
+
 const granted = { code: 0, text: /ACS token until 20/ };
 const refused = { code: 1, text: /ask the operator/i };
 await Promise.all(
-  Object.keys(programs).flatMap((name) => [
-    expect(name, passthrough, "adele", granted),
-    expect(name, passthrough, "megan", refused),
-  ]),
+  names.flatMap((name) => [expect(name, passthrough, "adele", granted), expect(name, passthrough, "megan", refused)]),
 );
 
-// ACS limits requests once: whoever meets it waits as long as it says.
-for (const name of Object.keys(programs)) {
-  await control(passthrough, "PUT", "faults", { exchange: { status: 429, retry_after: 1, times: 1 } });
-  await expect(name, passthrough, name.includes("node") ? "alex" : name.includes("python") ? "lidia" : "nestor", granted);
+// ACS limits requests once: whoever meets it waits as long as it says. These users have no token in the broker's cache yet.
+for (const [name, user] of [["node with-msal.js", "nestor"], ["python with_msal.py", "diego"], ["java WithMsal", "joni"]]) {
+  await control(passthrough, "PUT", "faults", { exchange: { status: 429, retry_after: 2, times: 1 } });
+  await expect(name, passthrough, user, granted);
+  assert.deepEqual(await control(passthrough, "GET", "faults"), {}, "ACS was asked, and refused");
 }
 
 // Conditional access asks joni for more than the first sign-in. Only programs that call `POST /token` see that.
-const steppedUp = Object.keys(programs).filter((name) => name !== "node with-azure-identity.js");
-await Promise.all(steppedUp.map((name) => expect(name, onBehalfOf, "joni", { ...granted, signIns: 2 })));
+if (await takesClaims()) {
+  const challenged = names.filter((name) => name !== "node with-azure-identity.js");
+  await Promise.all(challenged.map((name) => expect(name, onBehalfOf, "joni", { ...granted, signIns: 2 })));
+} else {
+  console.log("    the second factor is left out: this emulator asks for none after a device code");
+}

@@ -13,7 +13,9 @@ function addresses(prefix) {
 /** Calls one of the emulator's controls. */
 export async function control(dev, method, path, body) {
   const response = await fetch(`${dev.emulator}/_emulator/${path}`, { method, body: body && JSON.stringify(body) });
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
+  return text ? JSON.parse(text) : undefined;
 }
 
 /** What the applications are told by their environment variables. */
