@@ -1,4 +1,4 @@
-//! The bound on requests being worked on.
+//! The limit on requests, and on exchanges, that are in flight.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Admits at most a fixed number at once, of requests or of exchanges.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     limit: usize,
-    beyond: Overloaded,
+    exceeded: Overloaded,
 }
 
-/// There is as much under way as may be. Callers learn no more than that; operators learn which bound it is.
+/// A limit is reached. Callers learn no more than that; operators learn which limit it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Overloaded {
     /// `server.max_in_flight`
     #[error("too many requests in flight")]
     Requests,
-    /// As many exchanges as `server.max_in_flight`, those included for which no request waits.
+    /// As many exchanges as `server.max_in_flight`, including those for which no request waits.
     #[error("too many exchanges under way")]
     Exchanges,
     /// A part of the memory that `server.max_connections` sets aside.
@@ -26,56 +26,56 @@ pub enum Overloaded {
     Memory,
 }
 
-/// A request's place. It can be left for a while, so that waiting does not take it from others.
+/// Permission to be in flight. It can be released for a while, so that waiting does not take it from others.
 #[derive(Debug)]
-pub struct Place {
+pub struct InFlightPermit {
     admission: Admission,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Admission {
-    /// Admits up to `limit`; beyond that it is `beyond`.
+    /// Admits up to `limit`; beyond that it fails with `exceeded`.
     #[must_use]
-    pub fn new(limit: usize, beyond: Overloaded) -> Self {
+    pub fn new(limit: usize, exceeded: Overloaded) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         Self {
-            places: Arc::new(Semaphore::new(limit)),
+            permits: Arc::new(Semaphore::new(limit)),
             limit,
-            beyond,
+            exceeded,
         }
     }
 
-    /// How many may be admitted.
+    /// How many may be in flight.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// How many are.
+    /// How many are in flight.
     #[must_use]
-    pub fn taken(&self) -> usize {
-        self.limit.saturating_sub(self.places.available_permits())
+    pub fn in_flight(&self) -> usize {
+        self.limit.saturating_sub(self.permits.available_permits())
     }
 
-    /// Takes a place, if there is one.
-    pub fn enter(&self) -> Result<Place, Overloaded> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| self.beyond)?;
-        Ok(Place {
+    /// Acquires a permit, or fails at once.
+    pub fn acquire(&self) -> Result<InFlightPermit, Overloaded> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        Ok(InFlightPermit {
             admission: self.clone(),
-            permit: Some(permit),
+            permit: Some(permit.map_err(|_| self.exceeded)?),
         })
     }
 }
 
-impl Place {
-    /// Gives the place to others until [`return_to`](Self::return_to).
-    pub fn leave(&mut self) {
+impl InFlightPermit {
+    /// Leaves the permit to others until [`reacquire`](Self::reacquire).
+    pub fn release(&mut self) {
         self.permit = None;
     }
 
-    /// Takes a place again, if there is one.
-    pub fn return_to(&mut self) -> Result<(), Overloaded> {
-        self.permit = self.admission.enter()?.permit;
+    /// Acquires a permit again, or fails at once.
+    pub fn reacquire(&mut self) -> Result<(), Overloaded> {
+        self.permit = self.admission.acquire()?.permit;
         Ok(())
     }
 }
@@ -85,23 +85,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_left_is_free_for_others() {
+    fn a_released_permit_is_free_for_others() {
         let admission = Admission::new(1, Overloaded::Exchanges);
-        let mut place = admission.enter().unwrap();
-        assert_eq!(admission.enter().unwrap_err(), Overloaded::Exchanges);
-        assert_eq!((admission.taken(), admission.limit()), (1, 1));
-        place.leave();
-        assert_eq!(admission.taken(), 0);
-        let other = admission.enter().unwrap();
-        assert_eq!(place.return_to(), Err(Overloaded::Exchanges));
+        let mut permit = admission.acquire().unwrap();
+        assert_eq!(admission.acquire().unwrap_err(), Overloaded::Exchanges);
+        assert_eq!((admission.in_flight(), admission.limit()), (1, 1));
+        permit.release();
+        assert_eq!(admission.in_flight(), 0);
+        let other = admission.acquire().unwrap();
+        assert_eq!(permit.reacquire(), Err(Overloaded::Exchanges));
         drop(other);
-        assert_eq!(place.return_to(), Ok(()));
-        drop(place);
-        assert!(admission.enter().is_ok());
+        assert_eq!(permit.reacquire(), Ok(()));
+        drop(permit);
+        assert!(admission.acquire().is_ok());
     }
 
     #[test]
-    fn each_bound_has_words_of_its_own() {
+    fn each_limit_has_a_message_of_its_own() {
         use Overloaded::{Exchanges, Memory, Requests};
         let words: std::collections::BTreeSet<String> =
             [Requests, Exchanges, Memory].map(|bound| bound.to_string()).into();

@@ -106,7 +106,7 @@ pub fn head_limits() -> HeadLimits {
             header::ORIGIN,
         ]
         .into(),
-        told: vec![header::HOST],
+        on_refusal: vec![header::HOST],
     }
 }
 
@@ -323,7 +323,7 @@ mod tests {
             overdue: false,
             over: false,
         };
-        let told = "assignments from ACS were last fetched 400 s ago";
+        let message = "assignments from ACS were last fetched 400 s ago";
         for (status, wanted) in [
             (usual, None),
             (
@@ -331,12 +331,12 @@ mod tests {
                     failing_for: Some(Duration::from_secs(3)),
                     ..usual
                 },
-                Some(told.to_owned()),
+                Some(message.to_owned()),
             ),
-            (SourceStatus { overdue: true, ..usual }, Some(told.to_owned())),
+            (SourceStatus { overdue: true, ..usual }, Some(message.to_owned())),
             (
                 SourceStatus { over: true, ..usual },
-                Some(format!("{told}, which is too long for them to count")),
+                Some(format!("{message}, which is too long for them to count")),
             ),
         ] {
             assert_eq!(degraded(&status), wanted);

@@ -1,8 +1,8 @@
 //! The flow of a request, whatever form it came in: authenticate → route → authorize → cache → exchange.
 
+mod authentication;
 mod caller_ids;
-mod flight;
-mod presented;
+mod exchange_task;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, info_span};
 
+use self::authentication::AuthenticatedRequest;
+pub use self::authentication::PendingAuthentication;
 pub use self::caller_ids::CallerIds;
-use self::flight::Flight;
-pub use self::flight::{Exchanged, FailedExchange};
-use self::presented::Known;
-pub use self::presented::Presented;
+use self::exchange_task::ExchangeTask;
+pub use self::exchange_task::FailedExchange;
 use crate::admission::{Admission, Overloaded};
 use crate::authenticate::{Authenticator, Caller, Rejection};
-use crate::authorize::{Basis, Denied, Permit};
-use crate::cache::{Answer, Outcome, Request, TokenCache};
+use crate::authorize::{Denied, MatchedAssignment, Permit};
+use crate::cache::{Answer, Lookup, Outcome, TokenCache};
 use crate::exchange::{ExchangeError, ExchangeKey, IssuedToken};
-use crate::route::{Resource, Routes};
+use crate::route::{Resource, ResourceName, Routes};
 use base::clock::SharedClock;
 use base::ids::Scopes;
 use base::secret::TokenDigest;
@@ -38,11 +38,11 @@ pub struct TokenPipeline {
     /// The ACS resources, each with its stages two and four.
     pub routes: Routes,
     /// Stage three.
-    pub cache: TokenCache<ExchangeKey, Exchanged, FailedExchange>,
-    /// The bound on requests being worked on.
+    pub cache: TokenCache<ExchangeKey, IssuedToken, FailedExchange>,
+    /// The limit on requests in flight.
     pub admission: Admission,
-    /// The bound on exchanges under way, those included for which no request waits.
-    pub underway: Admission,
+    /// The limit on exchanges in flight, including those for which no request waits.
+    pub exchange_limit: Admission,
     /// How users are named in logs and traces.
     pub users: UserNames,
     /// The time.
@@ -51,64 +51,36 @@ pub struct TokenPipeline {
     pub metrics: Metrics,
 }
 
-/// What a caller asks for.
-pub struct IssueRequest {
-    /// The caller's Entra token, as it was looked at.
-    pub presented: Presented,
-    /// What else the caller says.
-    pub asked: Asked,
-    /// When the answer must be there.
-    pub deadline: Instant,
-}
-
-/// What the form of a request lets a caller say beside their token. None of it widens what they may have.
+/// What a request asks of the token beside presenting one of its own. Nothing here widens what the caller may have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// The scopes that the caller says the token has.
+pub struct Requested {
+    /// The scopes that the token must have.
     pub scope: Option<Scopes>,
-    /// The places of the resources that the caller means, any of them.
-    pub resources: Option<Vec<usize>>,
+    /// The resources one of which must be the caller's.
+    pub resources: Option<Vec<ResourceName>>,
 }
 
-/// What became of the request, and what was found out on the way.
-pub struct Decided {
-    /// What the caller gets, or why nothing.
-    pub outcome: Result<Issued, IssueError>,
-    /// Who the caller is and what covers them, once the token was verified.
-    pub trail: Option<Trail>,
-}
-
-/// What is known of a verified caller at the end.
+/// What the audit event says of a verified caller: how far the stages came.
 #[derive(Debug, Clone)]
-pub struct Trail {
+pub struct AuditContext {
     /// Who they are.
     pub caller: CallerIds,
     /// The scopes of their token.
     pub scopes: Scopes,
     /// The resource that serves them, where there are several.
-    pub resource: Option<Arc<str>>,
-    /// What allows them a token.
-    pub basis: Option<Basis>,
+    pub resource: ResourceName,
+    /// The assignment that covers them.
+    pub assignment: Option<MatchedAssignment>,
 }
 
 /// What the caller gets.
 pub struct Issued {
-    /// What was exchanged.
-    pub exchanged: Arc<Exchanged>,
-    /// Its scopes: those of the Entra token it was exchanged for, unless the exchange names others.
-    pub scopes: Scopes,
+    /// The ACS token.
+    pub token: Arc<IssuedToken>,
     /// Whether it came from the cache.
     pub outcome: Outcome,
     /// How long each stage took.
     pub stages: Stages,
-}
-
-impl Issued {
-    /// The ACS token.
-    #[must_use]
-    pub fn token(&self) -> &IssuedToken {
-        &self.exchanged.token
-    }
 }
 
 /// How long the stages took.
@@ -131,14 +103,14 @@ pub enum IssueError {
     /// Authentication refused the caller, or could not decide.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The caller asked for other scopes than their token has.
+    /// The caller requested other scopes than their token has.
     #[error("requested scopes are not the token's, which are `{0}`")]
     ScopeMismatch(Untrusted),
-    /// The caller asked for another resource than the one that serves them.
+    /// The caller requested another resource than the one that serves them.
     #[error("the resource asked for is not the one that serves {0}")]
     TargetMismatch(CallerIds),
     /// Authorization refused the caller, or could not decide.
-    #[error("{}: {caller}", caller.in_words_of_others(denied))]
+    #[error("{}: {caller}", caller.without_user_id(denied))]
     Denied {
         /// Why.
         denied: Denied,
@@ -146,52 +118,57 @@ pub enum IssueError {
         caller: CallerIds,
     },
     /// The exchange failed.
-    #[error("{}: {caller}", caller.in_words_of_others(error))]
+    #[error("{}: {caller}", caller.without_user_id(error))]
     Exchange {
         /// Why.
         error: ExchangeError,
         /// For which caller.
         caller: CallerIds,
     },
-    /// The request's deadline passed while the exchange was under way.
+    /// The request's deadline passed during the exchange.
     #[error("the request's deadline passed during the exchange")]
     DeadlineExceeded,
 }
 
 impl TokenPipeline {
-    /// Issues a token, or says why not.
-    pub async fn issue(&self, request: IssueRequest) -> Decided {
-        let mut trail = None;
-        let outcome = self.decide(request, &mut trail).await;
-        Decided { outcome, trail }
+    /// Issues a token, or says why not. Once the caller is verified there is an audit context, whatever the outcome.
+    /// `deadline` is when the answer must be there.
+    pub async fn issue(
+        &self,
+        authentication: PendingAuthentication,
+        requested: &Requested,
+        deadline: Instant,
+    ) -> (Result<Issued, IssueError>, Option<AuditContext>) {
+        let mut audit = None;
+        let outcome = self.run_stages(authentication, requested, deadline, &mut audit).await;
+        (outcome, audit)
     }
 
-    async fn decide(&self, request: IssueRequest, trail: &mut Option<Trail>) -> Result<Issued, IssueError> {
-        let IssueRequest {
-            presented,
-            asked,
-            deadline,
-        } = request;
-        let started = self.clock.monotonic().saturating_sub(presented.took);
-        let (caller, presented) = self.authenticate(presented, deadline).await?;
+    async fn run_stages(
+        &self,
+        authentication: PendingAuthentication,
+        requested: &Requested,
+        deadline: Instant,
+        audit: &mut Option<AuditContext>,
+    ) -> Result<Issued, IssueError> {
+        let started = self.clock.monotonic().saturating_sub(authentication.elapsed);
+        let (caller, request) = self.authenticate(authentication, deadline).await?;
         let authenticated = self.clock.monotonic();
-        let trail = trail.insert(Trail {
-            caller: CallerIds::of(&caller, &self.users),
+        let audit = audit.insert(AuditContext {
+            caller: CallerIds::new(&caller, &self.users),
             scopes: caller.scopes().clone(),
             resource: None,
-            basis: None,
+            assignment: None,
         });
-        if asked.scope.as_ref().is_some_and(|scope| scope != caller.scopes()) {
+        if requested.scope.as_ref().is_some_and(|scope| scope != caller.scopes()) {
             return Err(IssueError::ScopeMismatch(Untrusted::new(&caller.scopes().to_string())));
         }
-        let resource = self.route(&caller, &asked, trail)?;
-        let permit = Self::authorize(resource, caller, deadline, trail).await?;
+        let resource = self.route(&caller, requested, audit)?;
+        let permit = Self::authorize(resource, caller, deadline, audit).await?;
         let authorized = self.clock.monotonic();
-        let answer = self.exchange(resource, permit, presented, deadline, trail).await?;
-        let scopes = answer.token.token.scopes().unwrap_or(&trail.scopes).clone();
+        let answer = self.exchange(resource, permit, request, deadline, audit).await?;
         Ok(Issued {
-            exchanged: answer.token,
-            scopes,
+            token: answer.token,
             outcome: answer.outcome,
             stages: Stages {
                 authenticate: authenticated.saturating_sub(started),
@@ -202,17 +179,17 @@ impl TokenPipeline {
     }
 
     /// The resource that serves the caller. A caller that no resource covers is not assigned anywhere.
-    fn route(&self, caller: &Caller, asked: &Asked, trail: &mut Trail) -> Result<&Resource, IssueError> {
-        let (place, resource) = self.routes.of(caller).ok_or_else(|| {
+    fn route(&self, caller: &Caller, requested: &Requested, audit: &mut AuditContext) -> Result<&Resource, IssueError> {
+        let resource = self.routes.resource_for(caller).ok_or_else(|| {
             self.metrics.unrouted();
             IssueError::Denied {
                 denied: Denied::NoAssignment,
-                caller: trail.caller.clone(),
+                caller: audit.caller.clone(),
             }
         })?;
-        trail.resource.clone_from(&resource.name);
-        match &asked.resources {
-            Some(places) if !places.contains(&place) => Err(IssueError::TargetMismatch(trail.caller.clone())),
+        audit.resource.clone_from(&resource.name);
+        match &requested.resources {
+            Some(names) if !names.contains(&resource.name) => Err(IssueError::TargetMismatch(audit.caller.clone())),
             _ => Ok(resource),
         }
     }
@@ -222,7 +199,7 @@ impl TokenPipeline {
         resource: &Resource,
         caller: Caller,
         deadline: Instant,
-        trail: &mut Trail,
+        audit: &mut AuditContext,
     ) -> Result<Permit, IssueError> {
         let span = info_span!("authorize", acs_broker.resource.name = resource.name.as_deref(),
             acs_broker.assignment.kind = Empty, error.type = Empty, otel.status_code = Empty);
@@ -231,14 +208,14 @@ impl TokenPipeline {
             .instrument(span.clone())
             .await
             .inspect(|permit| {
-                trail.basis = Some(permit.basis());
-                span.record("acs_broker.assignment.kind", permit.basis().name());
-                resource.metrics.authorized(permit.basis().counted());
+                audit.assignment = Some(permit.assignment());
+                span.record("acs_broker.assignment.kind", permit.assignment().name());
+                resource.metrics.authorized(permit.assignment().counted());
             })
             .inspect_err(|denied| resource.metrics.authorized(denied.counted()))
             .map_err(|denied| IssueError::Denied {
                 denied,
-                caller: trail.caller.clone(),
+                caller: audit.caller.clone(),
             })
             .inspect_err(|error| fail(&span, error))
     }
@@ -247,41 +224,41 @@ impl TokenPipeline {
         &self,
         resource: &Resource,
         permit: Permit,
-        known: Known,
+        request: AuthenticatedRequest,
         deadline: Instant,
-        trail: &Trail,
-    ) -> Result<Answer<Exchanged>, IssueError> {
+        audit: &AuditContext,
+    ) -> Result<Answer<IssuedToken>, IssueError> {
         let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
-        let caller = || trail.caller.clone();
-        let digest = TokenDigest::of(&known.token);
-        let max_age = (permit.basis() == Basis::AcsAlone).then_some(resource.unknown_groups_max_age);
+        let caller = || audit.caller.clone();
+        let digest = TokenDigest::new(&request.token);
+        let max_age = (permit.assignment() == MatchedAssignment::AcsAlone).then_some(resource.unknown_groups_max_age);
         let plan = resource
             .exchanger
-            .plan(permit, digest, known.operation)
+            .plan(permit, digest, request.operation)
             .map_err(|error| IssueError::Exchange {
                 error,
                 caller: caller(),
             })
             .inspect_err(|error| fail(&span, error))?;
-        let wish = Request {
+        let lookup = Lookup {
             digest,
             token_expires_on: plan.bounded_by(),
             max_age,
         };
         let key = plan.key().clone();
-        let flight = Flight {
+        let task = ExchangeTask {
             exchanger: Arc::clone(&resource.exchanger),
             plan: Arc::new(plan),
-            token: known.token.clone(),
+            token: request.token.clone(),
             deadline,
             caller: caller(),
             trace: span.in_scope(Trace::current),
-            underway: self.underway.clone(),
+            exchange_limit: self.exchange_limit.clone(),
             metrics: resource.metrics.clone(),
         };
         let answer = self
             .cache
-            .get(key, &wish, move |waiting| flight.clone().run(waiting))
+            .get(key, &lookup, move |mode| task.clone().run(mode))
             .instrument(span.clone());
         let Ok(answer) = tokio::time::timeout_at(deadline, answer).await else {
             let error = IssueError::DeadlineExceeded;

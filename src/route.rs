@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authenticate::{Caller, Presenter};
+use crate::authenticate::{Caller, TokenContext};
 use crate::authorize::Authorizer;
 use crate::exchange::{Exchanger, Operation};
 use base::ids::{ClientAppId, TenantId};
@@ -30,10 +30,13 @@ impl Selector {
     }
 }
 
+/// A resource's name; `None` where there is only one.
+pub type ResourceName = Option<Arc<str>>;
+
 /// One ACS resource with the stages that are its own.
 pub struct Resource {
-    /// Its name, where there are several.
-    pub name: Option<Arc<str>>,
+    /// Its name, unique among the resources.
+    pub name: ResourceName,
     /// Which callers it serves.
     pub selector: Selector,
     /// Who may have a token there.
@@ -56,25 +59,24 @@ impl Routes {
         Self(resources)
     }
 
-    /// The resource that serves `caller`, and its place in the order; `None` if no resource covers them.
+    /// The resource that serves `caller`; `None` if no resource covers them.
     #[must_use]
-    pub fn of(&self, caller: &Caller) -> Option<(usize, &Resource)> {
+    pub fn resource_for(&self, caller: &Caller) -> Option<&Resource> {
         self.find(caller.tenant(), Some(caller.client_app()))
     }
 
-    /// Whether a token may come by ACS's path for `asked`: what the resource takes there that serves its user. Without such
-    /// a resource any may; the user is refused for that.
+    /// Whether a token may come by ACS's path for `requested`: whether the resource that serves its user accepts it there.
+    /// Without such a resource any token may; the user is refused for that reason.
     #[must_use]
-    pub fn take(&self, asked: Operation, presenter: Presenter) -> bool {
-        let resource = self.find(presenter.tenant, presenter.client_app);
-        resource.is_none_or(|(_, resource)| resource.exchanger.takes(asked, presenter.addressee))
+    pub fn accepts(&self, requested: Operation, context: TokenContext) -> bool {
+        let resource = self.find(context.tenant, context.client_app);
+        resource.is_none_or(|resource| resource.exchanger.accepts(requested, context.addressee))
     }
 
-    fn find(&self, tenant: TenantId, client_app: Option<ClientAppId>) -> Option<(usize, &Resource)> {
+    fn find(&self, tenant: TenantId, client_app: Option<ClientAppId>) -> Option<&Resource> {
         self.0
             .iter()
-            .enumerate()
-            .find(|(_, resource)| resource.selector.matches(tenant, client_app))
+            .find(|resource| resource.selector.matches(tenant, client_app))
     }
 }
 
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_named_matches_all() {
+    fn an_empty_set_matches_all() {
         let id = |number: u32| format!("{number:08x}-0000-4000-8000-000000000000");
         let tenant = |number| id(number).parse::<TenantId>().unwrap();
         let client = |number| id(number).parse::<ClientAppId>().unwrap();

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts the broker behind nginx and haproxy, over HTTP/1.1 and HTTP/2, and counts the requests that are lost: under steady
 # load, after idle times, while brokers are restarted, with its limit per address, and with bodies that it refuses early.
-# Fails if one is lost that deploy/README.md says is not. Everything is on loopback and on free ports. Installs Debian's
+# Fails if one is lost that docs/tls-and-proxies.md says is not. Everything is on loopback and on free ports. Installs Debian's
 # nginx and haproxy if they are missing. The brokers are those of a build with all features, which has the emulator.
 #
 # BROKER=target/debug/acs-token-broker tests/proxies.sh [--short]

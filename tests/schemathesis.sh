@@ -54,4 +54,4 @@ run() {
 run --header "Authorization: Bearer $token"
 # A form is never looked into where an Authorization header stands beside it, so once more without. Made-up tokens
 # are all refused then, of which it would warn.
-run --include-path /token --warnings off
+run --include-path /oauth2/token --warnings off

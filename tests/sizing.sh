@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures what the sizing in deploy/README.md is made of: CPU time of a request that the cache serves and of one that is
+# Measures what the sizing in docs/scaling-and-sizing.md is made of: CPU time of a request that the cache serves and of one that is
 # exchanged at ACS, memory of a cached token and of an open connection. By hand, on a quiet machine, some two minutes;
 # wants wrk (Debian has it). Everything is on loopback, the loads end by themselves.
 #

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::ApiSettings;
 use super::context::RequestContext;
 use super::error::ApiError;
-use super::told::{Challenge, Told};
+use super::error_response::{Challenge, ErrorResponse};
 use crate::pipeline::{Issued, Stages};
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -53,36 +53,38 @@ fn server_timing(stages: Stages) -> String {
 }
 
 /// The error in Azure's shape, or in OAuth's where the request calls for it.
-pub(super) fn error(told: &Told, context: &RequestContext, settings: &ApiSettings) -> Response {
+pub(super) fn error_response(error: &ErrorResponse, context: &RequestContext, settings: &ApiSettings) -> Response {
     let mut response = if context.oauth {
-        oauth_error(told)
+        oauth_error(error)
     } else {
-        azure_error(told)
+        azure_error(error)
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(ERROR_CODE, HeaderValue::from_static(told.code));
-    if let Some(wait) = told.retry_after {
+    headers.insert(ERROR_CODE, HeaderValue::from_static(error.code));
+    if let Some(wait) = error.retry_after {
         // Rounded up: a client that comes back a fraction too early is refused again.
         headers.insert(
             RETRY_AFTER,
             HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
         );
     }
-    if told.status == StatusCode::METHOD_NOT_ALLOWED {
+    if error.status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
-    if let Some(challenge) = told.challenge.as_ref().filter(|_| !context.oauth)
-        && let Ok(challenge) = HeaderValue::from_str(&challenge_text(challenge, told.message, settings))
+    let is_of_form = |challenge: &&Challenge| context.oauth == (**challenge == Challenge::ClientAuthentication);
+    if let Some(challenge) = error.challenge.as_ref().filter(is_of_form)
+        && let Ok(challenge) = HeaderValue::from_str(&challenge_text(challenge, error.message, settings))
     {
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
     response
 }
 
-/// RFC 6750 section 3.
+/// RFC 6750 section 3, RFC 7617 section 2.
 fn challenge_text(challenge: &Challenge, message: &str, settings: &ApiSettings) -> String {
     match challenge {
+        Challenge::ClientAuthentication => format!("Basic realm=\"{REALM}\""),
         Challenge::NoToken => format!("Bearer realm=\"{REALM}\""),
         Challenge::InvalidToken => {
             format!("Bearer realm=\"{REALM}\", error=\"invalid_token\", error_description=\"{message}\"")
@@ -94,20 +96,20 @@ fn challenge_text(challenge: &Challenge, message: &str, settings: &ApiSettings) 
         // The form that MSAL and Azure Identity clients read.
         Challenge::InsufficientClaims { claims, tenant } => {
             let place = settings.sign_in.parameters(*tenant);
-            let error = match claims {
+            let parameters = match claims {
                 Some(claims) => format!(
                     "error=\"insufficient_claims\", claims=\"{}\"",
                     STANDARD.encode(&**claims)
                 ),
                 None => format!("error=\"invalid_token\", error_description=\"{message}\""),
             };
-            format!("Bearer {place}, {error}")
+            format!("Bearer {place}, {parameters}")
         }
     }
 }
 
 /// Azure's error shape (Microsoft REST API guidelines).
-fn azure_error(told: &Told) -> Response {
+fn azure_error(error: &ErrorResponse) -> Response {
     #[derive(Serialize)]
     struct Body {
         error: Error,
@@ -127,17 +129,17 @@ fn azure_error(told: &Told) -> Response {
     }
     let body = Body {
         error: Error {
-            code: told.code,
-            message: told.message,
-            target: told.target,
-            innererror: told.inner.map(|code| Inner { code }),
+            code: error.code,
+            message: error.message,
+            target: error.target,
+            innererror: error.inner.map(|code| Inner { code }),
         },
     };
-    (told.status, Json(body)).into_response()
+    (error.status, Json(body)).into_response()
 }
 
 /// RFC 6749 section 5.2.
-fn oauth_error(told: &Told) -> Response {
+fn oauth_error(error: &ErrorResponse) -> Response {
     #[derive(Serialize)]
     struct Body<'t> {
         error: &'static str,
@@ -146,14 +148,14 @@ fn oauth_error(told: &Told) -> Response {
         claims: Option<&'t str>,
     }
     let body = Body {
-        error: told.oauth,
-        error_description: told.message,
-        claims: match &told.challenge {
+        error: error.oauth,
+        error_description: error.message,
+        claims: match &error.challenge {
             Some(Challenge::InsufficientClaims { claims, .. }) => claims.as_deref(),
             _ => None,
         },
     };
-    let mut response = (told.oauth_status(), Json(body)).into_response();
+    let mut response = (error.oauth_status(), Json(body)).into_response();
     response
         .headers_mut()
         .insert(PRAGMA, HeaderValue::from_static("no-cache"));

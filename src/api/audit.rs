@@ -1,44 +1,45 @@
-//! The audit event: who got a token, or did not get one, through which app, and what allowed it. Never the token.
+//! The audit event: which user got a token or was refused one, through which app, and by which assignment. Never the
+//! token.
 //!
 //! One for each decision about a verified caller. An unverified caller has no event, only the access line.
 
 use super::context::RequestContext;
 use super::error::ApiError;
-use crate::authorize::Basis;
-use crate::pipeline::{Issued, Trail};
+use crate::authorize::MatchedAssignment;
+use crate::pipeline::{AuditContext, Issued};
 use base::untrusted::Untrusted;
 use telemetry::AUDIT_TARGET;
 
 /// Writes the event of one decision.
-pub(super) fn tell(trail: &Trail, outcome: &Result<Issued, ApiError>, context: &RequestContext) {
-    let user = trail.caller.user();
+pub(super) fn record(audit: &AuditContext, outcome: &Result<Issued, ApiError>, context: &RequestContext) {
+    let user = audit.caller.user();
     let issued = outcome.as_ref().ok();
-    let told = outcome.as_ref().err().map(ApiError::told);
+    let error = outcome.as_ref().err().map(ApiError::response);
     // A user's own assignment has the user's id.
-    let assignment = match trail.basis {
-        Some(Basis::Group(id)) => Some(id.to_string()),
-        Some(Basis::Tenant) => Some(trail.caller.tenant().to_string()),
-        Some(Basis::User) => user
+    let assignment = match audit.assignment {
+        Some(MatchedAssignment::Group(id)) => Some(id.to_string()),
+        Some(MatchedAssignment::Tenant) => Some(audit.caller.tenant().to_string()),
+        Some(MatchedAssignment::User) => user
             .pseudonym()
             .map(str::to_owned)
             .or(user.plain().map(|id| id.to_string())),
-        Some(Basis::AcsAlone) | None => None,
+        Some(MatchedAssignment::AcsAlone) | None => None,
     };
-    let scopes = issued.map_or(&trail.scopes, |issued| &issued.scopes);
+    let scopes = issued.map_or(&audit.scopes, |issued| &issued.token.scopes);
     tracing::info!(
         target: AUDIT_TARGET,
         decision = if issued.is_some() { "issued" } else { "refused" },
-        acs_broker.tenant.id = %trail.caller.tenant(),
+        acs_broker.tenant.id = %audit.caller.tenant(),
         enduser.pseudo.id = user.pseudonym(),
         enduser.id = user.plain().map(tracing::field::display),
-        acs_broker.client_app.id = %trail.caller.client_app(),
-        acs_broker.assignment.kind = trail.basis.map(Basis::name),
+        acs_broker.client_app.id = %audit.caller.client_app(),
+        acs_broker.assignment.kind = audit.assignment.map(MatchedAssignment::name),
         acs_broker.assignment.object_id = assignment,
-        acs_broker.resource.name = trail.resource.as_deref(),
+        acs_broker.resource.name = audit.resource.as_deref(),
         acs_broker.cache.outcome = issued.map(|issued| issued.outcome.name()),
         acs_broker.scopes = %Untrusted::new(&scopes.to_string()),
-        acs_broker.error.code = told.as_ref().map(|told| told.code),
-        acs_broker.error.inner_code = told.as_ref().and_then(|told| told.inner),
+        acs_broker.error.code = error.as_ref().map(|error| error.code),
+        acs_broker.error.inner_code = error.as_ref().and_then(|error| error.inner),
         request_id = %context.request_id,
         "token"
     );

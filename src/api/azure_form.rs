@@ -14,16 +14,17 @@ use super::error::ApiError;
 use super::media::{self, Media};
 use super::{Api, answer, audit, bearer, token_exchange};
 use crate::exchange::{Operation, TEAMS_EXTENSION_API_VERSION};
-use crate::pipeline::{Asked, Decided, IssueRequest, Issued, Presented};
+use crate::pipeline::{Issued, PendingAuthentication, Requested};
 use base::untrusted::Untrusted;
 
 /// `POST /token`: the form content type makes it an RFC 8693 request, unless a token is in the head.
 pub(super) async fn token(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers();
-    if !headers.contains_key(AUTHORIZATION) && media::of(headers)? == Media::Form {
+    if !headers.contains_key(AUTHORIZATION) && media::from_headers(headers)? == Media::Form {
         return token_exchange::exchange(&api, request).await;
     }
-    exchange(&api, request, None, token_exchange::BOTH_WAYS).await
+    let form = token_exchange::refused_credential(headers);
+    exchange(&api, request, None, form).await
 }
 
 /// `POST /access/entra/:exchangeAccessToken?api-version=…`: what ACS itself serves under its endpoint.
@@ -43,7 +44,7 @@ async fn on_acs_path(api: &Api, request: Request, operation: Operation) -> Resul
 }
 
 /// What follows from the head is found out before the content is read: a request without a good token takes neither memory
-/// nor a place for it. The first failure in the published order counts all the same. `form` is the error for a form.
+/// nor a permit for it. The first failure in the published order counts all the same. `form` is the error for a form.
 async fn exchange(
     api: &Api,
     request: Request,
@@ -52,31 +53,32 @@ async fn exchange(
 ) -> Result<Response, ApiError> {
     let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
-    let expected = Content::of(&head.headers, form)?;
-    let mut presented = bearer::of(&head.headers).and_then(|token| Ok(api.pipeline.look(token, operation)?));
-    let is_refused = presented.as_ref().map_or(true, Presented::is_refused);
+    let expected = Content::from_head(&head.headers, form)?;
+    let mut authentication = bearer::from_headers(&head.headers)
+        .and_then(|token| Ok(api.pipeline.begin_authentication(token, operation)?));
+    let is_refused = authentication.as_ref().map_or(true, PendingAuthentication::is_refused);
     let version = head.version;
     // Not kept while anything is waited for.
     drop(head);
     let mut read = Read::Whole;
     if !body.is_end_stream() {
-        if let Ok(presented) = &mut presented {
-            presented.leave_place();
+        if let Ok(authentication) = &mut authentication {
+            authentication.release_permit();
         }
         read = expected.read(body, is_refused, context.deadline).await?;
-        if let Ok(presented) = &mut presented
+        if let Ok(authentication) = &mut authentication
             && !is_refused
         {
-            presented.return_to_place()?;
+            authentication.reacquire_permit()?;
         }
     }
-    let outcome = match presented {
-        Ok(presented) => api.issue(&context, presented, Asked::default()).await,
+    let outcome = match authentication {
+        Ok(authentication) => api.issue(&context, authentication, &Requested::default()).await,
         Err(error) => Err(error),
     };
     let mut response = match outcome {
         Ok(issued) => {
-            let answer = Json(TokenAnswer::of(&issued)).into_response();
+            let answer = Json(TokenResponse::new(&issued)).into_response();
             answer::issued(&api.settings, &issued, answer)
         }
         Err(error) => error.into_response(),
@@ -99,20 +101,15 @@ impl Api {
     pub(super) async fn issue(
         &self,
         context: &RequestContext,
-        presented: Presented,
-        asked: Asked,
+        authentication: PendingAuthentication,
+        requested: &Requested,
     ) -> Result<Issued, ApiError> {
-        let request = IssueRequest {
-            presented,
-            asked,
-            deadline: context.deadline,
-        };
-        let Decided { outcome, trail } = self.pipeline.issue(request).await;
+        let (outcome, audit) = self.pipeline.issue(authentication, requested, context.deadline).await;
         let outcome = outcome.map_err(ApiError::from);
         if self.settings.audit
-            && let Some(trail) = &trail
+            && let Some(audit) = &audit
         {
-            audit::tell(trail, &outcome, context);
+            audit::record(audit, &outcome, context);
         }
         outcome
     }
@@ -131,13 +128,15 @@ fn check_api_version(uri: &Uri, accepted: &[impl AsRef<str>]) -> Result<(), ApiE
     if accepted.iter().any(|accepted| accepted.as_ref() == version) {
         Ok(())
     } else {
-        Err(ApiError::UnsupportedApiVersion(Untrusted::new(tellable(&version))))
+        Err(ApiError::UnsupportedApiVersion(Untrusted::new(loggable_version(
+            &version,
+        ))))
     }
 }
 
 /// A version that is not accepted, for the log, if it has a version's form. Anything else could be a token that was
 /// put in the wrong place.
-fn tellable(version: &str) -> &str {
+fn loggable_version(version: &str) -> &str {
     const LONGEST: usize = 32;
     let dated = version.len() <= LONGEST
         && version.bytes().take(4).all(|byte| byte.is_ascii_digit())
@@ -148,7 +147,7 @@ fn tellable(version: &str) -> &str {
 /// `CommunicationIdentityAccessTokenResult` of ACS's data plane.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct TokenAnswer<'t> {
+struct TokenResponse<'t> {
     identity: Identity<'t>,
     access_token: AccessToken<'t>,
 }
@@ -165,15 +164,15 @@ struct AccessToken<'t> {
     expires_on: &'t str,
 }
 
-impl<'t> TokenAnswer<'t> {
-    fn of(issued: &'t Issued) -> Self {
+impl<'t> TokenResponse<'t> {
+    fn new(issued: &'t Issued) -> Self {
         Self {
             identity: Identity {
-                id: issued.token().identity_id(),
+                id: &issued.token.grant.identity_id,
             },
             access_token: AccessToken {
-                token: issued.token().token().expose(),
-                expires_on: issued.token().expires_on_text(),
+                token: issued.token.grant.token.expose(),
+                expires_on: &issued.token.grant.expires_on_text,
             },
         }
     }
@@ -184,8 +183,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_looks_like_a_version_is_told() {
-        for (version, told) in [
+    fn only_text_in_the_form_of_a_version_is_logged() {
+        for (version, is_loggable) in [
             ("2024-01-01", true),
             ("2025-03-02-preview", true),
             ("1", true),
@@ -194,7 +193,7 @@ mod tests {
             ("2025-03-02-preview-and-much-more-of-it", false),
             ("2025 03", false),
         ] {
-            assert_eq!(tellable(version) == version, told, "{version}");
+            assert_eq!(loggable_version(version) == version, is_loggable, "{version}");
         }
     }
 
@@ -215,7 +214,7 @@ mod tests {
             ),
         ] {
             let outcome = check_api_version(&uri.parse().unwrap(), &accepted);
-            assert_eq!(outcome.err().map(|error| error.told().code), code, "{uri}");
+            assert_eq!(outcome.err().map(|error| error.response().code), code, "{uri}");
         }
     }
 }

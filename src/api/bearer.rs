@@ -7,7 +7,7 @@ use super::error::ApiError;
 use base::secret::BearerToken;
 
 /// The presented token.
-pub(super) fn of(headers: &HeaderMap) -> Result<BearerToken, ApiError> {
+pub(super) fn from_headers(headers: &HeaderMap) -> Result<BearerToken, ApiError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(ApiError::AuthenticationRequired)?;
     if values.next().is_some() {
@@ -27,6 +27,15 @@ pub(super) fn of(headers: &HeaderMap) -> Result<BearerToken, ApiError> {
         ));
     }
     Ok(BearerToken::new(token))
+}
+
+/// Whether the request has a client's own credentials: HTTP Basic, which OAuth libraries use unless they are configured
+/// otherwise (RFC 6749 section 2.3.1).
+pub(super) fn has_basic(headers: &HeaderMap) -> bool {
+    headers.get_all(AUTHORIZATION).iter().any(|value| {
+        let scheme = value.as_bytes().split(|byte| *byte == b' ').next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Basic"))
+    })
 }
 
 #[cfg(test)]
@@ -55,11 +64,11 @@ mod tests {
             for value in values {
                 headers.append(AUTHORIZATION, value.parse().unwrap());
             }
-            let outcome = of(&headers);
+            let outcome = from_headers(&headers);
             let outcome = outcome
                 .as_ref()
                 .map(BearerToken::expose)
-                .map_err(|error| error.told().code);
+                .map_err(|error| error.response().code);
             assert_eq!(outcome, token, "{values:?}");
         }
     }

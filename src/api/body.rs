@@ -18,7 +18,7 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Reads bodies within the memory that heads and bodies may take together.
 #[derive(Debug, Clone)]
 pub(super) struct BodyReader {
-    // Taken as bytes arrive: who announces a body and sends nothing holds nothing.
+    // Taken as bytes arrive: a client that announces a body and sends nothing holds nothing.
     memory: Budget,
 }
 
@@ -66,7 +66,7 @@ impl BodyReader {
             }
             content.extend(&data, announced)?;
         }
-        // The memory is taken for as long as somebody has the body.
+        // The memory is taken until the body is dropped.
         Ok(Bytes::from_owner(content))
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_that_send_nothing_keep_nobody_out() {
+    async fn bodies_that_send_nothing_hold_no_memory() {
         let reader = BodyReader::new(Budget::new(MAX_BODY_BYTES));
         let headers = HeaderMap::new();
         let silent = Body::new(StreamBody::new(futures_util::stream::pending::<
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_allocated_is_what_is_taken() {
+    async fn the_memory_taken_is_that_allocated() {
         for (announced, sizes) in [
             (None, vec![1; 3000]),
             (None, vec![4096; 16]),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_somebody_has_is_not_given_back() {
+    async fn the_memory_of_a_body_is_taken_until_it_is_dropped() {
         let memory = Budget::new(MAX_BODY_BYTES);
         let reader = BodyReader::new(memory.clone());
         let content = reader.read(&HeaderMap::new(), frames(&[100]), in_time()).await.unwrap();

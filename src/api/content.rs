@@ -17,8 +17,8 @@ use super::body::MAX_BODY_BYTES;
 use super::error::ApiError;
 use super::media::{self, Media};
 
-/// How long what is left of a refused request may take to come.
-const MOMENT: Duration = Duration::from_secs(2);
+/// How long the rest of a refused request may take to come.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a request's content is, as far as its head and what came of it show.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Content {
     length: usize,
     // What the head announced, and whether its client waits for our word before it sends.
     announced: Option<u64>,
-    waits: bool,
+    expects_continue: bool,
 }
 
 /// How much of the content was read.
@@ -46,11 +46,11 @@ impl Content {
     /// What the head says. `form` is the error for a form. A content type says nothing where there is no content: many
     /// clients send one all the same, so only content is held to it. Without an Authorization header it is the content
     /// type that makes a request, and it must be one of ours.
-    pub(super) fn of(headers: &HeaderMap, form: ApiError) -> Result<Self, ApiError> {
+    pub(super) fn from_head(headers: &HeaderMap, form: ApiError) -> Result<Self, ApiError> {
         let is_bearer = headers.contains_key(AUTHORIZATION);
-        let refused = match media::of(headers) {
+        let refused = match media::from_headers(headers) {
             Ok(Media::Json) => None,
-            Ok(Media::Untold) => Some(ApiError::UnsupportedMediaType),
+            Ok(Media::Unspecified) => Some(ApiError::UnsupportedMediaType),
             Ok(Media::Form) if is_bearer => Some(form),
             Err(error @ ApiError::UnsupportedMediaType) if is_bearer => Some(error),
             Ok(Media::Form) => return Err(form),
@@ -62,7 +62,7 @@ impl Content {
             object: EmptyObject::Before,
             length: 0,
             announced: announced_length(headers),
-            waits: expects_continue(headers),
+            expects_continue: expects_continue(headers),
         })
     }
 
@@ -77,20 +77,20 @@ impl Content {
         if self.announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(self.fault.unwrap_or(ApiError::PayloadTooLarge));
         }
-        let moment = deadline.min(Instant::now() + MOMENT);
+        let drain_end = deadline.min(Instant::now() + DRAIN_TIMEOUT);
         loop {
             let is_settled = is_refused || self.fault.is_some();
             // Asking for the content is what makes a client send it (RFC 9110 section 10.1.1).
-            let frame = if is_settled && self.length == 0 && self.waits {
+            let frame = if is_settled && self.length == 0 && self.expects_continue {
                 None
             } else {
-                let until = if is_settled { moment } else { deadline };
+                let until = if is_settled { drain_end } else { deadline };
                 tokio::time::timeout_at(until, body.frame()).await.ok()
             };
             let Some(frame) = frame else {
                 return match self.fault {
                     Some(fault) => Err(fault),
-                    None if is_settled && moment < deadline => Ok(Read::Part),
+                    None if is_settled && drain_end < deadline => Ok(Read::Part),
                     None => Err(ApiError::RequestTimeout),
                 };
             };
@@ -113,7 +113,7 @@ impl Content {
             return Ok(());
         }
         self.fault = self.refused.take();
-        if self.fault.is_none() && !self.object.goes_on_with(data) {
+        if self.fault.is_none() && !self.object.accepts(data) {
             self.fault = Some(NOT_EMPTY);
         }
         Ok(())
@@ -146,7 +146,7 @@ enum EmptyObject {
 
 impl EmptyObject {
     /// Whether `data` can follow.
-    fn goes_on_with(&mut self, mut data: &[u8]) -> bool {
+    fn accepts(&mut self, mut data: &[u8]) -> bool {
         loop {
             data = &data[leading_blanks(data)..];
             *self = match (*self, data.first()) {
@@ -215,17 +215,17 @@ mod tests {
         Body::new(StreamBody::new(frames))
     }
 
-    async fn told(headers: &HeaderMap, body: Body, is_refused: bool) -> Result<Read, &'static str> {
+    async fn outcome_of(headers: &HeaderMap, body: Body, is_refused: bool) -> Result<Read, &'static str> {
         let deadline = Instant::now() + Duration::from_secs(10);
-        let read = match Content::of(headers, FORM) {
+        let read = match Content::from_head(headers, FORM) {
             Ok(content) => content.read(body, is_refused, deadline).await,
             Err(error) => Err(error),
         };
-        read.map_err(|error| error.told().code)
+        read.map_err(|error| error.response().code)
     }
 
     #[tokio::test]
-    async fn only_nothing_blanks_or_an_empty_object_will_do() {
+    async fn only_no_content_blanks_or_an_empty_object_are_accepted() {
         let json = headers(&[(CONTENT_TYPE, "application/json")]);
         for (parts, accepted) in [
             (&[][..], true),
@@ -249,13 +249,13 @@ mod tests {
             (&["\u{a0}"], false),
             (&["\0"], false),
         ] {
-            let told = told(&json, frames(parts), false).await;
+            let outcome = outcome_of(&json, frames(parts), false).await;
             let expected = if accepted {
                 Ok(Read::Whole)
             } else {
                 Err("InvalidRequest")
             };
-            assert_eq!(told, expected, "{parts:?}");
+            assert_eq!(outcome, expected, "{parts:?}");
         }
     }
 
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn content_is_held_to_its_type_and_no_content_is_not() {
+    async fn the_content_type_matters_only_where_there_is_content() {
         let bearer = (AUTHORIZATION, "Bearer a.b.c");
         for (content_type, of_some, of_none_without_bearer) in [
             (None, "UnsupportedMediaType", None),
@@ -303,32 +303,39 @@ mod tests {
             let mut with = without.clone();
             with.insert(bearer.0.clone(), HeaderValue::from_static(bearer.1));
             for body in [Body::empty(), frames(&[]), frames(&["", ""])] {
-                assert_eq!(told(&with, body, false).await, Ok(Read::Whole), "{content_type:?}");
+                assert_eq!(
+                    outcome_of(&with, body, false).await,
+                    Ok(Read::Whole),
+                    "{content_type:?}"
+                );
             }
             assert_eq!(
-                told(&with, frames(&["x"]), false).await,
+                outcome_of(&with, frames(&["x"]), false).await,
                 Err(of_some),
                 "{content_type:?}"
             );
             let none = of_none_without_bearer.map_or(Ok(Read::Whole), Err);
-            assert_eq!(told(&without, frames(&[]), false).await, none, "{content_type:?}");
+            assert_eq!(outcome_of(&without, frames(&[]), false).await, none, "{content_type:?}");
         }
     }
 
     #[tokio::test]
-    async fn the_limit_is_exact_and_told_before_what_it_holds() {
+    async fn the_limit_is_exact_and_reported_before_the_content() {
         let json = headers(&[(CONTENT_TYPE, "application/json")]);
         let blanks = " ".repeat(MAX_BODY_BYTES);
-        assert_eq!(told(&json, frames(&[&blanks]), false).await, Ok(Read::Whole));
+        assert_eq!(outcome_of(&json, frames(&[&blanks]), false).await, Ok(Read::Whole));
         for parts in [&[blanks.as_str(), " "][..], &["[", blanks.as_str()]] {
-            assert_eq!(told(&json, frames(parts), false).await, Err("PayloadTooLarge"));
+            assert_eq!(outcome_of(&json, frames(parts), false).await, Err("PayloadTooLarge"));
         }
         let announced = headers(&[(CONTENT_TYPE, "application/json"), (CONTENT_LENGTH, "65537")]);
-        assert_eq!(told(&announced, unfinished(&[]), false).await, Err("PayloadTooLarge"));
+        assert_eq!(
+            outcome_of(&announced, unfinished(&[]), false).await,
+            Err("PayloadTooLarge")
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_known_to_be_refused_is_waited_for_only_a_moment() {
+    async fn the_rest_of_a_refused_request_is_awaited_for_two_seconds() {
         let json = headers(&[(CONTENT_TYPE, "application/json")]);
         for (parts, is_refused, outcome, waited) in [
             (&[][..], false, Err("RequestTimeout"), 10),
@@ -339,16 +346,20 @@ mod tests {
             (&["["], true, Err("InvalidRequest"), 2),
         ] {
             let started = Instant::now();
-            assert_eq!(told(&json, unfinished(parts), is_refused).await, outcome, "{parts:?}");
+            assert_eq!(
+                outcome_of(&json, unfinished(parts), is_refused).await,
+                outcome,
+                "{parts:?}"
+            );
             assert_eq!(started.elapsed().as_secs(), waited, "{parts:?}");
         }
-        // What came is told by the published order: the content is looked at before the token's refusal is told.
-        assert_eq!(told(&json, frames(&["[]"]), true).await, Err("InvalidRequest"));
-        assert_eq!(told(&json, frames(&["{}"]), true).await, Ok(Read::Whole));
+        // The published order: a failure of the content is reported before the refusal of the token.
+        assert_eq!(outcome_of(&json, frames(&["[]"]), true).await, Err("InvalidRequest"));
+        assert_eq!(outcome_of(&json, frames(&["{}"]), true).await, Ok(Read::Whole));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_a_word_is_told_at_once_what_is_known() {
+    async fn a_client_that_expects_100_continue_gets_a_known_failure_at_once() {
         let json = [(CONTENT_TYPE, "application/json"), (CONTENT_LENGTH, "2")];
         for (expected, is_refused, outcome, waited) in [
             ("100-continue", true, Ok(Read::Part), 0),
@@ -359,7 +370,11 @@ mod tests {
             let mut headers = headers(&json);
             headers.insert(EXPECT, HeaderValue::from_static(expected));
             let started = Instant::now();
-            assert_eq!(told(&headers, unfinished(&[]), is_refused).await, outcome, "{expected}");
+            assert_eq!(
+                outcome_of(&headers, unfinished(&[]), is_refused).await,
+                outcome,
+                "{expected}"
+            );
             assert_eq!(started.elapsed().as_secs(), waited, "{expected} {is_refused}");
         }
         let mut text = headers(&[
@@ -369,7 +384,10 @@ mod tests {
         ]);
         text.insert(EXPECT, HeaderValue::from_static("100-continue"));
         let started = Instant::now();
-        assert_eq!(told(&text, unfinished(&[]), false).await, Err("UnsupportedMediaType"));
+        assert_eq!(
+            outcome_of(&text, unfinished(&[]), false).await,
+            Err("UnsupportedMediaType")
+        );
         assert_eq!(started.elapsed().as_secs(), 0);
     }
 }

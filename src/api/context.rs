@@ -28,11 +28,16 @@ impl RequestContext {
     pub(super) fn new(method: &Method, uri: &Uri, headers: &HeaderMap, is_bodiless: bool, deadline: Instant) -> Self {
         // A token in the head and nothing behind it: the content type is one that the client sends by itself.
         let is_bearer = is_bodiless && headers.contains_key(AUTHORIZATION);
+        let is_oauth = match uri.path() {
+            super::OAUTH_TOKEN_PATH => true,
+            super::TOKEN_PATH => media::is_form(headers) && !is_bearer,
+            _ => false,
+        };
         Self {
             request_id: Uuid::new_v4(),
             client_request_id: client_request_id(headers),
             deadline,
-            oauth: method == Method::POST && uri.path() == super::TOKEN_PATH && media::is_form(headers) && !is_bearer,
+            oauth: method == Method::POST && is_oauth,
         }
     }
 }

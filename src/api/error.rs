@@ -1,4 +1,4 @@
-//! Everything that can become of a request instead of a token. With `told`, the only place with status codes and
+//! Why a request gets no token. With `issue_error`, the only place with status codes and
 //! `error.code`s: from a typed cause to what the caller gets.
 //!
 //! Messages say what a front-end developer can do next, and no more to an attacker than the code does. The exact
@@ -9,12 +9,13 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::told::{AT_ONCE, Challenge, Told, internal, not_issued};
+use super::error_response::{AT_ONCE, Challenge, ErrorResponse};
+use super::issue_error;
 use crate::admission::Overloaded;
 use crate::pipeline::IssueError;
 use base::untrusted::Untrusted;
 
-/// Everything that can become of a request instead of a token.
+/// Why a request gets no token.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ApiError {
     /// A malformed header, body or parameter.
@@ -32,6 +33,9 @@ pub enum ApiError {
     /// The pipeline issued no token.
     #[error(transparent)]
     Issue(#[from] IssueError),
+    /// RFC 6749 section 5.2: `invalid_client`.
+    #[error("a client's own credentials beside the form")]
+    InvalidClient,
     /// RFC 6749 section 5.2: `unsupported_grant_type`.
     #[error("grant_type is not token-exchange")]
     UnsupportedGrantType,
@@ -50,6 +54,9 @@ pub enum ApiError {
     /// A body of a kind that the path does not take.
     #[error("unsupported media type")]
     UnsupportedMediaType,
+    /// A body that is no form, where nothing else is accepted.
+    #[error("unsupported media type")]
+    FormRequired,
     /// The header section has too many bytes or fields.
     #[error("header section over the limit")]
     HeadersTooLarge,
@@ -73,80 +80,96 @@ impl From<Overloaded> for ApiError {
 impl ApiError {
     /// What the caller gets.
     #[must_use]
-    pub fn told(&self) -> Told {
+    pub fn response(&self) -> ErrorResponse {
         use StatusCode as S;
         match self {
-            Self::InvalidRequest(message) => Told::new(S::BAD_REQUEST, "InvalidRequest", message),
-            Self::MissingApiVersion => Told {
+            Self::InvalidRequest(message) => ErrorResponse::new(S::BAD_REQUEST, "InvalidRequest", message),
+            Self::MissingApiVersion => ErrorResponse {
                 target: Some("api-version"),
-                ..Told::new(
+                ..ErrorResponse::new(
                     S::BAD_REQUEST,
                     "MissingApiVersionParameter",
                     "Add the query parameter api-version, for example ?api-version=2025-03-02-preview.",
                 )
             },
-            Self::UnsupportedApiVersion(_) => Told {
+            Self::UnsupportedApiVersion(_) => ErrorResponse {
                 target: Some("api-version"),
-                ..Told::new(
+                ..ErrorResponse::new(
                     S::BAD_REQUEST,
                     "UnsupportedApiVersionValue",
                     "This api-version is not supported here. Use 2025-03-02-preview, or 2025-06-30 for the Teams Phone extension.",
                 )
             },
-            Self::AuthenticationRequired => Told {
+            Self::AuthenticationRequired => ErrorResponse {
                 challenge: Some(Challenge::NoToken),
-                ..Told::new(
+                ..ErrorResponse::new(
                     S::UNAUTHORIZED,
                     "AuthenticationRequired",
                     "Send the signed-in user's Entra access token as `Authorization: Bearer <token>`.",
                 )
             },
-            Self::Issue(error) => not_issued(error),
-            Self::UnsupportedGrantType => Told {
+            Self::Issue(error) => issue_error::response(error),
+            Self::InvalidClient => ErrorResponse {
+                oauth: "invalid_client",
+                challenge: Some(Challenge::ClientAuthentication),
+                ..ErrorResponse::new(
+                    S::UNAUTHORIZED,
+                    "InvalidRequest",
+                    "No client is authenticated here. Choose the client authentication method none.",
+                )
+            },
+            Self::UnsupportedGrantType => ErrorResponse {
                 oauth: "unsupported_grant_type",
                 target: Some("grant_type"),
-                ..Told::new(
+                ..ErrorResponse::new(
                     S::BAD_REQUEST,
                     "InvalidRequest",
                     "grant_type must be urn:ietf:params:oauth:grant-type:token-exchange.",
                 )
             },
-            Self::InvalidTarget => Told {
+            Self::InvalidTarget => ErrorResponse {
                 oauth: "invalid_target",
-                ..Told::new(
+                ..ErrorResponse::new(
                     S::BAD_REQUEST,
                     "InvalidRequest",
                     "resource and audience, if given, must name one ACS resource that this broker serves.",
                 )
             },
-            Self::NotFound => Told::new(
+            Self::NotFound => ErrorResponse::new(
                 S::NOT_FOUND,
                 "NotFound",
                 "There is nothing here. Use POST /token or POST /access/entra/:exchangeAccessToken.",
             ),
-            Self::MethodNotAllowed => Told::new(S::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Use POST."),
-            Self::PayloadTooLarge => Told::new(
+            Self::MethodNotAllowed => ErrorResponse::new(S::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Use POST."),
+            Self::PayloadTooLarge => ErrorResponse::new(
                 S::PAYLOAD_TOO_LARGE,
                 "PayloadTooLarge",
                 "The body may have 64 KiB at most.",
             ),
-            Self::UnsupportedMediaType => Told::new(
+            Self::UnsupportedMediaType => ErrorResponse::new(
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "UnsupportedMediaType",
                 "Send no body, or application/json; POST /token also takes application/x-www-form-urlencoded.",
             ),
-            Self::HeadersTooLarge => Told::new(
+            Self::FormRequired => ErrorResponse::new(
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "UnsupportedMediaType",
+                "Send application/x-www-form-urlencoded.",
+            ),
+            Self::HeadersTooLarge => ErrorResponse::new(
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "HeadersTooLarge",
                 "The header section may have 32 KiB and 100 fields at most.",
             ),
-            Self::RequestTimeout => Told::new(
+            Self::RequestTimeout => ErrorResponse::new(
                 S::REQUEST_TIMEOUT,
                 "RequestTimeout",
                 "The body did not come in time. Try again.",
             ),
-            Self::ShuttingDown => Told::unavailable("ShuttingDown", AT_ONCE, "This instance is stopping. Try again."),
-            Self::Internal => internal(),
+            Self::ShuttingDown => {
+                ErrorResponse::unavailable("ShuttingDown", AT_ONCE, "This instance is stopping. Try again.")
+            }
+            Self::Internal => ErrorResponse::internal(),
         }
     }
 
@@ -159,7 +182,7 @@ impl ApiError {
 /// The rendering needs to know the request; it happens in the outermost layer, from this extension.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = self.told().status.into_response();
+        let mut response = self.response().status.into_response();
         response.extensions_mut().insert(Arc::new(self));
         response
     }

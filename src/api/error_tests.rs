@@ -6,8 +6,9 @@ use crate::authenticate::{Malformed, NotDelegated, Rejection};
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
 use crate::cache::flight::Lost;
-use crate::exchange::{EntraError, EntraSaid, ExchangeError, Refusal};
+use crate::exchange::{EntraError, EntraErrorResponse, ExchangeError, Refusal};
 use crate::pipeline::CallerIds;
+use azure::UpstreamFailure;
 use base::untrusted::Untrusted;
 
 type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static str);
@@ -21,6 +22,12 @@ fn table() -> Vec<Row> {
     let issue = ApiError::Issue;
     let now = jiff::Timestamp::UNIX_EPOCH;
     let second = Duration::from_secs(1);
+    let limited = || UpstreamFailure::Limited { retry_after: second };
+    let unavailable = || UpstreamFailure::Unavailable {
+        cause: String::new(),
+        retry_after: Some(second),
+    };
+    let invalid = || UpstreamFailure::InvalidResponse(String::new());
     let token = |rejection, inner| {
         (
             issue(IssueError::Rejected(rejection)),
@@ -58,14 +65,14 @@ fn table() -> Vec<Row> {
             oauth,
         )
     };
-    let said = || EntraSaid {
+    let response = || EntraErrorResponse {
         error: text(),
         code: None,
         description: text(),
         advice: None,
     };
     let entra = |error, status, code, inner, retry, oauth| {
-        exchange(ExchangeError::OnBehalfOf(error), status, code, inner, retry, oauth)
+        exchange(ExchangeError::from(error), status, code, inner, retry, oauth)
     };
     let plain = |error, status, code| (error, status, code, None, false, "invalid_request");
     vec![
@@ -155,7 +162,7 @@ fn table() -> Vec<Row> {
             "server_error",
         ),
         membership(
-            MembershipError::Limited { retry_after: second },
+            MembershipError::Upstream(limited()),
             429,
             "TooManyRequests",
             Some("UpstreamLimit"),
@@ -163,10 +170,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         membership(
-            MembershipError::Unavailable {
-                cause: String::new(),
-                retry_after: second,
-            },
+            MembershipError::Upstream(unavailable()),
             503,
             "UpstreamUnavailable",
             None,
@@ -174,7 +178,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         membership(
-            MembershipError::Timeout,
+            MembershipError::Upstream(UpstreamFailure::Timeout),
             503,
             "UpstreamUnavailable",
             None,
@@ -182,7 +186,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         membership(
-            MembershipError::InvalidResponse(String::new()),
+            MembershipError::Upstream(invalid()),
             502,
             "UpstreamInvalidResponse",
             None,
@@ -206,7 +210,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         exchange(
-            ExchangeError::TokenOver,
+            ExchangeError::TokenExpired,
             401,
             "InvalidToken",
             Some("Expired"),
@@ -222,7 +226,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         exchange(
-            ExchangeError::Limited { retry_after: second },
+            ExchangeError::Upstream(limited()),
             429,
             "TooManyRequests",
             Some("UpstreamLimit"),
@@ -230,10 +234,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::Unavailable {
-                cause: String::new(),
-                retry_after: second,
-            },
+            ExchangeError::Upstream(unavailable()),
             503,
             "UpstreamUnavailable",
             None,
@@ -241,7 +242,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::Timeout,
+            ExchangeError::Upstream(UpstreamFailure::Timeout),
             504,
             "UpstreamTimeout",
             None,
@@ -249,15 +250,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         exchange(
-            ExchangeError::PastExpiry,
-            502,
-            "UpstreamInvalidResponse",
-            None,
-            false,
-            "server_error",
-        ),
-        exchange(
-            ExchangeError::TooLarge(1),
+            ExchangeError::InvalidResponse(String::new()),
             502,
             "UpstreamInvalidResponse",
             None,
@@ -300,6 +293,15 @@ fn table() -> Vec<Row> {
         plain(ApiError::MethodNotAllowed, 405, "MethodNotAllowed"),
         plain(ApiError::PayloadTooLarge, 413, "PayloadTooLarge"),
         plain(ApiError::UnsupportedMediaType, 415, "UnsupportedMediaType"),
+        plain(ApiError::FormRequired, 415, "UnsupportedMediaType"),
+        (
+            ApiError::InvalidClient,
+            401,
+            "InvalidRequest",
+            None,
+            false,
+            "invalid_client",
+        ),
         plain(ApiError::HeadersTooLarge, 431, "HeadersTooLarge"),
         (
             issue(IssueError::TargetMismatch(caller())),
@@ -318,7 +320,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         exchange(
-            ExchangeError::BrokerRefused(String::new()),
+            ExchangeError::BrokerRejected(String::new()),
             502,
             "UpstreamRejectedBroker",
             None,
@@ -341,18 +343,10 @@ fn table() -> Vec<Row> {
             false,
             "invalid_request",
         ),
-        exchange(
-            ExchangeError::ForeignPlan,
-            500,
-            "InternalError",
-            None,
-            false,
-            "server_error",
-        ),
         entra(
             EntraError::ClaimsChallenge {
                 claims: None,
-                said: said(),
+                response: response(),
             },
             401,
             "InsufficientClaims",
@@ -361,7 +355,7 @@ fn table() -> Vec<Row> {
             "interaction_required",
         ),
         entra(
-            EntraError::ConsentRequired(said()),
+            EntraError::ConsentRequired(response()),
             403,
             "ExchangeForbidden",
             None,
@@ -371,7 +365,7 @@ fn table() -> Vec<Row> {
         entra(
             EntraError::UserForbidden {
                 refusal: Refusal::Policy,
-                said: said(),
+                response: response(),
             },
             403,
             "ExchangeForbidden",
@@ -380,7 +374,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         entra(
-            EntraError::TokenRejected(said()),
+            EntraError::TokenRejected(response()),
             401,
             "InvalidToken",
             Some("RejectedUpstream"),
@@ -388,7 +382,7 @@ fn table() -> Vec<Row> {
             "invalid_request",
         ),
         entra(
-            EntraError::BrokerRejected(said()),
+            EntraError::BrokerRejected(response()),
             502,
             "UpstreamRejectedBroker",
             None,
@@ -396,7 +390,7 @@ fn table() -> Vec<Row> {
             "server_error",
         ),
         entra(
-            EntraError::Limited { retry_after: second },
+            EntraError::Upstream(limited()),
             429,
             "TooManyRequests",
             Some("UpstreamLimit"),
@@ -404,10 +398,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         entra(
-            EntraError::Unavailable {
-                cause: String::new(),
-                retry_after: second,
-            },
+            EntraError::Upstream(unavailable()),
             503,
             "UpstreamUnavailable",
             None,
@@ -415,7 +406,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         entra(
-            EntraError::Timeout,
+            EntraError::Upstream(UpstreamFailure::Timeout),
             504,
             "UpstreamTimeout",
             None,
@@ -423,7 +414,7 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         entra(
-            EntraError::InvalidResponse(String::new()),
+            EntraError::Upstream(invalid()),
             502,
             "UpstreamInvalidResponse",
             None,
@@ -470,42 +461,42 @@ fn table() -> Vec<Row> {
 #[test]
 fn every_cause_has_its_status_code_and_headers() {
     for (error, status, code, inner, retry, oauth) in table() {
-        let told = error.told();
+        let response = error.response();
         assert_eq!(
             (
-                told.status.as_u16(),
-                told.code,
-                told.inner,
-                told.retry_after.is_some(),
-                told.oauth
+                response.status.as_u16(),
+                response.code,
+                response.inner,
+                response.retry_after.is_some(),
+                response.oauth
             ),
             (status, code, inner, retry, oauth),
             "{error:?}"
         );
         assert_eq!(
-            told.challenge.is_some(),
+            response.challenge.is_some(),
             status == 401 || code == "InsufficientScope",
             "{error:?}"
         );
         assert!(
-            !told.message.contains('"') && told.message.is_ascii(),
+            !response.message.contains('"') && response.message.is_ascii(),
             "fit for a header: {}",
-            told.message
+            response.message
         );
     }
 }
 
 #[test]
-fn what_is_counted_is_what_callers_are_told() {
+fn metrics_count_the_codes_that_callers_get() {
     use ::telemetry::metrics::labels::Refusal;
     let mut codes = BTreeSet::new();
     for (error, _, code, inner, ..) in table() {
         codes.insert(code);
         if let ApiError::Issue(IssueError::Rejected(rejection)) = &error {
-            assert_eq!(rejection.counted().name(), inner.unwrap_or(code), "{error:?}");
+            assert_eq!(rejection.counted().into_str(), inner.unwrap_or(code), "{error:?}");
         }
         if let ApiError::Issue(IssueError::Denied { denied, .. }) = &error {
-            let counted = denied.counted().name();
+            let counted = denied.counted().into_str();
             assert!(
                 inner.is_none_or(|inner| inner == counted || inner == "UpstreamLimit"),
                 "{error:?}"
@@ -513,7 +504,7 @@ fn what_is_counted_is_what_callers_are_told() {
         }
     }
     for refusal in Refusal::ALL {
-        assert!(codes.contains(refusal.name()), "{refusal:?}");
+        assert!(codes.contains(refusal.into_str()), "{refusal:?}");
     }
 }
 
@@ -522,17 +513,17 @@ fn the_api_description_lists_every_code_and_no_other() {
     let description: serde_json::Value = serde_saphyr::from_str(include_str!("../../openapi.yaml")).unwrap();
     let schemas = &description["components"]["schemas"];
     let listed = |schema: &serde_json::Value| -> BTreeSet<String> {
-        let codes = schema["enum"].as_array().unwrap().iter();
+        let codes = schema["x-extensible-enum"].as_array().unwrap().iter();
         codes.map(|code| code.as_str().unwrap().to_owned()).collect()
     };
-    let told: Vec<Told> = table().iter().map(|(error, ..)| error.told()).collect();
-    let codes = |code: fn(&Told) -> Option<&'static str>| -> BTreeSet<String> {
-        told.iter().filter_map(code).map(str::to_owned).collect()
+    let responses: Vec<ErrorResponse> = table().iter().map(|(error, ..)| error.response()).collect();
+    let codes = |code: fn(&ErrorResponse) -> Option<&'static str>| -> BTreeSet<String> {
+        responses.iter().filter_map(code).map(str::to_owned).collect()
     };
-    assert_eq!(listed(&schemas["ErrorCode"]), codes(|told| Some(told.code)));
-    assert_eq!(listed(&schemas["InnerErrorCode"]), codes(|told| told.inner));
+    assert_eq!(listed(&schemas["ErrorCode"]), codes(|response| Some(response.code)));
+    assert_eq!(listed(&schemas["InnerErrorCode"]), codes(|response| response.inner));
     let oauth = &schemas["OAuthError"]["properties"]["error"];
-    assert_eq!(listed(oauth), codes(|told| Some(told.oauth)));
+    assert_eq!(listed(oauth), codes(|response| Some(response.oauth)));
 }
 
 /// `docs/troubleshooting.md`: its table from codes to entries, and the entries.
@@ -542,9 +533,13 @@ fn the_troubleshooting_guide_has_every_code_and_no_other() {
     let codes: BTreeSet<(String, String, String)> = table()
         .iter()
         .map(|(error, ..)| {
-            let told = error.told();
-            let inner = told.inner.unwrap_or_default();
-            (told.status.as_str().to_owned(), told.code.to_owned(), inner.to_owned())
+            let response = error.response();
+            let inner = response.inner.unwrap_or_default();
+            (
+                response.status.as_str().to_owned(),
+                response.code.to_owned(),
+                inner.to_owned(),
+            )
         })
         .collect();
 
@@ -568,7 +563,7 @@ fn the_troubleshooting_guide_has_every_code_and_no_other() {
 
     let (entries, _) = entries.split_once("\n## ").unwrap();
     let mut outer = "";
-    let mut told = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for entry in entries
         .split("\n### ")
         .flat_map(|entry| entry.split("\n#### ").enumerate())
@@ -579,7 +574,7 @@ fn the_troubleshooting_guide_has_every_code_and_no_other() {
         if inner.is_empty() {
             outer = heading;
         }
-        told.insert((outer.to_owned(), inner.to_owned()));
+        documented.insert((outer.to_owned(), inner.to_owned()));
         for part in ["**Means.**", "**Log.**", "**Do.**"] {
             assert!(text.contains(part), "{heading} has no {part}");
         }
@@ -588,7 +583,7 @@ fn the_troubleshooting_guide_has_every_code_and_no_other() {
         .into_iter()
         .flat_map(|(_, code, inner)| [(code.clone(), String::new()), (code, inner)])
         .collect();
-    let differ: Vec<_> = told.symmetric_difference(&expected).collect();
+    let differ: Vec<_> = documented.symmetric_difference(&expected).collect();
     assert!(
         differ.is_empty(),
         "only in the entries or only in the source: {differ:?}"

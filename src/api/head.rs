@@ -17,7 +17,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn of(request: &Request) -> Self {
+    pub(super) fn from_request(request: &Request) -> Self {
         Self {
             method: known_method(request.method()),
             route: super::route_of(request.uri().path()),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -17,7 +18,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::admission::{Admission, Overloaded};
 use crate::api::body::BodyReader;
-use crate::api::{TOKEN_PATH, layered};
+use crate::api::{ApiSettings, TOKEN_PATH, layered};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
 use crate::cache::TokenCache;
 use crate::pipeline::TokenPipeline;
@@ -74,7 +75,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
         routes: Routes::new(Vec::new()),
         cache: TokenCache::new(&config.cache, Arc::clone(clock)),
         admission: Admission::new(1, Overloaded::Requests),
-        underway: Admission::new(1, Overloaded::Exchanges),
+        exchange_limit: Admission::new(1, Overloaded::Exchanges),
         users: UserNames::new(UserIds::Hash, None).unwrap(),
         clock: Arc::clone(clock),
         metrics: metrics.clone(),
@@ -118,7 +119,7 @@ async fn panicking() -> StatusCode {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_internal_error_and_nothing_of_it_is_told() {
+async fn a_panic_is_an_internal_error_and_its_text_stays_inside() {
     let clock: SharedClock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
     let (endpoint, mut arrived) = collector().await;
     let output = Output::default();
@@ -141,7 +142,7 @@ async fn a_panic_is_an_internal_error_and_nothing_of_it_is_told() {
     let subscriber = tracing::dispatcher::set_default(&dispatch);
     let response = router.oneshot(request).await.unwrap();
     drop(subscriber);
-    let told = metrics.scrape().unwrap();
+    let scraped = metrics.scrape().unwrap();
     tokio::task::spawn_blocking(move || guard.shutdown(Duration::from_secs(10)))
         .await
         .unwrap();
@@ -170,14 +171,14 @@ async fn a_panic_is_an_internal_error_and_nothing_of_it_is_told() {
     assert_eq!(line["http.response.status_code"], 500);
     assert_eq!(line["request_id"], head.headers["x-ms-request-id"].to_str().unwrap());
 
-    let counted = told.lines().any(|line| {
+    let counted = scraped.lines().any(|line| {
         line.starts_with("http_server_request_duration_seconds_count{error_type=\"InternalError\"")
             && line.contains("http_response_status_code=\"500\"")
             && line.ends_with(" 1")
     });
-    assert!(counted, "{told}");
+    assert!(counted, "{scraped}");
     let active = "http_server_active_requests{http_request_method=\"POST\",url_scheme=\"http\"} 0";
-    assert!(told.lines().any(|line| line == active), "{told}");
+    assert!(scraped.lines().any(|line| line == active), "{scraped}");
 
     let exported = arrived.recv().await.unwrap();
     let request = ExportTraceServiceRequest::decode(exported.clone()).unwrap();
@@ -190,7 +191,13 @@ async fn a_panic_is_an_internal_error_and_nothing_of_it_is_told() {
 
     let headers = format!("{:?}", head.headers);
     let spans = String::from_utf8_lossy(&exported).into_owned();
-    for written in [String::from_utf8_lossy(&body).into_owned(), headers, log, told, spans] {
+    for written in [
+        String::from_utf8_lossy(&body).into_owned(),
+        headers,
+        log,
+        scraped,
+        spans,
+    ] {
         assert!(!written.contains(PAYLOAD), "{written}");
     }
 }

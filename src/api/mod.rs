@@ -1,4 +1,4 @@
-//! The public listener: three request forms, one pipeline. Nothing in here decides who gets a token.
+//! The public listener: three request forms, one pipeline. Nothing here decides about a caller.
 
 mod answer;
 mod audit;
@@ -8,12 +8,14 @@ pub mod body;
 mod content;
 mod context;
 pub mod error;
+pub mod error_response;
 mod head;
+mod issue_error;
 pub mod layers;
 mod media;
+mod observe;
 mod sign_in;
 mod token_exchange;
-pub mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,8 @@ use ::serve::Budget;
 
 /// The broker's own path.
 pub const TOKEN_PATH: &str = "/token";
+/// Where OAuth libraries send token exchange requests (RFC 8693).
+pub const OAUTH_TOKEN_PATH: &str = "/oauth2/token";
 /// The path that ACS itself serves; the official SDKs append it to the `resourceEndpoint` they are given.
 pub const ACS_PATH: &str = "/access/entra/:exchangeAccessToken";
 /// The same for tokens of a Teams Phone extension app.
@@ -68,8 +72,8 @@ const ACS_PATHS: [(&str, [&str; 6]); 2] = [
 
 /// The route that a path is of, under one name.
 fn route_of(path: &str) -> Option<&'static str> {
-    if path == TOKEN_PATH {
-        return Some(TOKEN_PATH);
+    if let Some(own) = [TOKEN_PATH, OAUTH_TOKEN_PATH].into_iter().find(|own| *own == path) {
+        return Some(own);
     }
     let route = ACS_PATHS.into_iter().find(|(_, written)| written.contains(&path));
     route.map(|(route, _)| route)
@@ -128,7 +132,11 @@ fn routes() -> Router<Api> {
     let mut routes = Router::new()
         // ACS's path begins a segment with a colon, which axum otherwise takes for its old parameter syntax.
         .without_v07_checks()
-        .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed));
+        .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed))
+        .route(
+            OAUTH_TOKEN_PATH,
+            post(token_exchange::oauth2_token).fallback(not_allowed),
+        );
     let handlers = [post(azure_form::acs_path), post(azure_form::teams_extension_path)];
     for ((_, written), handler) in ACS_PATHS.into_iter().zip(handlers) {
         for path in written {
@@ -144,9 +152,9 @@ fn layered(routes: Router<Api>, cors: CorsLayer, api: Api) -> Router {
         .layer(
             ServiceBuilder::new()
                 // Outermost, so that every answer has its request id and span, and every error its shape.
-                .layer(from_fn_with_state(api.clone(), layers::observe))
+                .layer(from_fn_with_state(api.clone(), observe::observe))
                 // Outside the limits and the panic barrier, so that their answers can be read by browsers too.
-                .layer(from_fn(layers::tell_preflights))
+                .layer(from_fn(layers::mark_plain_options))
                 .layer(cors)
                 .layer(CatchPanicLayer::custom(layers::panicked))
                 // Before anything reads a header.

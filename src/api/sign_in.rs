@@ -36,9 +36,9 @@ impl SignIn {
     }
 }
 
-fn parameters(realm: &str, authority: &Url, who: &str) -> Box<str> {
+fn parameters(realm: &str, authority: &Url, path_tenant: &str) -> Box<str> {
     let mut uri = authority.clone();
-    uri.set_path(&format!("/{who}/oauth2/v2.0/authorize"));
+    uri.set_path(&format!("/{path_tenant}/oauth2/v2.0/authorize"));
     format!("realm=\"{realm}\", authorization_uri=\"{uri}\"").into()
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use base::ids::{Addressee, ClientAppId, ObjectId, Scopes, TenantId};
+use base::ids::{ClientAppId, ObjectId, Scopes, TenantId};
+use config::Addressee;
 
 /// A caller whose token passed every check. Made only in this room.
 #[derive(Debug, Clone, PartialEq, Eq)]

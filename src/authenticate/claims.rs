@@ -12,8 +12,9 @@ use jiff::Timestamp;
 pub(super) use self::signed::SignedClaims;
 use super::caller::{Caller, Groups};
 use super::rejection::{NotDelegated, Rejection};
-use base::ids::{Addressee, ClientAppId, Scopes, TenantId};
+use base::ids::{ClientAppId, Scopes, TenantId};
 use base::untrusted::Untrusted;
+use config::Addressee;
 
 /// Which tokens are accepted, apart from their tenant and key.
 #[derive(Debug, Clone)]
@@ -52,9 +53,9 @@ impl Policy {
     }
 }
 
-/// Who presents a token, as far as that is known when its audience is checked.
+/// What is known of a token when its audience is checked.
 #[derive(Debug, Clone, Copy)]
-pub struct Presenter {
+pub struct TokenContext {
     /// `tid`
     pub tenant: TenantId,
     /// `azp` or `appid`, if the token has one.
@@ -70,7 +71,7 @@ pub(super) fn check(
     tenant: TenantId,
     issuers: &[Box<str>],
     policy: &Policy,
-    is_wanted: &dyn Fn(Presenter) -> bool,
+    is_wanted: &dyn Fn(TokenContext) -> bool,
     now: Timestamp,
 ) -> Result<Caller, Rejection> {
     let issuer = claims.iss.as_deref().ok_or(Rejection::MissingClaim("iss"))?;
@@ -83,17 +84,17 @@ pub(super) fn check(
             issuer: Untrusted::new(issuer),
         });
     }
-    let presenter = Presenter {
+    let context = TokenContext {
         tenant,
         client_app: claims.client_app,
-        addressee: Addressee::of(audiences),
+        addressee: Addressee::from_audiences(audiences),
     };
-    let told = || Untrusted::new(&audiences.join(" "));
+    let shown = || Untrusted::new(&audiences.join(" "));
     if !audiences.iter().any(|audience| policy.accepts(audience)) {
-        return Err(Rejection::InvalidAudience(told()));
+        return Err(Rejection::InvalidAudience(shown()));
     }
-    if !is_wanted(presenter) {
-        return Err(Rejection::ForOtherPath(told()));
+    if !is_wanted(context) {
+        return Err(Rejection::ForOtherPath(shown()));
     }
     check_lifetime(expires_on, claims.nbf, claims.iat, policy.clock_skew, now)?;
     let scopes = Scopes::parse(claims.scp.as_deref().unwrap_or_default());
@@ -110,7 +111,7 @@ pub(super) fn check(
     }
     let object_id = claims.oid.ok_or(Rejection::MissingClaim("oid"))?;
     let client_app = claims.client_app.ok_or(Rejection::MissingClaim("azp"))?;
-    let addressee = presenter.addressee;
+    let addressee = context.addressee;
     let mut required = policy.required_scopes.iter();
     if !required.any(|scope| addressee.has_scope(scope) && scopes.contains(scope)) {
         return Err(Rejection::InsufficientScope(Untrusted::new(&scopes.to_string())));

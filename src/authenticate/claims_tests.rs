@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::authenticate::rejection::Malformed;
+use crate::authenticate::token::LIMITS;
+use base::document::read_object;
 
 const TENANT: &str = "11111111-0000-4000-8000-000000000001";
 const USER: &str = "22222222-0000-4000-8000-000000000002";
@@ -21,7 +23,7 @@ fn outcome(changes: &Value) -> Result<Caller, Rejection> {
     outcome_where(&|_| true, changes)
 }
 
-fn outcome_where(is_wanted: &dyn Fn(Presenter) -> bool, changes: &Value) -> Result<Caller, Rejection> {
+fn outcome_where(is_wanted: &dyn Fn(TokenContext) -> bool, changes: &Value) -> Result<Caller, Rejection> {
     let mut payload = good().as_object().unwrap().clone();
     for (name, value) in changes.as_object().unwrap() {
         if value == "(absent)" {
@@ -42,7 +44,8 @@ fn outcome_where(is_wanted: &dyn Fn(Presenter) -> bool, changes: &Value) -> Resu
     );
     let issuers: [Box<str>; 2] = ["https://sts.example/1/".into(), "https://login.example/1/v2.0".into()];
     let payload = Value::Object(payload).to_string();
-    let claims = SignedClaims::read(payload.as_bytes()).unwrap().checked();
+    let members = read_object(payload.as_bytes(), LIMITS).unwrap();
+    let claims = SignedClaims::from_members(members).checked();
     let claims = claims.map_err(Rejection::Malformed)?;
     check(
         &claims,
@@ -239,8 +242,8 @@ fn a_scope_counts_for_the_api_that_it_belongs_to() {
         } else {
             Err(Rejection::InsufficientScope(Untrusted::new(scope)))
         };
-        let told = outcome(&json!({"aud": audience, "scp": scope})).map(drop);
-        assert_eq!(told, expected, "{audience} {scope}");
+        let outcome = outcome(&json!({"aud": audience, "scp": scope})).map(drop);
+        assert_eq!(outcome, expected, "{audience} {scope}");
     }
 }
 
@@ -274,7 +277,7 @@ fn audiences_are_one_text_whichever_way_they_are_written() {
 
 #[test]
 fn a_token_that_is_not_wanted_is_one_for_another_audience() {
-    let refused = |changes: Value| outcome_where(&|presenter| presenter.client_app.is_none(), &changes).map(drop);
+    let refused = |changes: Value| outcome_where(&|context| context.client_app.is_none(), &changes).map(drop);
     let audience = Err(Rejection::ForOtherPath(Untrusted::new(
         "2a04943b-b6a7-4f65-8786-2bb6131b59f6",
     )));

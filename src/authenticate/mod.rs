@@ -7,7 +7,6 @@ mod authority;
 mod caller;
 mod claims;
 mod fetch;
-mod json;
 mod keys;
 mod refresh;
 mod rejection;
@@ -23,23 +22,23 @@ use url::Url;
 
 pub use self::authority::Authority;
 pub use self::caller::{Caller, Groups};
-pub use self::claims::{Policy, Presenter};
+pub use self::claims::{Policy, TokenContext};
 use self::fetch::KeyFetcher;
 use self::keys::TenantKeys;
 pub use self::refresh::{KeyStatus, RefreshSettings};
 use self::refresh::{Refreshed, TenantKeyStore};
-pub use self::rejection::{JsonFault, Malformed, NotDelegated, Rejection};
+pub use self::rejection::{Malformed, NotDelegated, Rejection};
 pub use self::token::MAX_TOKEN_BYTES;
 use self::token::UnverifiedToken;
 use self::verified::{Verified, VerifiedTokens};
 use azure::Upstream;
 use azure::entra::TokenEndpoints;
 use base::clock::SharedClock;
-pub use base::ids::Addressee;
 use base::ids::{ClientAppId, TenantId};
 use base::secret::{BearerToken, TokenDigest};
 use base::tasks::Tasks;
 use base::untrusted::Untrusted;
+pub use config::Addressee;
 use telemetry::metrics::Metrics;
 
 /// A token beyond this is read before it is hashed: most that are made up are found out by reading, which costs less.
@@ -173,20 +172,14 @@ impl Authenticator {
         self.tenants.values().map(|store| store.status())
     }
 
-    /// Where tokens of `tenant` are asked for: what its discovery document said at the last good fetch.
-    #[must_use]
-    pub fn token_endpoint(&self, tenant: TenantId) -> Option<Url> {
-        self.tenants.get(&tenant)?.token_endpoint()
-    }
-
     /// Checks `token` against the keys at hand. `is_wanted` says whether a token for its
     /// addressee may be presented in this way. Never waits.
     #[must_use]
-    pub fn verify(&self, token: &BearerToken, is_wanted: &dyn Fn(Presenter) -> bool) -> Verdict {
+    pub fn verify(&self, token: &BearerToken, is_wanted: &dyn Fn(TokenContext) -> bool) -> Verdict {
         self.look(token, is_wanted).unwrap_or_else(Verdict::Refused)
     }
 
-    fn look(&self, token: &BearerToken, is_wanted: &dyn Fn(Presenter) -> bool) -> Result<Verdict, Rejection> {
+    fn look(&self, token: &BearerToken, is_wanted: &dyn Fn(TokenContext) -> bool) -> Result<Verdict, Rejection> {
         let now = self.clock.monotonic();
         let is_long = token.expose().len() > LONG_TOKEN_BYTES;
         if !is_long && let Some((verified, keys)) = self.verified_before(token, now) {
@@ -203,7 +196,7 @@ impl Authenticator {
             .and_then(|tenant: TenantId| Some((tenant, self.tenants.get(&tenant)?)))
             .ok_or_else(|| Rejection::UnknownTenant(Untrusted::new(unverified.tid())))?;
         let kid = Untrusted::new(unverified.kid());
-        tell_key(&kid);
+        record_key(&kid);
         let keys = store.current();
         let found = keys
             .as_ref()
@@ -223,18 +216,18 @@ impl Authenticator {
             kid: kid.clone(),
         })?;
         let verified = Arc::new(Verified::new(tenant, claims, kid, keys, key_ends));
-        self.verified.remember(TokenDigest::of(token), Arc::clone(&verified));
+        self.verified.remember(TokenDigest::new(token), Arc::clone(&verified));
         self.check(&verified, keys, is_wanted)
     }
 
     /// What is remembered of the very token, if its tenant's keys are still those that verified it.
     fn verified_before(&self, token: &BearerToken, now: Duration) -> Option<(Arc<Verified>, Arc<TenantKeys>)> {
-        let verified = self.verified.get(&TokenDigest::of(token))?;
+        let verified = self.verified.get(&TokenDigest::new(token))?;
         let keys = self.tenants.get(&verified.tenant)?.current()?;
         if !verified.is_by(&keys, now) {
             return None;
         }
-        tell_key(&verified.kid);
+        record_key(&verified.kid);
         Some((verified, keys))
     }
 
@@ -242,7 +235,7 @@ impl Authenticator {
         &self,
         verified: &Verified,
         keys: &TenantKeys,
-        is_wanted: &dyn Fn(Presenter) -> bool,
+        is_wanted: &dyn Fn(TokenContext) -> bool,
     ) -> Result<Verdict, Rejection> {
         let Verified { claims, tenant, .. } = verified;
         let now = self.clock.now();
@@ -251,12 +244,13 @@ impl Authenticator {
 }
 
 /// Which key a token names, in the stage's span.
-fn tell_key(kid: &Untrusted) {
+fn record_key(kid: &Untrusted) {
     tracing::Span::current().record("acs_broker.key.id", tracing::field::display(kid));
 }
 
 impl TokenEndpoints for Authenticator {
-    fn of(&self, tenant: TenantId) -> Option<Url> {
-        self.token_endpoint(tenant)
+    /// What the tenant's discovery document said at the last good fetch.
+    fn token_endpoint(&self, tenant: TenantId) -> Option<Url> {
+        self.tenants.get(&tenant)?.token_endpoint()
     }
 }

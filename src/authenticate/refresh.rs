@@ -52,7 +52,7 @@ pub(super) struct TenantKeyStore {
     tasks: Tasks,
     snapshot: ArcSwapOption<Snapshot>,
     attempt: Mutex<Attempt>,
-    // Told at the end of each fetch.
+    // Changes at the end of each fetch.
     outcome: watch::Sender<Outcome>,
     // Callers with unknown keys who wait; shared by all tenants.
     waiting_room: Arc<Semaphore>,
@@ -201,7 +201,7 @@ impl TenantKeyStore {
         let mut outcome = self.outcome.subscribe();
         let before = *outcome.borrow_and_update();
         if !self.begin(KeyFetch::UnknownKid) {
-            return self.outcome.borrow().told();
+            return self.outcome.borrow().refreshed();
         }
         let Ok(_seat) = self.waiting_room.try_acquire() else {
             return Refreshed::Undecided;
@@ -212,7 +212,7 @@ impl TenantKeyStore {
                 if let Some(fetch) = outcome.fetch {
                     fetch.link(&tracing::Span::current());
                 }
-                outcome.told()
+                outcome.refreshed()
             }
             Ok(Err(_)) | Err(_) => Refreshed::Undecided,
         }
@@ -243,14 +243,14 @@ impl TenantKeyStore {
         };
         let span = trace.follow(|| {
             tracing::info_span!(parent: None, "jwks_fetch", otel.name = "fetch keys", acs_broker.tenant.id = %self.tenant(),
-                acs_broker.jwks.cause = cause.name(), acs_broker.jwks.keys = Empty, error.type = Empty,
+                acs_broker.jwks.cause = cause.into_str(), acs_broker.jwks.keys = Empty, error.type = Empty,
                 otel.status_code = Empty)
         });
         let ending = Ending {
             store: Arc::clone(self),
             cause,
             good: false,
-            span: SpanReference::of(&span),
+            span: SpanReference::from_span(&span),
         };
         self.tasks.spawn(trace.carry(ending.run().instrument(span)));
         true
@@ -291,7 +291,7 @@ impl TenantKeyStore {
 }
 
 impl Outcome {
-    fn told(self) -> Refreshed {
+    fn refreshed(self) -> Refreshed {
         if self.good {
             Refreshed::Good
         } else {

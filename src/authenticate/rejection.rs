@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use base::document::JsonFault;
 use base::ids::TenantId;
 use base::untrusted::Untrusted;
 use telemetry::metrics::labels::Authentication;
@@ -144,23 +145,6 @@ pub enum Malformed {
     /// `azp` and `appid` name different client apps.
     #[error("`azp` and `appid` differ")]
     AmbiguousClient,
-}
-
-/// What is wrong with a piece of JSON, without quoting it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JsonFault {
-    /// Syntax, nesting or encoding.
-    #[error("not JSON")]
-    Syntax,
-    /// JSON, but not an object.
-    #[error("not an object")]
-    NotAnObject,
-    /// More members or elements than any token of Entra's has.
-    #[error("too many members or elements")]
-    TooMany,
-    /// An object that names a member twice: two readers could see two different values.
-    #[error("duplicate member")]
-    DuplicateMember,
 }
 
 /// What made a token not a delegated user token.

@@ -6,15 +6,20 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::de::MapAccess;
 
 use super::claims::SignedClaims;
-use super::json::{self, Parts, Seen, Value, Whole};
-use super::rejection::{JsonFault, Malformed, Rejection};
+use super::rejection::{Malformed, Rejection};
+use base::document::{self, Limits, Members, Node};
 use base::secret::BearerToken;
 
 /// The longest token read. Entra's own stay far below: 200 groups make about 10 KiB.
 pub const MAX_TOKEN_BYTES: usize = 32 * 1024;
+
+/// What a header or a payload may hold: Entra's have a few dozen members, and list 200 groups at most.
+pub(super) const LIMITS: Limits = Limits {
+    members: 256,
+    elements: 1024,
+};
 
 /// A well-formed token whose signature has not been checked.
 pub(super) struct UnverifiedToken<'t> {
@@ -36,8 +41,8 @@ impl<'t> UnverifiedToken<'t> {
             return Err(Rejection::Malformed(Malformed::TooLong(MAX_TOKEN_BYTES)));
         }
         let (signing_input, header, payload, signature) = split(token).map_err(Rejection::Malformed)?;
-        let header = Header::read(&decode("header", header)?).map_err(not_acceptable("header"))?;
-        let claims = SignedClaims::read(&decode("payload", payload)?).map_err(not_acceptable("payload"))?;
+        let header = Header::from_members(members("header", &decode("header", header)?)?);
+        let claims = SignedClaims::from_members(members("payload", &decode("payload", payload)?)?);
         // An empty signature is well-formed; it goes with `alg: none`, which is refused by name later.
         decode("signature", signature)?;
         let header = header.checked().map_err(Rejection::Malformed)?;
@@ -93,8 +98,9 @@ fn decode(part: &'static str, text: &str) -> Result<Vec<u8>, Rejection> {
         .map_err(|_| Rejection::Malformed(Malformed::Base64(part)))
 }
 
-fn not_acceptable(part: &'static str) -> impl FnOnce(JsonFault) -> Rejection {
-    move |reason| Rejection::Malformed(Malformed::Json { part, reason })
+/// Reads a part as what RFC 7519 section 7.2 wants it to be.
+fn members<'t>(part: &'static str, text: &'t [u8]) -> Result<Members<'t>, Rejection> {
+    document::read_object(text, LIMITS).map_err(|reason| Rejection::Malformed(Malformed::Json { part, reason }))
 }
 
 /// What is used of a header.
@@ -112,19 +118,19 @@ struct Header {
     mistyped: Option<&'static str>,
 }
 
-#[derive(Clone, Copy)]
-enum Parameter {
-    Algorithm,
-    KeyId,
-    Type,
-    Critical,
-}
-
 impl Header {
-    fn read(text: &[u8]) -> Result<Self, JsonFault> {
+    fn from_members(members: Members<'_>) -> Self {
         let mut header = Self::default();
-        json::read(text, &mut header)?;
-        Ok(header)
+        for (name, value) in members {
+            match &*name {
+                "alg" => header.algorithm = header.text("alg", value),
+                "kid" => header.kid = header.text("kid", value),
+                "typ" => drop(header.text("typ", value)),
+                "crit" => header.critical = true,
+                _ => {}
+            }
+        }
+        header
     }
 
     fn checked(self) -> Result<CheckedHeader, Malformed> {
@@ -141,50 +147,12 @@ impl Header {
         })
     }
 
-    fn text<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        value: Value<'_, 'de, A>,
-    ) -> Result<Option<String>, A::Error> {
-        if let Seen::Text(text) = value.look(&mut Whole::<true>)? {
-            return Ok(Some(text.into_owned()));
+    fn text(&mut self, name: &'static str, value: Node<'_>) -> Option<String> {
+        if let Node::Text(text) = value {
+            return Some(text.into_owned());
         }
         self.mistyped.get_or_insert(name);
-        Ok(None)
-    }
-}
-
-impl Parts for Header {
-    type Member = Parameter;
-    const TEXTS: bool = false;
-
-    fn name(&mut self, name: &str) -> Option<Parameter> {
-        match name {
-            "alg" => Some(Parameter::Algorithm),
-            "kid" => Some(Parameter::KeyId),
-            "typ" => Some(Parameter::Type),
-            "crit" => Some(Parameter::Critical),
-            _ => None,
-        }
-    }
-
-    fn member<'de, A: MapAccess<'de>>(
-        &mut self,
-        parameter: Parameter,
-        value: Value<'_, 'de, A>,
-    ) -> Result<(), A::Error> {
-        match parameter {
-            Parameter::Algorithm => self.algorithm = self.text("alg", value)?,
-            Parameter::KeyId => self.kid = self.text("kid", value)?,
-            Parameter::Type => {
-                self.text("typ", value)?;
-            }
-            Parameter::Critical => {
-                self.critical = true;
-                value.look(&mut Whole::<false>)?;
-            }
-        }
-        Ok(())
+        None
     }
 }
 
@@ -193,6 +161,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use base::document::JsonFault;
 
     fn token(header: &str, payload: &str) -> BearerToken {
         BearerToken::new(format!(
@@ -207,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_well_formed_is_told_apart() {
+    fn each_malformed_token_has_its_own_reason() {
         let malformed = |m| Err(Rejection::Malformed(m));
         for (text, expected) in [
             ("", malformed(Malformed::Parts)),

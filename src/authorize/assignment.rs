@@ -81,7 +81,8 @@ impl AllowedScopes {
     /// The scopes, in the order of [`IdentityScope::ALL`].
     pub fn iter(self) -> impl Iterator<Item = IdentityScope> {
         IdentityScope::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(move |scope| self.contains(*scope))
     }
 }
@@ -114,12 +115,12 @@ mod tests {
 
     #[test]
     fn every_scope_has_a_place_of_its_own() {
-        for scope in IdentityScope::ALL {
+        for &scope in IdentityScope::ALL {
             let only: AllowedScopes = [scope].into_iter().collect();
             assert_eq!(only.iter().collect::<Vec<_>>(), [scope]);
             assert!(!AllowedScopes::NOTHING.contains(scope));
         }
-        let all: AllowedScopes = IdentityScope::ALL.into_iter().collect();
+        let all: AllowedScopes = IdentityScope::ALL.iter().copied().collect();
         assert_eq!(all.iter().count(), 5);
         let chat: AllowedScopes = [IdentityScope::Chat].into_iter().collect();
         let voip: AllowedScopes = [IdentityScope::Voip].into_iter().collect();

@@ -17,21 +17,15 @@ pub struct AssignmentIndex {
     narrowed: HashMap<(PrincipalType, TenantId, ObjectId, ClientAppId), AllowedScopes>,
     // Where membership in a group can mean less than the tenant's assignment does.
     with_narrowed_groups: HashSet<(TenantId, ClientAppId)>,
-    assignments: usize,
-    named_tenants: HashSet<TenantId>,
 }
 
 impl AssignmentIndex {
     /// Indexes `assignments`.
     #[must_use]
     pub fn new(assignments: &[Assignment]) -> Self {
-        let mut index = Self {
-            assignments: assignments.len(),
-            ..Self::default()
-        };
+        let mut index = Self::default();
         for assignment in assignments {
             let (tenant, object) = (assignment.tenant_id, assignment.object_id);
-            index.named_tenants.insert(tenant);
             for &client in &assignment.client_ids {
                 if let Some(allowed) = assignment.allowed_scopes {
                     let key = (assignment.principal_type, tenant, object, client);
@@ -117,22 +111,5 @@ impl AssignmentIndex {
     pub fn scopes_of_tenant(&self, tenant: TenantId, client: ClientAppId) -> Option<AllowedScopes> {
         let key = (PrincipalType::Tenant, tenant, tenant.as_object_id(), client);
         self.narrowed.get(&key).copied()
-    }
-
-    /// How many assignments there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.assignments
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.assignments == 0
-    }
-
-    /// The tenants that assignments name.
-    pub fn tenant_ids(&self) -> impl Iterator<Item = TenantId> {
-        self.named_tenants.iter().copied()
     }
 }

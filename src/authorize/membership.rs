@@ -13,11 +13,10 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use crate::cache::flight::{Flights, Lost};
+use azure::UpstreamFailure;
 use azure::credential::AppError;
 use azure::credential::app_tokens::{AppToken, AppTokens};
-use azure::entra::EntraError;
 use azure::graph::{GraphClient, GraphError, MOST_GROUPS};
-use azure::retry_after;
 use base::clock::SharedClock;
 use base::ids::{ObjectId, TenantId};
 use telemetry::metrics::Metrics;
@@ -41,29 +40,24 @@ pub enum MembershipError {
     /// Graph or Entra refused the app that asks, or it cannot show who it is.
     #[error("memberships cannot be asked for: {0}")]
     BrokerRejected(String),
-    /// Graph or Entra limits the broker, now or a moment ago.
-    #[error("memberships cannot be asked for now: too many requests for {}s", .retry_after.as_secs())]
-    Limited {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// Graph or Entra cannot serve now.
-    #[error("memberships cannot be asked for now: {cause}")]
-    Unavailable {
-        /// What was seen.
-        cause: String,
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// No answer in time.
-    #[error("no answer about memberships in time")]
-    Timeout,
-    /// Graph or Entra broke its contract.
-    #[error("memberships: {0}")]
-    InvalidResponse(String),
+    /// Graph or Entra failed.
+    #[error("{}", described(.0))]
+    Upstream(UpstreamFailure),
     /// A bug of ours.
     #[error(transparent)]
     Lost(#[from] Lost),
+}
+
+fn described(failure: &UpstreamFailure) -> String {
+    match failure {
+        UpstreamFailure::Limited { retry_after } => {
+            let seconds = retry_after.as_secs();
+            format!("memberships cannot be asked for now: too many requests for {seconds}s")
+        }
+        UpstreamFailure::Unavailable { cause, .. } => format!("memberships cannot be asked for now: {cause}"),
+        UpstreamFailure::Timeout => "no answer about memberships in time".to_owned(),
+        UpstreamFailure::InvalidResponse(fault) => format!("memberships: {fault}"),
+    }
 }
 
 impl MembershipError {
@@ -82,10 +76,10 @@ impl MembershipError {
     pub fn name(&self) -> &'static str {
         match self {
             Self::BrokerRejected(_) => "graph_broker_rejected",
-            Self::Limited { .. } => "graph_limited",
-            Self::Unavailable { .. } => "graph_unavailable",
-            Self::Timeout => "graph_timeout",
-            Self::InvalidResponse(_) => "graph_invalid_response",
+            Self::Upstream(UpstreamFailure::Limited { .. }) => "graph_limited",
+            Self::Upstream(UpstreamFailure::Unavailable { .. }) => "graph_unavailable",
+            Self::Upstream(UpstreamFailure::Timeout) => "graph_timeout",
+            Self::Upstream(UpstreamFailure::InvalidResponse(_)) => "graph_invalid_response",
             Self::Lost(_) => "internal",
         }
     }
@@ -93,25 +87,9 @@ impl MembershipError {
 
 impl From<AppError> for MembershipError {
     fn from(error: AppError) -> Self {
-        let text = error.to_string();
-        match error {
-            AppError::Entra(EntraError::Limited { retry_after }) => Self::Limited { retry_after },
-            AppError::Entra(EntraError::Unavailable { retry_after, .. }) => Self::Unavailable {
-                cause: text,
-                retry_after,
-            },
-            AppError::Entra(EntraError::Timeout) => Self::Timeout,
-            AppError::Entra(EntraError::InvalidResponse(_)) => Self::InvalidResponse(text),
-            // Its discovery document is fetched again and again.
-            AppError::Entra(EntraError::NoTokenEndpoint) => Self::Unavailable {
-                cause: text,
-                retry_after: retry_after::SHORTEST,
-            },
-            AppError::Credential(error) if error.is_temporary() => Self::Unavailable {
-                cause: text,
-                retry_after: retry_after::SHORTEST,
-            },
-            AppError::Entra(_) | AppError::Credential(_) => Self::BrokerRejected(text),
+        match error.upstream_failure() {
+            Some(failure) => Self::Upstream(failure),
+            None => Self::BrokerRejected(error.to_string()),
         }
     }
 }
@@ -121,13 +99,8 @@ impl From<GraphError> for MembershipError {
         let text = error.to_string();
         match error {
             GraphError::Unauthorized(_) | GraphError::Forbidden(_) => Self::BrokerRejected(text),
-            GraphError::Limited { retry_after } => Self::Limited { retry_after },
-            GraphError::Unavailable { retry_after, .. } => Self::Unavailable {
-                cause: text,
-                retry_after,
-            },
-            GraphError::Timeout => Self::Timeout,
-            GraphError::NoSuchUser | GraphError::InvalidResponse(_) => Self::InvalidResponse(text),
+            GraphError::Upstream(failure) => Self::Upstream(failure.explained(text)),
+            GraphError::NoSuchUser => Self::Upstream(UpstreamFailure::InvalidResponse(text)),
         }
     }
 }
@@ -135,7 +108,7 @@ impl From<GraphError> for MembershipError {
 /// How memberships are asked for: the settings of `[graph]`.
 #[derive(Debug, Clone, Copy)]
 pub struct MembershipSettings {
-    /// Limit for all that one question takes.
+    /// Limit for one lookup, with all its calls.
     pub timeout: Duration,
     /// How long an answer counts.
     pub cache_ttl: Duration,
@@ -143,19 +116,19 @@ pub struct MembershipSettings {
 
 /// Memberships of users in groups.
 pub struct Memberships {
-    asker: Arc<Asker>,
+    lookup: Arc<Lookup>,
     // By user; marked by the groups that are being asked for.
-    flights: Flights<User, Arc<[ObjectId]>, Asked>,
+    flights: Flights<User, Arc<[ObjectId]>, LookupOutcome>,
     metrics: Metrics,
 }
 
 type User = (TenantId, ObjectId);
 /// Whether the user is a member, by group.
 type Answers = Arc<HashMap<ObjectId, bool>>;
-/// What became of a question, and its span, if that was recorded.
-type Asked = (Result<Answers, MembershipError>, Option<SpanReference>);
+/// What a lookup found, and its span, if that was recorded.
+type LookupOutcome = (Result<Answers, MembershipError>, Option<SpanReference>);
 
-struct Asker {
+struct Lookup {
     graph: GraphClient,
     tokens: AppTokens,
     settings: MembershipSettings,
@@ -181,7 +154,7 @@ impl Memberships {
             .time_to_live(settings.cache_ttl.max(Duration::from_secs(1)))
             .build();
         Self {
-            asker: Arc::new(Asker {
+            lookup: Arc::new(Lookup {
                 graph,
                 tokens,
                 settings,
@@ -201,7 +174,7 @@ impl Memberships {
         Self { metrics, ..self }
     }
 
-    /// Those of `groups` that the user is a member of. Callers of one user at once share one question.
+    /// Those of `groups` that the user is a member of. Callers of one user at once share one lookup.
     pub async fn resolve(
         &self,
         tenant: TenantId,
@@ -209,11 +182,11 @@ impl Memberships {
         groups: &[ObjectId],
         deadline: Instant,
     ) -> Result<HashSet<ObjectId>, MembershipError> {
-        let deadline = deadline.min(Instant::now() + self.asker.settings.timeout);
+        let deadline = deadline.min(Instant::now() + self.lookup.settings.timeout);
         let mut outcome = CACHED;
         let answers = tokio::time::timeout_at(deadline, self.answers((tenant, user), groups, &mut outcome))
             .await
-            .unwrap_or(Err(MembershipError::Timeout));
+            .unwrap_or(Err(MembershipError::Upstream(UpstreamFailure::Timeout)));
         self.metrics
             .membership(answers.as_ref().err().map_or(outcome, MembershipError::name));
         answers
@@ -225,29 +198,29 @@ impl Memberships {
         groups: &[ObjectId],
         outcome: &mut &'static str,
     ) -> Result<HashSet<ObjectId>, MembershipError> {
-        let mut told = self.asker.remembered(user);
+        let mut known = self.lookup.remembered(user);
         loop {
-            let unknown: Arc<[ObjectId]> = groups.iter().copied().filter(|id| !told.contains_key(id)).collect();
+            let unknown: Arc<[ObjectId]> = groups.iter().copied().filter(|id| !known.contains_key(id)).collect();
             if unknown.is_empty() {
-                let members = groups.iter().copied().filter(|id| told.get(id) == Some(&true));
+                let members = groups.iter().copied().filter(|id| known.get(id) == Some(&true));
                 return Ok(members.collect());
             }
             *outcome = ASKED;
-            let asker = Arc::clone(&self.asker);
-            let question = Arc::clone(&unknown);
-            // A question under way may be about other groups: then what is still unknown is asked behind it.
-            let seat = self.flights.join(user, unknown, || asker.ask(user, question));
-            let (answers, question) = seat.outcome().await?;
-            if let Some(question) = question {
-                question.link(&Span::current());
+            let lookup = Arc::clone(&self.lookup);
+            let asked = Arc::clone(&unknown);
+            // A lookup under way may be about other groups: what is still unknown is looked up after it.
+            let seat = self.flights.join(user, unknown, || lookup.run(user, asked));
+            let (answers, span) = seat.outcome().await?;
+            if let Some(span) = span {
+                span.link(&Span::current());
             }
             let answers = answers?;
-            told.extend(answers.iter().map(|(group, member)| (*group, *member)));
+            known.extend(answers.iter().map(|(group, member)| (*group, *member)));
         }
     }
 }
 
-impl Asker {
+impl Lookup {
     fn remembered(&self, user: User) -> HashMap<ObjectId, bool> {
         let now = self.clock.monotonic();
         let known = self.known.get(&user).unwrap_or_default();
@@ -255,19 +228,23 @@ impl Asker {
         young.map(|(group, known)| (*group, known.member)).collect()
     }
 
-    /// Asks, and remembers the answer. In the caller's trace, but not holding its spans open: the caller may leave.
-    fn ask(self: Arc<Self>, user: User, groups: Arc<[ObjectId]>) -> impl Future<Output = Asked> + Send + 'static {
+    /// Asks Graph, and remembers the answer. In the caller's trace, but not holding its spans open: the caller may leave.
+    fn run(
+        self: Arc<Self>,
+        user: User,
+        groups: Arc<[ObjectId]>,
+    ) -> impl Future<Output = LookupOutcome> + Send + 'static {
         let trace = Trace::current();
         let span = trace.follow(|| {
             tracing::info_span!(parent: None, "membership", acs_broker.graph.groups = i64::try_from(groups.len()).unwrap_or(i64::MAX),
                 error.type = Empty, otel.status_code = Empty)
         });
         let asking = span.clone();
-        let question = async move {
+        let work = async move {
             let deadline = Instant::now() + self.settings.timeout;
             let outcome = tokio::time::timeout_at(deadline, self.members(user, &groups, deadline))
                 .await
-                .unwrap_or(Err(MembershipError::Timeout));
+                .unwrap_or(Err(MembershipError::Upstream(UpstreamFailure::Timeout)));
             if let Err(error) = &outcome {
                 // Graph may name the user. The span above has Graph's words, with the user as telemetry may name them.
                 trace::record_error_kind(&span, error.name());
@@ -278,10 +255,10 @@ impl Asker {
                 self.remember(user, &answers, ttl);
                 answers
             });
-            (answers, SpanReference::of(&span))
+            (answers, SpanReference::from_span(&span))
         }
         .instrument(asking);
-        trace.carry(question)
+        trace.carry(work)
     }
 
     fn remember(&self, user: User, answers: &HashMap<ObjectId, bool>, ttl: Duration) {
@@ -307,14 +284,14 @@ impl Asker {
     ) -> Result<(HashSet<ObjectId>, Duration), MembershipError> {
         let (tenant, _) = user;
         let token = self.tokens.token(tenant, deadline).await?;
-        let mut told = self.check(user, &token, groups, deadline).await;
-        if let Err(GraphError::Unauthorized(_)) = told {
+        let mut members = self.check(user, &token, groups, deadline).await;
+        if let Err(GraphError::Unauthorized(_)) = members {
             // A secret was changed, or the app's rights were: the calls are made once more with a new token.
             self.tokens.discard(tenant, &token);
             let token = self.tokens.token(tenant, deadline).await?;
-            told = self.check(user, &token, groups, deadline).await;
+            members = self.check(user, &token, groups, deadline).await;
         }
-        match told {
+        match members {
             Ok(members) => Ok((members, self.settings.cache_ttl)),
             Err(GraphError::NoSuchUser) => Ok((HashSet::new(), self.settings.cache_ttl.min(NO_SUCH_USER))),
             Err(error) => Err(error.into()),

@@ -10,13 +10,13 @@ use telemetry::metrics::labels::Authorization;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
     caller: Caller,
-    basis: Basis,
+    assignment: MatchedAssignment,
     allowed_scopes: Option<AllowedScopes>,
 }
 
-/// What a permit rests on.
+/// The assignment that covers a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis {
+pub enum MatchedAssignment {
     /// The user's own assignment.
     User,
     /// The assignment of a group that the token lists, or of which Microsoft Graph says that the user is a member.
@@ -27,7 +27,7 @@ pub enum Basis {
     AcsAlone,
 }
 
-impl Basis {
+impl MatchedAssignment {
     /// Its name in logs and spans.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -52,10 +52,10 @@ impl Basis {
 }
 
 impl Permit {
-    pub(super) fn new(caller: Caller, basis: Basis) -> Self {
+    pub(super) fn new(caller: Caller, assignment: MatchedAssignment) -> Self {
         Self {
             caller,
-            basis,
+            assignment,
             allowed_scopes: None,
         }
     }
@@ -71,10 +71,10 @@ impl Permit {
         &self.caller
     }
 
-    /// What the permit rests on.
+    /// The assignment that covers the caller.
     #[must_use]
-    pub fn basis(&self) -> Basis {
-        self.basis
+    pub fn assignment(&self) -> MatchedAssignment {
+        self.assignment
     }
 
     /// The scopes that the assignments covering the caller allow, where tokens have scopes by our choice

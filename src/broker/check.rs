@@ -11,12 +11,12 @@ use config::{AcsAuthConfig, Config, CredentialConfig, ExchangeMode, ResourceConf
 
 /// Everything that is wrong with the broker's own credentials, by section.
 pub(super) fn credentials(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Vec<StartError> {
-    Check::of(config, upstream, clock).wrong
+    Check::run(config, upstream, clock).wrong
 }
 
 /// What is odd about them, by setting.
 pub(super) fn oddities(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Vec<(String, &'static str)> {
-    Check::of(config, upstream, clock).odd
+    Check::run(config, upstream, clock).odd
 }
 
 struct Check {
@@ -31,7 +31,7 @@ struct Found {
 }
 
 impl Check {
-    fn of(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Found {
+    fn run(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Found {
         let mut check = Self {
             deps: CredentialDeps {
                 clock: Arc::clone(clock),
@@ -40,8 +40,8 @@ impl Check {
             },
             found: Found::default(),
         };
-        for (place, resource) in config.resources.iter().enumerate() {
-            check.resource(place, resource);
+        for resource in &config.resources {
+            check.resource(resource);
         }
         if let Some(graph) = &config.graph {
             check.app("graph".to_owned(), &graph.app.credential);
@@ -49,17 +49,13 @@ impl Check {
         check.found
     }
 
-    fn resource(&mut self, place: usize, resource: &ResourceConfig) {
-        let key = |key: &str| match &resource.name {
-            Some(_) => format!("resources[{place}].{key}"),
-            None => key.to_owned(),
-        };
+    fn resource(&mut self, resource: &ResourceConfig) {
         match &resource.exchange.mode {
             ExchangeMode::Passthrough => {}
-            ExchangeMode::OnBehalfOf(mode) => self.app(key("exchange.on_behalf_of"), &mode.app.credential),
-            ExchangeMode::Identity(mode) => self.access_key(&key("exchange.identity"), &mode.access_key),
+            ExchangeMode::OnBehalfOf(mode) => self.app(resource.key("exchange.on_behalf_of"), &mode.app.credential),
+            ExchangeMode::Identity(mode) => self.access_key(&resource.key("exchange.identity"), &mode.access_key),
         }
-        let section = key("assignments.acs");
+        let section = resource.key("assignments.acs");
         match &resource.assignments.acs_auth {
             Some(AcsAuthConfig::AccessKey(source)) => self.access_key(&section, source),
             Some(AcsAuthConfig::App { app, .. }) => self.app(section, &app.credential),

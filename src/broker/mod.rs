@@ -4,6 +4,7 @@ mod check;
 mod hosts;
 mod resource;
 mod services;
+mod start_error;
 mod state;
 mod telemetry;
 
@@ -17,6 +18,7 @@ use url::Url;
 
 use self::resource::Sources;
 pub use self::services::{Services, WellKnownEndpoints};
+pub use self::start_error::StartError;
 use self::state::Watched;
 pub use self::telemetry::UserNamesError;
 use crate::admission::{Admission, Overloaded};
@@ -27,14 +29,12 @@ use crate::management::{self, Readiness, ResourceAssignments};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
 use ::serve::{
-    self, Budget, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError, Wanted,
-    Yielding,
+    self, Budget, Eviction, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError,
+    Wanted,
 };
 use ::telemetry::LogLevel;
 use ::telemetry::metrics::Metrics;
-use azure::acs_signing::AccessKeyError;
-use azure::credential::CredentialError;
-use azure::{Upstream, UpstreamSetupError};
+use azure::Upstream;
 use base::clock::SharedClock;
 use base::ids::TenantId;
 use base::tasks::Tasks;
@@ -50,46 +50,6 @@ const MANAGEMENT_IDLE: Duration = Duration::from_secs(10);
 const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long background work may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
-
-/// Why a broker cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("{key} = {address}: {source}")]
-    Bind {
-        /// The setting.
-        key: &'static str,
-        /// Its value.
-        address: SocketAddr,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The certificate or key of `server.tls` cannot be used.
-    #[error("server.tls: {0}")]
-    Tls(#[from] TlsError),
-    /// The client for upstream calls cannot be made.
-    #[error(transparent)]
-    Upstream(#[from] UpstreamSetupError),
-    /// A credential of the broker's cannot be used.
-    #[error("{key}: {source}")]
-    Credential {
-        /// The section.
-        key: String,
-        /// Why not.
-        source: CredentialError,
-    },
-    /// An access key cannot be used.
-    #[error("{key}: {source}")]
-    AccessKey {
-        /// The setting.
-        key: String,
-        /// Why not.
-        source: AccessKeyError,
-    },
-    /// Users cannot be named in logs and traces as the configuration says.
-    #[error("telemetry.user_hash_key: {0}")]
-    UserHashKey(#[from] UserNamesError),
-}
 
 /// A broker with its sockets bound, not serving yet.
 pub struct Broker {
@@ -176,8 +136,8 @@ impl Broker {
         let mut resources = Vec::new();
         let mut assignments = Vec::new();
         let mut sources = Vec::new();
-        for (place, resource) in config.resources.iter().enumerate() {
-            let built = resource::build(place, resource, &services, &listed)?;
+        for resource in &config.resources {
+            let built = resource::build(resource, &services, &listed)?;
             built.sources.load();
             resources.push(built.resource);
             sources.push(built.sources);
@@ -191,7 +151,7 @@ impl Broker {
             routes: Routes::new(resources),
             cache: TokenCache::new(&config.cache, Arc::clone(&clock)),
             admission: Admission::new(config.server.max_in_flight, Overloaded::Requests),
-            underway: Admission::new(config.server.max_in_flight, Overloaded::Exchanges),
+            exchange_limit: Admission::new(config.server.max_in_flight, Overloaded::Exchanges),
             users: telemetry::user_names(&config.telemetry)?,
             clock,
             metrics,
@@ -285,7 +245,7 @@ impl Broker {
         };
         let options = ServeOptions {
             // A probe gets a place, whatever else holds them.
-            yielding: Yielding::All,
+            eviction: Eviction::Any,
             head_timeout: brief,
             keep_alive_timeout: MANAGEMENT_IDLE,
             http2_idle_timeout: MANAGEMENT_IDLE,

@@ -19,7 +19,7 @@ use azure::acs_signing::{AcsAuth, SignedAcs};
 use azure::credential::ReloadingSecret;
 use base::ids::TenantId;
 use base::tasks::Tasks;
-use config::{AssignmentsConfig, ExchangeConfig, ExchangeMode, ResourceConfig};
+use config::{AssignmentsConfig, ExchangeMode, ResourceConfig};
 
 /// A resource, what is known of its assignments, and what keeps that so.
 pub(super) struct Built {
@@ -53,9 +53,8 @@ impl Sources {
     }
 }
 
-/// Builds the resource at `place` in the order of the routes.
+/// Builds a resource.
 pub(super) fn build(
-    place: usize,
     config: &ResourceConfig,
     services: &Services,
     listed: &HashSet<TenantId>,
@@ -69,7 +68,7 @@ pub(super) fn build(
                 client_ids: config.client_ids.iter().copied().collect(),
             },
             authorizer: authorizer(config, assignments.clone(), services),
-            exchanger: Arc::new(exchanger(place, &config.exchange, services)?),
+            exchanger: Arc::new(exchanger(config, services)?),
             unknown_groups_max_age: config.assignments.unknown_groups_max_age,
             metrics: services.metrics.resource(config.name.as_deref()),
         },
@@ -125,7 +124,8 @@ fn sources(
     Ok((watch, Sources { file, acs }))
 }
 
-fn exchanger(place: usize, exchange: &ExchangeConfig, services: &Services) -> Result<Exchanger, StartError> {
+fn exchanger(config: &ResourceConfig, services: &Services) -> Result<Exchanger, StartError> {
+    let exchange = &config.exchange;
     let upstream = services.upstream(exchange.connect_timeout)?;
     let acs = || AcsExchange::new(upstream.clone(), &exchange.endpoint, &exchange.api_version);
     let mode = match &exchange.mode {
@@ -150,7 +150,8 @@ fn exchanger(place: usize, exchange: &ExchangeConfig, services: &Services) -> Re
         }
     };
     // Two resources may share an endpoint, but nothing that is cached.
-    let resource = format!("{place} {}", exchange.endpoint);
+    let name = config.name.as_deref().unwrap_or_default();
+    let resource = format!("{name} {}", exchange.endpoint);
     let exchanger = Exchanger::new(
         mode,
         &resource,

@@ -168,7 +168,7 @@ fn mixed_modes(config: &Config) -> bool {
     let first = passthrough.next();
     let mixed = passthrough.any(|other| Some(other) != first);
     // Where the operator lists one kind of audience alone, it is meant for all.
-    let for_acs = |audience: &String| Addressee::of(&[audience]).is_acs();
+    let for_acs = |audience: &String| Addressee::from_audiences(&[audience]).is_acs();
     let audiences = &config.entra.audiences;
     mixed && audiences.iter().any(for_acs) && !audiences.iter().all(for_acs)
 }
@@ -190,11 +190,11 @@ struct Endpoints {
 }
 
 impl TokenEndpoints for Endpoints {
-    fn of(&self, tenant: TenantId) -> Option<Url> {
+    fn token_endpoint(&self, tenant: TenantId) -> Option<Url> {
         if self.listed.contains(&tenant) {
-            self.discovered.of(tenant)
+            self.discovered.token_endpoint(tenant)
         } else {
-            self.well_known.of(tenant)
+            self.well_known.token_endpoint(tenant)
         }
     }
 }
@@ -220,7 +220,7 @@ impl WellKnownEndpoints {
 }
 
 impl TokenEndpoints for WellKnownEndpoints {
-    fn of(&self, tenant: TenantId) -> Option<Url> {
+    fn token_endpoint(&self, tenant: TenantId) -> Option<Url> {
         let mut url = self.own.get(&tenant).unwrap_or(&self.authority).clone();
         url.set_path(&format!("/{tenant}/oauth2/v2.0/token"));
         Some(url)

@@ -57,7 +57,7 @@ impl BrokerState for Watched {
 
     fn requests(&self) -> Bounded {
         Bounded {
-            used: self.pipeline.admission.taken() as u64,
+            used: self.pipeline.admission.in_flight() as u64,
             limit: self.pipeline.admission.limit() as u64,
         }
     }
@@ -93,7 +93,7 @@ impl BrokerState for Watched {
             for status in assignments.watch.status() {
                 states.push(AssignmentsState {
                     resource: assignments.resource.clone(),
-                    source: status.kind.name(),
+                    source: status.kind.into(),
                     entries: status.entries.map(|entries| entries as u64),
                     age: status.age,
                     failing: status.failing_for.is_some(),

@@ -87,8 +87,8 @@ mod tests {
         for text in [long.clone(), format!("\u{feff}{long}\r\n")] {
             assert_eq!(in_file(&text).unwrap(), long);
         }
-        let told = configured("USER_HASH_KEY", &short).unwrap_err();
-        assert!(told.contains("telemetry.user_hash_key"), "{told}");
+        let problems = configured("USER_HASH_KEY", &short).unwrap_err();
+        assert!(problems.contains("telemetry.user_hash_key"), "{problems}");
         assert!(configured("USER_HASH_KEY", &long).is_ok());
     }
 }

@@ -10,18 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-/// Work under way, by key.
+/// The work in flight, by key.
 pub struct Flights<K, L, T> {
-    under_way: Arc<Mutex<Table<K, L, T>>>,
+    in_flight: Arc<Mutex<Table<K, L, T>>>,
 }
 
 type Table<K, L, T> = HashMap<K, (L, watch::Receiver<Option<T>>)>;
 
-/// A place in a flight. `L` is what its leader left for those who join: who the leader is.
-pub struct Seat<L, T> {
-    /// Whether this caller's work is what is under way.
-    pub leads: bool,
-    /// The leader's mark.
+/// A caller's claim on the outcome of a flight. `L` identifies the leader to those who join.
+pub struct Waiter<L, T> {
+    /// Whether the flight runs this caller's work.
+    pub is_leader: bool,
+    /// What identifies the leader.
     pub leader: L,
     outcome: watch::Receiver<Option<T>>,
 }
@@ -31,7 +31,7 @@ pub struct Seat<L, T> {
 #[error("the work that this caller waited for ended without an outcome")]
 pub struct Lost;
 
-impl<L, T: Clone> Seat<L, T> {
+impl<L, T: Clone> Waiter<L, T> {
     /// Waits for the outcome.
     pub async fn outcome(mut self) -> Result<T, Lost> {
         let outcome = self.outcome.wait_for(Option::is_some).await.map_err(|_| Lost)?;
@@ -42,7 +42,7 @@ impl<L, T: Clone> Seat<L, T> {
 impl<K, L, T> Default for Flights<K, L, T> {
     fn default() -> Self {
         Self {
-            under_way: Arc::default(),
+            in_flight: Arc::default(),
         }
     }
 }
@@ -53,51 +53,51 @@ where
     L: Clone + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    /// Joins the flight of `key`, or starts one with `work`, marked by `leader`.
-    pub fn join<F>(&self, key: K, leader: L, work: impl FnOnce() -> F) -> Seat<L, T>
+    /// Joins the flight of `key`, or starts one with `work`, whose leader is `leader`.
+    pub fn join<F>(&self, key: K, leader: L, work: impl FnOnce() -> F) -> Waiter<L, T>
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((leader, outcome)) = under_way.get(&key) {
-            return Seat {
-                leads: false,
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((leader, outcome)) = in_flight.get(&key) {
+            return Waiter {
+                is_leader: false,
                 leader: leader.clone(),
                 outcome: outcome.clone(),
             };
         }
         let (sender, outcome) = watch::channel(None);
-        under_way.insert(key.clone(), (leader.clone(), outcome.clone()));
-        drop(under_way);
-        let landing = Landing {
-            under_way: Arc::clone(&self.under_way),
+        in_flight.insert(key.clone(), (leader.clone(), outcome.clone()));
+        drop(in_flight);
+        let remove_on_drop = RemoveOnDrop {
+            in_flight: Arc::clone(&self.in_flight),
             key,
         };
         let work = work();
-        // Owned by nobody: it outlives its caller, and its own deadline bounds it.
+        // Detached: it outlives its caller, and its own deadline bounds it.
         tokio::spawn(async move {
             let outcome = work.await;
-            // Off the table first: who comes after the outcome starts anew.
-            drop(landing);
+            // Removed first: a caller that comes after the outcome starts a new flight.
+            drop(remove_on_drop);
             sender.send_replace(Some(outcome));
         });
-        Seat {
-            leads: true,
+        Waiter {
+            is_leader: true,
             leader,
             outcome,
         }
     }
 }
 
-/// Takes the flight off the table, whatever became of it.
-struct Landing<K: Eq + Hash, L, T> {
-    under_way: Arc<Mutex<Table<K, L, T>>>,
+/// Removes the flight from the table, however it ended.
+struct RemoveOnDrop<K: Eq + Hash, L, T> {
+    in_flight: Arc<Mutex<Table<K, L, T>>>,
     key: K,
 }
 
-impl<K: Eq + Hash, L, T> Drop for Landing<K, L, T> {
+impl<K: Eq + Hash, L, T> Drop for RemoveOnDrop<K, L, T> {
     fn drop(&mut self) {
-        self.under_way
+        self.in_flight
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.key);
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn many_wait_for_one_and_the_leader_may_leave() {
+    async fn waiters_share_one_outcome_when_the_leader_leaves() {
         let flights = Flights::<&str, u8, u32>::default();
         let runs = Arc::new(AtomicUsize::new(0));
         let (go, gate) = oneshot::channel::<()>();
@@ -123,27 +123,27 @@ mod tests {
             gate.await.unwrap();
             7
         });
-        assert!(leader.leads);
+        assert!(leader.is_leader);
         let waiters: Vec<_> = (0..50)
             .map(|_| flights.join("k", 2, || async { unreachable!() }))
             .collect();
-        assert!(waiters.iter().all(|seat| !seat.leads && seat.leader == 1));
+        assert!(waiters.iter().all(|waiter| !waiter.is_leader && waiter.leader == 1));
         drop(leader);
         go.send(()).unwrap();
-        for seat in waiters {
-            assert_eq!(seat.outcome().await, Ok(7));
+        for waiter in waiters {
+            assert_eq!(waiter.outcome().await, Ok(7));
         }
         assert_eq!(runs.load(Ordering::SeqCst), 1);
         let next = flights.join("k", 3, || async { 8 });
-        assert!(next.leads);
+        assert!(next.is_leader);
         assert_eq!(next.outcome().await, Ok(8));
     }
 
     #[tokio::test]
-    async fn a_panic_is_told_and_leaves_nothing_behind() {
+    async fn a_panic_gives_lost_and_frees_the_key() {
         let flights = Flights::<&str, (), u32>::default();
-        let seat = flights.join("k", (), || async { panic!("on purpose") });
-        assert_eq!(seat.outcome().await, Err(Lost));
+        let waiter = flights.join("k", (), || async { panic!("on purpose") });
+        assert_eq!(waiter.outcome().await, Err(Lost));
         assert_eq!(flights.join("k", (), || async { 1 }).outcome().await, Ok(1));
     }
 

@@ -1,11 +1,11 @@
-//! Exchanged tokens, served again as long as that gives nobody more than an exchange would.
+//! Exchanged tokens, served again where a new exchange would give at least as much.
 //!
-//! `entry` is the rule, `contents` applies it to the entries that `store` keeps, `flight` makes one upstream call per
+//! `decision` is the rule, `entries` applies it to the entries that `store` keeps, `flight` makes one upstream call per
 //! key however many wait, `refusals` spares the call that was refused a moment ago; [`TokenCache::get`] puts them
 //! together. Nothing here knows Azure.
 
-mod contents;
-pub mod entry;
+pub mod decision;
+mod entries;
 pub mod flight;
 mod refusals;
 mod store;
@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::contents::{Contents, Purpose};
-use self::entry::Use;
-use self::flight::{Flights, Lost, Seat};
+use self::decision::CacheDecision;
+use self::entries::{Entries, Purpose};
+use self::flight::{Flights, Lost, Waiter};
 use self::refusals::Refusals;
 use self::store::Entry;
 pub use self::store::Weigh;
@@ -27,8 +27,8 @@ use base::clock::SharedClock;
 use base::secret::TokenDigest;
 use config::CacheConfig;
 
-/// How often a caller looks again after an outcome that was not for them; then they make their own exchange.
-const ROUNDS: usize = 3;
+/// How many flights a caller joins whose outcome is not usable for them; then they make their own exchange.
+const MAX_ATTEMPTS: usize = 3;
 
 /// What is cached.
 pub trait Token: Send + Sync + 'static {
@@ -40,29 +40,54 @@ pub trait Token: Send + Sync + 'static {
 
 /// What the cache needs to know of a failed exchange.
 pub trait Failure: Clone + From<Lost> + Send + Sync + 'static {
-    /// A refusal of the token presented: another token may fare otherwise, and this one will not for a while.
-    fn is_definite_refusal(&self) -> bool;
-    /// The user may not have a token (any more), as far as ACS goes.
-    fn forbids(&self) -> bool;
-    /// What an earlier exchange for the same key brought must not be served any more either.
-    fn ends(&self) -> bool;
+    /// What it refuses, if it is a definite refusal: the same token will get no other answer for a while.
+    fn refusal_scope(&self) -> Option<RefusalScope>;
 }
 
-/// An entry's key: who asks, and for an exchange of one token's own, that token's digest.
+/// What a definite refusal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalScope {
+    /// The token presented. Another token may be accepted.
+    Token,
+    /// The user, as far as ACS decides: where ACS alone permits the user, cached tokens end too.
+    User,
+    /// The token presented and whatever an earlier exchange for the same key brought.
+    Session,
+}
+
+/// An entry's key. What is exchanged for one token alone also has that token's digest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey<K> {
     shared: K,
     own: Option<TokenDigest>,
 }
 
-/// A caller's wish.
-#[derive(Debug, Clone, Copy)]
-pub struct Request {
+impl<K: Clone> CacheKey<K> {
+    /// The key of the entry that callers share.
+    fn shared(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            own: None,
+        }
+    }
+
+    /// The key of the entry of one token alone.
+    fn own(&self, digest: TokenDigest) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            own: Some(digest),
+        }
+    }
+}
+
+/// What a caller presents at a lookup.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lookup {
     /// Which token the caller presents.
     pub digest: TokenDigest,
-    /// When that token ends, if that bounds what it brings. `None`: an exchange brings a life of its own.
+    /// When that token expires, if that bounds what it brings. `None`: the exchanged token has a lifetime of its own.
     pub token_expires_on: Option<Timestamp>,
-    /// Age at which what is cached must be exchanged anew for this caller.
+    /// Age at which an entry must be exchanged anew for this caller; set where ACS alone permits them.
     pub max_age: Option<Duration>,
 }
 
@@ -98,30 +123,25 @@ pub struct Answer<T> {
     pub outcome: Outcome,
 }
 
-/// Whether anybody waits for an exchange.
+/// Whether a caller waits for an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
-    /// The caller who started it, within their deadline.
-    Caller,
-    /// Nobody: it renews ahead.
-    Nobody,
+pub enum RunMode {
+    /// The caller who started it waits, until their deadline.
+    Foreground,
+    /// No caller waits: it renews an entry that is still served.
+    Background,
 }
 
-type Flown<T, E> = Result<(Arc<T>, Fresh), E>;
-type Taken<T, E> = Result<(Answer<T>, TokenDigest), (E, TokenDigest)>;
-
-/// Whether a flight made a call, or found on take-off that another had just made it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fresh {
-    Yes,
-    No,
-}
+/// What a flight brought: a token, and whether by an exchange. If not, another flight had just brought it.
+type FlightResult<T, E> = Result<(Arc<T>, bool), E>;
+/// What a waiter gets, with the digest of the leader's token.
+type WaiterResult<T, E> = Result<(Answer<T>, TokenDigest), (E, TokenDigest)>;
 
 /// A cache of exchanged tokens with one flight per key.
 pub struct TokenCache<K, T, E> {
-    contents: Arc<Contents<K, T>>,
+    entries: Arc<Entries<K, T>>,
     refusals: Arc<Refusals<K, E>>,
-    flights: Flights<CacheKey<K>, TokenDigest, Flown<T, E>>,
+    flights: Flights<CacheKey<K>, TokenDigest, FlightResult<T, E>>,
 }
 
 impl<K, T, E> TokenCache<K, T, E>
@@ -134,7 +154,7 @@ where
     #[must_use]
     pub fn new(config: &CacheConfig, clock: SharedClock) -> Self {
         Self {
-            contents: Arc::new(Contents::new(config, Arc::clone(&clock))),
+            entries: Arc::new(Entries::new(config, Arc::clone(&clock))),
             refusals: Arc::new(Refusals::new(clock)),
             flights: Flights::default(),
         }
@@ -143,139 +163,144 @@ where
     /// How many entries there are, and what they weigh against `max_bytes`.
     #[must_use]
     pub fn fill(&self) -> (u64, u64) {
-        self.contents.fill()
+        self.entries.fill()
     }
 
-    /// A token for `key`, cached or by `exchange`, as the rule in [`entry`] says for this `request`.
-    pub async fn get<X, F>(&self, key: K, request: &Request, exchange: X) -> Result<Answer<T>, E>
+    /// A token for `key`, cached or by `exchange`, as the rule in [`decision`] says for this `lookup`.
+    pub async fn get<X, F>(&self, key: K, lookup: &Lookup, exchange: X) -> Result<Answer<T>, E>
     where
-        X: Fn(Waiting) -> F + Clone + Send + 'static,
+        X: Fn(RunMode) -> F + Clone + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let key = CacheKey { shared: key, own: None };
-        for _ in 0..ROUNDS {
-            // An entry stands beside a purpose only if it may be served should the exchange fail.
-            let (purpose, entry) = match self.contents.look(&key, request).await {
-                Some((Use::Serve, entry)) => return Ok(hit(&entry)),
-                Some((Use::ServeAndRenew, entry)) => {
-                    if self.refusals.of(&key.shared, request.digest).is_none() {
-                        self.fly(&key, request, Purpose::Ahead, &exchange);
+        for _ in 0..MAX_ATTEMPTS {
+            // There is an entry beside a purpose only if it may be served when the exchange fails.
+            let (purpose, entry) = match self.entries.decide(&key, lookup).await {
+                Some((CacheDecision::Serve, entry)) => return Ok(hit(&entry)),
+                Some((CacheDecision::ServeAndRenew, entry)) => {
+                    if self.refusals.get(&key.shared, lookup.digest).is_none() {
+                        self.join_flight(&key, lookup, Purpose::BackgroundRenewal, &exchange);
                     }
                     return Ok(hit(&entry));
                 }
-                Some((Use::OwnExchange, _)) => return self.own(key.shared, request, Purpose::Miss, exchange).await,
-                Some((Use::RenewFirst, entry)) => (Purpose::Renewal, Some(entry)),
-                Some((Use::Revalidate, _)) => (Purpose::Revalidation, None),
-                Some((Use::Gone, _)) | None => {
-                    // What outlives the token it was exchanged for is remembered for that token alone.
-                    if let Some(entry) = self.contents.remembered(&key, request).await {
+                Some((CacheDecision::OwnExchange, _)) => {
+                    return self.exchange_own(key.shared, lookup, Purpose::Miss, exchange).await;
+                }
+                Some((CacheDecision::RenewFirst, entry)) => (Purpose::Renewal, Some(entry)),
+                Some((CacheDecision::Revalidate, _)) => (Purpose::Revalidation, None),
+                Some((CacheDecision::Expired, _)) | None => {
+                    // A token that outlives the Entra token it was exchanged for is kept for that Entra token alone.
+                    if let Some(entry) = self.entries.servable_own(&key, lookup).await {
                         return Ok(hit(&entry));
                     }
                     (Purpose::Miss, None)
                 }
             };
-            // What the refusal meant for the entry was heeded when it came; what is there now came after it.
-            if let Some(error) = self.refusals.of(&key.shared, request.digest) {
-                let entry = entry.filter(|entry| !ends(&error, request) && self.contents.is_alive(entry));
+            // The refusal was applied to the entry when it arrived; what is there now is younger.
+            if let Some(error) = self.refusals.get(&key.shared, lookup.digest) {
+                let entry = entry.filter(|entry| !ends_earlier(&error, lookup) && self.entries.is_servable(entry));
                 return entry.map_or(Err(error), |entry| Ok(hit(&entry)));
             }
-            let seat = self.fly(&key, request, purpose, &exchange);
-            let leads = seat.leads;
-            match take(seat).await {
+            let waiter = self.join_flight(&key, lookup, purpose, &exchange);
+            let is_leader = waiter.is_leader;
+            match wait(waiter).await {
                 Ok((answer, leader)) => {
-                    // A joined flight that found no call needed had another caller to think of.
+                    // A joined flight that needed no call decided that for another caller.
                     let confirmed = purpose != Purpose::Revalidation || answer.outcome != Outcome::Hit;
-                    let suits = leader == request.digest || self.contents.suits(&answer, request);
-                    if (leads || confirmed) && suits {
-                        return Ok(later(answer, entry.as_deref()));
+                    let is_usable = leader == lookup.digest || self.entries.is_usable_for(&answer, lookup);
+                    if (is_leader || confirmed) && is_usable {
+                        return Ok(longer_lived(answer, entry.as_deref()));
                     }
-                    // It was for a token that ends otherwise: the next look sees what that means for this one.
+                    // It was for a token that expires at another time: the next lookup decides anew for this one.
                 }
                 Err((error, leader)) => {
-                    let ended = ends(&error, request);
-                    if let Some(entry) = entry.filter(|entry| !ended && self.contents.is_alive(entry)) {
+                    let ends_earlier = ends_earlier(&error, lookup);
+                    if let Some(entry) = entry.filter(|entry| !ends_earlier && self.entries.is_servable(entry)) {
                         return Ok(hit(&entry));
                     }
-                    if error.is_definite_refusal() && leader != request.digest {
-                        return self.own(key.shared, request, purpose, exchange).await;
+                    if error.refusal_scope().is_some() && leader != lookup.digest {
+                        return self.exchange_own(key.shared, lookup, purpose, exchange).await;
                     }
-                    self.contents.heed(&key, request, purpose, &error).await;
+                    self.entries.apply_failure(&key, lookup, purpose, &error).await;
                     return Err(error);
                 }
             }
         }
-        self.own(key.shared, request, Purpose::Miss, exchange).await
+        self.exchange_own(key.shared, lookup, Purpose::Miss, exchange).await
     }
 
-    /// An exchange of this very token's own: what it brings is remembered for the token, and for others only if
-    /// it outlives what they have.
-    async fn own<X, F>(&self, shared: K, request: &Request, purpose: Purpose, exchange: X) -> Result<Answer<T>, E>
+    /// An exchange for this very token: what it brings is kept for the token, and for others only if it outlives what they
+    /// have.
+    async fn exchange_own<X, F>(
+        &self,
+        shared: K,
+        lookup: &Lookup,
+        purpose: Purpose,
+        exchange: X,
+    ) -> Result<Answer<T>, E>
     where
-        X: Fn(Waiting) -> F + Clone + Send + 'static,
+        X: Fn(RunMode) -> F + Clone + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let key = CacheKey {
             shared,
-            own: Some(request.digest),
+            own: Some(lookup.digest),
         };
         if purpose == Purpose::Miss
-            && let Some(entry) = self.contents.remembered(&key, request).await
+            && let Some(entry) = self.entries.servable_own(&key, lookup).await
         {
             return Ok(hit(&entry));
         }
-        if let Some(error) = self.refusals.of(&key.shared, request.digest) {
+        if let Some(error) = self.refusals.get(&key.shared, lookup.digest) {
             return Err(error);
         }
-        match take(self.fly(&key, request, purpose, &exchange)).await {
+        match wait(self.join_flight(&key, lookup, purpose, &exchange)).await {
             Ok((answer, _)) => Ok(answer),
             Err((error, _)) => {
-                let shared = CacheKey {
-                    own: None,
-                    ..key.clone()
-                };
-                self.contents.heed(&key, request, purpose, &error).await;
-                self.contents.heed(&shared, request, purpose, &error).await;
+                self.entries.apply_failure(&key, lookup, purpose, &error).await;
+                self.entries.apply_failure(&key.shared(), lookup, purpose, &error).await;
                 Err(error)
             }
         }
     }
 
-    fn fly<X, F>(
+    /// Joins the flight of `key`, or starts one.
+    fn join_flight<X, F>(
         &self,
         key: &CacheKey<K>,
-        request: &Request,
+        lookup: &Lookup,
         purpose: Purpose,
         exchange: &X,
-    ) -> Seat<TokenDigest, Flown<T, E>>
+    ) -> Waiter<TokenDigest, FlightResult<T, E>>
     where
-        X: Fn(Waiting) -> F + Clone + Send + 'static,
+        X: Fn(RunMode) -> F + Clone + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let waiting = if purpose == Purpose::Ahead {
-            Waiting::Nobody
+        let mode = if purpose == Purpose::BackgroundRenewal {
+            RunMode::Background
         } else {
-            Waiting::Caller
+            RunMode::Foreground
         };
-        self.flights.join(key.clone(), request.digest, || {
-            let (contents, refusals) = (Arc::clone(&self.contents), Arc::clone(&self.refusals));
-            let (key, request, exchange) = (key.clone(), *request, exchange.clone());
+        self.flights.join(key.clone(), lookup.digest, || {
+            let (entries, refusals) = (Arc::clone(&self.entries), Arc::clone(&self.refusals));
+            let (key, lookup, exchange) = (key.clone(), *lookup, exchange.clone());
             async move {
-                // A flight may have landed between this caller's look and take-off.
-                if let Some((Use::Serve, entry)) = contents.look(&key, &request).await {
-                    return Ok((Arc::clone(&entry.token), Fresh::No));
+                // Another flight may have ended between this caller's lookup and the start of this one.
+                if let Some((CacheDecision::Serve, entry)) = entries.decide(&key, &lookup).await {
+                    return Ok((Arc::clone(&entry.token), false));
                 }
-                if let Some(error) = refusals.of(&key.shared, request.digest) {
+                if let Some(error) = refusals.get(&key.shared, lookup.digest) {
                     return Err(error);
                 }
-                match exchange(waiting).await {
+                match exchange(mode).await {
                     Ok(token) => {
                         let token = Arc::new(token);
-                        contents.absorb(key, &request, purpose, &token).await;
-                        Ok((token, Fresh::Yes))
+                        entries.insert(key, &lookup, purpose, &token).await;
+                        Ok((token, true))
                     }
                     Err(error) => {
-                        refusals.remember(&key.shared, request.digest, &error);
-                        contents.heed(&key, &request, purpose, &error).await;
+                        refusals.remember(&key.shared, lookup.digest, &error);
+                        entries.apply_failure(&key, &lookup, purpose, &error).await;
                         Err(error)
                     }
                 }
@@ -284,9 +309,14 @@ where
     }
 }
 
-/// Whether a failed exchange ends what an earlier one brought: a refusal of who decides about this caller.
-fn ends(error: &impl Failure, request: &Request) -> bool {
-    error.ends() || (error.forbids() && request.max_age.is_some())
+/// Whether a failed exchange ends what an earlier one brought: whether it is a refusal by the service that decides about
+/// this caller.
+fn ends_earlier(error: &impl Failure, lookup: &Lookup) -> bool {
+    match error.refusal_scope() {
+        Some(RefusalScope::Session) => true,
+        Some(RefusalScope::User) => lookup.max_age.is_some(),
+        Some(RefusalScope::Token) | None => false,
+    }
 }
 
 fn hit<T>(entry: &Entry<T>) -> Answer<T> {
@@ -296,8 +326,8 @@ fn hit<T>(entry: &Entry<T>) -> Answer<T> {
     }
 }
 
-/// Of a renewal and what it was to renew, the one that ends later.
-fn later<T: Token>(answer: Answer<T>, old: Option<&Entry<T>>) -> Answer<T> {
+/// The one that expires later: the renewed token or the old one.
+fn longer_lived<T: Token>(answer: Answer<T>, old: Option<&Entry<T>>) -> Answer<T> {
     match old {
         Some(old) if old.token.expires_on() > answer.token.expires_on() => Answer {
             token: Arc::clone(&old.token),
@@ -307,17 +337,17 @@ fn later<T: Token>(answer: Answer<T>, old: Option<&Entry<T>>) -> Answer<T> {
     }
 }
 
-async fn take<T, E: Failure>(seat: Seat<TokenDigest, Flown<T, E>>) -> Taken<T, E>
+async fn wait<T, E: Failure>(waiter: Waiter<TokenDigest, FlightResult<T, E>>) -> WaiterResult<T, E>
 where
     T: Token,
 {
-    let (leads, leader) = (seat.leads, seat.leader);
-    match seat.outcome().await {
-        Ok(Ok((token, fresh))) => {
-            let outcome = match (fresh, leads) {
-                (Fresh::No, _) => Outcome::Hit,
-                (Fresh::Yes, true) => Outcome::Miss,
-                (Fresh::Yes, false) => Outcome::Shared,
+    let (is_leader, leader) = (waiter.is_leader, waiter.leader);
+    match waiter.outcome().await {
+        Ok(Ok((token, is_exchanged))) => {
+            let outcome = match (is_exchanged, is_leader) {
+                (false, _) => Outcome::Hit,
+                (true, true) => Outcome::Miss,
+                (true, false) => Outcome::Shared,
             };
             Ok((Answer { token, outcome }, leader))
         }

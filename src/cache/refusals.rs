@@ -11,11 +11,11 @@ use base::clock::SharedClock;
 use base::secret::TokenDigest;
 
 /// How long a refusal is remembered. A user who is granted something at ACS or Entra waits no longer than this for it.
-pub(super) const REMEMBERED: Duration = Duration::from_secs(15);
+pub(super) const REMEMBER_FOR: Duration = Duration::from_secs(15);
 /// The most refusals that are remembered; beyond, those used longest ago are forgotten.
-const MOST: u64 = 10_000;
+const MAX_REFUSALS: u64 = 10_000;
 
-/// Refusals by what was asked for and by the token that was refused.
+/// Refusals by the key of the exchange and by the token that was refused.
 pub(super) struct Refusals<K, E> {
     entries: moka::sync::Cache<CacheKey<K>, Refusal<E>>,
     clock: SharedClock,
@@ -35,20 +35,20 @@ where
 {
     pub(super) fn new(clock: SharedClock) -> Self {
         let entries = moka::sync::Cache::builder()
-            .max_capacity(MOST)
+            .max_capacity(MAX_REFUSALS)
             // The default policy refuses newcomers while the cache is full; the latest are the ones that come again.
             .eviction_policy(EvictionPolicy::lru())
             // Only reclaims memory: how long a refusal counts is decided at each look, by the clock.
-            .time_to_live(REMEMBERED)
+            .time_to_live(REMEMBER_FOR)
             .build();
         Self { entries, clock }
     }
 
     /// The refusal of this token, if it is remembered.
-    pub(super) fn of(&self, shared: &K, digest: TokenDigest) -> Option<E> {
-        let key = of_token(shared, digest);
+    pub(super) fn get(&self, shared: &K, digest: TokenDigest) -> Option<E> {
+        let key = token_key(shared, digest);
         let refusal = self.entries.get(&key)?;
-        if self.clock.monotonic().saturating_sub(refusal.at) < REMEMBERED {
+        if self.clock.monotonic().saturating_sub(refusal.at) < REMEMBER_FOR {
             Some(refusal.error)
         } else {
             self.entries.invalidate(&key);
@@ -59,12 +59,12 @@ where
     /// Remembers `error` if it is a definite refusal of the token. Nothing else is: limits, outages and refusals of the broker
     /// itself can be over at the next request.
     pub(super) fn remember(&self, shared: &K, digest: TokenDigest, error: &E) {
-        if error.is_definite_refusal() {
+        if error.refusal_scope().is_some() {
             let refusal = Refusal {
                 at: self.clock.monotonic(),
                 error: error.clone(),
             };
-            self.entries.insert(of_token(shared, digest), refusal);
+            self.entries.insert(token_key(shared, digest), refusal);
         }
     }
 
@@ -75,7 +75,7 @@ where
     }
 }
 
-fn of_token<K: Clone>(shared: &K, digest: TokenDigest) -> CacheKey<K> {
+fn token_key<K: Clone>(shared: &K, digest: TokenDigest) -> CacheKey<K> {
     CacheKey {
         shared: shared.clone(),
         own: Some(digest),

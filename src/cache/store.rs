@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 
-use super::entry::Life;
+use super::decision::Life;
 use super::{CacheKey, Token};
 use base::clock::SharedClock;
 use config::CacheConfig;
@@ -101,15 +101,15 @@ struct UntilEnd {
 }
 
 impl UntilEnd {
-    fn left<T>(&self, entry: &Entry<T>) -> Duration {
-        let left = entry.life.expires_on.duration_since(self.clock.now());
-        Duration::try_from(left).unwrap_or_default()
+    fn remaining<T>(&self, entry: &Entry<T>) -> Duration {
+        let remaining = entry.life.expires_on.duration_since(self.clock.now());
+        Duration::try_from(remaining).unwrap_or_default()
     }
 }
 
 impl<K, T> moka::Expiry<CacheKey<K>, Arc<Entry<T>>> for UntilEnd {
     fn expire_after_create(&self, _: &CacheKey<K>, entry: &Arc<Entry<T>>, _: Instant) -> Option<Duration> {
-        Some(self.left(entry))
+        Some(self.remaining(entry))
     }
 
     fn expire_after_update(
@@ -119,6 +119,6 @@ impl<K, T> moka::Expiry<CacheKey<K>, Arc<Entry<T>>> for UntilEnd {
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(self.left(entry))
+        Some(self.remaining(entry))
     }
 }

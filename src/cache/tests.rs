@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use moka::ops::compute::Op;
 
-use super::entry::Life;
+use super::decision::Life;
 use super::store::Store;
 use super::*;
 use base::clock::{Clock as _, ManualClock};
@@ -50,16 +50,13 @@ impl From<Lost> for Trouble {
 }
 
 impl Failure for Trouble {
-    fn is_definite_refusal(&self) -> bool {
-        matches!(self, Self::Refused | Self::Forbidden | Self::Ended)
-    }
-
-    fn forbids(&self) -> bool {
-        *self == Self::Forbidden
-    }
-
-    fn ends(&self) -> bool {
-        *self == Self::Ended
+    fn refusal_scope(&self) -> Option<RefusalScope> {
+        match self {
+            Self::Refused => Some(RefusalScope::Token),
+            Self::Forbidden => Some(RefusalScope::User),
+            Self::Ended => Some(RefusalScope::Session),
+            Self::Away | Self::Lost => None,
+        }
     }
 }
 
@@ -113,9 +110,9 @@ impl Bench {
     }
 
     /// An Entra token with so many minutes to live from now.
-    fn token(&self, name: &str, minutes: u64) -> Request {
-        Request {
-            digest: TokenDigest::of(&BearerToken::new(name)),
+    fn token(&self, name: &str, minutes: u64) -> Lookup {
+        Lookup {
+            digest: TokenDigest::new(&BearerToken::new(name)),
             token_expires_on: Some(self.clock.now() + Duration::from_secs(minutes * MINUTE)),
             max_age: None,
         }
@@ -124,7 +121,7 @@ impl Bench {
     fn get(
         &self,
         key: &'static str,
-        request: Request,
+        lookup: Lookup,
     ) -> impl Future<Output = Result<(Outcome, usize), Trouble>> + Send + 'static {
         let (cache, acs, clock) = (Arc::clone(&self.cache), Arc::clone(&self.acs), Arc::clone(&self.clock));
         async move {
@@ -141,7 +138,7 @@ impl Bench {
                     match trouble {
                         Some(trouble) => Err(trouble),
                         None => Ok(Granted {
-                            expires_on: request.token_expires_on.unwrap_or_else(|| clock.now() + UNBOUND_LIFE)
+                            expires_on: lookup.token_expires_on.unwrap_or_else(|| clock.now() + UNBOUND_LIFE)
                                 + *acs.longer.lock().unwrap(),
                             serial,
                         }),
@@ -149,7 +146,7 @@ impl Bench {
                 }
             };
             cache
-                .get(key, &request, exchange)
+                .get(key, &lookup, exchange)
                 .await
                 .map(|answer| (answer.outcome, answer.token.serial))
         }
@@ -213,13 +210,13 @@ async fn a_shorter_token_gets_an_exchange_of_its_own_that_replaces_nothing() {
 }
 
 #[tokio::test]
-async fn what_outlives_its_token_is_remembered_for_that_token() {
+async fn a_token_that_outlives_its_entra_token_is_kept_for_that_one() {
     let bench = Bench::new();
     *bench.acs.longer.lock().unwrap() = Duration::from_secs(24 * 60 * MINUTE);
     let token = bench.token("a", 60);
     assert_eq!(bench.get("k", token).await, Ok((Miss, 1)));
     assert_eq!(bench.get("k", token).await, Ok((Hit, 1)));
-    let alone = Request {
+    let alone = Lookup {
         max_age: Some(Duration::from_secs(10 * MINUTE)),
         ..token
     };
@@ -254,7 +251,7 @@ async fn a_renewal_before_the_answer_is_a_miss_and_a_failed_one_a_hit_with_a_pau
 }
 
 #[tokio::test]
-async fn even_a_refused_renewal_leaves_what_is_there() {
+async fn a_refused_renewal_keeps_the_entry() {
     let bench = Bench::new();
     bench.get("k", bench.token("a", 60)).await.unwrap();
     bench.advance(51);
@@ -264,10 +261,10 @@ async fn even_a_refused_renewal_leaves_what_is_there() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_acss_ends_it_for_a_caller_whom_acs_alone_permits() {
-    let alone = |request| Request {
+async fn a_403_from_acs_ends_the_entry_where_acs_alone_permits_the_caller() {
+    let alone = |lookup| Lookup {
         max_age: Some(Duration::from_secs(3600)),
-        ..request
+        ..lookup
     };
     // In a renewal before the answer ...
     let bench = Bench::new();
@@ -277,7 +274,7 @@ async fn a_refusal_of_acss_ends_it_for_a_caller_whom_acs_alone_permits() {
     let renewing = alone(bench.token("b", 60));
     assert_eq!(bench.get("k", renewing).await, Err(Trouble::Forbidden));
     bench.fail(None);
-    bench.clock.advance(refusals::REMEMBERED);
+    bench.clock.advance(refusals::REMEMBER_FOR);
     assert_eq!(bench.get("k", renewing).await, Ok((Miss, 3)));
     // ... and in an exchange of a shorter token's own.
     bench.fail(Some(Trouble::Forbidden));
@@ -288,7 +285,7 @@ async fn a_refusal_of_acss_ends_it_for_a_caller_whom_acs_alone_permits() {
     bench.fail(None);
     assert_eq!(bench.get("k", renewing).await, Ok((Miss, 5)));
     // Trouble that is no refusal ends nothing.
-    bench.clock.advance(refusals::REMEMBERED);
+    bench.clock.advance(refusals::REMEMBER_FOR);
     bench.fail(Some(Trouble::Away));
     assert_eq!(
         bench.get("k", alone(bench.token("short", 30))).await,
@@ -325,9 +322,9 @@ async fn a_renewal_ahead_happens_behind_the_answer() {
 }
 
 #[tokio::test]
-async fn what_acs_alone_permitted_is_confirmed_after_a_while() {
+async fn an_entry_that_acs_alone_permitted_is_revalidated() {
     let bench = Bench::new();
-    let group_member = Request {
+    let group_member = Lookup {
         max_age: Some(Duration::from_secs(10 * MINUTE)),
         ..bench.token("a", 60)
     };
@@ -352,7 +349,7 @@ async fn what_acs_alone_permitted_is_confirmed_after_a_while() {
     bench.fail(Some(Trouble::Forbidden));
     assert_eq!(bench.get("k", group_member).await, Err(Trouble::Forbidden));
     bench.fail(None);
-    bench.clock.advance(refusals::REMEMBERED);
+    bench.clock.advance(refusals::REMEMBER_FOR);
     assert_eq!(bench.get("k", group_member).await.unwrap().0, Miss);
 }
 
@@ -436,23 +433,20 @@ async fn callers_who_wait_for_a_refusal_make_one_call() {
 fn the_refusals_that_are_remembered_are_bounded() {
     let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
     let refusals = refusals::Refusals::<&'static str, Trouble>::new(clock);
-    let digest = |n: u32| TokenDigest::of(&BearerToken::new(n.to_string()));
+    let digest = |n: u32| TokenDigest::new(&BearerToken::new(n.to_string()));
     for n in 0..12_000 {
         refusals.remember(&"k", digest(n), &Trouble::Refused);
     }
     assert!(refusals.settled_len() <= 10_000);
-    assert_eq!(refusals.of(&"k", digest(11_999)), Some(Trouble::Refused));
-    assert_eq!(refusals.of(&"k", digest(0)), None, "the oldest is forgotten first");
+    assert_eq!(refusals.get(&"k", digest(11_999)), Some(Trouble::Refused));
+    assert_eq!(refusals.get(&"k", digest(0)), None, "the oldest is forgotten first");
 }
 
 /// Starts callers one by one, each far enough to wait at the gate or in the flight.
-async fn start(
-    bench: &Bench,
-    requests: Vec<Request>,
-) -> Vec<tokio::task::JoinHandle<Result<(Outcome, usize), Trouble>>> {
+async fn start(bench: &Bench, lookups: Vec<Lookup>) -> Vec<tokio::task::JoinHandle<Result<(Outcome, usize), Trouble>>> {
     let mut callers = Vec::new();
-    for request in requests {
-        callers.push(tokio::spawn(bench.get("k", request)));
+    for lookup in lookups {
+        callers.push(tokio::spawn(bench.get("k", lookup)));
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
@@ -461,7 +455,7 @@ async fn start(
 }
 
 #[tokio::test]
-async fn callers_share_one_exchange_even_if_its_starter_leaves() {
+async fn callers_share_one_exchange_even_if_the_leader_leaves() {
     let bench = Bench::new();
     let gate = Arc::new(Notify::new());
     *bench.acs.gate.lock().unwrap() = Some(Arc::clone(&gate));
@@ -476,7 +470,7 @@ async fn callers_share_one_exchange_even_if_its_starter_leaves() {
 }
 
 #[tokio::test]
-async fn a_waiter_with_another_token_tries_once_himself_after_a_definite_refusal() {
+async fn a_waiter_with_another_token_makes_one_exchange_after_a_refusal() {
     let bench = Bench::new();
     let gate = Arc::new(Notify::new());
     *bench.acs.gate.lock().unwrap() = Some(Arc::clone(&gate));
@@ -498,7 +492,7 @@ async fn a_waiter_with_another_token_tries_once_himself_after_a_definite_refusal
 }
 
 #[tokio::test]
-async fn a_waiter_with_a_shorter_token_does_not_get_the_longer_ones() {
+async fn a_waiter_with_a_shorter_token_does_not_get_the_longer_one() {
     let bench = Bench::new();
     let gate = Arc::new(Notify::new());
     *bench.acs.gate.lock().unwrap() = Some(Arc::clone(&gate));
@@ -513,7 +507,7 @@ async fn a_waiter_with_a_shorter_token_does_not_get_the_longer_ones() {
 }
 
 #[tokio::test]
-async fn a_waiter_with_a_much_longer_token_is_not_put_off_with_the_end_of_a_short_one() {
+async fn a_waiter_with_a_much_longer_token_does_not_get_the_shorter_one() {
     let bench = Bench::new();
     let gate = Arc::new(Notify::new());
     *bench.acs.gate.lock().unwrap() = Some(Arc::clone(&gate));
@@ -529,9 +523,9 @@ async fn a_waiter_with_a_much_longer_token_is_not_put_off_with_the_end_of_a_shor
 }
 
 #[tokio::test]
-async fn where_the_presented_token_bounds_nothing_a_short_one_is_served_and_renewed_like_any_other() {
+async fn an_unbounded_token_is_served_and_renewed_by_the_same_rule() {
     let bench = Bench::new();
-    let unbound = |name| Request {
+    let unbound = |name| Lookup {
         token_expires_on: None,
         ..bench.token(name, 0)
     };
@@ -543,31 +537,31 @@ async fn where_the_presented_token_bounds_nothing_a_short_one_is_served_and_rene
 }
 
 #[tokio::test]
-async fn a_refusal_that_ends_it_ends_what_was_cached() {
+async fn a_session_refusal_ends_the_entry() {
     for minutes in [51, 45] {
         let bench = Bench::new();
-        let request = Request {
+        let lookup = Lookup {
             token_expires_on: None,
             ..bench.token("a", 0)
         };
-        assert_eq!(bench.get("k", request).await, Ok((Miss, 1)));
+        assert_eq!(bench.get("k", lookup).await, Ok((Miss, 1)));
         bench.advance(minutes);
         bench.fail(Some(Trouble::Away));
-        assert_eq!(bench.get("k", request).await, Ok((Hit, 1)), "a failed renewal");
+        assert_eq!(bench.get("k", lookup).await, Ok((Hit, 1)), "a failed renewal");
         // Ahead of the answer, or behind it: then the next caller knows.
         bench.clock.advance(Duration::from_secs(31));
         bench.fail(Some(Trouble::Ended));
         let landed = bench.acs.landed.notified();
-        let _ = bench.get("k", request).await;
+        let _ = bench.get("k", lookup).await;
         landed.await;
-        while bench.get("k", request).await != Err(Trouble::Ended) {
+        while bench.get("k", lookup).await != Err(Trouble::Ended) {
             tokio::task::yield_now().await;
         }
     }
 }
 
 #[tokio::test]
-async fn who_waits_for_an_unbound_token_takes_it_however_short_it_is() {
+async fn a_waiter_takes_a_token_of_unbounded_lifetime_however_short_it_is() {
     let bench = Bench::new();
     let clock = Arc::clone(&bench.clock);
     let calls = Arc::new(AtomicUsize::new(0));
@@ -587,12 +581,12 @@ async fn who_waits_for_an_unbound_token_takes_it_however_short_it_is() {
     let callers: Vec<_> = ["a", "b", "c"]
         .into_iter()
         .map(|name| {
-            let request = Request {
+            let lookup = Lookup {
                 token_expires_on: None,
                 ..bench.token(name, 0)
             };
             let (cache, exchange) = (Arc::clone(&bench.cache), exchange.clone());
-            tokio::spawn(async move { cache.get("k", &request, exchange).await.map(|answer| answer.outcome) })
+            tokio::spawn(async move { cache.get("k", &lookup, exchange).await.map(|answer| answer.outcome) })
         })
         .collect();
     while calls.load(Ordering::SeqCst) == 0 {
@@ -607,13 +601,13 @@ async fn who_waits_for_an_unbound_token_takes_it_however_short_it_is() {
 }
 
 #[tokio::test]
-async fn an_exchange_that_panics_is_told_to_all_and_leaves_nothing() {
+async fn an_exchange_that_panics_fails_for_all_and_leaves_nothing() {
     let bench = Bench::new();
-    let request = bench.token("a", 60);
+    let lookup = bench.token("a", 60);
     let panics = |_| async { panic!("on purpose") };
-    let outcome = bench.cache.get("k", &request, panics).await;
+    let outcome = bench.cache.get("k", &lookup, panics).await;
     assert!(matches!(outcome, Err(Trouble::Lost)));
-    assert_eq!(bench.get("k", request).await, Ok((Miss, 1)));
+    assert_eq!(bench.get("k", lookup).await, Ok((Miss, 1)));
 }
 
 #[tokio::test]

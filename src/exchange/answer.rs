@@ -6,86 +6,55 @@ use jiff::Timestamp;
 use super::ExchangeError;
 use azure::acs::{self, Granted};
 use azure::acs_identities;
-use azure::acs_signing::{ServiceTokenError, SignedSendError};
+use azure::acs_signing::SignedSendError;
 use azure::azure_error::{appended, read_error};
 use azure::retry::CallError;
-use azure::{Response, SendError, retry_after};
+use azure::{Response, UpstreamFailure};
 
-/// To an exchange: 401 and 403 are about the caller's token.
-pub(super) fn of_exchange(called: Result<Response, CallError>, now: Timestamp) -> Result<Granted, ExchangeError> {
-    let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => ExchangeError::Limited { retry_after },
-        CallError::Send(error) => unsent(error),
-    })?;
+/// The answer to an exchange: 401 and 403 are about the caller's token.
+pub(super) fn from_exchange(called: Result<Response, CallError>, now: Timestamp) -> Result<Granted, ExchangeError> {
+    let response = called?;
     match response.status {
-        StatusCode::OK => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
+        StatusCode::OK => read_grant(&response),
         StatusCode::UNAUTHORIZED => Err(ExchangeError::Rejected(read_error(&response))),
         StatusCode::FORBIDDEN => Err(ExchangeError::Forbidden(read_error(&response))),
-        _ => Err(otherwise(&response, now)),
+        _ => Err(from_status(&response, now)),
     }
 }
 
-/// To a request in the broker's own name: 401 and 403 are about its access key, and nothing in it is the caller's.
-pub(super) fn of_identity(
+/// The answer to a request in the broker's own name: 401 and 403 are about its access key, and nothing in it is the
+/// caller's.
+pub(super) fn from_identity_request(
     called: Result<Response, CallError<SignedSendError>>,
     now: Timestamp,
 ) -> Result<Granted, ExchangeError> {
-    let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => ExchangeError::Limited { retry_after },
-        CallError::Send(SignedSendError::Send(error)) => unsent(error),
-        CallError::Send(SignedSendError::AccessKey(error)) => ExchangeError::BrokerRefused(error.to_string()),
-        CallError::Send(SignedSendError::ServiceToken(error)) => match error {
-            ServiceTokenError::Timeout => ExchangeError::Timeout,
-            ServiceTokenError::Unavailable(cause) => ExchangeError::Unavailable {
-                cause,
-                retry_after: retry_after::SHORTEST,
-            },
-            error @ (ServiceTokenError::Refused(_) | ServiceTokenError::InvalidResponse(_)) => {
-                ExchangeError::BrokerRefused(error.to_string())
-            }
-        },
-    })?;
+    let response = called?;
     match response.status {
-        status if acs_identities::is_grant(status) => acs::read_grant(&response).map_err(ExchangeError::NotAGrant),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+        status if acs_identities::is_grant(status) => read_grant(&response),
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             let said = appended(read_error(&response).as_ref());
-            Err(ExchangeError::BrokerRefused(format!(
-                "ACS answered {} to the access key{said}",
-                response.status.as_u16()
+            let status = status.as_u16();
+            Err(ExchangeError::BrokerRejected(format!(
+                "ACS answered {status} to the access key{said}"
             )))
         }
-        _ => Err(otherwise(&response, now)),
+        _ => Err(from_status(&response, now)),
     }
 }
 
-fn unsent(error: SendError) -> ExchangeError {
-    match error {
-        SendError::Connection(cause) => ExchangeError::Unavailable {
-            cause,
-            retry_after: retry_after::SHORTEST,
-        },
-        SendError::Timeout => ExchangeError::Timeout,
-        SendError::TooLarge(limit) => ExchangeError::TooLarge(limit),
-    }
+fn read_grant(response: &Response) -> Result<Granted, ExchangeError> {
+    acs::read_grant(response).map_err(ExchangeError::Upstream)
 }
 
-/// Statuses that mean the same whatever was asked.
-fn otherwise(response: &Response, now: Timestamp) -> ExchangeError {
-    let asked = || response.asks_to_wait(now);
-    match response.status {
-        StatusCode::TOO_MANY_REQUESTS => ExchangeError::Limited { retry_after: asked() },
-        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
-            ExchangeError::Unavailable {
-                cause: format!("status {}", response.status.as_u16()),
-                retry_after: asked(),
-            }
-        }
-        StatusCode::GATEWAY_TIMEOUT => ExchangeError::Timeout,
-        status => ExchangeError::UnexpectedStatus {
-            status,
-            error: read_error(response),
+/// Statuses that mean the same for every request.
+fn from_status(response: &Response, now: Timestamp) -> ExchangeError {
+    UpstreamFailure::from_response(response, now).map_or_else(
+        || {
+            let said = appended(read_error(response).as_ref());
+            ExchangeError::InvalidResponse(format!("ACS answered {}{said}", response.status))
         },
-    }
+        ExchangeError::Upstream,
+    )
 }
 
 #[cfg(test)]
@@ -95,6 +64,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
+    use azure::SendError;
 
     #[expect(clippy::unnecessary_wraps, reason = "what a call gives")]
     fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Result<Response, CallError> {
@@ -110,14 +80,14 @@ mod tests {
     }
 
     fn outcome(called: Result<Response, CallError>) -> &'static str {
-        match of_exchange(called, Timestamp::UNIX_EPOCH) {
+        match from_exchange(called, Timestamp::UNIX_EPOCH) {
             Ok(_) => "granted",
             Err(ExchangeError::Rejected(_)) => "rejected",
             Err(ExchangeError::Forbidden(_)) => "forbidden",
-            Err(ExchangeError::Limited { .. }) => "limited",
-            Err(ExchangeError::Unavailable { .. }) => "unavailable",
-            Err(ExchangeError::Timeout) => "timeout",
-            Err(ExchangeError::UnexpectedStatus { .. } | ExchangeError::NotAGrant(_) | ExchangeError::TooLarge(_)) => {
+            Err(ExchangeError::Upstream(UpstreamFailure::Limited { .. })) => "limited",
+            Err(ExchangeError::Upstream(UpstreamFailure::Unavailable { .. })) => "unavailable",
+            Err(ExchangeError::Upstream(UpstreamFailure::Timeout)) => "timeout",
+            Err(ExchangeError::Upstream(UpstreamFailure::InvalidResponse(_)) | ExchangeError::InvalidResponse(_)) => {
                 "invalid"
             }
             Err(error) => panic!("{error}"),
@@ -162,10 +132,10 @@ mod tests {
             (&[("retry-after", "9999")][..], 300),
         ] {
             assert_eq!(
-                of_exchange(response(429, headers, ""), Timestamp::UNIX_EPOCH).unwrap_err(),
-                ExchangeError::Limited {
+                from_exchange(response(429, headers, ""), Timestamp::UNIX_EPOCH).unwrap_err(),
+                ExchangeError::Upstream(UpstreamFailure::Limited {
                     retry_after: Duration::from_secs(seconds)
-                }
+                })
             );
         }
     }

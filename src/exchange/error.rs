@@ -1,70 +1,39 @@
 //! Why an exchange brought no token.
 
-use std::time::Duration;
-
-use http::StatusCode;
-
 use crate::admission::Overloaded;
-use crate::cache::Failure;
+use crate::cache::RefusalScope;
 use crate::cache::flight::Lost;
-use azure::acs::NotAGrant;
+use azure::acs_signing::{ServiceTokenError, SignedSendError};
 use azure::azure_error::{AzureError, appended};
 use azure::credential::{AppError, CredentialError, ManagedIdentityError};
 use azure::entra::EntraError;
-use azure::retry_after;
+use azure::retry::CallError;
+use azure::{SendError, UpstreamFailure};
 
 /// A failed exchange: one variant per distinct cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeError {
-    /// ACS said 401 to the caller's token.
+    /// ACS answered 401 to the caller's token.
     #[error("ACS rejected the Entra token{}", appended(.0.as_ref()))]
     Rejected(Option<AzureError>),
-    /// ACS said 403.
+    /// ACS answered 403.
     #[error("ACS refused this caller{}", appended(.0.as_ref()))]
     Forbidden(Option<AzureError>),
-    /// The presented token is over; only the clock skew let it in.
+    /// The presented token has expired; only the clock skew let it in.
     #[error("the Entra token ended before ACS's token would begin")]
-    TokenOver,
-    /// ACS said 429, now or a moment ago.
-    #[error("ACS limits this resource for {}s", .retry_after.as_secs())]
-    Limited {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// ACS cannot serve now.
-    #[error("ACS is unavailable: {cause}")]
-    Unavailable {
-        /// What was seen.
-        cause: String,
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// No answer in time, by our clock or by ACS's 504.
-    #[error("no answer from ACS in time")]
-    Timeout,
-    /// A status that the contract does not name.
-    #[error("ACS answered {status}{}", appended(.error.as_ref()))]
-    UnexpectedStatus {
-        /// The status.
-        status: StatusCode,
-        /// The error object, if there was one.
-        error: Option<AzureError>,
-    },
-    /// A 200 that is no grant.
-    #[error("ACS broke its contract: {0}")]
-    NotAGrant(NotAGrant),
-    /// A token that has ended already.
-    #[error("ACS's token has ended already")]
-    PastExpiry,
-    /// A body over `upstream.max_response_bytes`.
-    #[error("ACS's response is over {0} bytes")]
-    TooLarge(usize),
+    TokenExpired,
+    /// The call to ACS failed as one to any service can.
+    #[error("{}", .0.describe("ACS", "this resource"))]
+    Upstream(UpstreamFailure),
+    /// ACS's answer is none that its contract names.
+    #[error("{0}")]
+    InvalidResponse(String),
     /// Entra gave the broker no token on the caller's behalf.
     #[error("on behalf of the caller: {0}")]
     OnBehalfOf(#[from] EntraError),
     /// The broker's own credential cannot be used, or was refused.
     #[error("the broker's own credential: {0}")]
-    BrokerRefused(String),
+    BrokerRejected(String),
     /// The assignment that covers the caller allows nothing that this resource grants.
     #[error("the assignment that covers this user allows none of exchange.identity.scopes")]
     NoScope,
@@ -74,32 +43,12 @@ pub enum ExchangeError {
     /// The path is that of another exchange than this resource makes.
     #[error("the path is that of another exchange than this resource makes")]
     WrongPath,
-    /// A bug of ours: a plan of another exchanger's.
-    #[error("the plan was made by another exchanger")]
-    ForeignPlan,
-    /// As many exchanges are under way as may be.
+    /// The limit on exchanges in flight is reached.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
     /// A bug of ours.
     #[error(transparent)]
     Lost(#[from] Lost),
-}
-
-impl From<AppError> for ExchangeError {
-    fn from(error: AppError) -> Self {
-        match error {
-            AppError::Entra(error) => Self::OnBehalfOf(error),
-            AppError::Credential(CredentialError::ManagedIdentity(ManagedIdentityError::Timeout)) => Self::Timeout,
-            AppError::Credential(CredentialError::ManagedIdentity(
-                error @ ManagedIdentityError::InvalidResponse(_),
-            )) => Self::OnBehalfOf(EntraError::InvalidResponse(error.to_string())),
-            AppError::Credential(error) if error.is_temporary() => Self::Unavailable {
-                cause: error.to_string(),
-                retry_after: retry_after::SHORTEST,
-            },
-            AppError::Credential(error) => Self::BrokerRefused(error.to_string()),
-        }
-    }
 }
 
 impl ExchangeError {
@@ -109,45 +58,84 @@ impl ExchangeError {
         match self {
             Self::Rejected(_) => "acs_unauthorized",
             Self::Forbidden(_) => "acs_forbidden",
-            Self::TokenOver => "token_over",
-            Self::Limited { .. } => "acs_limited",
-            Self::Unavailable { .. } => "acs_unavailable",
-            Self::Timeout => "acs_timeout",
-            Self::UnexpectedStatus { .. } | Self::NotAGrant(_) | Self::PastExpiry | Self::TooLarge(_) => {
-                "acs_invalid_response"
-            }
+            Self::TokenExpired => "token_over",
+            Self::Upstream(UpstreamFailure::Limited { .. }) => "acs_limited",
+            Self::Upstream(UpstreamFailure::Unavailable { .. }) => "acs_unavailable",
+            Self::Upstream(UpstreamFailure::Timeout) => "acs_timeout",
+            Self::Upstream(UpstreamFailure::InvalidResponse(_)) | Self::InvalidResponse(_) => "acs_invalid_response",
             Self::OnBehalfOf(error) => error.name(),
-            Self::BrokerRefused(_) => "broker_refused",
+            Self::BrokerRejected(_) => "broker_refused",
             Self::NoScope => "not_assigned",
             Self::WrongAudience => "wrong_audience",
             Self::WrongPath => "wrong_path",
             Self::Overloaded(_) => "overloaded",
-            Self::Lost(_) | Self::ForeignPlan => "internal",
+            Self::Lost(_) => "internal",
+        }
+    }
+
+    /// What it refuses, if it is a refusal that another attempt would meet again.
+    pub(crate) fn refusal_scope(&self) -> Option<RefusalScope> {
+        match self {
+            Self::Rejected(_) | Self::TokenExpired => Some(RefusalScope::Token),
+            Self::Forbidden(_) => Some(RefusalScope::User),
+            // What Entra refuses now it refuses to that very token, and so it does what was obtained with it.
+            Self::OnBehalfOf(
+                EntraError::ClaimsChallenge { .. }
+                | EntraError::ConsentRequired(_)
+                | EntraError::UserForbidden { .. }
+                | EntraError::TokenRejected(_),
+            ) => Some(RefusalScope::Session),
+            _ => None,
         }
     }
 }
 
-impl Failure for ExchangeError {
-    fn is_definite_refusal(&self) -> bool {
-        match self {
-            Self::Rejected(_) | Self::Forbidden(_) | Self::TokenOver => true,
-            Self::OnBehalfOf(error) => matches!(
-                error,
-                EntraError::ClaimsChallenge { .. }
-                    | EntraError::ConsentRequired(_)
-                    | EntraError::UserForbidden { .. }
-                    | EntraError::TokenRejected(_)
-            ),
-            _ => false,
+impl<E: Into<ExchangeError>> From<CallError<E>> for ExchangeError {
+    fn from(error: CallError<E>) -> Self {
+        match error {
+            CallError::Paused(retry_after) => Self::Upstream(UpstreamFailure::Limited { retry_after }),
+            CallError::Send(error) => error.into(),
         }
     }
+}
 
-    fn forbids(&self) -> bool {
-        matches!(self, Self::Forbidden(_))
+impl From<SendError> for ExchangeError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::TooLarge(limit) => Self::InvalidResponse(format!("ACS's response is over {limit} bytes")),
+            error => Self::Upstream(error.into()),
+        }
     }
+}
 
-    fn ends(&self) -> bool {
-        // What Entra refuses now it refuses to that very token, and so it does what was obtained with it.
-        matches!(self, Self::OnBehalfOf(_)) && self.is_definite_refusal()
+impl From<SignedSendError> for ExchangeError {
+    fn from(error: SignedSendError) -> Self {
+        match error {
+            SignedSendError::Send(error) => error.into(),
+            SignedSendError::AccessKey(error) => Self::BrokerRejected(error.to_string()),
+            SignedSendError::ServiceToken(error) => match error {
+                ServiceTokenError::Refused(_) => Self::BrokerRejected(error.to_string()),
+                ServiceTokenError::Timeout => Self::Upstream(UpstreamFailure::Timeout),
+                ServiceTokenError::Failed(cause) => Self::Upstream(UpstreamFailure::Unavailable {
+                    cause,
+                    retry_after: None,
+                }),
+            },
+        }
+    }
+}
+
+impl From<AppError> for ExchangeError {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Entra(error) => error.into(),
+            AppError::Credential(CredentialError::ManagedIdentity(
+                ref error @ ManagedIdentityError::Upstream(ref failure),
+            )) => match failure.clone().explained(error.to_string()) {
+                failure @ UpstreamFailure::InvalidResponse(_) => EntraError::Upstream(failure).into(),
+                failure => Self::Upstream(failure),
+            },
+            AppError::Credential(error) => Self::BrokerRejected(error.to_string()),
+        }
     }
 }

@@ -33,26 +33,16 @@ impl Weigh for ExchangeKey {
     }
 }
 
-/// What is to be exchanged for a permitted caller.
+/// An exchange for a permitted caller, not yet carried out.
 #[derive(Debug)]
 pub struct ExchangePlan {
     permit: Permit,
     key: ExchangeKey,
-    goods: Goods,
     bounded_by: Option<Timestamp>,
 }
 
-/// What is asked of ACS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Goods {
-    /// An exchange of an Entra token.
-    Exchange(Operation),
-    /// A token for an identity, with these scopes.
-    Identity(Vec<IdentityScope>),
-}
-
 impl ExchangePlan {
-    /// The caller's token goes to ACS as it is: any token of theirs with the same scopes gets the same, up to its end.
+    /// The caller's token goes to ACS as it is: any token of theirs with the same scopes gets the same, until it expires.
     pub(super) fn passthrough(permit: Permit, operation: Operation, resource: &Arc<str>) -> Self {
         let caller = permit.caller();
         Self {
@@ -66,14 +56,13 @@ impl ExchangePlan {
                 operation: Some(operation),
                 resource: Arc::clone(resource),
             },
-            goods: Goods::Exchange(operation),
             bounded_by: Some(caller.token_expires_on()),
             permit,
         }
     }
 
     /// Entra decides by the very token presented: a session with a stronger sign-in may get what a weaker one of the
-    /// same user may not (conditional access). So the outcome is that token's alone. It has a life of its own.
+    /// same user may not (conditional access). So the outcome is that token's alone. It has a lifetime of its own.
     pub(super) fn on_behalf_of(
         permit: Permit,
         operation: Operation,
@@ -87,8 +76,8 @@ impl ExchangePlan {
     }
 
     /// The identity is the user's, whatever token they present and through whichever app; what the token allows is
-    /// part of the key. Its life is the broker's choice.
-    pub(super) fn identity(permit: Permit, scopes: Vec<IdentityScope>, resource: &Arc<str>) -> Self {
+    /// part of the key. The broker chooses its lifetime.
+    pub(super) fn identity(permit: Permit, scopes: &[IdentityScope], resource: &Arc<str>) -> Self {
         let caller = permit.caller();
         Self {
             key: ExchangeKey {
@@ -101,7 +90,6 @@ impl ExchangePlan {
                 operation: None,
                 resource: Arc::clone(resource),
             },
-            goods: Goods::Identity(scopes),
             bounded_by: None,
             permit,
         }
@@ -113,7 +101,7 @@ impl ExchangePlan {
         &self.key
     }
 
-    /// The presented token's end, if that bounds what it brings.
+    /// When the presented token expires, if that bounds the lifetime of the ACS token.
     #[must_use]
     pub fn bounded_by(&self) -> Option<Timestamp> {
         self.bounded_by
@@ -123,7 +111,8 @@ impl ExchangePlan {
         &self.permit
     }
 
-    pub(super) fn goods(&self) -> &Goods {
-        &self.goods
+    /// The exchange operation, unless the broker asks in its own name.
+    pub(super) fn operation(&self) -> Option<Operation> {
+        self.key.operation
     }
 }

@@ -17,67 +17,46 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 pub use self::error::ExchangeError;
-use self::key::Goods;
 pub use self::key::{ExchangeKey, ExchangePlan};
 pub use self::on_behalf_of::OnBehalfOf;
 use crate::authenticate::Addressee;
 use crate::authorize::Permit;
 use crate::cache;
+use azure::UpstreamFailure;
 use azure::acs::{AcsExchange, Granted};
 pub use azure::acs::{Operation, TEAMS_EXTENSION_API_VERSION};
 use azure::acs_identities::{AcsIdentities, IdentityRequest};
-pub use azure::entra::{EntraError, EntraSaid, Refusal};
+pub use azure::entra::{EntraError, EntraErrorResponse, Refusal};
 use azure::pause::Pause;
 use azure::retry;
 use base::clock::SharedClock;
 use base::ids::Scopes;
-use base::secret::{AcsToken, BearerToken, TokenDigest};
+use base::secret::{BearerToken, TokenDigest};
 use config::IdentityScope;
+use telemetry::trace::SpanReference;
 
-/// An ACS access token with its identity: what callers get.
+/// An ACS access token: what is cached, and what callers get.
 #[derive(Debug)]
 pub struct IssuedToken {
-    granted: Granted,
-    scopes: Option<Scopes>,
-}
-
-impl IssuedToken {
-    /// The ACS identity (`identity.id`).
-    #[must_use]
-    pub fn identity_id(&self) -> &str {
-        &self.granted.identity_id
-    }
-
-    /// The token.
-    #[must_use]
-    pub fn token(&self) -> &AcsToken {
-        &self.granted.token
-    }
-
-    /// When it ends, as ACS wrote it.
-    #[must_use]
-    pub fn expires_on_text(&self) -> &str {
-        &self.granted.expires_on_text
-    }
-
-    /// Its scopes, where they are not those of the presented token.
-    #[must_use]
-    pub fn scopes(&self) -> Option<&Scopes> {
-        self.scopes.as_ref()
-    }
+    /// What ACS granted: the token, its identity and its expiry.
+    pub grant: Granted,
+    /// Its scopes: those of the Entra token it was exchanged for, unless the exchange names others.
+    pub scopes: Scopes,
+    /// The span of the exchange that brought it, if it was recorded.
+    pub span: Option<SpanReference>,
 }
 
 impl cache::Token for IssuedToken {
     fn expires_on(&self) -> Timestamp {
-        self.granted.expires_on
+        self.grant.expires_on
     }
 
     fn bytes(&self) -> usize {
         size_of::<Self>()
-            + self.granted.identity_id.len()
-            + self.granted.token.expose().len()
-            + self.granted.expires_on_text.len()
-            + self.scopes.as_ref().map_or(0, Scopes::bytes)
+            + self.grant.identity_id.len()
+            + self.grant.token.expose().len()
+            + self.grant.expires_on_text.len()
+            + self.scopes.bytes()
     }
 }
 
@@ -143,23 +122,23 @@ impl Exchanger {
         }
     }
 
-    /// Whether a token for `addressee` may come by ACS's path for `asked`. Where the token itself goes to ACS, that path's
-    /// API is the only one whose tokens ACS takes there; one that is for the other path's could only be refused.
+    /// Whether a token for `addressee` may come by ACS's path for `requested`. Where the token itself goes to ACS, that
+    /// path's API is the only one whose tokens ACS takes there; one for the other path's could only be refused.
     #[must_use]
-    pub fn takes(&self, asked: Operation, addressee: Addressee) -> bool {
-        let is_others = match asked {
+    pub fn accepts(&self, requested: Operation, addressee: Addressee) -> bool {
+        let is_for_other_path = match requested {
             Operation::Entra => addressee == Addressee::AcsTeamsExtension,
             Operation::TeamsExtension => addressee == Addressee::AcsClients,
         };
-        !(is_others && matches!(self.mode, Mode::Passthrough(_)))
+        !(is_for_other_path && matches!(self.mode, Mode::Passthrough(_)))
     }
 
-    /// What an exchange for `permit` would be. `asked` is the operation that the caller chose, if any.
+    /// What an exchange for `permit` would be. `requested` is the operation that the caller chose, if any.
     pub fn plan(
         &self,
         permit: Permit,
         presented: TokenDigest,
-        asked: Option<Operation>,
+        requested: Option<Operation>,
     ) -> Result<ExchangePlan, ExchangeError> {
         let addressee = permit.caller().addressee();
         if self.strict_audience && addressee.is_acs() != matches!(self.mode, Mode::Passthrough(_)) {
@@ -167,33 +146,30 @@ impl Exchanger {
         }
         match &self.mode {
             Mode::Passthrough(_) => {
-                let own = match addressee {
-                    Addressee::AcsTeamsExtension | Addressee::AcsBoth => Operation::TeamsExtension,
-                    Addressee::AcsClients | Addressee::OwnApi => Operation::Entra,
-                };
-                Ok(ExchangePlan::passthrough(permit, asked.unwrap_or(own), &self.resource))
+                let operation = requested.unwrap_or_else(|| default_operation(addressee));
+                Ok(ExchangePlan::passthrough(permit, operation, &self.resource))
             }
             // The operation follows from what the broker asks Entra for.
             Mode::OnBehalfOf(_, on_behalf_of) => {
-                let own = on_behalf_of.operation();
-                if asked.is_some_and(|asked| asked != own) {
+                let operation = on_behalf_of.operation();
+                if requested.is_some_and(|requested| requested != operation) {
                     return Err(ExchangeError::WrongPath);
                 }
-                Ok(ExchangePlan::on_behalf_of(permit, own, presented, &self.resource))
+                Ok(ExchangePlan::on_behalf_of(permit, operation, presented, &self.resource))
             }
-            Mode::Identity { .. } if asked == Some(Operation::TeamsExtension) => Err(ExchangeError::WrongPath),
+            Mode::Identity { .. } if requested == Some(Operation::TeamsExtension) => Err(ExchangeError::WrongPath),
             Mode::Identity { scopes, .. } => {
                 let granted = identity::granted(scopes, permit.allowed_scopes());
                 if granted.is_empty() {
                     return Err(ExchangeError::NoScope);
                 }
-                Ok(ExchangePlan::identity(permit, granted, &self.resource))
+                Ok(ExchangePlan::identity(permit, &granted, &self.resource))
             }
         }
     }
 
-    /// Carries out `plan` for the caller who presented `token`. `deadline` is that of the request that waits, if one
-    /// does.
+    /// Carries out `plan`, which this exchanger made, for the caller who presented `token`. `deadline` is that of the
+    /// request that waits, if one does.
     pub async fn exchange(
         &self,
         plan: &ExchangePlan,
@@ -203,49 +179,49 @@ impl Exchanger {
         let limit = Instant::now() + self.timeout;
         let deadline = deadline.map_or(limit, |deadline| deadline.min(limit));
         // Before Entra is asked for what ACS would not take.
-        if let Some(retry_after) = self.pause.left() {
-            return Err(ExchangeError::Limited { retry_after });
+        if let Some(retry_after) = self.pause.remaining() {
+            return Err(ExchangeError::Upstream(UpstreamFailure::Limited { retry_after }));
         }
-        let (granted, scopes) = match (&self.mode, plan.goods()) {
-            (Mode::Passthrough(acs), Goods::Exchange(operation)) => {
-                (self.at_acs(acs, *operation, token, deadline).await?, None)
+        let user = plan.permit().caller();
+        let operation = || plan.operation().unwrap_or_else(|| default_operation(user.addressee()));
+        let (grant, scopes) = match &self.mode {
+            Mode::Passthrough(acs) => (self.at_acs(acs, operation(), token, deadline).await?, None),
+            Mode::OnBehalfOf(acs, on_behalf_of) => {
+                let (token, scopes) = on_behalf_of.token(user.tenant(), token, deadline).await?;
+                let grant = self.at_acs(acs, on_behalf_of.operation(), &token, deadline).await?;
+                (grant, scopes)
             }
-            (Mode::OnBehalfOf(acs, on_behalf_of), Goods::Exchange(operation)) => {
-                let tenant = plan.permit().caller().tenant();
-                let (token, scopes) = on_behalf_of.token(tenant, token, deadline).await?;
-                (self.at_acs(acs, *operation, &token, deadline).await?, scopes)
-            }
-            (
-                Mode::Identity {
-                    identities, lifetime, ..
-                },
-                Goods::Identity(scopes),
-            ) => {
-                let user = plan.permit().caller();
+            Mode::Identity {
+                identities,
+                scopes,
+                lifetime,
+            } => {
+                let scopes = identity::granted(scopes, plan.permit().allowed_scopes());
                 let custom_id = identity::custom_id(user.tenant(), user.object_id());
                 let request = IdentityRequest {
                     custom_id: &custom_id,
-                    scopes,
+                    scopes: &scopes,
                     expires_in_minutes: *lifetime,
                 };
                 let attempt = || identities.send(request, deadline);
                 let called = retry::call(&self.pause, &*self.clock, deadline, attempt).await;
-                let granted = answer::of_identity(called, self.clock.now())?;
-                (granted, Some(scopes.iter().map(|scope| scope.name()).collect()))
-            }
-            // A plan is made by the exchanger that carries it out.
-            (Mode::Identity { .. }, Goods::Exchange(_))
-            | (Mode::Passthrough(_) | Mode::OnBehalfOf(..), Goods::Identity(_)) => {
-                return Err(ExchangeError::ForeignPlan);
+                let grant = answer::from_identity_request(called, self.clock.now())?;
+                (grant, Some(scopes.iter().map(|scope| scope.name()).collect()))
             }
         };
         let now = self.clock.now();
-        if granted.expires_on > now {
-            Ok(IssuedToken { granted, scopes })
+        if grant.expires_on > now {
+            Ok(IssuedToken {
+                grant,
+                scopes: scopes.unwrap_or_else(|| user.scopes().clone()),
+                span: SpanReference::from_span(&tracing::Span::current()),
+            })
         } else if plan.bounded_by().is_some_and(|end| end <= now) {
-            Err(ExchangeError::TokenOver)
+            Err(ExchangeError::TokenExpired)
         } else {
-            Err(ExchangeError::PastExpiry)
+            Err(ExchangeError::InvalidResponse(
+                "ACS's token has ended already".to_owned(),
+            ))
         }
     }
 
@@ -258,6 +234,14 @@ impl Exchanger {
     ) -> Result<Granted, ExchangeError> {
         let attempt = || acs.send(operation, token, deadline);
         let called = retry::call(&self.pause, &*self.clock, deadline, attempt).await;
-        answer::of_exchange(called, self.clock.now())
+        answer::from_exchange(called, self.clock.now())
+    }
+}
+
+/// The operation for a token whose caller did not choose one.
+fn default_operation(addressee: Addressee) -> Operation {
+    match addressee {
+        Addressee::AcsTeamsExtension | Addressee::AcsBoth => Operation::TeamsExtension,
+        Addressee::AcsClients | Addressee::OwnApi => Operation::Entra,
     }
 }

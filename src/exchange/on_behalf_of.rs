@@ -17,15 +17,15 @@ pub struct OnBehalfOf {
 }
 
 impl OnBehalfOf {
-    /// Tokens of `scope`, asked for by `app`.
+    /// Tokens of `scope`, requested by `app`.
     #[must_use]
     pub fn new(app: EntraApp, scope: String) -> Self {
         Self { app, scope }
     }
 
-    /// The exchange that what Entra gives is for.
+    /// The exchange operation for tokens of this scope.
     pub(super) fn operation(&self) -> Operation {
-        Operation::of_scope(&self.scope)
+        Operation::for_scope(&self.scope)
     }
 
     /// A token for ACS in exchange for what the user presented, and its scopes by their short names.
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_are_told_as_tokens_tell_them() {
+    fn scopes_have_the_names_that_tokens_have() {
         let text = "https://communication.azure.com/clients/VoIP https://communication.azure.com/clients/VoIP.Join";
         assert_eq!(short_names(text), Scopes::parse("VoIP VoIP.Join"));
         assert_eq!(short_names("VoIP"), Scopes::parse("VoIP"));

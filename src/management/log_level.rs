@@ -20,7 +20,7 @@ pub(super) fn router(level: LogLevel) -> Router {
     Router::new()
         .route(
             "/loglevel",
-            get(tell)
+            get(show)
                 .put(set)
                 .fallback(|| async { method_not_allowed("Use GET or PUT.", "GET, HEAD, PUT") }),
         )
@@ -28,7 +28,7 @@ pub(super) fn router(level: LogLevel) -> Router {
         .with_state(level)
 }
 
-async fn tell(State(level): State<LogLevel>) -> String {
+async fn show(State(level): State<LogLevel>) -> String {
     level.text() + "\n"
 }
 
@@ -92,8 +92,8 @@ mod tests {
             let response = router(level.clone()).oneshot(request).await.unwrap();
             assert_eq!(response.status().as_u16(), status, "{method} {body:?}");
             if status == 200 {
-                let told = response.into_body().collect().await.unwrap().to_bytes();
-                assert_eq!(told, format!("{after}\n"));
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(body, format!("{after}\n"));
             }
             assert_eq!(level.text(), after);
         }
@@ -105,10 +105,10 @@ mod tests {
     }
 
     async fn code(response: Response) -> String {
-        let told = response.into_body().collect().await.unwrap().to_bytes();
-        let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
-        assert!(told["error"]["message"].is_string(), "{told}");
-        told["error"]["code"].as_str().unwrap().to_owned()
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert!(body["error"]["message"].is_string(), "{body}");
+        body["error"]["code"].as_str().unwrap().to_owned()
     }
 
     #[tokio::test]

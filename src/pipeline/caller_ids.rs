@@ -1,4 +1,4 @@
-//! Who a verified caller is, for the operator.
+//! A verified caller's ids, as the operator sees them.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub struct CallerIds {
 }
 
 impl CallerIds {
-    pub(super) fn of(caller: &Caller, users: &UserNames) -> Self {
+    pub(super) fn new(caller: &Caller, users: &UserNames) -> Self {
         Self {
             tenant: caller.tenant(),
             object_id: caller.object_id(),
@@ -44,8 +44,8 @@ impl CallerIds {
         self.users.name(self.tenant, self.object_id)
     }
 
-    /// A text in which an upstream may have named the user, made fit for telemetry.
-    pub(super) fn in_words_of_others(&self, text: &impl fmt::Display) -> String {
+    /// `text`, with the user's id as telemetry may show it: an upstream may have quoted it.
+    pub(super) fn without_user_id(&self, text: &impl fmt::Display) -> String {
         self.user().in_place_of(self.object_id, text.to_string())
     }
 }

@@ -333,7 +333,7 @@ async fn the_files_part_serves_when_acss_is_too_old() {
 }
 
 #[tokio::test]
-async fn in_identity_mode_nobody_is_served_before_the_file_says_what_he_may() {
+async fn in_identity_mode_no_caller_is_served_before_the_file_is_loaded() {
     let clock = clock();
     let emulator = emulator(&clock).await;
     let key = emulator.expected_access_key();

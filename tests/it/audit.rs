@@ -29,7 +29,7 @@ fn events(output: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn each_decision_about_a_verified_user_is_told() {
+async fn each_decision_about_a_verified_user_has_an_event() {
     let (served, collector) = exported_with(&[
         ("ACS_TOKEN_BROKER__TELEMETRY__USER_HASH_KEY", KEY),
         ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
@@ -119,7 +119,7 @@ async fn each_decision_about_a_verified_user_is_told() {
 }
 
 #[tokio::test]
-async fn users_are_told_as_configured() {
+async fn users_are_named_as_configured() {
     for (rule, plain, pseudonym) in [("plain", true, false), ("none", false, false), ("hash", false, true)] {
         let settings = [("ACS_TOKEN_BROKER__TELEMETRY__USER_IDS", rule)];
         let (served, collector) = exported_with(&settings).await;
@@ -165,7 +165,7 @@ pub(crate) async fn asking_graph(user_ids: &str) -> (Served, Collector) {
 }
 
 #[tokio::test]
-async fn a_user_whom_an_upstream_names_is_told_as_configured() {
+async fn a_user_that_an_upstream_names_is_shown_as_configured() {
     for rule in ["none", "hash"] {
         let (served, collector) = asking_graph(rule).await;
         let token = served.token("lidia");

@@ -112,7 +112,7 @@ async fn many_callers_cause_one_exchange() {
 }
 
 #[tokio::test]
-async fn the_leader_may_go_away() {
+async fn the_exchange_goes_on_when_its_leader_leaves() {
     let acs = Fake::start().await;
     let stack = Stack::builder()
         .endpoint(&acs.origin())
@@ -168,7 +168,7 @@ async fn errors_are_not_cached() {
 }
 
 #[tokio::test]
-async fn a_waiter_with_another_token_tries_once_himself_after_a_refusal() {
+async fn a_waiter_with_another_token_makes_one_exchange_after_a_refusal() {
     let acs = Fake::start().await;
     let stack = Stack::builder()
         .endpoint(&acs.origin())
@@ -230,7 +230,7 @@ async fn the_cache_is_bounded() {
 }
 
 #[tokio::test]
-async fn nobody_is_ever_served_anothers_token() {
+async fn each_user_gets_only_their_own_token() {
     let stack = Stack::start().await;
     let users: Vec<(String, String)> = (0..12)
         .map(|n| {
@@ -251,7 +251,7 @@ async fn nobody_is_ever_served_anothers_token() {
 
 /// A caller who joins another's flight gets no more, and not much less, than an exchange of their own would bring.
 #[tokio::test]
-async fn joining_a_flight_gives_nobody_more_than_his_own() {
+async fn joining_a_flight_gives_no_caller_more_than_their_own_exchange_would() {
     let short = 40 * MINUTE;
     let long = 80 * MINUTE;
     let tiny = 5 * MINUTE;
@@ -278,7 +278,7 @@ async fn joining_a_flight_gives_nobody_more_than_his_own() {
 }
 
 #[tokio::test]
-async fn those_who_wait_share_a_token_too_short_to_cache() {
+async fn waiters_share_a_token_too_short_to_cache() {
     let acs = Fake::start().await;
     let stack = Stack::builder()
         .endpoint(&acs.origin())

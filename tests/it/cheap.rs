@@ -89,7 +89,7 @@ async fn a_good_token_is_asked_for_its_body() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_body_takes_no_place() {
+async fn a_request_that_awaits_its_body_holds_no_permit() {
     let stack = Stack::builder().set("server.max_in_flight", "1").start().await;
     let token = stack.user("alex").token();
     let authorization = format!("Authorization: Bearer {token}\r\n");
@@ -112,7 +112,7 @@ async fn who_waits_for_a_body_takes_no_place() {
 
 /// The form comes before the token, for whatever is wrong with the token and however much of the body there is.
 #[tokio::test]
-async fn a_bad_body_is_told_before_a_bad_token() {
+async fn a_bad_body_is_reported_before_a_bad_token() {
     let stack = Stack::start().await;
     let good = stack.user("alex").token();
     let nested = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));

@@ -85,7 +85,7 @@ async fn a_collector_over_tls_is_trusted_by_the_systems_anchors() {
             http::header::CONTENT_ENCODING,
             http::header::CONTENT_LENGTH,
         ],
-        told: Vec::new(),
+        on_refusal: Vec::new(),
     };
     let options = ServeOptions {
         drain_timeout: std::time::Duration::ZERO,

@@ -97,7 +97,7 @@ async fn a_connection_takes_a_hundred_streams() {
 }
 
 #[tokio::test]
-async fn probes_get_a_place_whoever_holds_connections() {
+async fn probes_are_served_while_clients_hold_connections() {
     let stack = Stack::start().await;
     let mut held = Vec::new();
     // Idle over HTTP/2, silent, with half a head, and with half a body.

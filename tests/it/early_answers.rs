@@ -19,7 +19,7 @@ async fn all_before_reading(stack: &Stack, head: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_refusal_reaches_who_sends_first_and_reads_then() {
+async fn every_refusal_reaches_a_client_that_sends_all_before_reading() {
     let stack = Stack::start().await;
     let token = stack.user("alex").token();
     let bearer = format!("Authorization: Bearer {token}\r\n");
@@ -51,7 +51,7 @@ async fn every_refusal_reaches_who_sends_first_and_reads_then() {
 }
 
 #[tokio::test]
-async fn one_that_is_asked_for_first_comes_without_a_body() {
+async fn a_refusal_comes_before_an_expected_body() {
     let stack = Stack::start().await;
     let token = stack.user("alex").token();
     let head = format!(

@@ -412,7 +412,7 @@ async fn the_request_is_checked_before_the_token() {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_a_form_is_told_in_its_shape() {
+async fn each_failure_of_a_form_has_oauths_shape() {
     let stack = Stack::start().await;
     let token = stack.user("alex").token();
     let form = crate::support::stack::form(&good_form(&token));

@@ -118,7 +118,7 @@ async fn an_assignment_narrows_what_the_operator_allows_at_most() {
 }
 
 #[tokio::test]
-async fn who_leaves_his_groups_out_does_not_escape_what_narrows_them() {
+async fn a_token_without_groups_does_not_escape_the_scopes_of_a_group() {
     let tenant = assignment(&FABRIKAM.to_string(), "tenant", None);
     let group = assignment(&FABRIKAM_CALLERS.to_string(), "group", Some("[\"chat\"]"));
     let stack = identity()

@@ -1,4 +1,4 @@
-//! Clients that leave before they are answered: their requests are told as such, and what they began is not lost.
+//! Clients that leave before they are answered: their requests are recorded as such, and the exchange that they began continues.
 
 use base::clock::{Clock as _, SystemClock};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -61,8 +61,8 @@ impl Held {
         Scrape::of(self.served.management.trim_start_matches("http://")).await
     }
 
-    /// Awaits that it was seen who left, and gives all that was written about it.
-    async fn told(self, version: &str) -> (Value, Vec<Value>, Vec<Span>) {
+    /// Waits until the request is recorded, and returns all that was written about it.
+    async fn recorded(self, version: &str) -> (Value, Vec<Value>, Vec<Span>) {
         let left = [
             ("error_type", "ClientClosed"),
             ("http_route", "/token"),
@@ -113,15 +113,15 @@ fn assert_left(line: &Value, events: &[Value]) {
     assert_eq!(line["acs_broker.error.cause"], "the client left before it was answered");
     assert!(line.get("http.response.status_code").is_none(), "{line}");
     assert!(line["duration_ms"].as_f64().unwrap() > 0.0);
-    let told: Vec<_> = events
+    let written: Vec<_> = events
         .iter()
         .map(|event| (&event["trace_id"], &event["acs_broker.cache.outcome"]))
         .collect();
-    assert_eq!(told, [(&Value::from(trace(2)), &Value::from("hit"))]);
+    assert_eq!(written, [(&Value::from(trace(2)), &Value::from("hit"))]);
 }
 
 #[tokio::test]
-async fn who_closes_his_connection() {
+async fn a_client_that_closes_its_connection() {
     let held = Held::start("parentbased_always_off").await;
     let mut stream = TcpStream::connect(held.served.public.trim_start_matches("http://"))
         .await
@@ -134,7 +134,7 @@ async fn who_closes_his_connection() {
     stream.write_all(request.as_bytes()).await.unwrap();
     held.is_under_way().await;
     drop(stream);
-    let (line, events, spans) = held.told("1.1").await;
+    let (line, events, spans) = held.recorded("1.1").await;
     assert_left(&line, &events);
     // It was slow, so that one span is left of it: no error of the broker's.
     let span = one(&spans, "POST /token");
@@ -146,7 +146,7 @@ async fn who_closes_his_connection() {
 }
 
 #[tokio::test]
-async fn who_resets_his_stream() {
+async fn a_client_that_resets_its_stream() {
     let held = Held::start("parentbased_always_on").await;
     let http_2 = client(|builder| builder.http2_prior_knowledge().pool_max_idle_per_host(1));
     // The connection is there before, and stays.
@@ -162,7 +162,7 @@ async fn who_resets_his_stream() {
     held.is_under_way().await;
     sending.abort();
     assert!(sending.await.unwrap_err().is_cancelled());
-    let (line, events, spans) = held.told("2").await;
+    let (line, events, spans) = held.recorded("2").await;
     assert_left(&line, &events);
     let span = one(&spans, "POST /token");
     assert_eq!(crate::support::otlp::hex(&span.parent_span_id), PARENT);

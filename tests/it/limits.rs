@@ -51,7 +51,7 @@ fn heads(text: &str) -> Vec<(u16, String)> {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_can_be_told_apart_and_read() {
+async fn each_failure_has_its_own_code() {
     let stack = with_page().start().await;
     let token = stack.user("alex").token();
     let call = |method: &str, path: &str| Call::new(method, stack.url(path)).header("origin", PAGE);
@@ -367,7 +367,7 @@ async fn beyond_max_in_flight_is_overloaded() {
 }
 
 #[tokio::test]
-async fn beyond_max_connections_nobody_is_accepted() {
+async fn beyond_max_connections_no_connection_is_accepted() {
     let stack = Stack::builder().set("server.max_connections", "2").start().await;
     let mut held = Vec::new();
     for _ in 0..2 {

@@ -197,7 +197,7 @@ async fn refused_tokens_by_their_reason() {
 }
 
 #[tokio::test]
-async fn whom_no_assignment_covers() {
+async fn callers_that_no_assignment_covers_are_counted() {
     let stack = Stack::builder()
         .set("assignments.unknown_groups", "refuse")
         .start()

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use ::serve::ReloadingCertificate;
-use azure_emulator::{Emulator, Scenario};
+use azure_emulator::{Emulator, EmulatorOptions, Scenario};
 use base::clock::SharedClock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -80,9 +80,13 @@ async fn told(user_info: &str, change: impl FnOnce(Builder) -> Builder) -> (Stri
     let clock = clock();
     let shared: SharedClock = Arc::clone(&clock) as SharedClock;
     let tls = Some(certificate.server_config());
-    let emulator = Emulator::start(Scenario::demo(), ([127, 0, 0, 1], 0).into(), tls, shared)
-        .await
-        .unwrap();
+    // Behind the proxy it has a name that is not this machine's.
+    let options = EmulatorOptions {
+        tls,
+        origins: vec![format!("https://{ACS}")],
+        ..EmulatorOptions::new(([127, 0, 0, 1], 0).into(), shared)
+    };
+    let emulator = Emulator::start_with(Scenario::demo(), options).await.unwrap();
     let target = emulator.origin().trim_start_matches("http://").parse().unwrap();
     let authority = emulator.tls_origin().unwrap();
     let proxy = Proxy::start(target).await;

@@ -20,7 +20,7 @@ fn exact() -> Builder {
 }
 
 #[tokio::test]
-async fn nobody_is_served_within_the_expiry_margin() {
+async fn no_token_is_served_within_the_expiry_margin() {
     let stack = exact()
         .set("cache.min_remaining", "0s")
         .set("cache.refresh_ahead", "0s")
@@ -56,7 +56,7 @@ async fn with_little_left_a_longer_token_renews_before_the_answer() {
 }
 
 #[tokio::test]
-async fn a_failed_renewal_serves_what_there_is_and_backs_off() {
+async fn a_failed_renewal_serves_the_old_token_and_backs_off() {
     let stack = exact().set("cache.refresh_ahead", "0s").start().await;
     let first = stack.user("alex").lifetime(5 * MINUTE).post().await;
     stack.fault(Endpoint::Exchange, Fault::status(500));
@@ -76,7 +76,7 @@ async fn a_failed_renewal_serves_what_there_is_and_backs_off() {
 }
 
 #[tokio::test]
-async fn ahead_of_time_it_is_renewed_in_the_background() {
+async fn a_token_is_renewed_ahead_in_the_background() {
     let stack = exact().start().await;
     let first = stack.user("alex").lifetime(30 * MINUTE).post().await;
     stack.advance(600);
@@ -93,7 +93,7 @@ async fn ahead_of_time_it_is_renewed_in_the_background() {
 }
 
 #[tokio::test]
-async fn a_failed_background_renewal_is_not_told_and_backs_off() {
+async fn a_failed_background_renewal_is_hidden_and_backs_off() {
     let stack = exact().start().await;
     stack.user("alex").lifetime(15 * MINUTE).post().await;
     stack.fault(Endpoint::Exchange, Fault::status(500));
@@ -141,7 +141,7 @@ async fn a_shorter_lived_token_gets_an_exchange_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_acs_alone_permits_is_asked_again() {
+async fn what_acs_alone_permits_is_revalidated() {
     let stack = exact().start().await;
     let token = stack.user("adele").lifetime(60 * MINUTE).token();
     assert_eq!(stack.post_token(&token).await.cache(), "miss");
@@ -204,7 +204,7 @@ async fn a_renewal_that_gains_nothing_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn what_outlives_its_entra_token_is_its_own() {
+async fn a_token_that_outlives_its_entra_token_is_not_shared() {
     let stack = Stack::start().await;
     // An ACS that gives more than the Entra token has: the next token of the user could not have had that.
     let lifetime = Fault {
@@ -239,7 +239,7 @@ async fn an_own_exchange_grows_old_too() {
 }
 
 #[tokio::test]
-async fn renewals_behind_the_answer_keep_nobody_out() {
+async fn background_renewals_keep_no_request_out() {
     let stack = exact().set("server.max_in_flight", "1").start().await;
     assert_eq!(stack.user("alex").lifetime(60 * MINUTE).post().await.cache(), "miss");
     assert_eq!(stack.user("diego").lifetime(60 * MINUTE).post().await.cache(), "miss");

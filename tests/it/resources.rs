@@ -51,7 +51,7 @@ async fn two_resources(folder: &tempfile::TempDir) -> (Stack, Emulator) {
 }
 
 #[tokio::test]
-async fn each_caller_is_served_from_the_first_resource_that_matches_him() {
+async fn each_caller_is_served_from_the_first_resource_that_matches() {
     let folder = tempfile::tempdir().unwrap();
     let (stack, other) = two_resources(&folder).await;
     assert_eq!(stack.user("alex").post().await.cache(), "miss");

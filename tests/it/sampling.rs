@@ -109,7 +109,7 @@ async fn a_slow_request_that_was_not_sampled_leaves_one_span() {
 }
 
 #[tokio::test]
-async fn the_callers_flag_counts_only_if_he_is_trusted() {
+async fn the_callers_sampling_flag_counts_only_if_it_is_trusted() {
     let trusted = ("ACS_TOKEN_BROKER__TELEMETRY__TRUST_INCOMING_SAMPLING", "true");
     for (environment, sampler, wanted) in [
         (None, "parentbased_always_off", [0, 0, 0]),

@@ -191,7 +191,7 @@ async fn many(served: &Served, requests: usize) {
 }
 
 #[tokio::test]
-async fn whoever_stalls_while_reading_the_log_does_not_hold_up_the_end() {
+async fn a_stalled_reader_of_the_log_does_not_delay_the_end() {
     let served = Served::start(None, &[]).await;
     served.process.stall();
     // The pipe fills up, then the buffer before it, which takes 16384 lines.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azure::Upstream;
+use azure::acs::read_grant;
 use azure::acs_assignments::{AcsAssignments, AssignmentPatch, AssignmentsError, EntraAssignment, PrincipalType, Put};
-use azure::acs_identities::{AcsIdentities, IdentityRequest, is_grant, read_grant};
+use azure::acs_identities::{AcsIdentities, IdentityRequest, is_grant};
 use azure::acs_signing::{AcsAuth, SignedAcs};
 use azure::credential::ReloadingSecret;
 use azure_emulator::scenario::{CONTOSO_APP, FABRIKAM};

@@ -18,7 +18,7 @@ fn a_user_covered_by_a_group_gets_a_token() {
 }
 
 #[test]
-fn a_user_with_an_assignment_of_his_own_gets_a_token() {
+fn a_user_with_their_own_assignment_gets_a_token() {
     node::run("credential.js", &["alex"]);
 }
 
@@ -28,7 +28,7 @@ fn a_user_of_an_assigned_tenant_gets_a_token() {
 }
 
 #[test]
-fn an_unassigned_user_is_told_why_he_gets_none() {
+fn an_unassigned_user_gets_the_reason() {
     node::run("refused.js", &["megan"]);
 }
 
@@ -60,6 +60,11 @@ fn the_identity_client_works_with_an_entra_credential() {
 #[test]
 fn msal_acts_on_behalf_of_users_and_for_itself() {
     node::run("msal.js", &[]);
+}
+
+#[test]
+fn msal_signs_users_in() {
+    node::run("sign-in.js", &[]);
 }
 
 #[test]

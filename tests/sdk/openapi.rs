@@ -10,6 +10,7 @@ use crate::dev::Dev;
 use crate::http::Request;
 
 const TOKEN: &str = "/token";
+const OAUTH: &str = "/oauth2/token";
 const ACS: &str = "/access/entra/:exchangeAccessToken";
 const TEAMS: &str = "/access/teamsExtension/:exchangeAccessToken";
 /// Each described path with a target that it answers at.
@@ -55,6 +56,12 @@ fn the_service_and_its_description_agree() {
     check.on_behalf_of();
     check.everything_described_was_seen();
     assert!(check.problems.is_empty(), "\n{}", check.problems.join("\n"));
+}
+
+#[test]
+fn client_generators_can_read_the_description() {
+    let problems = Description::load().unreadable_by_generators();
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
 struct Check {
@@ -109,8 +116,18 @@ impl Check {
         }
     }
 
+    /// A form, at the path that is described for it and at the other that accepts it.
     fn form(&mut self, status: u16, error: &str, body: impl Into<String>) {
-        self.expect(TOKEN, status, error, &Request::post(TOKEN).body(FORM, body));
+        let body = body.into();
+        self.expect(OAUTH, status, error, &Request::post(OAUTH).body(FORM, body.clone()));
+        let answer = Request::post(TOKEN).body(FORM, body).send(&self.dev.broker);
+        let told = answer.body["error"].as_str().unwrap_or_default();
+        if (answer.status, told) != (status, error) {
+            self.problems.push(format!(
+                "{TOKEN} {status} {error}: got {} {}",
+                answer.status, answer.body
+            ));
+        }
     }
 
     /// A demo user's token, which may be asked to be other than usual.
@@ -226,8 +243,16 @@ impl Check {
             "unsupported_grant_type",
             good.replace("token-exchange", "jwt-bearer"),
         );
-        let beside = Request::post(TOKEN).bearer(&alex).body(FORM, good);
-        self.expect(TOKEN, 400, "invalid_request", &beside);
+        let beside = Request::post(OAUTH).bearer(&alex).body(FORM, &good);
+        self.expect(OAUTH, 400, "invalid_request", &beside);
+        let client = Request::post(OAUTH)
+            .header("Authorization", "Basic YTpi")
+            .body(FORM, &good);
+        self.expect(OAUTH, 401, "invalid_client", &client);
+        let json = Request::post(OAUTH).body(JSON, "{}");
+        self.expect(OAUTH, 415, "invalid_request", &json);
+        self.expect(OAUTH, 415, "invalid_request", &Request::post(OAUTH));
+        self.form(400, "invalid_request", "");
     }
 
     fn limits(&mut self) {
@@ -241,8 +266,12 @@ impl Check {
         self.both(408, "RequestTimeout", |target| {
             Request::post(target).body(JSON, "{").announcing(2)
         });
-        let announced = Request::post(TOKEN).body(FORM, "").announcing(64 * 1024 + 1);
-        self.expect(TOKEN, 413, "invalid_request", &announced);
+        let announced = Request::post(OAUTH).body(FORM, "").announcing(64 * 1024 + 1);
+        self.expect(OAUTH, 413, "invalid_request", &announced);
+        let slow = Request::post(OAUTH).body(FORM, "grant_type=").announcing(20);
+        self.expect(OAUTH, 408, "invalid_request", &slow);
+        let long_form = Request::post(OAUTH).header("x-long", &long).body(FORM, "a=b");
+        self.expect(OAUTH, 431, "invalid_request", &long_form);
     }
 
     fn upstream_trouble(&mut self) {
@@ -340,9 +369,9 @@ impl Check {
     }
 
     fn everything_described_was_seen(&mut self) {
-        assert_eq!(self.description.paths(), BTreeSet::from([TOKEN, ACS, TEAMS]));
+        assert_eq!(self.description.paths(), BTreeSet::from([TOKEN, OAUTH, ACS, TEAMS]));
         let unseen = |text: &&&str| !NOT_SEEN.contains(*text);
-        for (path, _) in TARGETS {
+        for path in [TOKEN, OAUTH, ACS] {
             for status in self.description.statuses(path).iter().filter(unseen) {
                 if !self.statuses.contains(&(path, (*status).to_owned())) {
                     self.problems

@@ -38,6 +38,10 @@ pub enum Endpoint {
     OnBehalfOf,
     /// The token endpoint's client credentials grant; counted with `Token` too.
     ClientCredentials,
+    /// Entra's authorization endpoint, with its pages.
+    Authorize,
+    /// Entra's device authorization endpoint.
+    DeviceCode,
     /// Both forms of the managed identity endpoint.
     ManagedIdentity,
     /// Microsoft Graph.
@@ -102,6 +106,10 @@ impl Endpoint {
             Some(Self::Keys)
         } else if path.ends_with("/oauth2/v2.0/token") {
             Some(Self::Token)
+        } else if path.ends_with("/oauth2/v2.0/authorize") {
+            Some(Self::Authorize)
+        } else if path.ends_with("/oauth2/v2.0/devicecode") {
+            Some(Self::DeviceCode)
         } else {
             None
         }
@@ -121,6 +129,8 @@ impl Endpoint {
                 | Self::Token
                 | Self::OnBehalfOf
                 | Self::ClientCredentials
+                | Self::Authorize
+                | Self::DeviceCode
                 | Self::ManagedIdentity
         )
     }
@@ -138,6 +148,8 @@ mod tests {
             ("/t/discovery/v2.0/keys", Some(Endpoint::Keys)),
             ("/t/discovery/keys", Some(Endpoint::Keys)),
             ("/t/oauth2/v2.0/token", Some(Endpoint::Token)),
+            ("/t/oauth2/v2.0/authorize", Some(Endpoint::Authorize)),
+            ("/t/oauth2/v2.0/devicecode", Some(Endpoint::DeviceCode)),
             ("/access/entra/:exchangeAccessToken", Some(Endpoint::Exchange)),
             ("/access/entra/assignments", Some(Endpoint::Assignments)),
             ("/access/entra/assignments/x", Some(Endpoint::Assignments)),

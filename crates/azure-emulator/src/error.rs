@@ -20,6 +20,9 @@ pub enum EmulatorError {
         /// Why not.
         source: io::Error,
     },
+    /// What was given as an origin is none.
+    #[error("`{0}` is no origin: it has a scheme and a host, such as https://app.contoso.com, and no path")]
+    Origin(String),
     /// No signing keys could be made.
     #[error("the emulator cannot make signing keys")]
     Keys(#[from] CryptoFailed),

@@ -10,10 +10,13 @@
 //! Each service has a state that its handlers take; no handler sees another service's but the controls, which take the
 //! parts that they change.
 //!
-//! `/{tenant}/…` is Entra, `/access/…` and `/identities…` are ACS, `/v1.0/…` is Graph, `/metadata/identity/…` and
+//! `/` is the playground; `/{tenant}/…` and `/devicelogin` are Entra, `/access/…` and `/identities…` are ACS, `/v1.0/…` is
+//! Graph, `/metadata/identity/…` and
 //! `/_emulator/msi/…` are managed identities, all else under `/_emulator/…` are the controls.
 
 mod acs;
+mod callers;
+mod clock;
 mod control;
 mod distort;
 mod endpoint;
@@ -26,6 +29,8 @@ mod journal;
 mod jwt;
 mod lock;
 mod managed_identity;
+mod options;
+mod playground;
 mod registered;
 mod request;
 mod router;
@@ -50,15 +55,19 @@ use self::lock::lock;
 use self::world::World;
 use base::clock::SharedClock;
 
+pub use self::clock::{InvalidAdvance, MovableClock};
 pub use self::endpoint::Endpoint;
 pub use self::entra::apis::TokenVersion;
 pub use self::entra::certificate::InvalidCertificate;
 pub use self::entra::issue::{GroupsClaim, KeyOwner, TokenRequest};
+pub use self::entra::policy::{ConditionalAccess, Consent, UserPolicy};
 pub use self::error::{ControlError, EmulatorError};
 pub use self::faults::{Fault, InvalidFault};
 pub use self::federated::FederatedTokenRequest;
 pub use self::journal::CallRecord;
 pub use self::jwt::CryptoFailed;
+pub use self::options::EmulatorOptions;
+pub use self::playground::PlaygroundMode;
 pub use self::scenario::{Assignment, PrincipalType, Scenario, TeamsAssignment, TeamsPrincipalType};
 pub use self::settings::{InvalidSettings, Settings};
 
@@ -74,13 +83,20 @@ pub struct Emulator {
 
 impl Emulator {
     /// Starts the emulator on a loopback address; port 0 takes a free one. With `tls`, the same port answers both
-    /// http and https.
+    /// http and https. [`Self::start_with`] takes more.
     pub async fn start(
         scenario: Scenario,
         listen: SocketAddr,
         tls: Option<Arc<rustls::ServerConfig>>,
         clock: SharedClock,
     ) -> Result<Self, EmulatorError> {
+        let options = EmulatorOptions::new(listen, clock);
+        Self::start_with(scenario, EmulatorOptions { tls, ..options }).await
+    }
+
+    /// Starts the emulator.
+    pub async fn start_with(scenario: Scenario, options: EmulatorOptions) -> Result<Self, EmulatorError> {
+        let listen = options.listen;
         if !listen.ip().is_loopback() {
             return Err(EmulatorError::NotLoopback(listen));
         }
@@ -91,8 +107,8 @@ impl Emulator {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         // Making keys is work for a processor, not for the thread that drives the others.
-        let over_tls = tls.is_some();
-        let made = tokio::task::spawn_blocking(move || World::new(scenario, address, over_tls, clock));
+        let tls = options.tls.clone();
+        let made = tokio::task::spawn_blocking(move || World::new(scenario, address, &options));
         let world = made.await.map_err(|_| EmulatorError::Stopped)??;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let router = router::router(&world);
@@ -132,10 +148,26 @@ impl Emulator {
         self.world.site.tls_origin.clone()
     }
 
+    /// Says which brokers the playground is for. Only the first call counts.
+    pub fn set_playground(&self, modes: Vec<PlaygroundMode>) {
+        self.world.playground.set_modes(modes);
+    }
+
+    /// Calls `listener` with all assignments whenever a control has changed them. Only the first listener counts.
+    pub fn on_assignments_changed(&self, listener: impl Fn(Vec<Assignment>) + Send + Sync + 'static) {
+        self.world.listener.set(Box::new(listener));
+    }
+
     /// The scenario it plays.
     #[must_use]
     pub fn scenario(&self) -> &Scenario {
         &self.world.scenario
+    }
+
+    /// The emulator's clock, which [`MovableClock::advance`] moves on.
+    #[must_use]
+    pub fn clock(&self) -> Arc<MovableClock> {
+        Arc::clone(&self.world.site.clock)
     }
 
     /// Issues an Entra access token for a demo user.

@@ -1,5 +1,7 @@
 //! The handle's controls over what is registered and set at the emulated Azure.
 
+use std::sync::atomic::Ordering;
+
 use uuid::Uuid;
 
 use super::Emulator;
@@ -7,6 +9,7 @@ use super::endpoint::IDENTITY_ENDPOINT;
 use super::entra::apis::Api;
 use super::entra::app_token::{AppPrincipal, issue};
 use super::entra::certificate::InvalidCertificate;
+use super::entra::policy::UserPolicy;
 use super::error::ControlError;
 use super::federated::{self, FederatedTokenRequest};
 use super::lock::lock;
@@ -109,6 +112,19 @@ impl Emulator {
         Ok(issue(&world.entra, &principal, api, roles)?
             .ok_or_else(unknown)?
             .access_token)
+    }
+
+    /// Sets whether a user has yet to consent, and what conditional access demands of them.
+    pub fn set_policy(&self, user: &str, policy: UserPolicy) -> Result<(), ControlError> {
+        let unknown = || ControlError::UnknownUser(user.to_owned());
+        let user = self.world.scenario.user(user).ok_or_else(unknown)?;
+        self.world.entra.policies.set(user, policy);
+        Ok(())
+    }
+
+    /// Sets whether ACS tokens are encrypted (JWE), so that no client can read them.
+    pub fn set_encrypted_tokens(&self, encrypted: bool) {
+        self.world.acs.encrypted_tokens.store(encrypted, Ordering::Relaxed);
     }
 
     /// The settings as they stand.

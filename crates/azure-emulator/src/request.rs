@@ -3,8 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use base::loopback::is_loopback_host;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 
 /// No body that the emulator reads may be longer.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -45,29 +44,7 @@ pub(crate) fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> 
         .or_else(|| uri.authority().map(http::uri::Authority::as_str))
 }
 
-/// Whether a browser's origin is a page on this machine.
-pub(crate) fn is_loopback_origin(origin: &HeaderValue) -> bool {
-    origin
-        .to_str()
-        .ok()
-        .and_then(|text| text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")))
-        .is_some_and(is_loopback_host)
-}
-
 /// A plain answer for a request that is too large.
 pub(crate) fn too_large() -> Response {
     StatusCode::PAYLOAD_TOO_LARGE.into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_origins() {
-        assert!(is_loopback_origin(&HeaderValue::from_static("http://localhost:3000")));
-        for origin in ["null", "file://localhost", "https://localhost.evil.example"] {
-            assert!(!is_loopback_origin(&HeaderValue::from_static(origin)), "{origin}");
-        }
-    }
 }

@@ -7,18 +7,20 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, header};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
+use super::acs::outlook::AssignmentOutlook;
+use super::callers::guard;
 use super::distort::{HangUp, spoil, stand_in};
 use super::endpoint::Endpoint;
 use super::entra::token_endpoint::{JWT_BEARER, grant_type};
 use super::faults::Faults;
 use super::journal::Journal;
-use super::request::{Unreadable, is_loopback_origin, read_body, too_large};
+use super::request::{Unreadable, read_body, too_large};
 use super::site::Site;
 use super::world::World;
-use super::{acs, control, entra, graph, managed_identity};
+use super::{acs, control, entra, graph, managed_identity, playground};
 
 /// The emulator's router.
 pub(super) fn router(world: &World) -> Router {
@@ -27,39 +29,37 @@ pub(super) fn router(world: &World) -> Router {
         faults: world.faults.clone(),
         journal: world.journal.clone(),
     };
+    let site = world.site.clone();
     Router::new()
         // ACS's paths have segments that begin with a colon. A merged router with the check brings it back.
         .without_v07_checks()
-        .merge(entra::routes(world.entra.clone()))
+        .merge(entra::routes(
+            world.entra.clone(),
+            Arc::new(AssignmentOutlook(world.acs.clone())),
+        ))
         .merge(acs::routes(world.acs.clone()))
         .merge(graph::routes(world.graph.clone()))
         .merge(managed_identity::routes(world.entra.clone()))
         .merge(control::routes(world.controls()))
+        .merge(playground::routes(world.playground.clone()))
         .fallback(async || StatusCode::NOT_FOUND)
         // Around every route, so that faults and the journal see the request as it was sent.
         .layer(from_fn_with_state(observer, observe))
-        // Outermost, so that a browser can read faults too.
+        // Around that, so that a browser can read faults too.
         .layer(
             CorsLayer::new()
-                .allow_origin(AllowOrigin::predicate(may_read))
+                .allow_origin(AllowOrigin::predicate(move |origin, _| may_read(&site, origin)))
                 .allow_methods(AllowMethods::mirror_request())
-                .allow_headers(AllowHeaders::mirror_request()),
+                .allow_headers(AllowHeaders::mirror_request())
+                .expose_headers([header::RETRY_AFTER]),
         )
+        // Outermost: who may not call gets no other answer.
+        .layer(from_fn_with_state(world.site.clone(), guard))
 }
 
-/// Whether a page of this origin may read the answer. Entra and ACS let any page read their discovery documents
-/// and exchange tokens; the controls are for pages on this machine, and only to sign demo users in.
-fn may_read(origin: &HeaderValue, request: &Parts) -> bool {
-    let path = request.uri.path();
-    if control::is_control(path) {
-        return control::is_for_pages(path) && is_loopback_origin(origin);
-    }
-    path == "/access/entra/:exchangeAccessToken"
-        || path == "/access/teamsExtension/:exchangeAccessToken"
-        || path.ends_with("/.well-known/openid-configuration")
-        || path.ends_with("/discovery/keys")
-        || path.ends_with("/discovery/v2.0/keys")
-        || path.ends_with("/oauth2/v2.0/token")
+/// Whether a page of this origin may read answers: whoever may call may.
+fn may_read(site: &Site, origin: &HeaderValue) -> bool {
+    origin.to_str().is_ok_and(|origin| site.is_friendly(origin))
 }
 
 /// What stands around every route.

@@ -3,19 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base::clock::SharedClock;
-
+use super::acs::outlook::AssignmentOutlook;
 use super::acs::state::Acs;
-use super::control::state::Controls;
+use super::control::state::{AssignmentListener, Controls};
 use super::entra::keys::KeyStore;
 use super::entra::state::Entra;
 use super::error::EmulatorError;
 use super::faults::Faults;
 use super::graph::state::Graph;
 use super::journal::Journal;
+use super::options::EmulatorOptions;
+use super::playground::Playground;
 use super::scenario::Scenario;
 use super::settings::CurrentSettings;
-use super::site::Site;
+use super::site::{Origin, Site};
 
 /// Every service of the emulator with its state; clones share it.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub(super) struct World {
     pub(super) graph: Arc<Graph>,
     pub(super) faults: Arc<Faults>,
     pub(super) journal: Arc<Journal>,
+    pub(super) listener: Arc<AssignmentListener>,
+    pub(super) playground: Arc<Playground>,
 }
 
 impl World {
@@ -35,9 +38,10 @@ impl World {
     pub(super) fn new(
         scenario: Scenario,
         address: SocketAddr,
-        over_tls: bool,
-        clock: SharedClock,
+        options: &EmulatorOptions,
     ) -> Result<Self, EmulatorError> {
+        let origins = options.origins.iter();
+        let origins = origins.map(|text| Origin::parse(text).ok_or_else(|| EmulatorError::Origin(text.clone())));
         let keys = KeyStore::generate(scenario.tenants.iter().map(|tenant| tenant.id))?;
         if scenario.api_app.own_signing_key {
             for tenant in &scenario.tenants {
@@ -45,9 +49,13 @@ impl World {
             }
         }
         let site = Arc::new(Site {
-            clock,
-            origin: format!("http://{address}"),
-            tls_origin: over_tls.then(|| format!("https://localhost:{}", address.port())),
+            clock: Arc::clone(&options.clock),
+            origin: without_usual_port(format!("http://{address}"), ":80"),
+            tls_origin: options
+                .tls
+                .is_some()
+                .then(|| without_usual_port(format!("https://localhost:{}", address.port()), ":443")),
+            origins: origins.collect::<Result<_, _>>()?,
         });
         let (scenario, settings) = (Arc::new(scenario), Arc::new(CurrentSettings::default()));
         let entra = Entra::new(scenario.clone(), site.clone(), settings.clone(), keys)?;
@@ -58,12 +66,16 @@ impl World {
             site: site.clone(),
             tokens,
         };
+        let acs = Arc::new(acs);
+        let playground = Playground::new(scenario.clone(), Arc::new(AssignmentOutlook(acs.clone())));
         Ok(Self {
+            playground: Arc::new(playground),
+            listener: Arc::default(),
             scenario,
             site,
             settings,
             entra: Arc::new(entra),
-            acs: Arc::new(acs),
+            acs,
             graph: Arc::new(graph),
             faults: Arc::default(),
             journal: Arc::default(),
@@ -78,6 +90,15 @@ impl World {
             acs: self.acs.clone(),
             faults: self.faults.clone(),
             journal: self.journal.clone(),
+            listener: self.listener.clone(),
         }
+    }
+}
+
+/// An origin as clients write it: they leave the scheme's usual port out.
+fn without_usual_port(origin: String, port: &str) -> String {
+    match origin.strip_suffix(port) {
+        Some(shorter) => shorter.to_owned(),
+        None => origin,
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Response, SendError, Upstream, json_fault};
+use super::{Response, SendError, Upstream, UpstreamFailure};
 use base::secret::{AcsToken, BearerToken};
 use telemetry::metrics::labels::Peer;
 
@@ -36,7 +36,7 @@ impl Operation {
 
     /// The operation for a token with this scope, as it is asked for at Entra.
     #[must_use]
-    pub fn of_scope(scope: &str) -> Self {
+    pub fn for_scope(scope: &str) -> Self {
         if scope.starts_with("https://auth.msft.communication.azure.") {
             Self::TeamsExtension
         } else {
@@ -63,20 +63,6 @@ pub struct Granted {
     pub expires_on: Timestamp,
     /// The same, as ACS wrote it.
     pub expires_on_text: Box<str>,
-}
-
-/// Why a 200 is not a grant.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAGrant {
-    /// Another content type.
-    #[error("content type is not application/json")]
-    ContentType,
-    /// Broken JSON, or a field that is missing, empty or of another type.
-    #[error("body is not the JSON that the contract says: {0}")]
-    Body(String),
-    /// `expiresOn` is no RFC 3339 timestamp.
-    #[error("expiresOn is no timestamp")]
-    ExpiresOn,
 }
 
 impl AcsExchange {
@@ -119,7 +105,7 @@ impl AcsExchange {
 }
 
 /// Reads the body of a 200.
-pub fn read_grant(response: &Response) -> Result<Granted, NotAGrant> {
+pub fn read_grant(response: &Response) -> Result<Granted, UpstreamFailure> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Body {
@@ -136,19 +122,17 @@ pub fn read_grant(response: &Response) -> Result<Granted, NotAGrant> {
         token: String,
         expires_on: Box<str>,
     }
-    if !response.is_json() {
-        return Err(NotAGrant::ContentType);
-    }
-    let body: Body = serde_json::from_slice(&response.body).map_err(|error| NotAGrant::Body(json_fault(&error)))?;
+    let body: Body = response.json()?;
     if body.identity.id.is_empty() || body.access_token.token.is_empty() {
-        return Err(NotAGrant::Body("empty id or token".to_owned()));
+        let fault = "body is not the JSON that the contract says: empty id or token";
+        return Err(UpstreamFailure::invalid(fault));
     }
     let text = body.access_token.expires_on;
     // RFC 9557 suffixes in brackets are no part of the contract.
     let expires_on = Some(&text)
         .filter(|text| text.len() <= MAX_TIMESTAMP && !text.contains('['))
         .and_then(|text| text.parse().ok())
-        .ok_or(NotAGrant::ExpiresOn)?;
+        .ok_or_else(|| UpstreamFailure::invalid("expiresOn is no timestamp"))?;
     Ok(Granted {
         identity_id: body.identity.id,
         token: AcsToken::new(body.access_token.token),
@@ -171,6 +155,13 @@ mod tests {
             status: StatusCode::OK,
             headers,
             body: body.to_owned().into(),
+        }
+    }
+
+    fn fault(failure: UpstreamFailure) -> String {
+        match failure {
+            UpstreamFailure::InvalidResponse(fault) => fault,
+            failure => panic!("{failure:?}"),
         }
     }
 
@@ -197,7 +188,7 @@ mod tests {
         let good = grant("2025-04-10T21:39:39Z").to_string();
         assert_eq!(
             read_grant(&response("text/html", &good)).unwrap_err(),
-            NotAGrant::ContentType
+            UpstreamFailure::invalid("content type is not application/json")
         );
         for text in [
             "",
@@ -210,7 +201,7 @@ mod tests {
             let body = grant(text).to_string();
             assert_eq!(
                 read_grant(&response("application/json", &body)).unwrap_err(),
-                NotAGrant::ExpiresOn,
+                UpstreamFailure::invalid("expiresOn is no timestamp"),
                 "{text}"
             );
         }
@@ -225,9 +216,10 @@ mod tests {
             r#"{"identity":{"id":"x"},"accessToken":{"token":"","expiresOn":"2025-04-10T21:39:39Z"}}"#,
             r#"{"identity":{"id":"x"},"accessToken":{"token":5,"expiresOn":"2025-04-10T21:39:39Z"}}"#,
         ] {
+            let error = fault(read_grant(&response("application/json", body)).unwrap_err());
             assert!(
-                matches!(read_grant(&response("application/json", body)), Err(NotAGrant::Body(_))),
-                "{body}"
+                error.starts_with("body is not the JSON that the contract says: "),
+                "{body}: {error}"
             );
         }
     }
@@ -235,6 +227,7 @@ mod tests {
     #[test]
     fn a_fault_never_quotes_the_body() {
         let error = read_grant(&response("application/json", r#"{"identity":"secret-token"}"#)).unwrap_err();
-        assert!(!error.to_string().contains("secret"), "{error}");
+        let error = fault(error);
+        assert!(!error.contains("secret"), "{error}");
     }
 }

@@ -12,13 +12,14 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{AsRefStr, EnumString};
 use tokio::time::Instant;
 use url::Url;
 
 pub use self::answer::AssignmentsError;
 use self::pages::{Page, Pages};
-use super::Response;
 use super::acs_signing::{SignedAcs, Unsigned};
+use super::{Response, UpstreamFailure};
 use base::ids::{ClientAppId, ObjectId, TenantId};
 
 /// An assignment as ACS has it. Members that ACS adds are ignored.
@@ -37,8 +38,9 @@ pub struct EntraAssignment {
 }
 
 /// What an assignment's objectId stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, AsRefStr, EnumString)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum PrincipalType {
     /// One user.
     User,
@@ -46,27 +48,6 @@ pub enum PrincipalType {
     Group,
     /// Everyone of the tenant.
     Tenant,
-}
-
-impl PrincipalType {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::User, Self::Group, Self::Tenant];
-
-    /// Its name at ACS, which is lower-case.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Group => "group",
-            Self::Tenant => "tenant",
-        }
-    }
-
-    /// The type of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
 }
 
 /// What a merge patch (RFC 7386) makes of each assignment, by its object id: set, or removed.
@@ -106,7 +87,7 @@ impl AcsAssignments {
     pub async fn list(&self) -> Result<Vec<EntraAssignment>, AssignmentsError> {
         tokio::time::timeout(LIST_LIMIT, self.all_pages())
             .await
-            .unwrap_or(Err(AssignmentsError::Timeout))
+            .unwrap_or(Err(AssignmentsError::Upstream(UpstreamFailure::Timeout)))
     }
 
     async fn all_pages(&self) -> Result<Vec<EntraAssignment>, AssignmentsError> {
@@ -129,7 +110,7 @@ impl AcsAssignments {
     /// Makes or replaces one assignment.
     pub async fn put(&self, assignment: &EntraAssignment) -> Result<(EntraAssignment, Put), AssignmentsError> {
         let object = assignment.object_id;
-        let body = answer::write(&Members::of(assignment));
+        let body = answer::write(&Members::new(assignment));
         let response = self
             .send(Method::PUT, self.object(object), Some(("application/json", body)))
             .await?;
@@ -152,7 +133,7 @@ impl AcsAssignments {
     pub async fn patch(&self, patch: &AssignmentPatch) -> Result<(), AssignmentsError> {
         let members: BTreeMap<_, _> = patch
             .iter()
-            .map(|(object, change)| (object, change.as_ref().map(Members::of)))
+            .map(|(object, change)| (object, change.as_ref().map(Members::new)))
             .collect();
         let body = answer::write(&members);
         let content = Some(("application/merge-patch+json", body));
@@ -199,12 +180,9 @@ impl AcsAssignments {
     fn read_one(response: &Response, object: ObjectId) -> Result<EntraAssignment, AssignmentsError> {
         let assignment: EntraAssignment = answer::read(response)?;
         if assignment.object_id != object {
-            return Err(AssignmentsError::InvalidResponse(
-                "it is about another object".to_owned(),
-            ));
+            return Err(answer::invalid("it is about another object"));
         }
-        pages::check(&assignment)
-            .map_err(|fault| AssignmentsError::InvalidResponse(format!("the assignment {fault}")))?;
+        pages::check(&assignment).map_err(|fault| answer::invalid(format!("the assignment {fault}")))?;
         Ok(assignment)
     }
 }
@@ -219,7 +197,7 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    fn of(assignment: &'a EntraAssignment) -> Self {
+    fn new(assignment: &'a EntraAssignment) -> Self {
         Self {
             tenant_id: assignment.tenant_id,
             principal_type: assignment.principal_type,

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::Response;
-pub use super::acs::{Granted, NotAGrant, read_grant};
 use super::acs_signing::{SignedAcs, SignedSendError, Unsigned};
 pub use super::azure_error::read_error;
 use config::IdentityScope;
@@ -41,7 +40,7 @@ impl AcsIdentities {
         Self { acs, url }
     }
 
-    /// Asks for an identity with a token, once. What [`is_grant`] accepts is read with [`read_grant`].
+    /// Asks for an identity with a token, once. What [`is_grant`] accepts is read with [`read_grant`](super::acs::read_grant).
     pub async fn send(&self, request: IdentityRequest<'_>, deadline: Instant) -> Result<Response, SignedSendError> {
         let request = Unsigned {
             method: Method::POST,

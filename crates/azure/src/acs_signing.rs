@@ -52,15 +52,12 @@ pub enum ServiceTokenError {
     /// The broker's credential cannot be read, or Entra refused it.
     #[error("the broker's own credential: {0}")]
     Refused(String),
-    /// The issuer of the token is away.
+    /// The issuer of the token failed, or broke its contract.
     #[error("no token for the broker itself: {0}")]
-    Unavailable(String),
+    Failed(String),
     /// It was not there in time.
     #[error("no token for the broker itself in time")]
     Timeout,
-    /// The issuer broke the contract.
-    #[error("no token for the broker itself: {0}")]
-    InvalidResponse(String),
 }
 
 /// How the broker shows ACS who asks.

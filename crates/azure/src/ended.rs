@@ -23,13 +23,13 @@ pub(super) struct Ended {
 
 impl Ended {
     /// No complete response in time.
-    pub(super) const SILENTLY: Self = Self {
+    pub(super) const TIMED_OUT: Self = Self {
         error: SendError::Timeout,
         lost: Some(Lost::Silent),
     };
 
     /// What a failure of the HTTP client means.
-    pub(super) fn of(error: &reqwest::Error) -> Self {
+    pub(super) fn from_reqwest(error: &reqwest::Error) -> Self {
         if error.is_connect() {
             // There was no connection, so there is none to give up.
             return Self {

@@ -3,8 +3,6 @@
 //! "directoryObject: checkMemberGroups" (v1.0): which of at most twenty groups a user is a member of, directly or
 //! through other groups.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,7 +12,7 @@ use url::Url;
 use super::azure_error::{AzureError, appended, read_error};
 use super::pause::Pauses;
 use super::retry::{self, CallError};
-use super::{Response, SendError, Upstream, json_fault, retry_after};
+use super::{Response, Upstream, UpstreamFailure, json_fault};
 use base::clock::SharedClock;
 use base::ids::{ObjectId, TenantId};
 use base::secret::BearerToken;
@@ -43,31 +41,14 @@ pub enum GraphError {
     /// 404: the tenant has no such user.
     #[error("Graph knows no such user")]
     NoSuchUser,
-    /// 429, now or a moment ago.
-    #[error("Graph limits this tenant for {}s", .retry_after.as_secs())]
-    Limited {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// Graph cannot serve now.
-    #[error("Graph is unavailable: {cause}")]
-    Unavailable {
-        /// What was seen.
-        cause: String,
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// No answer in time, by our clock or by a 504.
-    #[error("no answer from Graph in time")]
-    Timeout,
-    /// An answer that the contract does not name.
-    #[error("Graph broke its contract: {0}")]
-    InvalidResponse(String),
+    /// The call failed in a way that is not Graph's own.
+    #[error("{}", .0.describe("Graph", "this tenant"))]
+    Upstream(UpstreamFailure),
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Question {
+struct CheckMemberGroups {
     group_ids: Vec<String>,
 }
 
@@ -95,7 +76,7 @@ impl GraphClient {
     ) -> Result<Vec<ObjectId>, GraphError> {
         let mut url = self.endpoint.clone();
         url.set_path(&format!("/v1.0/users/{user}/checkMemberGroups"));
-        let question = Question {
+        let body = CheckMemberGroups {
             group_ids: groups.iter().map(ToString::to_string).collect(),
         };
         let attempt = || {
@@ -104,10 +85,10 @@ impl GraphClient {
                 .request(http::Method::POST, url.clone())
                 .bearer_auth(token.expose())
                 .header(http::header::ACCEPT, "application/json")
-                .json(&question);
+                .json(&body);
             self.upstream.send(Peer::Graph, request, deadline)
         };
-        let called = retry::call(&self.pauses.of(tenant), &*self.clock, deadline, attempt).await;
+        let called = retry::call(&self.pauses.get(tenant), &*self.clock, deadline, attempt).await;
         classify(called, groups, self.clock.now())
     }
 }
@@ -118,49 +99,39 @@ fn classify(
     asked: &[ObjectId],
     now: Timestamp,
 ) -> Result<Vec<ObjectId>, GraphError> {
-    let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => GraphError::Limited { retry_after },
-        CallError::Send(SendError::Connection(cause)) => GraphError::Unavailable {
-            cause,
-            retry_after: retry_after::SHORTEST,
-        },
-        CallError::Send(SendError::Timeout) => GraphError::Timeout,
-        CallError::Send(error @ SendError::TooLarge(_)) => GraphError::InvalidResponse(error.to_string()),
-    })?;
-    match response.status {
-        StatusCode::OK => read_members(&response, asked).map_err(GraphError::InvalidResponse),
-        StatusCode::UNAUTHORIZED => Err(GraphError::Unauthorized(read_error(&response))),
-        StatusCode::FORBIDDEN => Err(GraphError::Forbidden(read_error(&response))),
-        StatusCode::NOT_FOUND => Err(GraphError::NoSuchUser),
-        StatusCode::TOO_MANY_REQUESTS => Err(GraphError::Limited {
-            retry_after: response.asks_to_wait(now),
+    let response = called.map_err(|error| GraphError::Upstream(error.into()))?;
+    let error = || read_error(&response);
+    Err(match response.status {
+        StatusCode::OK => return read_members(&response, asked).map_err(GraphError::Upstream),
+        StatusCode::UNAUTHORIZED => GraphError::Unauthorized(error()),
+        StatusCode::FORBIDDEN => GraphError::Forbidden(error()),
+        StatusCode::NOT_FOUND => GraphError::NoSuchUser,
+        status => GraphError::Upstream(match UpstreamFailure::from_response(&response, now) {
+            Some(failure) => failure,
+            None if status.is_server_error() => UpstreamFailure::unavailable(&response, now),
+            None => {
+                let said = appended(error().as_ref());
+                UpstreamFailure::invalid(format!("status {}{said}", status.as_u16()))
+            }
         }),
-        StatusCode::GATEWAY_TIMEOUT => Err(GraphError::Timeout),
-        status if status.is_server_error() => Err(GraphError::Unavailable {
-            cause: format!("status {}", status.as_u16()),
-            retry_after: response.asks_to_wait(now),
-        }),
-        status => {
-            let said = appended(read_error(&response).as_ref());
-            Err(GraphError::InvalidResponse(format!("status {}{said}", status.as_u16())))
-        }
-    }
+    })
 }
 
 /// Groups that were not asked for do not count.
-fn read_members(response: &Response, asked: &[ObjectId]) -> Result<Vec<ObjectId>, String> {
+fn read_members(response: &Response, asked: &[ObjectId]) -> Result<Vec<ObjectId>, UpstreamFailure> {
     #[derive(Deserialize)]
     struct Body {
         value: Vec<String>,
     }
     if !response.is_json() {
-        return Err("content type is not application/json".to_owned());
+        return Err(UpstreamFailure::invalid("content type is not application/json"));
     }
-    let body: Body = serde_json::from_slice(&response.body).map_err(|error| json_fault(&error))?;
+    let body: Body =
+        serde_json::from_slice(&response.body).map_err(|error| UpstreamFailure::invalid(json_fault(&error)))?;
     let members: Vec<ObjectId> = body
         .value
         .iter()
-        .map(|id| id.parse().map_err(|_| "an id is no GUID".to_owned()))
+        .map(|id| id.parse().map_err(|_| UpstreamFailure::invalid("an id is no GUID")))
         .collect::<Result<_, _>>()?;
     Ok(members.into_iter().filter(|id| asked.contains(id)).collect())
 }
@@ -176,7 +147,7 @@ mod tests {
         format!("{number:08x}-0000-4000-8000-000000000000").parse().unwrap()
     }
 
-    fn told(status: u16, content_type: &str, body: &str) -> Result<Vec<ObjectId>, GraphError> {
+    fn outcome(status: u16, content_type: &str, body: &str) -> Result<Vec<ObjectId>, GraphError> {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", content_type.parse().unwrap());
         let response = Response {
@@ -191,7 +162,7 @@ mod tests {
     fn members_are_those_asked_for_and_nothing_else() {
         let odata = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false";
         let read =
-            |value: serde_json::Value| told(200, odata, &json!({"@odata.context": "x", "value": value}).to_string());
+            |value: serde_json::Value| outcome(200, odata, &json!({"@odata.context": "x", "value": value}).to_string());
         assert_eq!(read(json!([])), Ok(vec![]));
         let (one, three) = (id(1).to_string().to_uppercase(), id(3).to_string());
         assert_eq!(read(json!([one, id(9).to_string(), three])), Ok(vec![id(1), id(3)]));
@@ -204,7 +175,10 @@ mod tests {
             json!(["x"]),
         ] {
             assert!(
-                matches!(read(bad.clone()), Err(GraphError::InvalidResponse(_))),
+                matches!(
+                    read(bad.clone()),
+                    Err(GraphError::Upstream(UpstreamFailure::InvalidResponse(_)))
+                ),
                 "{bad}"
             );
         }
@@ -214,8 +188,8 @@ mod tests {
             ("text/html", "{\"value\":[]}"),
         ] {
             assert!(matches!(
-                told(200, content_type, body),
-                Err(GraphError::InvalidResponse(_))
+                outcome(200, content_type, body),
+                Err(GraphError::Upstream(UpstreamFailure::InvalidResponse(_)))
             ));
         }
     }
@@ -224,14 +198,14 @@ mod tests {
     fn each_answer_has_one_meaning() {
         let body = json!({"error": {"code": "C", "message": "M"}}).to_string();
         for status in [201, 204, 301, 307, 400, 401, 403, 404, 409, 429, 500, 502, 503, 504] {
-            let meaning = match told(status, "application/json", &body).unwrap_err() {
+            let meaning = match outcome(status, "application/json", &body).unwrap_err() {
                 GraphError::Unauthorized(Some(_)) => 401,
                 GraphError::Forbidden(Some(_)) => 403,
                 GraphError::NoSuchUser => 404,
-                GraphError::Limited { .. } => 429,
-                GraphError::Unavailable { .. } => 500,
-                GraphError::Timeout => 504,
-                GraphError::InvalidResponse(_) => 0,
+                GraphError::Upstream(UpstreamFailure::Limited { .. }) => 429,
+                GraphError::Upstream(UpstreamFailure::Unavailable { .. }) => 500,
+                GraphError::Upstream(UpstreamFailure::Timeout) => 504,
+                GraphError::Upstream(UpstreamFailure::InvalidResponse(_)) => 0,
                 error => panic!("{error}"),
             };
             let expected = match status {

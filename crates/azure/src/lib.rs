@@ -9,6 +9,7 @@ pub mod azure_error;
 pub mod credential;
 mod ended;
 pub mod entra;
+mod failure;
 pub mod graph;
 pub mod pause;
 mod pools;
@@ -30,12 +31,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 use url::Url;
 
 use self::ended::{Ended, causes};
+pub use self::failure::UpstreamFailure;
 use self::pools::Pools;
 use base::build_info;
 use certificates::Fault;
@@ -136,6 +139,17 @@ impl Response {
             .is_some_and(|mime| mime.essence_str() == mime::APPLICATION_JSON.essence_str())
     }
 
+    /// The body as the JSON that a contract says. The fault quotes nothing of it.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, UpstreamFailure> {
+        if !self.is_json() {
+            return Err(UpstreamFailure::invalid("content type is not application/json"));
+        }
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let fault = json_fault(&error);
+            UpstreamFailure::invalid(format!("body is not the JSON that the contract says: {fault}"))
+        })
+    }
+
     /// How long the response asks to wait; shortly if it does not say.
     #[must_use]
     pub fn asks_to_wait(&self, now: Timestamp) -> Duration {
@@ -156,13 +170,13 @@ fn json_fault(error: &serde_json::Error) -> String {
 impl Upstream {
     /// A client for `config`; `connect_timeout` bounds DNS, TCP and TLS together.
     pub fn new(config: &UpstreamConfig, connect_timeout: Duration) -> Result<Self, UpstreamSetupError> {
-        let tls = tls::trusting(config.ca_file.as_deref())?;
+        let tls = tls::with_trust_anchors(config.ca_file.as_deref())?;
         Self::build(tls, Some(config), connect_timeout, config.max_response_bytes)
     }
 
     /// A client for plain http alone, which needs no trust anchors: an image FROM scratch has none.
     pub fn plain(timeout: Duration, max_response_bytes: u64) -> Result<Self, UpstreamSetupError> {
-        Self::build(tls::trusting_nobody()?, None, timeout, max_response_bytes)
+        Self::build(tls::without_trust_anchors()?, None, timeout, max_response_bytes)
     }
 
     fn build(
@@ -176,7 +190,7 @@ impl Upstream {
             let mut builder = builder(connect_timeout).tls_backend_preconfigured(tls.clone());
             if let Some(config) = proxied.clone() {
                 builder = builder.proxy(reqwest::Proxy::custom(move |target| {
-                    proxy::of(&config, target).cloned()
+                    proxy::for_target(&config, target).cloned()
                 }));
             }
             builder
@@ -208,7 +222,7 @@ impl Upstream {
         request: reqwest::RequestBuilder,
         deadline: Instant,
     ) -> Result<Response, SendError> {
-        let mut request = request.build().map_err(|error| Ended::of(&error).error)?;
+        let mut request = request.build().map_err(|error| Ended::from_reqwest(&error).error)?;
         let span = client_span(peer, &request);
         propagation::inject(&span, request.headers_mut());
         let (method, url) = (request.method().clone(), request.url().clone());
@@ -217,7 +231,7 @@ impl Upstream {
         let exchange = self.exchange(lease.client(), request).instrument(span.clone());
         let ended = tokio::time::timeout_at(deadline, exchange)
             .await
-            .unwrap_or(Err(Ended::SILENTLY));
+            .unwrap_or(Err(Ended::TIMED_OUT));
         lease.end(ended.as_ref().err().and_then(|ended| ended.lost));
         let outcome = ended.map_err(|ended| ended.error);
         match &outcome {
@@ -245,7 +259,10 @@ impl Upstream {
     }
 
     async fn exchange(&self, client: &reqwest::Client, request: reqwest::Request) -> Result<Response, Ended> {
-        let mut response = client.execute(request).await.map_err(|error| Ended::of(&error))?;
+        let mut response = client
+            .execute(request)
+            .await
+            .map_err(|error| Ended::from_reqwest(&error))?;
         let too_large = || Ended {
             error: SendError::TooLarge(self.max_response_bytes),
             lost: None,
@@ -257,7 +274,7 @@ impl Upstream {
             return Err(too_large());
         }
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| Ended::of(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| Ended::from_reqwest(&error))? {
             if body.len() + chunk.len() > self.max_response_bytes {
                 return Err(too_large());
             }
@@ -298,7 +315,7 @@ fn client_span(peer: Peer, request: &reqwest::Request) -> tracing::Span {
         http.request.method = request.method().as_str(),
         http.request.resend_count = retry::resends(),
         http.response.status_code = Empty,
-        acs_broker.upstream = peer.name(),
+        acs_broker.upstream = peer.into_str(),
         url.full = redacted(url).as_str(),
         server.address = url.host_str(),
         server.port = url.port_or_known_default().map(i64::from),

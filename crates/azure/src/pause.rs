@@ -28,7 +28,7 @@ impl Pause {
 
     /// How much of the pause is left, if any.
     #[must_use]
-    pub fn left(&self) -> Option<Duration> {
+    pub fn remaining(&self) -> Option<Duration> {
         let until = Duration::from_millis(self.until.load(Ordering::Relaxed));
         until.checked_sub(self.clock.monotonic()).filter(|left| !left.is_zero())
     }
@@ -59,7 +59,7 @@ impl<K: Eq + Hash> Pauses<K> {
     }
 
     /// The pause of `key`. What it was asked for stays: keys must not come from outside.
-    pub fn of(&self, key: K) -> Arc<Pause> {
+    pub fn get(&self, key: K) -> Arc<Pause> {
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         let pause = pauses
             .entry(key)
@@ -77,13 +77,13 @@ mod tests {
     fn a_pause_ends_by_itself_and_is_never_shortened() {
         let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
         let pauses = Pauses::new(Arc::clone(&clock) as SharedClock);
-        let pause = pauses.of("a");
-        assert_eq!(pause.left(), None);
+        let pause = pauses.get("a");
+        assert_eq!(pause.remaining(), None);
         pause.extend(Duration::from_secs(20));
         pause.extend(Duration::from_secs(5));
-        assert_eq!(pauses.of("a").left(), Some(Duration::from_secs(20)));
-        assert_eq!(pauses.of("b").left(), None);
+        assert_eq!(pauses.get("a").remaining(), Some(Duration::from_secs(20)));
+        assert_eq!(pauses.get("b").remaining(), None);
         clock.advance(Duration::from_secs(20));
-        assert_eq!(pause.left(), None);
+        assert_eq!(pause.remaining(), None);
     }
 }

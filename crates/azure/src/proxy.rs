@@ -10,16 +10,12 @@ use config::{UpstreamConfig, units};
 ///
 /// `upstream.proxy` is for all calls, the standard variable's for https alone. What `upstream.no_proxy` and `NO_PROXY`
 /// name goes by neither, nor does what stays on this machine or its link.
-pub(super) fn of<'c>(config: &'c UpstreamConfig, target: &Url) -> Option<&'c Url> {
+pub(super) fn for_target<'c>(config: &'c UpstreamConfig, target: &Url) -> Option<&'c Url> {
     if is_on_this_link(target) || config.no_proxy.covers(target) {
         return None;
     }
-    let environment = config.environment_proxy.as_ref();
-    config.proxy.as_ref().or_else(|| {
-        environment
-            .filter(|_| target.scheme() == "https")
-            .map(|environment| &environment.url)
-    })
+    let environment = config.environment_proxy.as_ref().filter(|_| target.scheme() == "https");
+    config.proxy.as_ref().or(environment).map(|proxy| &proxy.0)
 }
 
 /// Whether no proxy can reach `url` for this machine: loopback, and link-local addresses, at which platforms serve
@@ -40,15 +36,15 @@ fn is_on_this_link(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use config::{EnvironmentProxy, NoProxy};
+    use config::{NoProxy, ProxyUrl};
 
     fn config(proxy: Option<&str>, environment: Option<&str>, no_proxy: &str) -> UpstreamConfig {
-        let url = |text: &str| text.parse::<Url>().unwrap();
+        let url = |text: &str| ProxyUrl(text.parse().unwrap());
         UpstreamConfig {
             ca_file: None,
             proxy: proxy.map(url),
-            environment_proxy: environment.map(|text| EnvironmentProxy { url: url(text) }),
-            no_proxy: NoProxy::of_variable(no_proxy).0,
+            environment_proxy: environment.map(url),
+            no_proxy: NoProxy::parse_variable(no_proxy).0,
             max_response_bytes: 1,
         }
     }
@@ -91,7 +87,7 @@ mod tests {
         ] {
             let config = config(proxy, environment, no_proxy);
             let target = Url::parse(target).unwrap();
-            assert_eq!(of(&config, &target).map(Url::as_str), by, "{target} {no_proxy}");
+            assert_eq!(for_target(&config, &target).map(Url::as_str), by, "{target} {no_proxy}");
         }
     }
 }

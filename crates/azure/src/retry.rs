@@ -69,7 +69,7 @@ where
     let mut retried = false;
     loop {
         // Before the retry too: another call may have been limited meanwhile.
-        if let Some(left) = pause.left() {
+        if let Some(left) = pause.remaining() {
             return Err(CallError::Paused(left));
         }
         let sent = RESENDS.scope(i64::from(retried), attempt()).await;
@@ -77,7 +77,7 @@ where
             && Instant::now() + wait < deadline
         {
             retried = true;
-            tracing::warn!(outcome = %told(&sent), "call failed, retrying once");
+            tracing::warn!(outcome = %describe(&sent), "call failed, retrying once");
             tokio::time::sleep(wait).await;
             continue;
         }
@@ -105,7 +105,7 @@ fn wait<E: Attempted>(sent: &Result<Response, E>, now: Timestamp) -> Option<Dura
     }
 }
 
-fn told(sent: &Result<Response, impl std::fmt::Display>) -> String {
+fn describe(sent: &Result<Response, impl std::fmt::Display>) -> String {
     match sent {
         Ok(response) => response.status.to_string(),
         Err(error) => error.to_string(),

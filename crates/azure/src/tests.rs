@@ -235,26 +235,26 @@ async fn where_nobody_listens_there_is_no_connection_to_give_up() {
 fn a_file_that_holds_no_anchor_is_told_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
-    let told = |content: &str| {
+    let problem = |content: &str| {
         std::fs::write(&file, content).unwrap();
         Upstream::new(&config(Some(&file)), Duration::from_secs(1))
             .err()
             .map(|error| error.to_string())
     };
     let version_1 = include_str!("../../certificates/src/testdata/version-1.pem");
-    assert_eq!(told(version_1), None, "one of version 1 can be an anchor");
-    let told = told("-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n").unwrap();
-    assert!(told.starts_with("upstream.ca_file: "), "{told}");
+    assert_eq!(problem(version_1), None, "one of version 1 can be an anchor");
+    let problem = problem("-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n").unwrap();
+    assert!(problem.starts_with("upstream.ca_file: "), "{problem}");
     assert!(
-        told.ends_with("ca.pem holds a PEM block CERTIFICATE that is not base64"),
-        "{told}"
+        problem.ends_with("ca.pem holds a PEM block CERTIFICATE that is not base64"),
+        "{problem}"
     );
     std::fs::remove_file(&file).unwrap();
-    let told = Upstream::new(&config(Some(&file)), Duration::from_secs(1))
+    let problem = Upstream::new(&config(Some(&file)), Duration::from_secs(1))
         .err()
         .unwrap()
         .to_string();
-    assert!(told.contains("cannot be read: No such file"), "{told}");
+    assert!(problem.contains("cannot be read: No such file"), "{problem}");
 }
 
 #[test]

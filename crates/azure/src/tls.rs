@@ -14,7 +14,7 @@ use super::{CaFileError, UpstreamSetupError};
 use certificates::Bundle;
 
 /// TLS with the system's trust anchors and, if there is one, those of `ca_file`.
-pub(super) fn trusting(ca_file: Option<&Path>) -> Result<ClientConfig, UpstreamSetupError> {
+pub(super) fn with_trust_anchors(ca_file: Option<&Path>) -> Result<ClientConfig, UpstreamSetupError> {
     let extra = ca_file.map_or(Ok(Vec::new()), anchors)?;
     let provider = Arc::new(default_provider());
     let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(extra, Arc::clone(&provider))
@@ -30,7 +30,7 @@ pub(super) fn trusting(ca_file: Option<&Path>) -> Result<ClientConfig, UpstreamS
 }
 
 /// TLS that trusts nobody: for plain http alone.
-pub(super) fn trusting_nobody() -> Result<ClientConfig, UpstreamSetupError> {
+pub(super) fn without_trust_anchors() -> Result<ClientConfig, UpstreamSetupError> {
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(UpstreamSetupError::Tls)?
@@ -46,18 +46,18 @@ fn with_alpn(mut config: ClientConfig) -> ClientConfig {
 
 /// The trust anchors in a file, each of which rustls must be able to use.
 fn anchors(file: &Path) -> Result<Vec<CertificateDer<'static>>, UpstreamSetupError> {
-    let told = |error| UpstreamSetupError::CaFile {
+    let failed = |error| UpstreamSetupError::CaFile {
         path: file.to_owned(),
         error,
     };
-    let content = std::fs::read(file).map_err(|error| told(CaFileError::Unreadable(error)))?;
+    let content = std::fs::read(file).map_err(|error| failed(CaFileError::Unreadable(error)))?;
     let certificates = Bundle::read(&content, None)
         .and_then(Bundle::certificates)
-        .map_err(|fault| told(CaFileError::Content(fault)))?;
+        .map_err(|fault| failed(CaFileError::Content(fault)))?;
     for (index, certificate) in certificates.iter().enumerate() {
         RootCertStore::empty()
             .add(certificate.clone())
-            .map_err(|error| told(CaFileError::NoAnchor(index + 1, error)))?;
+            .map_err(|error| failed(CaFileError::NoAnchor(index + 1, error)))?;
     }
     Ok(certificates)
 }

@@ -61,7 +61,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to.
+/// A clock that moves only by [`advance`](Self::advance).
 #[derive(Debug)]
 pub struct ManualClock {
     // (wall clock, monotonic time)

@@ -1,7 +1,5 @@
 //! Identifiers of the Microsoft identity platform: parsed once, compared by value.
 
-mod addressee;
-
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -10,8 +8,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
-
-pub use self::addressee::Addressee;
 
 /// The text is not a GUID in its usual form (`xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

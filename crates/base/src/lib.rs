@@ -2,6 +2,7 @@
 
 pub mod build_info;
 pub mod clock;
+pub mod document;
 pub mod ids;
 pub mod loopback;
 pub mod secret;

@@ -1,6 +1,6 @@
 //! Wrappers for values that must never be written anywhere.
 //!
-//! Neither type implements `Display` or a telling `Debug`, so a token in a log line, a span or an error does
+//! Neither type implements `Display` or a `Debug` that shows the value, so a token in a log line, a span or an error does
 //! not compile or prints as redacted.
 
 use std::fmt;
@@ -71,7 +71,7 @@ pub struct TokenDigest([u8; 32]);
 impl TokenDigest {
     /// The digest of `token`.
     #[must_use]
-    pub fn of(token: &BearerToken) -> Self {
+    pub fn new(token: &BearerToken) -> Self {
         *token.0.digest.get_or_init(|| {
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.expose().as_bytes());
             let mut bytes = [0; 32];
@@ -97,11 +97,11 @@ mod tests {
         let shown = format!(
             "{token:?} {:?} {:?}",
             AcsToken::new("acs-secret"),
-            TokenDigest::of(&token)
+            TokenDigest::new(&token)
         );
         assert!(!shown.contains("secret"), "{shown}");
-        let same = TokenDigest::of(&BearerToken::new("entra-secret"));
-        assert!(TokenDigest::of(&token) == same && TokenDigest::of(&token.clone()) == same);
-        assert!(TokenDigest::of(&BearerToken::new("another")) != same);
+        let same = TokenDigest::new(&BearerToken::new("entra-secret"));
+        assert!(TokenDigest::new(&token) == same && TokenDigest::new(&token.clone()) == same);
+        assert!(TokenDigest::new(&BearerToken::new("another")) != same);
     }
 }

@@ -106,7 +106,7 @@ impl std::fmt::Display for Instead {
     }
 }
 
-/// What a file holds. A fault of a part that nobody asks for does no harm.
+/// What a file holds. A fault of a part that is not asked for does no harm.
 #[derive(Debug, Default)]
 pub struct Bundle {
     certificates: Vec<CertificateDer<'static>>,
@@ -178,7 +178,7 @@ pub struct Validity {
 impl Validity {
     /// Of a certificate, if it is one.
     #[must_use]
-    pub fn of(certificate: &[u8]) -> Option<Self> {
+    pub fn from_certificate(certificate: &[u8]) -> Option<Self> {
         let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
         Some(Self {
             begins: certificate.validity().not_before.timestamp(),

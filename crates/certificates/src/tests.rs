@@ -308,8 +308,12 @@ fn certificates_of_version_1_have_a_key_too() {
         .unwrap();
     let keys = Bundle::read(VERSION_1_KEY.as_bytes(), None).unwrap().keys().unwrap();
     assert!(pair(&certificates, keys).is_ok());
-    assert!(Validity::of(&certificates[0]).unwrap().is_version_1);
-    assert!(!Validity::of(made().certificate.der()).unwrap().is_version_1);
+    assert!(Validity::from_certificate(&certificates[0]).unwrap().is_version_1);
+    assert!(
+        !Validity::from_certificate(made().certificate.der())
+            .unwrap()
+            .is_version_1
+    );
 }
 
 #[test]

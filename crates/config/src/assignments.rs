@@ -64,7 +64,8 @@ pub enum AcsAuthConfig {
 }
 
 /// `unknown_groups`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum UnknownGroups {
     /// Only assignments that need no groups count.
     Refuse,

@@ -6,7 +6,8 @@
 use url::Url;
 
 /// `entra.cloud`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum Cloud {
     /// The worldwide one.
     #[default]
@@ -18,17 +19,6 @@ pub enum Cloud {
 }
 
 impl Cloud {
-    /// The cloud of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "public" => Some(Self::Public),
-            "usgov" => Some(Self::UsGov),
-            "china" => Some(Self::China),
-            _ => None,
-        }
-    }
-
     /// Origin of Microsoft Entra ID.
     #[must_use]
     pub fn authority(self) -> &'static str {

@@ -33,7 +33,7 @@ impl Environment {
         std::env::vars_os().collect()
     }
 
-    /// The variable's text, without quotes and whatever nobody sees around it; `None` if it is not set, empty or not
+    /// The variable's text, without quotes and invisible characters around it; `None` if it is not set, empty or not
     /// UTF-8.
     ///
     /// [`load`](super::load::load) reports those of the broker's own variables that are not UTF-8.
@@ -46,7 +46,7 @@ impl Environment {
             .filter(|text| !text.is_empty())
     }
 
-    /// Variables of ours that nobody reads, since something that nobody sees stands before or behind their names: a file
+    /// The broker's variables that are not read because an invisible character stands before or behind their names: a file
     /// of variables can begin with a byte order mark.
     pub(super) fn misnamed(&self) -> impl Iterator<Item = (String, String)> {
         self.variables.keys().filter_map(|name| {

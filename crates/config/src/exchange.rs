@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use strum::{VariantArray, VariantNames};
 use url::Url;
 
+use super::units::Reason;
 use super::{AppConfig, SecretSource};
 
 /// `[exchange]`
@@ -22,7 +24,13 @@ pub struct ExchangeConfig {
 }
 
 /// `exchange.mode` with the settings of its own.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, strum::EnumDiscriminants)]
+#[strum_discriminants(
+    name(ExchangeModeName),
+    doc = "`exchange.mode` without its settings.",
+    derive(strum::EnumString, strum::VariantNames, strum::IntoStaticStr),
+    strum(serialize_all = "snake_case")
+)]
 pub enum ExchangeMode {
     /// The caller's Entra token goes to ACS as it is.
     Passthrough,
@@ -36,11 +44,7 @@ impl ExchangeMode {
     /// Its name in the configuration.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Passthrough => "passthrough",
-            Self::OnBehalfOf(_) => "on_behalf_of",
-            Self::Identity(_) => "identity",
-        }
+        ExchangeModeName::from(self).into()
     }
 }
 
@@ -67,45 +71,56 @@ pub struct IdentityConfig {
 }
 
 /// A scope of an ACS identity's token (`createTokenWithScopes`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+    strum::VariantNames,
+)]
 pub enum IdentityScope {
     /// `chat`
+    #[strum(serialize = "chat")]
     Chat,
     /// `chat.join`
+    #[strum(serialize = "chat.join")]
     ChatJoin,
     /// `chat.join.limited`
+    #[strum(serialize = "chat.join.limited")]
     ChatJoinLimited,
     /// `voip`
+    #[strum(serialize = "voip")]
     Voip,
     /// `voip.join`
+    #[strum(serialize = "voip.join")]
     VoipJoin,
 }
 
 impl IdentityScope {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Chat,
-        Self::ChatJoin,
-        Self::ChatJoinLimited,
-        Self::Voip,
-        Self::VoipJoin,
-    ];
+    pub const ALL: &[Self] = <Self as VariantArray>::VARIANTS;
+
+    /// The names of all of them, in the same order.
+    pub const NAMES: &[&str] = <Self as VariantNames>::VARIANTS;
 
     /// Its name at ACS.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::ChatJoin => "chat.join",
-            Self::ChatJoinLimited => "chat.join.limited",
-            Self::Voip => "voip",
-            Self::VoipJoin => "voip.join",
-        }
+        self.into()
     }
 
-    /// The scope of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    /// The scope with this name at ACS. The reason for a problem lists all names.
+    pub fn parse(text: &str) -> Result<Self, Reason> {
+        text.parse().map_err(|_| {
+            let names = Self::NAMES.join("\", \"");
+            format!("is not a scope of ACS identities; there are \"{names}\"")
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Characters that nobody sees: what editors, shells and web pages leave in settings.
+//! Invisible characters: what editors, shells and web pages leave in settings.
 //!
 //! `docker run --env-file` keeps the carriage return of a file from Windows, blanks at the end of a line, and quotes
 //! around a value; a text pasted from a page brings no-break spaces and characters of no width. Around a value they
@@ -99,7 +99,7 @@ pub fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| c == ' ' || is_invisible(c))
 }
 
-/// The first character within that nobody sees, by its name.
+/// The first invisible character within, by its name.
 #[must_use]
 pub fn found(text: &str) -> Option<String> {
     text.chars().find(|c| is_invisible(*c)).map(name)
@@ -124,7 +124,7 @@ fn name(c: char) -> String {
     format!("U+{:04X} {words}", u32::from(c))
 }
 
-/// Whether nobody sees it, but for the blank, which has its place in paths and names.
+/// Whether it is invisible, except for the blank, which has its place in paths and names.
 fn is_invisible(c: char) -> bool {
     c != ' '
         && (c.is_control()

@@ -3,6 +3,7 @@
 //! [`load`](load::load) reads the file and the environment and validates the whole; every problem is reported
 //! at once, by key. Each setting with its default stands in `config.example.toml`.
 
+mod addressee;
 mod assignments;
 mod cloud;
 mod credential;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+pub use self::addressee::Addressee;
 pub use self::assignments::{
     AcsAuthConfig, AcsSourceConfig, AssignmentFileConfig, AssignmentsConfig, GraphConfig, UnknownGroups,
 };
@@ -165,6 +167,8 @@ pub struct TenantConfig {
 pub struct ResourceConfig {
     /// A name of its own among the resources; `None` for the top-level one.
     pub name: Option<String>,
+    /// Where it stands in the configuration: `resources[1]`. Empty for the top-level one.
+    pub path: String,
     /// Whose users it serves; all listed tenants' if empty.
     pub tenants: Vec<TenantId>,
     /// Through which client apps; through all if empty.
@@ -175,49 +179,40 @@ pub struct ResourceConfig {
     pub assignments: AssignmentsConfig,
 }
 
+impl ResourceConfig {
+    /// The whole path of one of its settings, as problems name it: `resources[1].exchange.timeout`.
+    #[must_use]
+    pub fn key(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+}
+
 /// `[upstream]`
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UpstreamConfig {
     /// File with trust anchors beside the system's.
     pub ca_file: Option<PathBuf>,
     /// Proxy for calls that do not go to loopback.
-    pub proxy: Option<Url>,
+    pub proxy: Option<ProxyUrl>,
     /// Proxy of `HTTPS_PROXY` for https calls that do not go to loopback.
-    pub environment_proxy: Option<EnvironmentProxy>,
+    pub environment_proxy: Option<ProxyUrl>,
     /// What goes by neither proxy: `upstream.no_proxy` and `NO_PROXY` together.
     pub no_proxy: NoProxy,
     /// Largest response body read from an upstream, in bytes.
     pub max_response_bytes: u64,
 }
 
-/// What the standard proxy variable says.
+/// The URL of a proxy. It may hold a password, so only its origin is shown.
 #[derive(Clone, PartialEq)]
-pub struct EnvironmentProxy {
-    /// `HTTPS_PROXY`
-    pub url: Url,
-}
+pub struct ProxyUrl(pub Url);
 
-// Proxy URLs may hold a password, so neither is printed beyond its host.
-impl fmt::Debug for UpstreamConfig {
+impl fmt::Debug for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UpstreamConfig")
-            .field("ca_file", &self.ca_file)
-            .field(
-                "proxy",
-                &self.proxy.as_ref().map(|url| url.origin().ascii_serialization()),
-            )
-            .field("environment_proxy", &self.environment_proxy)
-            .field("no_proxy", &self.no_proxy)
-            .field("max_response_bytes", &self.max_response_bytes)
-            .finish()
-    }
-}
-
-impl fmt::Debug for EnvironmentProxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EnvironmentProxy")
-            .field("url", &self.url.origin().ascii_serialization())
-            .finish()
+        self.0.origin().ascii_serialization().fmt(f)
     }
 }
 
@@ -269,18 +264,20 @@ pub struct TelemetryConfig {
 }
 
 /// `telemetry.user_ids`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum UserIds {
     /// As a keyed hash.
     Hash,
     /// As Entra's object id.
     Plain,
     /// Not at all.
-    Nothing,
+    None,
 }
 
 /// `telemetry.log_format`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,

@@ -8,7 +8,7 @@ use toml::Table;
 use toml::de::DeTable;
 
 use super::environment::PREFIX;
-use super::reader::{Findings, Reader, within};
+use super::reader::{Reader, Report, within};
 use super::section::Section;
 use super::{Config, ManagementConfig, invisible, sections};
 
@@ -30,13 +30,8 @@ pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            problem.fmt(f)?;
-        }
-        Ok(())
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -44,36 +39,40 @@ impl std::error::Error for Problems {}
 
 /// Reads where the management listener is, whatever the rest says: a probe must not depend on the whole.
 pub fn load_management(file: Option<&Path>, environment: &Environment) -> Result<ManagementConfig, Problems> {
-    let table = table(file).map_err(|problem| Problems(vec![problem]))?;
-    let (mut findings, management) = read(Ok(table), environment, |root| {
-        root.section("management", sections::management)
-    });
-    findings
-        .problems
-        .retain(|problem| problem.key.starts_with("management"));
-    if findings.problems.is_empty() {
-        Ok(management)
-    } else {
-        Err(Problems(findings.problems))
-    }
+    load_part(
+        file,
+        environment,
+        |key| key.starts_with("management"),
+        |root| root.section("management", sections::management),
+    )
 }
 
-/// Reads `telemetry.log_level`, for a broker that is told to look again. Whatever is wrong with `[telemetry]` counts, a
-/// slip in a key above all: the default would be taken for what was meant.
+/// Reads `telemetry.log_level` again while the broker runs. Every problem with `[telemetry]` counts, above all a mistyped
+/// key: with it the default would be taken for what was meant.
 pub fn load_log_level(file: Option<&Path>, environment: &Environment) -> Result<String, Problems> {
-    let table = table(file).map_err(|problem| Problems(vec![problem]))?;
-    let folder = folder(file);
-    let (mut findings, level) = read(Ok(table), environment, |root| {
-        sections::log_level(root, folder, environment)
-    });
     let variable = format!("{PREFIX}TELEMETRY");
-    findings
-        .problems
-        .retain(|problem| within(&problem.key, "telemetry") || problem.key.starts_with(&variable));
-    if findings.problems.is_empty() {
-        Ok(level)
+    load_part(
+        file,
+        environment,
+        |key| within(key, "telemetry") || key.starts_with(&variable),
+        |root| sections::log_level(root, folder(file), environment),
+    )
+}
+
+/// Reads a part of the configuration; only problems with the keys that `concerns` names count.
+fn load_part<T>(
+    file: Option<&Path>,
+    environment: &Environment,
+    concerns: impl Fn(&str) -> bool,
+    sections: impl FnOnce(&mut Section<'_, '_>) -> T,
+) -> Result<T, Problems> {
+    let table = table(file).map_err(|problem| Problems(vec![problem]))?;
+    let (mut report, part) = read(Ok(table), environment, sections);
+    report.problems.retain(|problem| concerns(&problem.key));
+    if report.problems.is_empty() {
+        Ok(part)
     } else {
-        Err(Problems(findings.problems))
+        Err(Problems(report.problems))
     }
 }
 
@@ -103,17 +102,17 @@ pub struct Inspected {
     pub warnings: Vec<String>,
 }
 
-/// The same as [`load`], for who wants to see all that can be seen.
+/// The same as [`load`], with everything that can be found out where there are problems.
 #[must_use]
 pub fn inspect(file: Option<&Path>, environment: &Environment) -> Inspected {
     let folder = folder(file);
-    let (findings, config) = read(table(file), environment, |root| {
+    let (report, config) = read(table(file), environment, |root| {
         sections::config(root, folder, environment)
     });
     Inspected {
         config,
-        problems: Problems(findings.problems),
-        warnings: findings.warnings,
+        problems: Problems(report.problems),
+        warnings: report.warnings,
     }
 }
 
@@ -142,16 +141,16 @@ fn read<T>(
     table: Result<Table, Problem>,
     environment: &Environment,
     sections: impl FnOnce(&mut Section<'_, '_>) -> T,
-) -> (Findings, T) {
+) -> (Report, T) {
     let mut reader = Reader::new(environment, table.is_ok());
     let (table, unreadable) = match table {
         Ok(table) => (table, None),
         Err(problem) => (Table::new(), Some(problem)),
     };
     let read = reader.read(table, sections);
-    let mut findings = reader.finish();
-    findings.problems.splice(0..0, unreadable);
-    (findings, read)
+    let mut report = reader.finish();
+    report.problems.splice(0..0, unreadable);
+    (report, read)
 }
 
 /// Parses the file. The reason holds no text of the file: the line could be that of a secret.

@@ -39,7 +39,7 @@ impl NoProxy {
     /// Reads the standard variable: entries apart by commas or blanks. Those that are not understood are named by their
     /// place, from 1, with the reason; they were written for other programs too, which may understand them.
     #[must_use]
-    pub fn of_variable(text: &str) -> (Self, Vec<(usize, Reason)>) {
+    pub fn parse_variable(text: &str) -> (Self, Vec<(usize, Reason)>) {
         let mut read = Self::default();
         let mut misread = Vec::new();
         let entries = text
@@ -231,7 +231,7 @@ mod tests {
         ] {
             let target = Url::parse(url).unwrap();
             assert_eq!(
-                NoProxy::of_variable(no_proxy).0.covers(&target),
+                NoProxy::parse_variable(no_proxy).0.covers(&target),
                 covered,
                 "{no_proxy} {url}"
             );
@@ -258,7 +258,7 @@ mod tests {
             "[2001:db8::1",
             "user@a.test",
         ] {
-            let (_, misread) = NoProxy::of_variable(&format!("a.test,{entry},b.test"));
+            let (_, misread) = NoProxy::parse_variable(&format!("a.test,{entry},b.test"));
             assert_eq!(misread, [(2, FORM.to_owned())], "{entry}");
         }
     }
@@ -268,7 +268,7 @@ mod tests {
         fn no_text_makes_it_panic(text in any::<String>(), host in "[a-z0-9.:*/\\[\\]-]{0,20}") {
             let url = Url::parse("https://contoso.test/").unwrap();
             for text in [text, host] {
-                let _ = NoProxy::of_variable(&text).0.covers(&url);
+                let _ = NoProxy::parse_variable(&text).0.covers(&url);
             }
         }
     }

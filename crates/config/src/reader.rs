@@ -77,8 +77,8 @@ pub(super) struct Reader<'e> {
     pub(super) complete: bool,
 }
 
-/// What reading came to.
-pub(super) struct Findings {
+/// The problems and warnings of a configuration that was read.
+pub(super) struct Report {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
     /// Every setting that was asked for, those within lists as `list[].key`.
@@ -134,8 +134,8 @@ impl<'e> Reader<'e> {
     }
 
     /// Ends reading: what was never asked for is unknown.
-    pub(super) fn finish(mut self) -> Findings {
-        // Sections are read as they depend on each other, and told as they stand in the example.
+    pub(super) fn finish(mut self) -> Report {
+        // Sections are read as they depend on each other, and reported in the order of the example.
         self.problems.sort_by_key(|problem| rank(&problem.key));
         for path in std::mem::take(&mut self.unknown) {
             let reason = unknown::key(&path, &self.known);
@@ -148,7 +148,7 @@ impl<'e> Reader<'e> {
                 reason,
             });
         }
-        Findings {
+        Report {
             problems: self.problems,
             warnings: self.warnings,
             known: self.known,

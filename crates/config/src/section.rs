@@ -37,6 +37,11 @@ impl<'e> Section<'_, 'e> {
         self.take(key).and_then(|raw| self.judge(&self.path_of(key), read(raw)))
     }
 
+    /// Reads one setting that has a default. After a problem the default stands in, so that the rest can be checked.
+    pub(super) fn field_or<T>(&mut self, key: &str, read: impl FnOnce(Raw<'_>) -> Result<T, Reason>, default: T) -> T {
+        self.field(key, read).or(default)
+    }
+
     /// Reads one setting that has no default.
     pub(super) fn required<T>(&mut self, key: &str, read: impl FnOnce(Raw<'_>) -> Result<T, Reason>) -> Option<T> {
         let field = self.field(key, read);

@@ -17,23 +17,24 @@ pub type Reason = String;
 /// No setting means more than a year; beyond that a unit was mistaken.
 const LONGEST: Duration = Duration::from_hours(366 * 24);
 
+/// Units of sizes, in bytes.
+const SIZES: [(&str, u64); 9] = [
+    ("", 1),
+    ("B", 1),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("KiB", 1 << 10),
+    ("MB", 1_000_000),
+    ("MiB", 1 << 20),
+    ("GB", 1_000_000_000),
+    ("GiB", 1 << 30),
+];
+
 /// Reads a duration: a whole number and one of `ms`, `s`, `m`, `h`.
 pub fn duration(text: &str) -> Result<Duration, Reason> {
-    let (number, unit) = split_number(text);
-    let per_unit = match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    let (false, Some(per_unit)) = (number.is_empty(), per_unit) else {
-        return Err("is not a duration such as \"500ms\", \"30s\", \"5m\" or \"24h\"".to_owned());
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(per_unit))
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    number_with_unit(text, &units)
+        .ok_or("is not a duration such as \"500ms\", \"30s\", \"5m\" or \"24h\"")?
         .map(Duration::from_millis)
         .filter(|duration| *duration <= LONGEST)
         .ok_or_else(|| "is longer than 366 days".to_owned())
@@ -41,32 +42,24 @@ pub fn duration(text: &str) -> Result<Duration, Reason> {
 
 /// Reads a byte size: a whole number, alone or with one of `B`, `KiB`, `MiB`, `GiB`, `kB`, `MB`, `GB`.
 pub fn byte_size(text: &str) -> Result<u64, Reason> {
-    let (number, unit) = split_number(text);
-    let per_unit: Option<u64> = match unit {
-        "" | "B" => Some(1),
-        "kB" | "KB" => Some(1_000),
-        "KiB" => Some(1 << 10),
-        "MB" => Some(1_000_000),
-        "MiB" => Some(1 << 20),
-        "GB" => Some(1_000_000_000),
-        "GiB" => Some(1 << 30),
-        _ => None,
-    };
-    let (false, Some(per_unit)) = (number.is_empty(), per_unit) else {
-        return Err("is not a size such as \"64KiB\", \"256MiB\", \"1GiB\" or a number of bytes".to_owned());
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(per_unit))
+    number_with_unit(text, &SIZES)
+        .ok_or("is not a size such as \"64KiB\", \"256MiB\", \"1GiB\" or a number of bytes")?
         // TOML's integers end there, so that every size can be written either way.
         .filter(|size| i64::try_from(*size).is_ok())
         .ok_or_else(|| "is too large a size".to_owned())
 }
 
-fn split_number(text: &str) -> (&str, &str) {
-    let end = text.bytes().take_while(u8::is_ascii_digit).count();
-    text.split_at(end)
+/// Reads digits and one of `units`, in the unit that is worth 1. `None` in another form, `Some(None)` where it is too much.
+#[expect(clippy::option_option, reason = "the two faults have different reasons")]
+fn number_with_unit(text: &str, units: &[(&str, u64)]) -> Option<Option<u64>> {
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let (_, per_unit) = units.iter().find(|(name, _)| *name == unit && !number.is_empty())?;
+    Some(
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(*per_unit)),
+    )
 }
 
 /// Reads an address or a network in CIDR notation (RFC 4632), of IPv4 or IPv6. An IPv4-mapped one is the IPv4 one.
@@ -90,16 +83,11 @@ pub fn network(text: &str) -> Result<IpNet, Reason> {
 
 /// Reads the base URL of a service: scheme, host and perhaps a port, nothing behind it.
 pub fn base_url(text: &str) -> Result<Url, Reason> {
-    let url = bare_url(text)?;
+    let url = proxy_url(text)?;
     if text.contains('@') {
         return Err("must not hold credentials".to_owned());
     }
     Ok(url)
-}
-
-/// Reads the URL of a proxy: as [`base_url`], with perhaps a user and a password.
-pub fn proxy_url(text: &str) -> Result<Url, Reason> {
-    bare_url(text)
 }
 
 /// As the standard proxy variables are written: `host:port` stands for http.
@@ -111,7 +99,8 @@ pub(super) fn environment_proxy_url(text: &str) -> Result<Url, Reason> {
     }
 }
 
-fn bare_url(text: &str) -> Result<Url, Reason> {
+/// Reads the URL of a proxy: as [`base_url`], with perhaps a user and a password.
+pub fn proxy_url(text: &str) -> Result<Url, Reason> {
     let wanted = |what: &str| format!("{what}; it is written as https://host or https://host:port");
     if let Some(name) = invisible::found(text) {
         return Err(wanted(&format!("is not a URL: it holds {name}")));

@@ -3,17 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::environment::PREFIX;
-use super::reader::within;
-
-/// Settings that are documented but come with a later version.
-const LATER: [&str; 1] = ["limits"];
 
 /// Why a key of the file is refused.
 pub(super) fn key(path: &str, known: &BTreeSet<String>) -> String {
     let path = pattern(path);
-    if is_later(&path) {
-        return "is a setting that this version does not have yet".to_owned();
-    }
     match closest(&path, known.iter().map(String::as_str)) {
         Some(other) => format!("unknown key; did you mean {other}?"),
         None => "unknown key".to_owned(),
@@ -22,9 +15,6 @@ pub(super) fn key(path: &str, known: &BTreeSet<String>) -> String {
 
 /// Why a variable is refused.
 pub(super) fn variable(path: &str, known: &BTreeSet<String>) -> String {
-    if is_later(path) {
-        return "is for a setting that this version does not have yet".to_owned();
-    }
     match closest(
         path,
         known.iter().map(String::as_str).filter(|other| !other.contains('[')),
@@ -48,10 +38,6 @@ pub(super) fn pattern(path: &str) -> String {
         }
     }
     pattern
-}
-
-fn is_later(path: &str) -> bool {
-    LATER.iter().any(|later| within(path, later))
 }
 
 /// The known path that was probably meant: one that differs by a slip, else the only one with the same last key.
@@ -103,8 +89,6 @@ mod tests {
             // Two have that name, so neither is guessed.
             ("listen", "unknown key"),
             ("server.zzz", "unknown key"),
-            ("limits", "is a setting that this version does not have yet"),
-            ("limits.per_user", "is a setting that this version does not have yet"),
         ] {
             assert_eq!(key(path, &known), reason, "{path}");
         }
@@ -112,10 +96,6 @@ mod tests {
             (
                 "server.listn",
                 "unknown variable; did you mean ACS_TOKEN_BROKER__SERVER__LISTEN?",
-            ),
-            (
-                "limits.per_user",
-                "is for a setting that this version does not have yet",
             ),
             ("entra.tenants.0.name", "unknown variable"),
             ("", "unknown variable"),

@@ -11,11 +11,7 @@ use super::log_filter::log_filter;
 use super::origin::OPAQUE_ORIGIN;
 use super::section::Section;
 use super::units::{self, Reason};
-use super::{
-    CacheConfig, Cloud, CorsConfig, EntraConfig, IdentityScope, LogFormat, ResourceConfig, ServerConfig, UnknownGroups,
-    UserIds,
-};
-use base::ids::Addressee;
+use super::{Addressee, CacheConfig, CorsConfig, EntraConfig, ResourceConfig, ServerConfig};
 
 /// Far more than a machine can hold, and well within what semaphores take.
 const LARGEST_COUNT: u64 = 1 << 28;
@@ -23,43 +19,22 @@ const LARGEST_COUNT: u64 = 1 << 28;
 /// Characters of the shortest `telemetry.user_hash_key`: a shorter one could be found by trying.
 pub const SHORTEST_HASH_KEY: usize = 16;
 
-/// With more leeway than this, an expired token would pass for a valid one.
-const LARGEST_SKEW: Duration = Duration::from_mins(10);
-
-/// No rotation at an authority takes as long to reach all its front ends.
-const LONGEST_WITHDRAWAL_GRACE: Duration = Duration::from_hours(1);
+/// The value where `holds`, else the reason.
+pub(super) fn require<T>(value: T, holds: bool, reason: &str) -> Result<T, Reason> {
+    if holds { Ok(value) } else { Err(reason.to_owned()) }
+}
 
 pub(super) fn positive(duration: Duration) -> Result<Duration, Reason> {
-    if duration.is_zero() {
-        Err("must be longer than 0s".to_owned())
-    } else {
-        Ok(duration)
-    }
+    require(duration, !duration.is_zero(), "must be longer than 0s")
 }
 
-pub(super) fn clock_skew(duration: Duration) -> Result<Duration, Reason> {
-    if duration > LARGEST_SKEW {
-        Err("must be at most 10m".to_owned())
-    } else {
-        Ok(duration)
-    }
-}
-
-/// A compromised key is withdrawn, too: it must not stay good for long.
-pub(super) fn withdrawal_grace(duration: Duration) -> Result<Duration, Reason> {
-    if duration > LONGEST_WITHDRAWAL_GRACE {
-        Err("must be at most 1h".to_owned())
-    } else {
-        Ok(duration)
-    }
+/// A duration of at most `limit`, which `shown` repeats as it is written in settings.
+pub(super) fn at_most(duration: Duration, limit: Duration, shown: &str) -> Result<Duration, Reason> {
+    require(duration, duration <= limit, &format!("must be at most {shown}"))
 }
 
 pub(super) fn at_least_one(number: u64) -> Result<u64, Reason> {
-    if number == 0 {
-        Err("must be at least 1".to_owned())
-    } else {
-        Ok(number)
-    }
+    require(number, number > 0, "must be at least 1")
 }
 
 pub(super) fn count(number: u64) -> Result<usize, Reason> {
@@ -78,31 +53,13 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Reason> {
 
 /// One scope value: in a token, scopes are separated by blanks, so one with a blank could never match.
 pub(super) fn scope(text: &str) -> Result<String, Reason> {
-    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        Err("must be one scope, without blanks".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
-pub(super) fn cloud(text: &str) -> Result<Cloud, Reason> {
-    Cloud::from_name(text).ok_or_else(|| "must be \"public\", \"usgov\" or \"china\"".to_owned())
+    let is_one = !text.is_empty() && !units::has_blanks(text);
+    require(text.to_owned(), is_one, "must be one scope, without blanks")
 }
 
 pub(super) fn assignment_source(text: &str) -> Result<String, Reason> {
-    match text {
-        "file" | "acs" => Ok(text.to_owned()),
-        _ => Err("is not a source of assignments; there are \"file\" and \"acs\"".to_owned()),
-    }
-}
-
-pub(super) fn unknown_groups(text: &str) -> Result<UnknownGroups, Reason> {
-    match text {
-        "refuse" => Ok(UnknownGroups::Refuse),
-        "acs" => Ok(UnknownGroups::Acs),
-        "graph" => Ok(UnknownGroups::Graph),
-        _ => Err("must be \"refuse\", \"acs\" or \"graph\"".to_owned()),
-    }
+    let reason = "is not a source of assignments; there are \"file\" and \"acs\"";
+    require(text.to_owned(), matches!(text, "file" | "acs"), reason)
 }
 
 /// A resource's name stands in logs, and may be asked for as `audience`.
@@ -111,28 +68,18 @@ pub(super) fn resource_name(text: &str) -> Result<String, Reason> {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if is_name {
-        Ok(text.to_owned())
-    } else {
-        Err("must be at most 63 letters, digits, \"-\" and \"_\"".to_owned())
-    }
-}
-
-pub(super) fn identity_scope(text: &str) -> Result<IdentityScope, Reason> {
-    IdentityScope::from_name(text).ok_or_else(|| {
-        let names = IdentityScope::ALL.map(|scope| format!("\"{}\"", scope.name()));
-        format!("is not a scope of ACS identities; there are {}", names.join(", "))
-    })
+    require(
+        text.to_owned(),
+        is_name,
+        "must be at most 63 letters, digits, \"-\" and \"_\"",
+    )
 }
 
 /// ACS takes whole minutes from an hour to a day (`expiresInMinutes`).
 pub(super) fn identity_lifetime(duration: Duration) -> Result<Duration, Reason> {
     let whole = duration.as_secs().is_multiple_of(60) && duration.subsec_nanos() == 0;
-    if whole && (Duration::from_hours(1)..=Duration::from_hours(24)).contains(&duration) {
-        Ok(duration)
-    } else {
-        Err("must be whole minutes, from \"60m\" to \"24h\"".to_owned())
-    }
+    let holds = whole && (Duration::from_hours(1)..=Duration::from_hours(24)).contains(&duration);
+    require(duration, holds, "must be whole minutes, from \"60m\" to \"24h\"")
 }
 
 /// An access key as Azure shows it. A whole connection string is a likely slip.
@@ -147,50 +94,26 @@ pub(super) fn access_key(text: &str) -> Result<(), Reason> {
     }
 }
 
-pub(super) fn log_format(text: &str) -> Result<LogFormat, Reason> {
-    match text {
-        "json" => Ok(LogFormat::Json),
-        "pretty" => Ok(LogFormat::Pretty),
-        _ => Err("must be \"json\" or \"pretty\"".to_owned()),
-    }
-}
-
-pub(super) fn user_ids(text: &str) -> Result<UserIds, Reason> {
-    match text {
-        "hash" => Ok(UserIds::Hash),
-        "plain" => Ok(UserIds::Plain),
-        "none" => Ok(UserIds::Nothing),
-        _ => Err("must be \"hash\", \"plain\" or \"none\"".to_owned()),
-    }
-}
-
-/// Anyone who has the key can find out which user a hash is of.
+/// With the key it can be found out which user a hash is of.
 pub(super) fn user_hash_key(text: &str) -> Result<(), Reason> {
-    if text.chars().count() >= SHORTEST_HASH_KEY {
-        Ok(())
-    } else {
-        Err(format!("must have {SHORTEST_HASH_KEY} characters at least"))
-    }
+    let reason = format!("must have {SHORTEST_HASH_KEY} characters at least");
+    require((), text.chars().count() >= SHORTEST_HASH_KEY, &reason)
 }
 
 pub(super) fn log_level(text: String) -> Result<String, Reason> {
-    match log_filter(&text) {
-        Ok(_) => Ok(text),
-        Err(_) => Err("is not a filter such as \"info\" or \"info,acs_token_broker=debug\"".to_owned()),
-    }
+    let is_filter = log_filter(&text).is_ok();
+    let reason = "is not a filter such as \"info\" or \"info,acs_token_broker=debug\"";
+    require(text, is_filter, reason)
 }
 
 /// The format of the assignment file is known by its name alone.
 pub(super) fn assignment_file(path: PathBuf) -> Result<PathBuf, Reason> {
     let extension = path.extension().unwrap_or_default();
-    if extension.eq_ignore_ascii_case("toml") || extension.eq_ignore_ascii_case("json") {
-        Ok(path)
-    } else {
-        Err("must end in .toml or .json".to_owned())
-    }
+    let is_known = extension.eq_ignore_ascii_case("toml") || extension.eq_ignore_ascii_case("json");
+    require(path, is_known, "must end in .toml or .json")
 }
 
-/// A file that must be there when the broker starts. Its path is not repeated: people paste keys into such settings.
+/// A file that must be there when the broker starts. Its path is not repeated: a key may have been pasted in its place.
 pub(super) fn readable_file(path: PathBuf) -> Result<PathBuf, Reason> {
     let unreadable = |error: std::io::Error| format!("names a file that cannot be read: {error}");
     let metadata = fs::metadata(&path).map_err(unreadable)?;
@@ -247,10 +170,10 @@ pub(super) fn secure(section: &mut Section<'_, '_>, path: &str, url: &Url, allow
     }
 }
 
-/// Warns where tokens are accepted for an API of which no scope is required: nobody could come with one.
+/// Warns where tokens are accepted for an API of which no scope is required: no caller can have such a token.
 pub(super) fn scopes_that_count(section: &mut Section<'_, '_>, audiences: &[String], scopes: &[String]) {
     for is_acs in [true, false] {
-        let mut audiences = audiences.iter().map(|audience| Addressee::of(&[audience]));
+        let mut audiences = audiences.iter().map(|audience| Addressee::from_audiences(&[audience]));
         let Some(addressee) = audiences.find(|addressee| addressee.is_acs() == is_acs) else {
             continue;
         };
@@ -325,11 +248,11 @@ pub(super) fn deadlines(section: &mut Section<'_, '_>, server: &ServerConfig, re
             "server.drain_timeout: is less than server.request_timeout; a shutdown can cut requests off".to_owned(),
         );
     }
-    for (index, resource) in resources.iter().enumerate() {
+    for resource in resources {
         if resource.exchange.timeout > server.request_timeout {
+            let key = resource.key("exchange.timeout");
             section.warn(format!(
-                "{}exchange.timeout: is more than server.request_timeout, which ends the request before",
-                place(index, resource)
+                "{key}: is more than server.request_timeout, which ends the request before"
             ));
         }
     }
@@ -340,17 +263,14 @@ pub(super) fn routes(section: &mut Section<'_, '_>, entra: &EntraConfig, resourc
     for (index, resource) in resources.iter().enumerate() {
         for tenant in &resource.tenants {
             if !entra.tenants.iter().any(|listed| listed.id == *tenant) {
-                section.warn(format!(
-                    "{}tenants: {tenant} is not listed under entra.tenants",
-                    place(index, resource)
-                ));
+                let key = resource.key("tenants");
+                section.warn(format!("{key}: {tenant} is not listed under entra.tenants"));
             }
         }
-        let before = &resources[..index];
-        if let Some(first) = before.iter().position(|earlier| covers(earlier, resource)) {
+        if let Some(first) = resources[..index].iter().find(|earlier| covers(earlier, resource)) {
+            let (key, first) = (resource.key("tenants"), &first.path);
             section.warn(format!(
-                "{}tenants, client_ids: resources[{first}] matches everyone that this one does, and comes first",
-                place(index, resource)
+                "{key}, client_ids: {first} matches everyone that this one does, and comes first"
             ));
         }
     }
@@ -362,13 +282,6 @@ fn covers(earlier: &ResourceConfig, other: &ResourceConfig) -> bool {
         earlier.is_empty() || (!other.is_empty() && other.iter().all(|item| earlier.contains(item)))
     }
     holds(&earlier.tenants, &other.tenants) && holds(&earlier.client_ids, &other.client_ids)
-}
-
-fn place(index: usize, resource: &ResourceConfig) -> String {
-    match &resource.name {
-        None => String::new(),
-        Some(_) => format!("resources[{index}]."),
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 //!
 //! As in [`units`], no reason repeats the value.
 
+use std::str::FromStr;
 use std::time::Duration;
 
+use strum::VariantNames;
 use toml::{Table, Value};
 
 use super::invisible;
 use super::units::{self, Reason};
+use super::validate;
 
 /// A setting as it was found.
 pub(super) enum Raw<'e> {
@@ -43,11 +46,18 @@ pub(super) fn secret(raw: Raw<'_>) -> Result<String, Reason> {
 
 /// Refuses an empty text.
 pub(super) fn filled(text: &str) -> Result<String, Reason> {
-    if text.trim().is_empty() {
-        Err("must not be empty".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
+    validate::require(text.to_owned(), !text.trim().is_empty(), "must not be empty")
+}
+
+/// One of the names of `T`.
+pub(super) fn choice<T: FromStr + VariantNames>(raw: Raw<'_>) -> Result<T, Reason> {
+    text(raw)?.parse().map_err(|_| {
+        let names = T::VARIANTS.join("\", \"");
+        match names.rsplit_once(", ") {
+            Some((names, last)) => format!("must be \"{names} or {last}\""),
+            None => format!("must be \"{names}\""),
+        }
+    })
 }
 
 /// `true` or `false`.
@@ -147,8 +157,7 @@ fn inline_list(text: &str) -> Option<Vec<Value>> {
     }
 }
 
-/// What is wrong with a text that should be TOML: the first character that TOML takes for none of its blanks, if there
-/// is one that nobody sees.
+/// What is wrong with a text that should be TOML: names the first invisible character that is no blank to TOML.
 fn no_toml(text: &str, wanted: &str) -> Reason {
     let seen: String = invisible::bare(text)
         .chars()
@@ -160,7 +169,7 @@ fn no_toml(text: &str, wanted: &str) -> Reason {
     }
 }
 
-/// Tells what a value is and what it should be.
+/// What a value is and what it should be.
 pub(super) fn mistyped(value: &Value, wanted: &str) -> Reason {
     let found = match value {
         Value::String(_) => "a string",

@@ -42,17 +42,17 @@ impl OpenFiles {
     }
 
     /// How many connections of callers fit, beside all that is kept for other things.
-    pub fn room(self, wanted: Wanted) -> Result<Room, TooFewFiles> {
+    pub fn capacity(self, wanted: Wanted) -> Result<Capacity, TooFewFiles> {
         let upstream = wanted.upstream as u64;
         let connections = wanted.connections as u64;
         let kept = OTHERS + wanted.management as u64;
         let enough = connections.saturating_add(upstream).saturating_add(kept);
         if self.0 >= enough {
-            return Ok(Room::Enough);
+            return Ok(Capacity::Enough);
         }
         // A caller's request takes one connection to Azure at most, so half of what is left is the most they need.
-        let left = self.0.saturating_sub(kept);
-        let connections = connections.min(left - upstream.min(left.div_ceil(2)));
+        let remaining = self.0.saturating_sub(kept);
+        let connections = connections.min(remaining - upstream.min(remaining.div_ceil(2)));
         if connections < FEWEST_CONNECTIONS.min(wanted.connections as u64) {
             return Err(TooFewFiles {
                 limit: self.0,
@@ -61,9 +61,9 @@ impl OpenFiles {
             });
         }
         if connections == wanted.connections as u64 {
-            return Ok(Room::Enough);
+            return Ok(Capacity::Enough);
         }
-        Ok(Room::For(Clamped {
+        Ok(Capacity::Reduced(Clamped {
             connections: usize::try_from(connections).unwrap_or(usize::MAX),
             limit: self.0,
             enough,
@@ -84,11 +84,11 @@ pub struct Wanted {
 
 /// Whether all fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
+pub enum Capacity {
     /// It does.
     Enough,
     /// Fewer connections of callers do.
-    For(Clamped),
+    Reduced(Clamped),
 }
 
 /// Fewer connections than were asked for.
@@ -144,10 +144,10 @@ mod tests {
             (256, 8, 8, None),
             (143, 7, 8, None),
         ] {
-            let room = OpenFiles(limit).room(wanted(connections, upstream));
-            let clamped = match room.unwrap() {
-                Room::Enough => None,
-                Room::For(clamped) => Some(clamped.connections),
+            let capacity = OpenFiles(limit).capacity(wanted(connections, upstream));
+            let clamped = match capacity.unwrap() {
+                Capacity::Enough => None,
+                Capacity::Reduced(clamped) => Some(clamped.connections),
             };
             assert_eq!(clamped, expected, "{limit} {connections} {upstream}");
         }
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn without_room_for_anybody_it_says_what_is_needed() {
         for limit in [0, 32, 128, 159] {
-            let error = OpenFiles(limit).room(wanted(4096, 1024)).unwrap_err().to_string();
+            let error = OpenFiles(limit).capacity(wanted(4096, 1024)).unwrap_err().to_string();
             assert!(error.contains(&format!("is {limit}; at least 160")), "{error}");
             assert!(error.contains("5248"), "{error}");
         }
@@ -172,7 +172,7 @@ mod tests {
     proptest! {
         #[test]
         fn all_that_is_served_and_kept_fits(limit in 0_u64..20_000, connections in 1_usize..10_000, upstream in 1_usize..10_000) {
-            if let Ok(Room::For(clamped)) = OpenFiles(limit).room(wanted(connections, upstream)) {
+            if let Ok(Capacity::Reduced(clamped)) = OpenFiles(limit).capacity(wanted(connections, upstream)) {
                 prop_assert!(clamped.connections <= connections);
                 // Each connection can have its request sent on.
                 let busy = clamped.connections.min(upstream) as u64;

@@ -1,7 +1,7 @@
 //! Where the header blocks of an HTTP/2 connection begin and end (RFC 9113 sections 4.1 and 4.3).
 //!
 //! Only that: h2 reads the frames. It keeps a block that has not come in full without a limit of time, and one byte of
-//! it can be a field of 150 bytes in memory (HPACK's indexed fields), which nothing tells before the request is there.
+//! it can be a field of 150 bytes in memory (HPACK's indexed fields), which nothing shows before the request is there.
 
 use super::memory::FIELD;
 use super::meter::Found;
@@ -45,7 +45,7 @@ impl Frames {
         self.last_stream
     }
 
-    /// Looks at what has come, up to the end of a header block. Tells how far that is.
+    /// Looks at what has come, up to the end of a header block. Returns how far that is.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> (usize, Found) {
         let mut place = self.preface_left.min(bytes.len());
         self.preface_left -= place;
@@ -89,7 +89,7 @@ impl Frames {
         let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
         if kind == HEADERS {
             if stream <= self.last_stream {
-                // Trailers: they are kept until the body is read. Nobody sends any here.
+                // Trailers: they are kept until the body is read. No client sends any here.
                 found.lasting_more += self.payload_left * FIELD;
             }
             self.last_stream = self.last_stream.max(stream);
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn whatever_is_sent_is_read_on() {
-        // Lengths that h2 refuses, kinds that nobody knows.
+        // Lengths that h2 refuses, unknown kinds.
         let mut reader = Frames::new();
         reader.advance(PREFACE);
         for byte in 0..=255u8 {

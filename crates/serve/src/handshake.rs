@@ -20,7 +20,7 @@ const PIECE: usize = 4 * 1024;
 /// A stream that ends if more comes before the handshake has ended.
 pub(super) struct Bounded<S> {
     io: S,
-    left: AtomicUsize,
+    remaining: AtomicUsize,
     /// The server has answered: what the client said first is no longer held.
     answered: bool,
 }
@@ -29,34 +29,34 @@ impl<S> Bounded<S> {
     pub(super) fn new(io: S) -> Self {
         Self {
             io,
-            left: AtomicUsize::new(HELLO),
+            remaining: AtomicUsize::new(HELLO),
             answered: false,
         }
     }
 
     fn answers(&mut self) {
-        if !std::mem::replace(&mut self.answered, true) && *self.left.get_mut() != usize::MAX {
-            *self.left.get_mut() = FINISH;
+        if !std::mem::replace(&mut self.answered, true) && *self.remaining.get_mut() != usize::MAX {
+            *self.remaining.get_mut() = FINISH;
         }
     }
 
     /// The handshake has ended.
     pub(super) fn ended(&self) {
-        self.left.store(usize::MAX, Ordering::Relaxed);
+        self.remaining.store(usize::MAX, Ordering::Relaxed);
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if *self.left.get_mut() == usize::MAX {
+        if *self.remaining.get_mut() == usize::MAX {
             return Pin::new(&mut self.io).poll_read(cx, buf);
         }
         let piece = buf.remaining().min(PIECE);
         let mut piece = ReadBuf::new(buf.initialize_unfilled_to(piece));
         std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
         let read = piece.filled().len();
-        let left = self.left.get_mut();
-        *left = left
+        let remaining = self.remaining.get_mut();
+        *remaining = remaining
             .checked_sub(read)
             .ok_or_else(|| io::Error::other("too much was sent in a TLS handshake"))?;
         buf.advance(read);

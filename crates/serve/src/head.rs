@@ -24,10 +24,10 @@ pub struct HeadLimits {
     pub fields: usize,
     /// Bytes of all fields and of the path.
     pub bytes: usize,
-    /// The fields that somebody reads; all others are dropped before the request is worked on.
+    /// The fields that are read; all others are dropped before the request is worked on.
     pub read: Vec<HeaderName>,
     /// Those of them that a refusal needs.
-    pub told: Vec<HeaderName>,
+    pub on_refusal: Vec<HeaderName>,
 }
 
 impl HeadLimits {
@@ -43,7 +43,7 @@ impl HeadLimits {
 }
 
 /// Reduces the head to those fields. What is left is copied, for each part of it keeps the whole buffer that it came in.
-/// Tells how many bytes are left.
+/// Returns how many bytes remain.
 pub(super) fn reduce<B>(request: &mut Request<B>, read: &[HeaderName], all: bool) -> usize {
     let old = std::mem::take(request.headers_mut());
     let names = || read.iter().filter(|name| old.contains_key(*name));
@@ -123,7 +123,7 @@ mod tests {
             fields: 3,
             bytes: 40,
             read: vec![AUTHORIZATION, HOST],
-            told: vec![HOST],
+            on_refusal: vec![HOST],
         }
     }
 
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(hosts, ["a", "b"]);
         assert!(head.headers()[AUTHORIZATION].is_sensitive());
         assert_eq!(head.uri(), "https://broker.test/token?a=b");
-        reduce(&mut head, &limits().told, false);
+        reduce(&mut head, &limits().on_refusal, false);
         assert_eq!(head.headers().len(), 1);
         assert_eq!(head.headers()[HOST], "a");
     }

@@ -81,7 +81,7 @@ fn frame(stream: u32) -> Vec<u8> {
     frame
 }
 
-/// A body whose client waits for a 100: it is sent when somebody begins to read.
+/// A body whose client waits for a 100: it is sent when reading begins.
 pub(super) struct Expected {
     body: Body,
     asked: bool,

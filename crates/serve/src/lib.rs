@@ -2,7 +2,7 @@
 //!
 //! An own loop on hyper-util, because neither ready-made server fits: `axum::serve` has no TLS and no limits,
 //! and axum-server accepts a connection before anything could refuse it and has no hook to bound how many are
-//! open or how long a client may say nothing on one. Here a connection needs a place (`places`) before it is served.
+//! open or how long a client may say nothing on one. Here a connection needs a permit (`limiter`) before it is served.
 //! At most one waits for it; the others wait in the kernel's backlog, where they cost the broker nothing.
 //!
 //! Limits on what a client can hold:
@@ -10,7 +10,7 @@
 //! - the TLS handshake, the first request on a connection and every further head from its first byte on must each be
 //!   complete within [`ServeOptions::head_timeout`];
 //! - a connection without a request is closed after [`ServeOptions::keep_alive_timeout`] over HTTP/1.1 and after
-//!   [`ServeOptions::http2_idle_timeout`] over HTTP/2, one whose peer answers no ping after 40 seconds, and when places
+//!   [`ServeOptions::http2_idle_timeout`] over HTTP/2, one whose peer answers no ping after 40 seconds, and when permits
 //!   are short the one that has been silent for longest;
 //! - one address has at most [`ServeOptions::max_connections_per_address`] connections;
 //! - what connections, heads and bodies take in memory comes from budgets (`memory`). hyper and h2 keep some of it out
@@ -18,18 +18,19 @@
 //! - bodies are bounded by the router's own deadline;
 //! - what still comes of a body after its answer is thrown away for at most two seconds.
 
+mod activity;
 mod connection;
 mod descriptors;
 mod frames;
 mod handshake;
 mod head;
 mod informational;
+mod limiter;
 mod lines;
 mod linger;
 mod memory;
 mod meter;
-mod places;
-mod presence;
+mod service;
 mod shutdown;
 #[cfg(test)]
 mod tests;
@@ -48,12 +49,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::connection::{Cut, Scheme};
-pub use self::descriptors::{Clamped, OpenFiles, Room, TooFewFiles, Wanted};
+pub use self::descriptors::{Capacity, Clamped, OpenFiles, TooFewFiles, Wanted};
 pub use self::head::{Excess, HeadLimits};
+use self::limiter::{ConnectionLimiter, ConnectionPermit, Rules};
+pub use self::limiter::{Eviction, OpenConnections};
 pub use self::memory::{Budget, Memory, Share};
-pub use self::places::{OpenConnections, Yielding};
-use self::places::{Place, Places, Rules};
+pub use self::service::{Cut, Scheme};
 pub use self::shutdown::{ShutdownSignals, on_hangup, signals};
 pub use self::tls::{ReloadingCertificate, TlsError};
 
@@ -94,8 +95,8 @@ pub struct ServeOptions {
     pub max_connections_per_address: Option<usize>,
     /// Addresses that may have any number, since others stand behind them.
     pub trusted_proxies: Vec<IpNet>,
-    /// Which connections make room for newcomers.
-    pub yielding: Yielding,
+    /// Which connections can be closed for newcomers.
+    pub eviction: Eviction,
     /// Counts the connections that are open.
     pub open: OpenConnections,
     /// What connections, heads and bodies take in memory.
@@ -128,7 +129,7 @@ impl ServeOptions {
             max_connections,
             max_connections_per_address: None,
             trusted_proxies: Vec::new(),
-            yielding: Yielding::Idle,
+            eviction: Eviction::Idle,
             open: OpenConnections::default(),
             memory: Memory::new(max_connections),
             head,
@@ -173,11 +174,11 @@ pub async fn run(listener: Listener, router: Router, options: ServeOptions, sign
         limit: options.max_connections,
         by_address: options.max_connections_per_address,
         exempt: options.trusted_proxies.clone(),
-        yielding: options.yielding,
+        eviction: options.eviction,
         memory: options.memory.connections.clone(),
         bytes: memory::CONNECTION + if options.tls.is_some() { memory::TLS } else { 0 },
     };
-    let places = Places::new(rules, options.open.clone());
+    let limiter = ConnectionLimiter::new(rules, options.open.clone());
     let connections = TaskTracker::new();
     let watcher = options.tls.clone().map(|certificate| {
         let stop = signals.draining.clone();
@@ -199,9 +200,9 @@ pub async fn run(listener: Listener, router: Router, options: ServeOptions, sign
             biased;
             () = signals.draining.cancelled() => break,
             () = signals.abort.cancelled() => break,
-            accepted = accept(&listener.socket, &places) => accepted,
+            accepted = accept(&listener.socket, &limiter) => accepted,
         };
-        let Some((stream, peer, place)) = accepted else {
+        let Some((stream, peer, permit)) = accepted else {
             continue;
         };
         connections.spawn(connection::serve(
@@ -209,7 +210,7 @@ pub async fn run(listener: Listener, router: Router, options: ServeOptions, sign
             peer,
             router.clone(),
             Arc::clone(&shared),
-            place,
+            permit,
         ));
     }
     drop(listener);
@@ -232,16 +233,19 @@ pub async fn run(listener: Listener, router: Router, options: ServeOptions, sign
     }
 }
 
-/// Waits for a connection, then for a place for it. `None` if it has none, or after an error, which was dealt with.
-async fn accept(socket: &TcpListener, places: &Arc<Places>) -> Option<(TcpStream, SocketAddr, Arc<Place>)> {
+/// Waits for a connection, then for a permit for it. `None` if it has none, or after an error, which was dealt with.
+async fn accept(
+    socket: &TcpListener,
+    limiter: &Arc<ConnectionLimiter>,
+) -> Option<(TcpStream, SocketAddr, Arc<ConnectionPermit>)> {
     match socket.accept().await {
         Ok((stream, peer)) => {
             // Answers are small and written at once: Nagle's algorithm could only delay them.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY not set");
             }
-            let place = places.take(peer.ip()).await?;
-            Some((stream, peer, place))
+            let permit = limiter.take(peer.ip()).await?;
+            Some((stream, peer, permit))
         }
         // The client gave up between the kernel's handshake and ours.
         Err(error)

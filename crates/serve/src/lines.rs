@@ -30,7 +30,7 @@ impl Lines {
         begun: false,
     };
 
-    /// Looks at what has come, up to the end of a head or a body. Tells how far that is.
+    /// Looks at what has come, up to the end of a head or a body. Returns how far that is.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> (usize, Found) {
         match self {
             Self::Head {
@@ -55,10 +55,10 @@ impl Lines {
                 *seen += bytes.len();
                 (bytes.len(), Found::in_head(*seen))
             }
-            Self::Body(left) => {
-                let taken = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                *left -= taken as u64;
-                if *left == 0 {
+            Self::Body(remaining) => {
+                let taken = usize::try_from(*remaining).map_or(bytes.len(), |remaining| remaining.min(bytes.len()));
+                *remaining -= taken as u64;
+                if *remaining == 0 {
                     *self = Self::START;
                 }
                 (taken, Found::in_body(taken))

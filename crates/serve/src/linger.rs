@@ -1,7 +1,7 @@
 //! Lingering close: an answer that is given before the request's body has been read still reaches the client.
 //!
 //! A socket that is closed with unread bytes in it makes the kernel send RST, and the client may then lose an answer
-//! that it has not read yet (RFC 9112 section 9.6). So what nobody reads is thrown away instead, in two ways:
+//! that it has not read yet (RFC 9112 section 9.6). So what is not read is thrown away instead, in two ways:
 //!
 //! - A body that the router leaves unread, and that is no longer than a request of this service may well be, is read
 //!   to its end behind the answer. The connection then serves the next request.
@@ -10,6 +10,8 @@
 //!
 //! [`LIMIT`] holds for both together, and all of it happens within the connection's permit.
 
+mod body;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,29 +19,25 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
-use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
-use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt as _;
+use http::header::EXPECT;
+use http::{Request, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::meter::{BodyLength, NextBody};
+pub(super) use self::body::Announcement;
+use self::body::{RequestBody, Unread, closes};
+use super::meter::NextBody;
 
 /// How long what still comes is thrown away.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
-/// How much is thrown away before a connection is cut. Far more than anybody sends here by mistake, and less than
+/// How much is thrown away before a connection is cut. Far more than is sent here by mistake, and less than
 /// would be worth sending on purpose.
 const MOST_BYTES: u64 = 32 << 20;
 
-/// A longer body is not read for the sake of a connection that could be used again.
-const WORTH_READING: u64 = 256 << 10;
-
-/// What is read at once where nobody looks at it.
+/// How much is read at once of what is thrown away.
 const CHUNK: usize = 16 << 10;
 
 /// What is known of one connection. Clones are of the same connection.
@@ -76,7 +74,7 @@ impl Linger {
         }
     }
 
-    /// Watches how much of the request is read. HTTP/2 resets the stream of a body that nobody reads and goes on with
+    /// Watches how much of the request is read. HTTP/2 resets the stream of a body that is not read and goes on with
     /// the others (RFC 9113 section 8.1), so only HTTP/1 needs this.
     ///
     /// `end` learns when a body has ended that says so itself.
@@ -123,147 +121,7 @@ impl Linger {
     }
 }
 
-/// Whether the connection ends with this request whatever is read of it.
-fn closes(version: Version, headers: &HeaderMap) -> bool {
-    let says_close = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|option| option.trim().eq_ignore_ascii_case("close"));
-    version != Version::HTTP_11 || says_close
-}
-
-/// What became of a request's body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unread {
-    /// It was read, or nobody has left it yet.
-    No,
-    /// It is read now, behind the answer.
-    BeingRead,
-    /// It will not be read, so that the connection is of no more use.
-    Left,
-}
-
-/// Says on an answer that its connection will be closed, where that is known already (RFC 9112 section 9.6): a client
-/// then does not take it for its next request.
-pub(super) struct Announcement(Option<Arc<Mutex<Unread>>>);
-
-impl Announcement {
-    pub(super) fn on(self, mut response: Response) -> Response {
-        let unread = self.0.map_or(Unread::No, |unread| {
-            *unread.lock().unwrap_or_else(PoisonError::into_inner)
-        });
-        // A body that took too long will hardly be there in a moment (RFC 9110 section 15.5.9).
-        let is_slow = unread == Unread::BeingRead && response.status() == StatusCode::REQUEST_TIMEOUT;
-        if unread == Unread::Left || is_slow {
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
-        }
-        response
-    }
-}
-
-/// The body of an HTTP/1 request.
-struct RequestBody {
-    // Taken when it is dropped.
-    inner: Option<Incoming>,
-    linger: Linger,
-    end: Option<NextBody>,
-    unread: Arc<Mutex<Unread>>,
-    read: u64,
-    ends: bool,
-    waits: bool,
-}
-
-impl RequestBody {
-    fn read_to_end(&self) {
-        ended(&self.linger, self.end.as_ref());
-    }
-}
-
-/// A request's body was read to its end.
-fn ended(linger: &Linger, end: Option<&NextBody>) {
-    linger.read_to_end();
-    if let Some(end) = end {
-        end.tell(BodyLength::Ended);
-    }
-}
-
-impl http_body::Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let own = &mut *self;
-        let Some(inner) = &mut own.inner else {
-            return Poll::Ready(None);
-        };
-        own.waits = false;
-        let frame = ready!(Pin::new(inner).poll_frame(context));
-        match &frame {
-            Some(Ok(frame)) => own.read += frame.data_ref().map_or(0, |data| data.len() as u64),
-            // What is broken has no end that could be waited for.
-            Some(Err(_)) => own.ends = true,
-            None => own.read_to_end(),
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
-    }
-}
-
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        let Some(body) = self.inner.take() else {
-            return;
-        };
-        if body.is_end_stream() {
-            return self.read_to_end();
-        }
-        let is_short = self.read + body.size_hint().lower() <= WORTH_READING;
-        let runtime = tokio::runtime::Handle::try_current();
-        let outcome = match runtime {
-            Ok(runtime) if is_short && !self.ends && !self.waits => {
-                let rest = WORTH_READING - self.read;
-                runtime.spawn(read(body, rest, self.linger.clone(), self.end.take()));
-                Unread::BeingRead
-            }
-            _ => Unread::Left,
-        };
-        *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
-    }
-}
-
-/// Reads a body that nobody wants. While it is held, hyper goes on with the connection; dropped early, it closes it.
-async fn read(mut body: Incoming, most: u64, linger: Linger, end: Option<NextBody>) {
-    let mut left = most;
-    let reading = async {
-        while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else {
-                return;
-            };
-            let data = frame.data_ref().map_or(0, |data| data.len() as u64);
-            let Some(rest) = left.checked_sub(data) else {
-                return;
-            };
-            left = rest;
-        }
-        ended(&linger, end.as_ref());
-    };
-    let _ = tokio::time::timeout_at(linger.deadline(), reading).await;
-}
-
-/// A stream that is closed in two steps where bytes may come that nobody reads.
+/// A stream that is closed in two steps where bytes may come that are not read.
 pub(super) struct LingeringStream<S> {
     inner: S,
     linger: Linger,
@@ -273,7 +131,7 @@ pub(super) struct LingeringStream<S> {
 /// After the sending side was closed.
 struct Closing {
     deadline: Pin<Box<Sleep>>,
-    left: u64,
+    remaining: u64,
 }
 
 impl<S: AsyncRead + Unpin> LingeringStream<S> {
@@ -291,8 +149,8 @@ impl<S: AsyncRead + Unpin> LingeringStream<S> {
             if ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer)).is_err() {
                 return Poll::Ready(());
             }
-            match closing.left.checked_sub(buffer.filled().len() as u64) {
-                Some(left) if !buffer.filled().is_empty() => closing.left = left,
+            match closing.remaining.checked_sub(buffer.filled().len() as u64) {
+                Some(remaining) if !buffer.filled().is_empty() => closing.remaining = remaining,
                 _ => return Poll::Ready(()),
             }
         }
@@ -340,14 +198,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringStream<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
-            // An idle connection has nothing that could be lost, and one that the client has ended nobody to lose it.
+            // An idle connection has nothing that could be lost, and one that the client has ended has no reader.
             if self.linger.with(|state| !state.unread || state.ended) {
                 return Poll::Ready(Ok(()));
             }
             let deadline = self.linger.deadline();
             self.closing = Some(Closing {
                 deadline: Box::pin(tokio::time::sleep_until(deadline)),
-                left: MOST_BYTES,
+                remaining: MOST_BYTES,
             });
         }
         ready!(self.poll_discard(context));
@@ -418,24 +276,5 @@ mod tests {
         let (server, _client) = unread().await;
         server.linger.read_to_end();
         assert_eq!(closes_after(server).await, Duration::ZERO);
-    }
-
-    #[test]
-    fn a_client_says_that_it_closes() {
-        for (version, values, expected) in [
-            (Version::HTTP_11, &[][..], false),
-            (Version::HTTP_11, &["keep-alive"][..], false),
-            (Version::HTTP_11, &["close"][..], true),
-            (Version::HTTP_11, &["TE, Close"][..], true),
-            (Version::HTTP_11, &["te", "close"][..], true),
-            (Version::HTTP_11, &["closed"][..], false),
-            (Version::HTTP_10, &["keep-alive"][..], true),
-        ] {
-            let headers = values
-                .iter()
-                .map(|value| (CONNECTION, HeaderValue::from_static(value)))
-                .collect();
-            assert_eq!(closes(version, &headers), expected, "{version:?} {values:?}");
-        }
     }
 }

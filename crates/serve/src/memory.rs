@@ -24,7 +24,7 @@ pub(super) const HEADER_BLOCK: usize = 192 * 1024;
 /// What a field can come to for each byte that it took on the wire, with HPACK.
 pub(super) const FIELD: usize = 144;
 
-/// What each place for a connection adds to the budgets.
+/// What each permitted connection adds to the budgets.
 const BY_CONNECTION: usize = 14 * 1024;
 const WORK_BY_CONNECTION: usize = 6 * 1024;
 const BLOCKS_BY_CONNECTION: usize = 2 * 1024;
@@ -72,8 +72,8 @@ impl Budget {
         self.0.limit
     }
 
-    /// How many are left.
-    pub(super) fn left(&self) -> usize {
+    /// How many remain.
+    pub(super) fn remaining(&self) -> usize {
         self.0.limit.saturating_sub(self.used())
     }
 }
@@ -127,7 +127,7 @@ pub struct Memory {
     /// For requests: heads that are worked on, and bodies.
     pub work: Budget,
     /// For header blocks of HTTP/2 that have not come in full. Apart from the others, since hardly any client sends
-    /// one in parts: who keeps them open keeps nobody else out.
+    /// one in parts: a client that keeps them open excludes no other.
     pub(super) blocks: Budget,
 }
 
@@ -155,7 +155,7 @@ mod tests {
         assert!(budget.take(5).is_none());
         assert!(!first.grow(5));
         assert!(first.grow(4));
-        assert_eq!((first.bytes(), budget.left()), (10, 0));
+        assert_eq!((first.bytes(), budget.remaining()), (10, 0));
         first.shrink(3);
         let second = budget.take(3).unwrap();
         drop(first);
@@ -168,10 +168,10 @@ mod tests {
     #[test]
     fn the_default_number_of_connections_gets_88_mib() {
         let memory = Memory::new(4096);
-        let limits = [&memory.connections, &memory.work, &memory.blocks].map(|budget| budget.left() >> 20);
+        let limits = [&memory.connections, &memory.work, &memory.blocks].map(|budget| budget.remaining() >> 20);
         assert_eq!(limits, [56, 24, 8]);
         // All of them fit, if they are plain ones.
-        assert!(CONNECTION * 4096 <= memory.connections.left());
-        assert!(Memory::new(1).blocks.left() >= HEADER_BLOCK);
+        assert!(CONNECTION * 4096 <= memory.connections.remaining());
+        assert!(Memory::new(1).blocks.remaining() >= HEADER_BLOCK);
     }
 }

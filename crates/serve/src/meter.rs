@@ -7,12 +7,12 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::activity::{ConnectionActivity, Unflushed};
 use super::frames::Frames;
 use super::informational::Informational;
+use super::limiter::NoMemory;
 use super::lines::Lines;
 use super::memory::{Budget, HEADER_BLOCK, Share};
-use super::places::NoMemory;
-use super::presence::{Presence, Unflushed};
 
 /// The most that a connection over HTTP/2 can keep of what was sent on it: HPACK's table holds a hundred paths, and each
 /// can keep the frame that it came in.
@@ -82,7 +82,7 @@ pub(super) enum BodyLength {
 pub(super) struct NextBody(Arc<Mutex<Option<BodyLength>>>);
 
 impl NextBody {
-    pub(super) fn tell(&self, length: BodyLength) {
+    pub(super) fn set(&self, length: BodyLength) {
         *self.lock() = Some(length);
     }
 
@@ -109,7 +109,7 @@ enum Protocol {
 /// A connection that is metered. It hands on one head at a time, so that no more than one waits to be looked at.
 pub(super) struct Meter<S> {
     io: S,
-    presence: Presence,
+    activity: ConnectionActivity,
     protocol: Protocol,
     /// Read, and not handed on yet; from `held_from` on.
     held: Vec<u8>,
@@ -137,34 +137,41 @@ impl<S> Meter<S> {
     pub(super) fn http1(
         io: S,
         read: Vec<u8>,
-        presence: Presence,
+        activity: ConnectionActivity,
         blocks: Budget,
         unflushed: Unflushed,
         next_body: NextBody,
     ) -> Self {
         let lines = Lines::START;
         let protocol = Protocol::Http1 { lines, next_body };
-        Self::new(io, read, presence, blocks, unflushed, protocol)
+        Self::new(io, read, activity, blocks, unflushed, protocol)
     }
 
     /// Of an HTTP/2 connection; `read` has come already.
     pub(super) fn http2(
         io: S,
         read: Vec<u8>,
-        presence: Presence,
+        activity: ConnectionActivity,
         blocks: Budget,
         unflushed: Unflushed,
         informational: Informational,
     ) -> Self {
         let frames = Frames::new();
         let protocol = Protocol::Http2 { frames, informational };
-        Self::new(io, read, presence, blocks, unflushed, protocol)
+        Self::new(io, read, activity, blocks, unflushed, protocol)
     }
 
-    fn new(io: S, held: Vec<u8>, presence: Presence, blocks: Budget, unflushed: Unflushed, protocol: Protocol) -> Self {
+    fn new(
+        io: S,
+        held: Vec<u8>,
+        activity: ConnectionActivity,
+        blocks: Budget,
+        unflushed: Unflushed,
+        protocol: Protocol,
+    ) -> Self {
         Self {
             io,
-            presence,
+            activity,
             protocol,
             held,
             held_from: 0,
@@ -182,7 +189,7 @@ impl<S> Meter<S> {
         }
     }
 
-    /// Looks at what has come. Tells how much of it can be handed on.
+    /// Looks at what has come. Returns how much of it can be handed on.
     fn look(&mut self, bytes: &[u8]) -> Result<usize, NoMemory> {
         let (taken, found) = match &mut self.protocol {
             Protocol::Http1 { lines, next_body } => {
@@ -211,9 +218,9 @@ impl<S> Meter<S> {
             }
         };
         if found.in_head {
-            self.presence.head_began();
+            self.activity.head_began();
         } else if found.head_ended {
-            self.presence.head_ended();
+            self.activity.head_ended();
         }
         if found.head_ended {
             self.block = None;
@@ -240,10 +247,10 @@ impl<S> Meter<S> {
             return Ok(());
         }
         let more = (wanted - self.taken).next_multiple_of(PIECE);
-        match self.presence.place().grow(more) {
+        match self.activity.permit().grow(more) {
             Ok(()) => self.taken += more,
             Err(error) => {
-                self.presence.place().give_up();
+                self.activity.permit().request_close();
                 if wanted - self.taken > OVERDRAFT {
                     return Err(error);
                 }
@@ -267,7 +274,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
             meter.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if meter.presence.place().is_overdrawn() {
+        if meter.activity.permit().is_overdrawn() {
             return Poll::Ready(Err(io::Error::other(NoMemory)));
         }
         let before = buf.filled().len();
@@ -315,7 +322,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
 impl<S> Meter<S> {
     fn wrote<T>(&mut self, outcome: Poll<T>) -> Poll<T> {
         self.write_blocked = outcome.is_pending();
-        self.presence.is_stuck(self.write_blocked);
+        self.activity.is_stuck(self.write_blocked);
         if !self.write_blocked
             && let Some(reader) = self.reader.take()
         {

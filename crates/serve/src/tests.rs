@@ -1,5 +1,6 @@
 //! Real sockets on loopback.
 
+mod drain;
 mod linger;
 mod tls;
 
@@ -54,13 +55,13 @@ fn options() -> ServeOptions {
     }
 }
 
-/// Heads of any kind; nobody reads a field.
+/// Heads of any kind; no field is read.
 fn heads() -> HeadLimits {
     HeadLimits {
         fields: 100,
         bytes: 128 * 1024,
         read: Vec::new(),
-        told: Vec::new(),
+        on_refusal: Vec::new(),
     }
 }
 
@@ -158,7 +159,7 @@ async fn the_one_that_is_idle_for_longest_makes_room() {
         };
         let open = limited.open.clone();
         let server = Server::start(hello(), limited).await;
-        // The oldest is a client of this version; it is told to go.
+        // The oldest is a client of this version; it is asked to close.
         let oldest = client(|builder| {
             if http2 {
                 builder.http2_prior_knowledge()
@@ -175,7 +176,7 @@ async fn the_one_that_is_idle_for_longest_makes_room() {
             read_until(&mut other, "hello").await;
             others.push(other);
         }
-        // Tiny requests now and then keep no place against newcomers.
+        // Tiny requests now and then keep no permit against newcomers.
         let mut newcomer = server.connect().await;
         newcomer.write_all(REQUEST).await.unwrap();
         read_until(&mut newcomer, "hello").await;
@@ -348,71 +349,6 @@ async fn a_body_of_two_lengths_ends_the_connection() {
     client.write_all(REQUEST).await.unwrap();
     let read = read_to_end(&mut client).await;
     assert_eq!(read.matches("HTTP/1.1").count(), 1, "{read}");
-}
-
-#[tokio::test]
-async fn draining_finishes_what_is_in_flight_and_refuses_the_rest() {
-    let (router, mut arrivals, release) = held();
-    let server = Server::start(router, options()).await;
-    let mut busy = server.connect().await;
-    busy.write_all(REQUEST).await.unwrap();
-    arrivals.recv().await.unwrap();
-    // One that sent nothing yet, and one kept alive after an answer.
-    let mut silent = server.connect().await;
-    let mut idle = server.connect().await;
-    idle.write_all(REQUEST).await.unwrap();
-    arrivals.recv().await.unwrap();
-    release.add_permits(2);
-    read_until(&mut idle, "released").await;
-    read_until(&mut busy, "released").await;
-    busy.write_all(REQUEST).await.unwrap();
-    arrivals.recv().await.unwrap();
-
-    server.signals.draining.cancel();
-    assert_eq!(read_to_end(&mut silent).await, "");
-    assert_eq!(read_to_end(&mut idle).await, "");
-    assert!(
-        TcpStream::connect(server.address).await.is_err(),
-        "the listener is still open"
-    );
-
-    release.add_permits(1);
-    let answer = read_to_end(&mut busy).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("connection: close"), "{answer}");
-    assert!(answer.ends_with("released"), "{answer}");
-    assert_eq!(server.ended().await, Drained { cut: 0 });
-}
-
-#[tokio::test]
-async fn what_outlives_the_drain_is_cut_and_counted() {
-    let (router, mut arrivals, _release) = held();
-    let brief = ServeOptions {
-        drain_timeout: Duration::from_millis(50),
-        ..options()
-    };
-    let server = Server::start(router, brief).await;
-    let mut busy = server.connect().await;
-    busy.write_all(REQUEST).await.unwrap();
-    arrivals.recv().await.unwrap();
-    server.signals.draining.cancel();
-    assert_eq!(read_to_end(&mut busy).await, "");
-    assert_eq!(server.ended().await, Drained { cut: 1 });
-}
-
-#[tokio::test]
-async fn an_abort_does_not_wait() {
-    let (router, mut arrivals, _release) = held();
-    let patient = ServeOptions {
-        drain_timeout: Duration::from_hours(1),
-        ..options()
-    };
-    let server = Server::start(router, patient).await;
-    let mut busy = server.connect().await;
-    busy.write_all(REQUEST).await.unwrap();
-    arrivals.recv().await.unwrap();
-    server.signals.abort.cancel();
-    assert_eq!(server.ended().await, Drained { cut: 1 });
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ impl ReloadingCertificate {
         Arc::clone(&self.config)
     }
 
-    /// Looks at the files and takes the pair they hold if it is another one. Tells whether it did.
+    /// Looks at the files and takes the pair they hold if it is another one. Returns whether it did.
     ///
     /// Contents are compared rather than modification times: a mounted Kubernetes secret swaps symbolic links,
     /// and a restored file may be older than the one it replaces. An error is reported once for the same contents.
@@ -133,7 +133,7 @@ impl ReloadingCertificate {
     /// When the certificate in use is good.
     #[must_use]
     pub fn validity(&self) -> Option<Validity> {
-        Validity::of(self.current.0.load().cert.first()?)
+        Validity::from_certificate(self.current.0.load().cert.first()?)
     }
 
     #[cfg(test)]

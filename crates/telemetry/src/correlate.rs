@@ -24,8 +24,8 @@ where
     if is_exporter(event.metadata().target()) {
         return None;
     }
-    if let Some(quiet) = trace::quiet() {
-        return Some(quiet);
+    if let Some(unsampled) = trace::unsampled_context() {
+        return Some(unsampled);
     }
     let whole = whole.get()?.upgrade()?;
     context.event_scope(event)?.find_map(|span| {

@@ -55,7 +55,7 @@ impl Background {
         Ok(runtime.handle().clone())
     }
 
-    /// Tells those who send when the end comes.
+    /// When the end comes, for the tasks that send.
     pub(super) fn end(&self) -> End {
         self.end.subscribe()
     }

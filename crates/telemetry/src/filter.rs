@@ -69,7 +69,7 @@ pub(super) fn is_traced(metadata: &Metadata<'_>) -> bool {
 ///
 /// The filter applies to events. Our spans pass always, since events take their trace ids from them; and so do audit
 /// events, which have a setting of their own: who turns the log down must not lose them unawares. So do the lines that
-/// report another level, or nobody could see when it was turned down.
+/// report another level, or the log would not show when it was turned down.
 #[derive(Debug)]
 pub(super) struct LogFilter {
     levels: LogLevel,

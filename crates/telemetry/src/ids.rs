@@ -1,4 +1,4 @@
-//! Trace and span ids. Random, no more: nobody's safety rests on them.
+//! Trace and span ids. Random, but not secret: no safety rests on them.
 
 use std::cell::Cell;
 

@@ -64,8 +64,8 @@ where
         })();
         if written.is_ok() {
             line.push(b'\n');
-            // In one piece, so that lines of several threads do not mix. If nobody reads the log any more there
-            // is nowhere left to say so.
+            // In one piece, so that lines of several threads do not mix. If the log has no reader any more,
+            // nothing can report it.
             let _ = self.writer.make_writer_for(metadata).write_all(&line);
         }
     }

@@ -7,7 +7,6 @@ mod correlate;
 mod environment;
 mod export;
 mod filter;
-mod gate;
 mod ids;
 mod json;
 mod lines;
@@ -19,6 +18,7 @@ mod pretty;
 pub mod propagation;
 mod queue;
 mod sampler;
+mod sampling_layer;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -45,12 +45,12 @@ use self::correlate::WholeSubscriber;
 use self::environment::Settings;
 use self::export::{Background, Exports};
 use self::filter::LogFilter;
-use self::gate::Gate;
 use self::json::JsonLayer;
 use self::lines::Lines;
 use self::metrics::{Metrics, Pushing};
 use self::otlp_logs::OtlpLogs;
 use self::pretty::PrettyLine;
+use self::sampling_layer::SamplingLayer;
 use base::build_info;
 use base::clock::SharedClock;
 use config::LogFormat;
@@ -80,7 +80,7 @@ pub struct TelemetryOptions {
     pub trust_incoming_sampling: bool,
     /// A request that takes as long leaves a span though it was not sampled. Zero is off.
     pub slow_request: Duration,
-    /// Tells the time of log lines.
+    /// The time of log lines.
     pub clock: SharedClock,
 }
 
@@ -150,7 +150,7 @@ where
         &options.clock,
     )?;
     let scope = scope();
-    let gate = Gate {
+    let sampling = SamplingLayer {
         sampler: exports.sampler.clone(),
         spans: exports.spans.clone(),
         scope: scope.clone(),
@@ -163,9 +163,9 @@ where
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        // Nobody asks OpenTelemetry for the current context; spans are asked for theirs.
+        // OpenTelemetry's current context is not used; spans are asked for theirs.
         .with_context_activation(false)
-        // Span status is set by who knows what an error is, not by what happens to be recorded.
+        // Span status is set explicitly, not by what happens to be recorded.
         .with_error_records_to_exceptions(false)
         .with_error_fields_to_exceptions(false)
         .with_filter(FilterFn::new(filter::is_traced).with_max_level_hint(LevelFilter::INFO));
@@ -197,9 +197,9 @@ where
             .with(traces)
             .with(logs.with_filter(filter))
             // Last, so that it is asked first.
-            .with(gate),
+            .with(sampling),
     );
-    // `Layer::on_register_dispatch` would be the place, but filtered layers are not told.
+    // `Layer::on_register_dispatch` would be the place, but filtered layers do not get the call.
     let _ = whole.set(dispatch.downgrade());
     let guard = TelemetryGuard {
         exports,
@@ -286,17 +286,17 @@ impl TelemetryGuard {
     )]
     fn stop(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        let left = || deadline.saturating_duration_since(Instant::now());
+        let remaining = || deadline.saturating_duration_since(Instant::now());
         // All at once: they share the limit, and a collector that hangs hangs for all.
         self.exports.close();
         self.background.begin_end(timeout);
         let last = self.metrics.stop();
-        self.exports.wait(left);
-        last.wait(left());
+        self.exports.wait(remaining);
+        last.wait(remaining());
         self.background.stop();
         // Last, as the others may still have something to say.
         if let Some(lines) = self.lines.take() {
-            lines.end(left().max(LINES_LIMIT));
+            lines.end(remaining().max(LINES_LIMIT));
         }
     }
 }

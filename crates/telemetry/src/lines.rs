@@ -62,7 +62,7 @@ impl Lines {
     /// Writes what is still buffered; gives up after `limit`, or a little more than a second.
     pub(super) fn end(self, limit: Duration) {
         let (done, over) = mpsc::channel();
-        // Where nobody reads, the guard's end waits for the lock of standard output, which the worker holds while it
+        // Without a reader, the guard's end waits for the lock of standard output, which the worker holds while it
         // waits for a reader. So it gets a thread that can be left behind; if there is none, nothing ends it here.
         let worker = ManuallyDrop::new(self.worker);
         let _ = thread::Builder::new().name("log-end".to_owned()).spawn(move || {
@@ -112,8 +112,8 @@ mod tests {
             writer.write_all(b"a line\n").unwrap();
         }
         lines.end(Duration::from_secs(60));
-        let told = metrics.scrape().unwrap();
+        let reported = metrics.scrape().unwrap();
         let line = "acs_broker_telemetry_dropped_total{acs_broker_signal=\"logs\"} 3";
-        assert!(told.lines().any(|told| told == line), "{told}");
+        assert!(reported.lines().any(|reported| reported == line), "{reported}");
     }
 }

@@ -3,7 +3,7 @@
 //! [`Metrics`] is made once and handed to the parts that need it. It is always there: scraped as Prometheus text at the
 //! management listener, and pushed over OTLP where an endpoint is configured. `catalogue` lists the instruments, `labels`
 //! what their labels can say: closed sets, configured names, and no user, token or free text. What each request adds to
-//! is counted without locks (`counts`); ages and fill levels are looked at when somebody collects (`state`).
+//! is counted without locks (`counts`); ages and fill levels are read when metrics are collected (`state`).
 //!
 //! There are no exemplars: neither the Rust SDK (0.33) nor the text format that is written here has any.
 
@@ -23,6 +23,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _};
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
+use strum::VariantArray as _;
 
 use self::catalogue as all;
 use self::catalogue::Definition;
@@ -72,7 +73,7 @@ struct Inner {
 pub struct ScrapeError(#[source] prometheus::Error);
 
 impl Metrics {
-    /// Metrics that nobody reads.
+    /// Metrics that are neither scraped nor pushed.
     #[must_use]
     pub fn noop() -> Self {
         let provider = SdkMeterProvider::builder().build();
@@ -119,7 +120,7 @@ impl Metrics {
         observe(&meter, &counts, &watched);
         let refusals = counter(&meter, &all::REFUSALS);
         for refusal in Refusal::ALL {
-            refusals.add(0, &[labels::reason(refusal.name())]);
+            refusals.add(0, &[labels::reason(refusal.into_str())]);
         }
         Self(Arc::new(Inner {
             answered: histogram(&meter, &all::SERVER_DURATION),
@@ -159,7 +160,7 @@ impl Metrics {
 
     /// A request was refused.
     pub fn refused(&self, refusal: Refusal) {
-        self.0.refusals.add(1, &[labels::reason(refusal.name())]);
+        self.0.refusals.add(1, &[labels::reason(refusal.into_str())]);
     }
 
     /// One call to another service has ended.
@@ -215,7 +216,7 @@ impl Metrics {
             fetches: self.0.key_fetches.clone(),
             tenant: state::tenant(Arc::<str>::from(tenant)),
         };
-        for cause in KeyFetch::ALL {
+        for cause in KeyFetch::VARIANTS {
             metrics.add(0, *cause, true);
             metrics.add(0, *cause, false);
         }
@@ -229,7 +230,7 @@ impl Default for Metrics {
     }
 }
 
-/// Registers what is looked at when somebody collects.
+/// Registers what is read when metrics are collected.
 fn observe(meter: &Meter, counts: &Arc<Counts>, watched: &Watched) {
     count_by(meter, &all::AUTHENTICATION, counts, Counts::observe_authentication);
     count_by(meter, &all::AUTHORIZATION, counts, Counts::observe_authorization);
@@ -269,7 +270,7 @@ impl ResourceMetrics {
         self.counts.cache(of).add(1);
     }
 
-    /// An exchange has ended; `ahead` if nobody waited for it. `mode` and `outcome` are one of few.
+    /// An exchange has ended; `ahead` if no caller waited for it. `mode` and `outcome` are one of few.
     pub fn exchanged(&self, mode: &'static str, outcome: &'static str, ahead: bool, duration: Duration) {
         self.exchanges.record(
             duration.as_secs_f64(),
@@ -298,7 +299,7 @@ impl KeyMetrics {
 
     fn add(&self, count: u64, cause: KeyFetch, good: bool) {
         let labels = [
-            KeyValue::new("acs_broker.jwks.cause", cause.name()),
+            KeyValue::new("acs_broker.jwks.cause", cause.into_str()),
             labels::outcome(if good { "good" } else { "failed" }),
             self.tenant.clone(),
         ];

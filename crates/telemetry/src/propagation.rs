@@ -109,8 +109,8 @@ pub fn set_remote_parent(span: &tracing::Span, parent: Context) {
 /// Writes the context of `span` into the headers of an outgoing request, in place of what may stand there; where no spans
 /// are made, that of the request around.
 pub fn inject(span: &tracing::Span, headers: &mut HeaderMap) {
-    let context = match trace::quiet() {
-        Some(quiet) => Context::new().with_remote_span_context(quiet),
+    let context = match trace::unsampled_context() {
+        Some(unsampled) => Context::new().with_remote_span_context(unsampled),
         None => span.context(),
     };
     TraceContextPropagator::new().inject_context(&context, &mut Headers(headers));

@@ -1,6 +1,6 @@
 //! What waits for the collector: bounded, and what is lost is counted.
 //!
-//! In place of the SDK's batch processors. Those drop the newest where there is no room, tell nobody how many, and do
+//! In place of the SDK's batch processors. Those drop the newest where there is no room, do not say how many, and do
 //! nothing else while a batch is being sent: what is held back for another attempt could neither go back into the queue
 //! nor be given up for what came later.
 
@@ -148,7 +148,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// Nobody asks for this: at the end the queues are sent by `Exports::stop`, which has a limit for it.
+/// Never called: at the end the queues are sent by `Exports::stop`, which has a limit for it.
 fn not_before_the_end() -> OTelSdkResult {
     Err(OTelSdkError::InternalFailure(
         "what is queued is sent in time, and at the end".to_owned(),

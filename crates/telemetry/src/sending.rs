@@ -1,4 +1,4 @@
-//! Takes what waits to the collector, batch by batch, in the background, and does not give up while there is room.
+//! Sends the queued items to the collector, batch by batch, in the background. A failed batch is kept while there is room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::filter::OTLP_TARGET;
-use super::otlp::{Client, Export, Item, Outcome, Pace};
+use super::otlp::{Backoff, Client, Export, Item, Outcome};
 use super::queue::Queue;
 
 /// Until when there is still time to send something; `None` before the end has begun.
@@ -25,7 +25,10 @@ pub(super) struct Sending<T> {
 impl<T: Item> Sending<T> {
     /// Runs until the end: then sends what is left, as long as there is time.
     pub(super) async fn run(self) {
-        let mut attempts = Attempts::new(self.queue.signal().name(), Pace::of(self.queue.batching().delay));
+        let mut attempts = Attempts::new(
+            self.queue.signal().into_str(),
+            Backoff::new(self.queue.batching().delay),
+        );
         let over = expired(self.end.clone());
         let sent = tokio::select! {
             () = self.work(&mut attempts) => true,
@@ -34,7 +37,7 @@ impl<T: Item> Sending<T> {
         if !sent {
             tracing::warn!(
                 target: OTLP_TARGET,
-                signal = self.queue.signal().name(),
+                signal = self.queue.signal().into_str(),
                 "telemetry that was left at the end is lost"
             );
         }
@@ -46,38 +49,38 @@ impl<T: Item> Sending<T> {
         loop {
             tokio::select! {
                 biased;
-                () = begun(&mut end) => break,
+                () = shutdown_begun(&mut end) => break,
                 () = self.queue.filled() => {}
                 () = sleep(self.queue.batching().delay) => {}
             }
             self.send_all(attempts).await;
         }
-        attempts.pace.reset();
+        attempts.backoff.reset();
         self.send_all(attempts).await;
     }
 
     /// Sends until nothing waits.
     async fn send_all(&self, attempts: &mut Attempts) {
         loop {
-            let batch = Held::take(&self.queue);
+            let batch = InFlightBatch::take(&self.queue);
             if batch.items.is_empty() {
                 return;
             }
             let request = T::request(&batch.items, &self.resource);
             match self.client.send(request).await {
                 Outcome::Taken { rejected } => {
-                    batch.done(rejected);
+                    batch.sent(rejected);
                     attempts.succeeded();
                 }
                 Outcome::Refused { reason } => {
                     let lost = batch.items.len() as u64;
-                    batch.done(lost);
+                    batch.sent(lost);
                     attempts.refused(&reason, lost);
                 }
                 Outcome::Later { reason, pause } => {
                     drop(batch);
                     let wait = attempts.failed_for_now(&reason, pause);
-                    rest(wait, &self.end).await;
+                    sleep_before_retry(wait, &self.end).await;
                 }
             }
         }
@@ -85,12 +88,12 @@ impl<T: Item> Sending<T> {
 }
 
 /// A batch on its way. It goes back into the queue if it is dropped: the attempt failed, or was broken off.
-struct Held<'q, T> {
+struct InFlightBatch<'q, T> {
     queue: &'q Queue<T>,
     items: Vec<T>,
 }
 
-impl<'q, T> Held<'q, T> {
+impl<'q, T> InFlightBatch<'q, T> {
     fn take(queue: &'q Queue<T>) -> Self {
         Self {
             queue,
@@ -99,13 +102,13 @@ impl<'q, T> Held<'q, T> {
     }
 
     /// The collector has it, but for so many.
-    fn done(mut self, lost: u64) {
+    fn sent(mut self, lost: u64) {
         self.items.clear();
         self.queue.lost(lost);
     }
 }
 
-impl<T> Drop for Held<'_, T> {
+impl<T> Drop for InFlightBatch<'_, T> {
     fn drop(&mut self) {
         if !self.items.is_empty() {
             self.queue.put_back(std::mem::take(&mut self.items));
@@ -116,21 +119,21 @@ impl<T> Drop for Held<'_, T> {
 /// What the log says of attempts, and when the next one is.
 pub(super) struct Attempts {
     signal: &'static str,
-    pace: Pace,
+    backoff: Backoff,
     failing: bool,
 }
 
 impl Attempts {
-    pub(super) fn new(signal: &'static str, pace: Pace) -> Self {
+    pub(super) fn new(signal: &'static str, backoff: Backoff) -> Self {
         Self {
             signal,
-            pace,
+            backoff,
             failing: false,
         }
     }
 
     fn succeeded(&mut self) {
-        self.pace.reset();
+        self.backoff.reset();
         if std::mem::take(&mut self.failing) {
             tracing::warn!(target: OTLP_TARGET, signal = self.signal, "the collector takes telemetry again");
         }
@@ -138,7 +141,7 @@ impl Attempts {
 
     fn refused(&mut self, reason: &str, items: u64) {
         // It answers.
-        self.pace.reset();
+        self.backoff.reset();
         tracing::warn!(
             target: OTLP_TARGET,
             signal = self.signal,
@@ -156,12 +159,12 @@ impl Attempts {
             reason,
             "the collector does not take telemetry now, which is kept as far as there is room"
         );
-        self.pace.wait(pause)
+        self.backoff.wait(pause)
     }
 }
 
 /// Waits until the end has begun.
-async fn begun(end: &mut End) {
+async fn shutdown_begun(end: &mut End) {
     // An error means that the sender is gone.
     let _ = end.wait_for(Option::is_some).await;
 }
@@ -174,25 +177,25 @@ async fn expired(mut end: End) {
     }
 }
 
-/// Waits before another attempt. The end's beginning makes it the time for one; from then on it is waited as before.
-async fn rest(wait: Duration, end: &End) {
+/// Waits before another attempt. When the shutdown begins the wait ends at once; from then on it takes its full time.
+async fn sleep_before_retry(wait: Duration, end: &End) {
     let mut end = end.clone();
     if end.borrow().is_some() {
         sleep(wait).await;
     } else {
         tokio::select! {
             () = sleep(wait) => {}
-            () = begun(&mut end) => {}
+            () = shutdown_begun(&mut end) => {}
         }
     }
 }
 
-/// Sends what is not queued, and tries again: for as long as `patience`, if there is one, and while there is time.
-pub(super) async fn insist<M: Export + Clone>(
+/// Sends a message that is not queued, and retries: at most for `retry_for`, if given, and while there is time.
+pub(super) async fn send_with_retry<M: Export + Clone>(
     client: &Client,
     message: M,
     attempts: &mut Attempts,
-    patience: Option<Duration>,
+    retry_for: Option<Duration>,
     end: &End,
 ) -> bool {
     let began = Instant::now();
@@ -209,10 +212,10 @@ pub(super) async fn insist<M: Export + Clone>(
                 }
                 Outcome::Later { reason, pause } => {
                     let wait = attempts.failed_for_now(&reason, pause);
-                    if patience.is_some_and(|patience| began.elapsed() + wait >= patience) {
+                    if retry_for.is_some_and(|retry_for| began.elapsed() + wait >= retry_for) {
                         return false;
                     }
-                    rest(wait, end).await;
+                    sleep_before_retry(wait, end).await;
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Whether a request is traced, decided before a span is made; and the trace of one that is not.
 //!
-//! Making a span is what tracing costs, so a request that is not sampled makes none: `gate` switches them off
-//! while it runs. Its trace goes on all the same: log lines tell its ids, and upstreams get its trace id with the
+//! Making a span is what tracing costs, so a request that is not sampled makes none: `sampling_layer` switches them off
+//! while it runs. Its trace goes on all the same: log lines have its ids, and upstreams get its trace id with the
 //! sampled flag off. That is kept here, in a task-local, and carried to work that goes on elsewhere by [`Trace`].
 
 use std::sync::Arc;
@@ -14,33 +14,33 @@ use opentelemetry::{Context, KeyValue};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::gate::Gate;
+use super::sampling_layer::SamplingLayer;
 use super::{ids, propagation};
 
 tokio::task_local! {
     // The trace of work that makes no spans; none for work that does.
-    static QUIET: Option<Arc<Quiet>>;
+    static UNSAMPLED: Option<Arc<UnsampledTrace>>;
 }
 
 /// The trace of a request that makes no spans.
 #[derive(Debug)]
-struct Quiet {
+struct UnsampledTrace {
     // What stands for the server span: a span of this id is made only if the request fails or is slow.
     context: SpanContext,
     parent: SpanId,
 }
 
 /// The context of the work that runs here, if it makes no spans.
-pub(super) fn quiet() -> Option<SpanContext> {
-    QUIET
-        .try_with(|quiet| quiet.as_ref().map(|quiet| quiet.context.clone()))
+pub(super) fn unsampled_context() -> Option<SpanContext> {
+    UNSAMPLED
+        .try_with(|unsampled| unsampled.as_ref().map(|unsampled| unsampled.context.clone()))
         .ok()
         .flatten()
 }
 
 /// Whether the work that runs here makes no spans.
-pub(super) fn is_quiet() -> bool {
-    QUIET.try_with(Option::is_some).unwrap_or(false)
+pub(super) fn is_unsampled() -> bool {
+    UNSAMPLED.try_with(Option::is_some).unwrap_or(false)
 }
 
 /// The trace of one request at the public listener.
@@ -50,15 +50,15 @@ pub struct RequestTrace(Kind);
 #[derive(Debug)]
 enum Kind {
     Recorded { parent: Context, trace_id: TraceId },
-    Quiet(Arc<Quiet>),
+    Unsampled(Arc<UnsampledTrace>),
 }
 
-/// A span made when all is over: what it says.
+/// What a span says that is made after its request has ended.
 #[derive(Debug)]
 pub struct LateSpan {
     /// Its name.
     pub name: String,
-    /// When the request was over.
+    /// When the request ended.
     pub end: Timestamp,
     /// What the span says.
     pub attributes: Vec<KeyValue>,
@@ -75,11 +75,11 @@ impl RequestTrace {
         } else {
             ids::trace_id()
         };
-        let recorded = with_gate(|gate| gate.records(&caller, trace_id)).unwrap_or(false);
+        let recorded = with_sampling_layer(|layer| layer.is_sampled(&caller, trace_id)).unwrap_or(false);
         Self(if recorded {
             Kind::Recorded { parent, trace_id }
         } else {
-            Kind::Quiet(Arc::new(Quiet {
+            Kind::Unsampled(Arc::new(UnsampledTrace {
                 context: SpanContext::new(
                     trace_id,
                     ids::span_id(),
@@ -92,7 +92,7 @@ impl RequestTrace {
         })
     }
 
-    /// The server span, if the request is recorded. `make` is asked only then.
+    /// The server span, if the request is recorded. `make` is called only then.
     pub fn span(&self, make: impl FnOnce() -> Span) -> Span {
         match &self.0 {
             Kind::Recorded { parent, trace_id } => {
@@ -102,41 +102,44 @@ impl RequestTrace {
                 ids::next_trace_id(*trace_id, || span.context());
                 span
             }
-            Kind::Quiet(_) => Span::none(),
+            Kind::Unsampled(_) => Span::none(),
         }
     }
 
-    /// Lets `work` run in this trace.
+    /// Runs `work` in this trace.
     pub async fn carry<F: Future>(&self, work: F) -> F::Output {
-        QUIET.scope(self.quiet(), work).await
+        UNSAMPLED.scope(self.unsampled(), work).await
     }
 
     /// The same for what does not wait.
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        QUIET.sync_scope(self.quiet(), work)
+        UNSAMPLED.sync_scope(self.unsampled(), work)
     }
 
-    /// Leaves one span of a request that made none, if it failed or took long: a server span without children.
-    pub fn leave(&self, failed: bool, duration: Duration, describe: impl FnOnce() -> LateSpan) {
-        if let Kind::Quiet(quiet) = &self.0 {
-            with_gate(|gate| gate.leave(&quiet.context, quiet.parent, failed, duration, describe));
+    /// Records a span for a request that made none, if it failed or took long: a server span without children.
+    pub fn record_late_span(&self, failed: bool, duration: Duration, describe: impl FnOnce() -> LateSpan) {
+        if let Kind::Unsampled(unsampled) = &self.0 {
+            with_sampling_layer(|layer| {
+                layer.record_late_span(&unsampled.context, unsampled.parent, failed, duration, describe);
+            });
         }
     }
 
-    fn quiet(&self) -> Option<Arc<Quiet>> {
+    fn unsampled(&self) -> Option<Arc<UnsampledTrace>> {
         match &self.0 {
             Kind::Recorded { .. } => None,
-            Kind::Quiet(quiet) => Some(Arc::clone(quiet)),
+            Kind::Unsampled(unsampled) => Some(Arc::clone(unsampled)),
         }
     }
 }
 
-/// The subscriber's gate. Found by way of the subscriber, so that what a test sets up for itself counts.
-fn with_gate<T>(work: impl FnOnce(&Gate) -> T) -> Option<T> {
+/// Calls `work` with the subscriber's sampling layer. The layer is found by way of the subscriber, so that a test can set
+/// up its own.
+fn with_sampling_layer<T>(work: impl FnOnce(&SamplingLayer) -> T) -> Option<T> {
     let mut work = Some(work);
     tracing::dispatcher::get_default(|dispatch| {
-        let gate = dispatch.downcast_ref::<Gate>()?;
-        work.take().map(|work| work(gate))
+        let layer = dispatch.downcast_ref::<SamplingLayer>()?;
+        work.take().map(|work| work(layer))
     })
 }
 
@@ -144,33 +147,37 @@ fn with_gate<T>(work: impl FnOnce(&Gate) -> T) -> Option<T> {
 #[derive(Debug, Clone)]
 pub struct Trace {
     span: Span,
-    quiet: Option<Arc<Quiet>>,
+    unsampled: Option<Arc<UnsampledTrace>>,
 }
 
 impl Trace {
-    /// That of the work that runs here.
+    /// The trace of the work that runs here.
     #[must_use]
     pub fn current() -> Self {
-        let quiet = QUIET.try_with(Clone::clone).ok().flatten();
+        let unsampled = UNSAMPLED.try_with(Clone::clone).ok().flatten();
         Self {
-            span: if quiet.is_some() { Span::none() } else { Span::current() },
-            quiet,
+            span: if unsampled.is_some() {
+                Span::none()
+            } else {
+                Span::current()
+            },
+            unsampled,
         }
     }
 
-    /// That of none: work which nobody asked for begins a trace of its own.
+    /// No trace: work that no request asked for begins a trace of its own.
     #[must_use]
     pub fn none() -> Self {
         Self {
             span: Span::none(),
-            quiet: None,
+            unsampled: None,
         }
     }
 
     /// A span, made by `make` without a parent, that follows this trace's as its child but does not hold it open: for
     /// work that goes on when what caused it has ended.
     pub fn follow(&self, make: impl FnOnce() -> Span) -> Span {
-        QUIET.sync_scope(self.quiet.clone(), || {
+        UNSAMPLED.sync_scope(self.unsampled.clone(), || {
             let span = make();
             if !self.span.is_disabled() {
                 propagation::set_remote_parent(&span, self.span.context());
@@ -179,9 +186,9 @@ impl Trace {
         })
     }
 
-    /// Lets `work` run in this trace.
+    /// Runs `work` in this trace.
     pub fn carry<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
-        QUIET.scope(self.quiet.clone(), work)
+        UNSAMPLED.scope(self.unsampled.clone(), work)
     }
 }
 
@@ -190,9 +197,9 @@ impl Trace {
 pub struct SpanReference(TraceId, SpanId);
 
 impl SpanReference {
-    /// That of `span`.
+    /// A reference to `span`, unless it is not recorded.
     #[must_use]
-    pub fn of(span: &Span) -> Option<Self> {
+    pub fn from_span(span: &Span) -> Option<Self> {
         if span.is_disabled() {
             return None;
         }
@@ -204,7 +211,7 @@ impl SpanReference {
             .then(|| Self(context.trace_id(), context.span_id()))
     }
 
-    /// Lets the span of one who waited link to the work that another began. One's own is in one's own trace.
+    /// Links the span of a waiting caller to the work that another request began. Work of its own trace needs no link.
     pub fn link(self, span: &Span) {
         if span.is_disabled() || span.context().span().span_context().trace_id() == self.0 {
             return;
@@ -214,13 +221,13 @@ impl SpanReference {
     }
 }
 
-/// Tells `span` of an error: its kind, that it failed, and what it says as an event. `message` is asked only if the
+/// Records an error on `span`: its kind, the status, and its message as an event. `message` is called only if the
 /// span is recorded.
 pub fn record_error(span: &Span, kind: &'static str, message: impl FnOnce() -> String) {
     record(span, kind, || Some(KeyValue::new("exception.message", message())));
 }
 
-/// The same without what it says: for errors that may hold what spans must not.
+/// The same without the message: for errors that may hold what spans must not.
 pub fn record_error_kind(span: &Span, kind: &'static str) {
     record(span, kind, || None);
 }

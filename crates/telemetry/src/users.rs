@@ -8,11 +8,11 @@ use aws_lc_rs::{hmac, rand};
 use base::ids::{ObjectId, TenantId};
 use config::UserIds;
 
-/// Bytes of a hash that are shown: enough for no two users to share it.
-const TOLD_BYTES: usize = 16;
+/// Bytes of a hash that make a pseudonym: enough for no two users to share it.
+const PSEUDONYM_BYTES: usize = 16;
 
 /// Digits of an id's beginning that distinguish a user from most others.
-const TELLING_DIGITS: usize = 8;
+const IDENTIFYING_DIGITS: usize = 8;
 
 /// The rule of `telemetry.user_ids`, with its key.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ impl UserNames {
     pub fn new(rule: UserIds, key: Option<&[u8]>) -> Result<Self, NoRandomness> {
         let rule = match (rule, key) {
             (UserIds::Plain, _) => Rule::Plain,
-            (UserIds::Nothing, _) => Rule::Nothing,
+            (UserIds::None, _) => Rule::Nothing,
             (UserIds::Hash, Some(key)) => Rule::Hash(Box::new(hmac::Key::new(hmac::HMAC_SHA256, key))),
             (UserIds::Hash, None) => {
                 let mut key = [0; 32];
@@ -62,16 +62,13 @@ impl UserNames {
             Rule::Hash(key) => {
                 // GUIDs print in lower case.
                 let tag = hmac::sign(key, format!("{tenant}/{user}").as_bytes());
-                let mut text = String::with_capacity(2 * TOLD_BYTES);
-                for byte in tag.as_ref().iter().take(TOLD_BYTES) {
-                    text.extend(
-                        [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
-                    );
-                }
-                UserName::Pseudonym(text)
+                // HMAC-SHA256 has twice as many bytes.
+                let mut half = [0; PSEUDONYM_BYTES];
+                half.copy_from_slice(&tag.as_ref()[..PSEUDONYM_BYTES]);
+                UserName::Pseudonym(format!("{:032x}", u128::from_be_bytes(half)))
             }
             Rule::Plain => UserName::Plain(user),
-            Rule::Nothing => UserName::Untold,
+            Rule::Nothing => UserName::Omitted,
         }
     }
 }
@@ -84,7 +81,7 @@ pub enum UserName {
     /// `enduser.id`: Entra's object id.
     Plain(ObjectId),
     /// Not at all.
-    Untold,
+    Omitted,
 }
 
 impl UserName {
@@ -93,7 +90,7 @@ impl UserName {
     pub fn pseudonym(&self) -> Option<&str> {
         match self {
             Self::Pseudonym(text) => Some(text),
-            Self::Plain(_) | Self::Untold => None,
+            Self::Plain(_) | Self::Omitted => None,
         }
     }
 
@@ -102,31 +99,31 @@ impl UserName {
     pub fn plain(&self) -> Option<ObjectId> {
         match self {
             Self::Plain(id) => Some(*id),
-            Self::Pseudonym(_) | Self::Untold => None,
+            Self::Pseudonym(_) | Self::Omitted => None,
         }
     }
 
-    /// `text` of somebody else's making, with this in place of the id of `user`: an upstream may quote it.
+    /// `text` from an upstream, with this name in place of the id of `user`, which the text may quote.
     #[must_use]
     pub fn in_place_of(&self, user: ObjectId, text: String) -> String {
         if self.plain().is_some() {
             return text;
         }
         let id = user.to_string().replace('-', "");
-        let mut told = String::with_capacity(text.len());
+        let mut replaced = String::with_capacity(text.len());
         let (mut at, mut rest) = (0, 0);
-        while let Some(left) = text.as_bytes().get(at..).filter(|left| !left.is_empty()) {
-            if let Some(length) = quoted(left, id.as_bytes()) {
-                told.push_str(&text[rest..at]);
-                told.push_str(self.pseudonym().unwrap_or("(user)"));
+        while let Some(remaining) = text.as_bytes().get(at..).filter(|remaining| !remaining.is_empty()) {
+            if let Some(length) = quoted(remaining, id.as_bytes()) {
+                replaced.push_str(&text[rest..at]);
+                replaced.push_str(self.pseudonym().unwrap_or("(user)"));
                 at += length;
                 rest = at;
             } else {
                 at += 1;
             }
         }
-        told.push_str(&text[rest..]);
-        told
+        replaced.push_str(&text[rest..]);
+        replaced
     }
 }
 
@@ -148,7 +145,7 @@ fn quoted(text: &[u8], digits: &[u8]) -> Option<usize> {
     }
     length += hyphen_at(length);
     let is_cut = text.get(length..).is_some_and(|rest| rest.starts_with("…".as_bytes()));
-    (known >= TELLING_DIGITS && is_cut).then_some(length)
+    (known >= IDENTIFYING_DIGITS && is_cut).then_some(length)
 }
 
 impl fmt::Display for UserName {
@@ -156,7 +153,7 @@ impl fmt::Display for UserName {
         match self {
             Self::Pseudonym(text) => write!(f, "user {text}"),
             Self::Plain(id) => write!(f, "user {id}"),
-            Self::Untold => f.write_str("a user"),
+            Self::Omitted => f.write_str("a user"),
         }
     }
 }
@@ -185,7 +182,7 @@ mod tests {
             name(UserIds::Plain, None).to_string(),
             format!("user {}", USER.to_lowercase())
         );
-        assert_eq!(name(UserIds::Nothing, None).to_string(), "a user");
+        assert_eq!(name(UserIds::None, None).to_string(), "a user");
     }
 
     #[test]
@@ -198,7 +195,7 @@ mod tests {
             (format!("({bare})"), "((user))"),
             (bare.to_uppercase(), "(user)"),
             (format!("{id}{id}"), "(user)(user)"),
-            // Near misses: another id, one digit less, and a beginning that nobody cut.
+            // Near misses: another id, one digit less, and a beginning that was not cut.
             (id.replace("ad", "ae"), "fab00000-0000-4000-8000-0000000000ae"),
             (id[..35].to_owned(), "fab00000-0000-4000-8000-0000000000a"),
             // Cut: what is left of it, if it is enough to tell the user from others.
@@ -212,7 +209,7 @@ mod tests {
             ("…".to_owned(), "…"),
             (String::new(), ""),
         ] {
-            assert_eq!(name(UserIds::Nothing, None).in_place_of(user, text.clone()), shown);
+            assert_eq!(name(UserIds::None, None).in_place_of(user, text.clone()), shown);
             assert_eq!(name(UserIds::Plain, None).in_place_of(user, text.clone()), text);
             let hash = name(UserIds::Hash, None);
             let shown = shown.replace("(user)", hash.pseudonym().unwrap());
@@ -238,7 +235,7 @@ mod tests {
             let text = format!("{before}{id}{after}");
             let kept: String = text.chars().take(cut).collect();
             let text = if kept == text { text } else { format!("{kept}…") };
-            let shown = name(UserIds::Nothing, None).in_place_of(user, text).to_lowercase().replace('-', "");
+            let shown = name(UserIds::None, None).in_place_of(user, text).to_lowercase().replace('-', "");
             prop_assert!(!shown.contains(&uuid.simple().to_string()[..8]), "{}", shown);
         }
     }

@@ -13,7 +13,7 @@ use super::*;
 use crate::authenticate::{Caller, Groups};
 use crate::authorize::assignment::{Assignment, PrincipalType};
 use crate::authorize::source::{AssignmentWatch, SourceKind};
-use crate::authorize::{Authorizer, Basis, Denied};
+use crate::authorize::{Authorizer, Denied, MatchedAssignment};
 use azure::Upstream;
 use azure::credential::{CredentialDeps, EntraApp};
 use azure::entra::{EntraClient, TokenEndpoints};
@@ -35,7 +35,7 @@ const MEMBER: u32 = 1000;
 struct Azure {
     graph: Mutex<Vec<(String, Vec<String>)>>,
     tokens: AtomicUsize,
-    // What Graph answers other than the truth, call by call, before it tells that.
+    // What Graph answers other than the truth, call by call, before that.
     script: Mutex<Vec<(u16, Option<&'static str>, Value)>>,
     // Graph answers as this opens; wide open from the start.
     gate: Semaphore,
@@ -88,7 +88,7 @@ impl Azure {
 struct Endpoint(Url);
 
 impl TokenEndpoints for Endpoint {
-    fn of(&self, tenant: TenantId) -> Option<Url> {
+    fn token_endpoint(&self, tenant: TenantId) -> Option<Url> {
         (tenant == id(TENANT)).then(|| self.0.clone())
     }
 }
@@ -192,7 +192,7 @@ async fn many_groups_are_asked_for_by_twenties() {
 }
 
 #[tokio::test]
-async fn callers_of_one_user_share_a_question() {
+async fn callers_of_one_user_share_a_lookup() {
     let world = World::new().await;
     let closed = world.azure.gate.acquire_many(1).await.unwrap();
     world.azure.gate.forget_permits(usize::MAX);
@@ -206,7 +206,7 @@ async fn callers_of_one_user_share_a_question() {
         while world.azure.calls() == 0 {
             tokio::task::yield_now().await;
         }
-        // Time enough for a second question, if it did not wait.
+        // Time enough for a second lookup, if it did not wait.
         for _ in 0..1000 {
             tokio::task::yield_now().await;
         }
@@ -217,7 +217,7 @@ async fn callers_of_one_user_share_a_question() {
     let ((one, other), ()) = tokio::join!(asking, opening);
     assert!(one.into_iter().all(|members| members == Ok(vec![MEMBER])));
     assert!(other.into_iter().all(|members| members == Ok(vec![MEMBER + 1])));
-    // The second question waited for the first and was shared as well.
+    // The second lookup waited for the first and was shared as well.
     assert_eq!(world.azure.calls(), 2);
 }
 
@@ -247,18 +247,18 @@ async fn a_refused_token_leads_to_one_new_one() {
 }
 
 #[tokio::test]
-async fn a_limit_pauses_the_tenants_questions_until_it_ends() {
+async fn a_limit_pauses_the_tenants_lookups_until_it_ends() {
     let world = World::new().await;
     assert_eq!(world.resolve(&[5]).await, Ok(vec![]));
     world.azure.will_answer(&[(429, Some("20"), json!({}))]);
     for _ in 0..3 {
-        let limited = MembershipError::Limited {
+        let limited = UpstreamFailure::Limited {
             retry_after: Duration::from_secs(20),
         };
-        assert_eq!(world.resolve(&[MEMBER]).await, Err(limited));
+        assert_eq!(world.resolve(&[MEMBER]).await, Err(MembershipError::Upstream(limited)));
     }
     assert_eq!(world.azure.calls(), 2);
-    // What is known is told meanwhile.
+    // What is known is answered meanwhile.
     assert_eq!(world.resolve(&[5]).await, Ok(vec![]));
     world.clock.advance(Duration::from_secs(20));
     assert_eq!(world.resolve(&[MEMBER]).await, Ok(vec![MEMBER]));
@@ -307,7 +307,7 @@ async fn an_unknown_user_is_a_member_of_nothing_for_a_short_while() {
 }
 
 #[tokio::test]
-async fn a_question_ends_with_the_timeout_or_the_callers_deadline() {
+async fn a_lookup_ends_with_the_timeout_or_the_callers_deadline() {
     let settings = MembershipSettings {
         timeout: Duration::from_millis(100),
         cache_ttl: Duration::from_secs(300),
@@ -318,7 +318,7 @@ async fn a_question_ends_with_the_timeout_or_the_callers_deadline() {
         let deadline = Instant::now() + deadline;
         let groups = [id(5)];
         let asked = world.memberships.resolve(id(TENANT), id(USER), &groups, deadline);
-        assert_eq!(asked.await, Err(MembershipError::Timeout));
+        assert_eq!(asked.await, Err(MembershipError::Upstream(UpstreamFailure::Timeout)));
     }
 }
 
@@ -359,19 +359,19 @@ async fn graph_is_asked_only_where_nothing_else_covers_the_caller() {
     let deadline = Instant::now() + Duration::from_secs(10);
     let ask = async |user, client, groups| {
         let permit = authorizer.authorize(caller(user, client, groups), deadline).await;
-        permit.map(|permit| permit.basis())
+        permit.map(|permit| permit.assignment())
     };
-    assert_eq!(ask(30, 10, unknown()).await, Ok(Basis::User));
-    assert_eq!(ask(USER, 12, unknown()).await, Ok(Basis::Tenant));
+    assert_eq!(ask(30, 10, unknown()).await, Ok(MatchedAssignment::User));
+    assert_eq!(ask(USER, 12, unknown()).await, Ok(MatchedAssignment::Tenant));
     assert_eq!(ask(USER, 13, unknown()).await, Err(Denied::NoAssignment));
     let listed = Groups::Unknown { listed: [id(5)].into() };
-    assert_eq!(ask(USER, 10, listed).await, Ok(Basis::Group(id(5))));
+    assert_eq!(ask(USER, 10, listed).await, Ok(MatchedAssignment::Group(id(5))));
     assert_eq!(
         ask(USER, 10, Groups::Known(Vec::new())).await,
         Err(Denied::NoAssignment)
     );
     assert_eq!(world.azure.calls(), 0);
-    assert_eq!(ask(USER, 10, unknown()).await, Ok(Basis::Group(id(MEMBER))));
+    assert_eq!(ask(USER, 10, unknown()).await, Ok(MatchedAssignment::Group(id(MEMBER))));
     assert_eq!(ask(USER, OTHER_APP, unknown()).await, Err(Denied::NoAssignment));
     assert_eq!(world.azure.calls(), 1);
     world.clock.advance(Duration::from_secs(300));
@@ -379,7 +379,7 @@ async fn graph_is_asked_only_where_nothing_else_covers_the_caller() {
     let error = ask(USER, 10, unknown()).await.unwrap_err();
     assert_eq!(error.name(), "graph_unavailable");
     let alone = without.authorize(caller(USER, 10, unknown()), deadline).await;
-    assert_eq!(alone.map(|permit| permit.basis()), Err(Denied::GroupsUnknown));
+    assert_eq!(alone.map(|permit| permit.assignment()), Err(Denied::GroupsUnknown));
 }
 
 #[tokio::test]

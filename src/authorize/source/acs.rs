@@ -55,7 +55,7 @@ impl AcsSource {
         handle: SourceHandle,
         settings: AcsSourceSettings,
     ) -> Arc<Self> {
-        // The longest that two good looks are apart is told by nobody.
+        // Two good looks are at most so far apart.
         handle.ages(settings.refresh_interval.mul_f64(1.5), settings.max_age);
         Arc::new(Self {
             client,
@@ -107,7 +107,7 @@ impl AcsSource {
             tracing::debug!(assignments = assignments.len(), "the assignments at ACS are as before");
             return Refreshed::Unchanged;
         }
-        warnings::tell(&self.handle, "ACS", &assignments, &self.listed_tenants);
+        warnings::log(&self.handle, "ACS", &assignments, &self.listed_tenants);
         tracing::info!(source = "acs", assignments = assignments.len(), "assignments loaded");
         self.handle.replace(assignments);
         *seen = Some(digest);
@@ -155,7 +155,7 @@ fn canonical_digest(assignments: &mut [Assignment]) -> [u8; 32] {
     assignments.sort_unstable_by_key(|assignment| (assignment.tenant_id, assignment.object_id));
     let mut context = digest::Context::new(&digest::SHA256);
     for assignment in &*assignments {
-        context.update(assignment.principal_type.name().as_bytes());
+        context.update(assignment.principal_type.as_ref().as_bytes());
         context.update(assignment.tenant_id.as_bytes());
         context.update(assignment.object_id.as_bytes());
         context.update(&assignment.client_ids.len().to_be_bytes());

@@ -76,7 +76,7 @@ impl FileSource {
         match outcome {
             Ok(assignments) => {
                 let origin = self.path.display().to_string();
-                warnings::tell(&self.handle, &origin, &assignments, &self.listed_tenants);
+                warnings::log(&self.handle, &origin, &assignments, &self.listed_tenants);
                 tracing::info!(file = %self.path.display(), assignments = assignments.len(), "assignments loaded");
                 self.handle.replace(assignments);
                 Reload::Loaded
@@ -98,7 +98,7 @@ impl FileSource {
 
     fn parse(&self, content: &[u8]) -> Result<Vec<Assignment>, Vec<String>> {
         let text = std::str::from_utf8(content).map_err(|error| vec![error.to_string()])?;
-        let format = Format::of(&self.path).map_err(|error| vec![error.to_string()])?;
+        let format = Format::from_path(&self.path).map_err(|error| vec![error.to_string()])?;
         parse::parse(format, text).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 

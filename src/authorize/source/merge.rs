@@ -25,13 +25,13 @@ pub(super) fn union<'a>(sources: impl IntoIterator<Item = (SourceKind, &'a [Assi
             };
             if earlier.principal_type != assignment.principal_type {
                 tracing::warn!(
-                    source = kind.name(),
-                    object = tellable(earlier, assignment).map(tracing::field::display),
+                    source = kind.as_ref(),
+                    object = id_to_log(earlier, assignment).map(tracing::field::display),
                     // As `check-config` counts.
                     in_file_at = place,
                     acs_broker.tenant.id = %assignment.tenant_id,
-                    here = assignment.principal_type.name(),
-                    in_file = earlier.principal_type.name(),
+                    here = assignment.principal_type.as_ref(),
+                    in_file = earlier.principal_type.as_ref(),
                     "an assignment's principalType is not the one in the assignment file, which holds"
                 );
                 continue;
@@ -45,7 +45,7 @@ pub(super) fn union<'a>(sources: impl IntoIterator<Item = (SourceKind, &'a [Assi
 }
 
 /// The id of a group or tenant. Where one of the two says that it is a user's, `telemetry.user_ids` might say otherwise.
-fn tellable(one: &Assignment, other: &Assignment) -> Option<ObjectId> {
+fn id_to_log(one: &Assignment, other: &Assignment) -> Option<ObjectId> {
     let may_be_a_user = [one, other]
         .iter()
         .any(|assignment| assignment.principal_type == PrincipalType::User);
@@ -124,9 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_may_be_a_users_is_not_told() {
+    fn an_id_that_may_be_a_users_is_not_logged() {
         use PrincipalType::{Group, Tenant, User};
-        for (in_file, at_acs, told) in [
+        for (in_file, at_acs, logged) in [
             (User, Group, false),
             (Group, User, false),
             (User, Tenant, false),
@@ -145,7 +145,7 @@ mod tests {
             });
             let line = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
             assert!(line.contains("in_file_at=1"), "{line}");
-            assert_eq!(line.contains(&id::<ObjectId>(5).to_string()), told, "{line}");
+            assert_eq!(line.contains(&id::<ObjectId>(5).to_string()), logged, "{line}");
         }
     }
 }

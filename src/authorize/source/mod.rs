@@ -3,7 +3,6 @@
 pub mod acs;
 pub mod file;
 mod merge;
-mod node;
 pub mod parse;
 pub mod schema;
 #[cfg(test)]
@@ -13,8 +12,9 @@ mod watch;
 
 pub use self::watch::{AssignmentWatch, InForce, SourceHandle, SourceStatus};
 
-/// A kind of source. Where two list the same principal, the earlier kind is heard first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A kind of source, named as in `assignments.sources`. Where two list the same principal, the earlier kind is heard first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::AsRefStr, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum SourceKind {
     /// The broker's own file.
     File,
@@ -23,15 +23,6 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
-    /// Its name in `assignments.sources`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::Acs => "acs",
-        }
-    }
-
     /// Whether its assignments can have `allowedScopes`.
     fn narrows(self) -> bool {
         match self {

@@ -1,13 +1,16 @@
 //! Assignment files: TOML, JSON of our own, or JSON as ACS's list call returns it.
 
+mod entry;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use super::node::Node;
-use crate::authorize::assignment::{AllowedScopes, Assignment, PrincipalType};
+use self::entry::Entry;
+use crate::authorize::assignment::Assignment;
+use base::document::Node;
 use base::ids::{ObjectId, TenantId};
-use config::{IdentityScope, invisible};
+use config::invisible;
 
 /// How an assignment file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub struct UnknownFormat;
 
 impl Format {
     /// The format, known by the file's name.
-    pub fn of(path: &Path) -> Result<Self, UnknownFormat> {
+    pub fn from_path(path: &Path) -> Result<Self, UnknownFormat> {
         let extension = path.extension().unwrap_or_default();
         if extension.eq_ignore_ascii_case("toml") {
             Ok(Self::Toml)
@@ -116,16 +119,16 @@ impl Problems {
     }
 }
 
-/// The member under which the list stands, and with it who wrote the file.
+/// Whose layout a file has: the member under which the list stands.
 #[derive(Clone, Copy)]
-enum Author {
+enum Layout {
     /// Written for the broker: an unknown key is a mistake.
     Operator,
     /// Returned by ACS, which may add members.
     Acs,
 }
 
-impl Author {
+impl Layout {
     fn member(self) -> &'static str {
         match self {
             Self::Operator => "assignments",
@@ -144,9 +147,9 @@ fn document(format: Format, node: Node<'_>, problems: &mut Problems) -> Vec<Assi
         return Vec::new();
     };
     let has = |name: &str| members.iter().any(|(other, _)| other == name);
-    let author = match (format, has("assignments"), has("value")) {
-        (Format::Toml, ..) | (Format::Json, true, false) => Author::Operator,
-        (Format::Json, false, true) => Author::Acs,
+    let layout = match (format, has("assignments"), has("value")) {
+        (Format::Toml, ..) | (Format::Json, true, false) => Layout::Operator,
+        (Format::Json, false, true) => Layout::Acs,
         (Format::Json, true, true) => {
             problems.add(WHOLE, "has both \"assignments\" and \"value\"");
             return Vec::new();
@@ -159,16 +162,16 @@ fn document(format: Format, node: Node<'_>, problems: &mut Problems) -> Vec<Assi
     let mut list = None;
     let mut next_link = None;
     for (name, node) in members {
-        match (author, &*name) {
-            (_, name) if name == author.member() => once(&mut list, node, name, problems),
-            (Author::Acs, "nextLink") => once(&mut next_link, node, "nextLink", problems),
-            (Author::Acs, _) => {}
+        match (layout, &*name) {
+            (_, name) if name == layout.member() => once(&mut list, node, name, problems),
+            (Layout::Acs, "nextLink") => once(&mut next_link, node, "nextLink", problems),
+            (Layout::Acs, _) => {}
             // What editors go by; TOML has a comment for it.
-            (Author::Operator, "$schema") if format == Format::Json => match node {
+            (Layout::Operator, "$schema") if format == Format::Json => match node {
                 Node::Text(_) => {}
                 other => problems.add("$schema", format!("is {}, not a string", other.kind())),
             },
-            (Author::Operator, name) => problems.add(shown(name), "unknown key"),
+            (Layout::Operator, name) => problems.add(shown(name), "unknown key"),
         }
     }
     if !matches!(next_link, None | Some(Node::Null)) {
@@ -176,24 +179,24 @@ fn document(format: Format, node: Node<'_>, problems: &mut Problems) -> Vec<Assi
     }
     match list {
         None => Vec::new(),
-        Some(Node::List(items)) => assignments(author, items, problems),
+        Some(Node::List(items)) => assignments(layout, items, problems),
         Some(other) => {
-            problems.add(author.member(), format!("is {}, not a list", other.kind()));
+            problems.add(layout.member(), format!("is {}, not a list", other.kind()));
             Vec::new()
         }
     }
 }
 
-fn assignments(author: Author, items: Vec<Node<'_>>, problems: &mut Problems) -> Vec<Assignment> {
+fn assignments(layout: Layout, items: Vec<Node<'_>>, problems: &mut Problems) -> Vec<Assignment> {
     let mut seen: HashMap<(ObjectId, TenantId), usize> = HashMap::with_capacity(items.len());
     let mut assignments = Vec::with_capacity(items.len());
     for (index, node) in items.into_iter().enumerate() {
         let Node::Object(members) = node else {
-            problems.add(place(author, index), format!("is {}, not an object", node.kind()));
+            problems.add(place(layout, index), format!("is {}, not an object", node.kind()));
             continue;
         };
         let mut entry = Entry {
-            author,
+            layout,
             index,
             problems,
         };
@@ -201,8 +204,8 @@ fn assignments(author: Author, items: Vec<Node<'_>>, problems: &mut Problems) ->
         if let Some(ids) = ids
             && let Some(first) = seen.get(&ids)
         {
-            let reason = format!("has the objectId and tenantId of {}", place(author, *first));
-            problems.add(place(author, index), reason);
+            let reason = format!("has the objectId and tenantId of {}", place(layout, *first));
+            problems.add(place(layout, index), reason);
         } else {
             seen.extend(ids.map(|ids| (ids, index)));
         }
@@ -211,171 +214,8 @@ fn assignments(author: Author, items: Vec<Node<'_>>, problems: &mut Problems) ->
     assignments
 }
 
-fn place(author: Author, index: usize) -> String {
-    format!("{}[{index}]", author.member())
-}
-
-/// One assignment while it is read.
-struct Entry<'p> {
-    author: Author,
-    index: usize,
-    problems: &'p mut Problems,
-}
-
-impl Entry<'_> {
-    /// The assignment, if nothing is wrong with it, and the pair that distinguishes it from others, if that is legible.
-    fn read(
-        &mut self,
-        members: Vec<(impl AsRef<str>, Node<'_>)>,
-    ) -> (Option<(ObjectId, TenantId)>, Option<Assignment>) {
-        let [
-            mut object_id,
-            mut tenant_id,
-            mut principal_type,
-            mut client_ids,
-            mut allowed_scopes,
-        ] = [const { None }; 5];
-        for (name, node) in members {
-            let name = name.as_ref();
-            let slot = match (self.author, name) {
-                (_, "objectId") => &mut object_id,
-                (_, "tenantId") => &mut tenant_id,
-                (_, "principalType") => &mut principal_type,
-                (_, "clientIds") => &mut client_ids,
-                // Ours, not ACS's: in its list the member would be somebody else's.
-                (Author::Operator, "allowedScopes") => &mut allowed_scopes,
-                (Author::Acs, _) => continue,
-                (Author::Operator, _) => {
-                    self.problem(&shown(name), "unknown key");
-                    continue;
-                }
-            };
-            if slot.replace(node).is_some() {
-                self.problem(name, "stands there twice");
-            }
-        }
-        let object_id = self
-            .text("objectId", object_id)
-            .and_then(|text| self.guid::<ObjectId>("objectId", &text));
-        let tenant_id = self
-            .text("tenantId", tenant_id)
-            .and_then(|text| self.guid::<TenantId>("tenantId", &text));
-        let principal_type = self
-            .text("principalType", principal_type)
-            .and_then(|text| self.principal_type(&text));
-        let client_ids = self.client_ids(client_ids);
-        let allowed_scopes = match allowed_scopes {
-            None => Some(None),
-            Some(node) => self.allowed_scopes(node).map(Some),
-        };
-        let ids = object_id.zip(tenant_id);
-        if let (Some((object_id, tenant_id)), Some(PrincipalType::Tenant)) = (ids, principal_type)
-            && object_id != tenant_id.as_object_id()
-        {
-            self.problem(
-                "objectId",
-                "must be the tenantId, since the assignment is for the tenant",
-            );
-        }
-        let assignment = || {
-            let (object_id, tenant_id) = ids?;
-            Some(Assignment {
-                object_id,
-                tenant_id,
-                principal_type: principal_type?,
-                client_ids: client_ids?,
-                allowed_scopes: allowed_scopes?,
-            })
-        };
-        (ids, assignment())
-    }
-
-    fn problem(&mut self, key: &str, reason: impl Into<String>) {
-        self.problems
-            .add(format!("{}.{key}", place(self.author, self.index)), reason);
-    }
-
-    fn text<'a>(&mut self, key: &str, node: Option<Node<'a>>) -> Option<std::borrow::Cow<'a, str>> {
-        match node {
-            Some(Node::Text(text)) => return Some(text),
-            Some(other) => self.problem(key, format!("is {}, not a string", other.kind())),
-            None => self.problem(key, "is missing"),
-        }
-        None
-    }
-
-    fn guid<T: std::str::FromStr>(&mut self, key: &str, text: &str) -> Option<T> {
-        let id = text.parse().ok();
-        if id.is_none() {
-            self.problem(key, named(text, "is not a GUID"));
-        }
-        id
-    }
-
-    fn principal_type(&mut self, text: &str) -> Option<PrincipalType> {
-        let principal_type = PrincipalType::from_name(text);
-        if principal_type.is_none() {
-            let reason = named(text, "must be \"user\", \"group\" or \"tenant\"");
-            self.problem("principalType", reason);
-        }
-        principal_type
-    }
-
-    fn client_ids<T: std::str::FromStr>(&mut self, node: Option<Node<'_>>) -> Option<Vec<T>> {
-        let Some(node) = node else {
-            self.problem("clientIds", "is missing");
-            return None;
-        };
-        let empty = "must list at least one client application";
-        self.list("clientIds", node, empty, |text| {
-            text.parse().map_err(|_| "is not a GUID".to_owned())
-        })
-    }
-
-    fn allowed_scopes(&mut self, node: Node<'_>) -> Option<AllowedScopes> {
-        let empty = "must list at least one scope; left out, it allows all";
-        let scopes = self.list("allowedScopes", node, empty, |text| {
-            IdentityScope::from_name(text).ok_or_else(|| {
-                let names = IdentityScope::ALL.map(|scope| format!("\"{}\"", scope.name()));
-                format!("is not a scope of ACS identities; there are {}", names.join(", "))
-            })
-        })?;
-        Some(scopes.into_iter().collect())
-    }
-
-    /// A list of texts that is not empty, or every problem with it.
-    fn list<T>(
-        &mut self,
-        key: &str,
-        node: Node<'_>,
-        empty: &str,
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Vec<T>> {
-        let Node::List(items) = node else {
-            self.problem(key, format!("is {}, not a list", node.kind()));
-            return None;
-        };
-        if items.is_empty() {
-            self.problem(key, empty);
-            return None;
-        }
-        let mut list = Vec::with_capacity(items.len());
-        let mut is_whole = true;
-        for (index, item) in items.into_iter().enumerate() {
-            let item = match item {
-                Node::Text(text) => read(&text).map_err(|reason| named(&text, &reason)),
-                other => Err(format!("is {}, not a string", other.kind())),
-            };
-            match item {
-                Ok(item) => list.push(item),
-                Err(reason) => {
-                    self.problem(&format!("{key}[{index}]"), reason);
-                    is_whole = false;
-                }
-            }
-        }
-        is_whole.then_some(list)
-    }
+fn place(layout: Layout, index: usize) -> String {
+    format!("{}[{index}]", layout.member())
 }
 
 /// Keeps the first of members with one name; which of two was meant cannot be known.

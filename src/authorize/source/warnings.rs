@@ -7,10 +7,10 @@ use crate::authorize::assignment::Assignment;
 use base::ids::TenantId;
 
 /// Unlisted tenants named one by one; a list from ACS may name very many.
-const MOST_TOLD: usize = 20;
+const MOST_NAMED: usize = 20;
 
-/// Tells of an empty set, and of tenants whose users never get as far as the assignments.
-pub(super) fn tell(handle: &SourceHandle, origin: &str, assignments: &[Assignment], listed: &HashSet<TenantId>) {
+/// Warns of an empty set, and of tenants whose users never get as far as the assignments.
+pub(super) fn log(handle: &SourceHandle, origin: &str, assignments: &[Assignment], listed: &HashSet<TenantId>) {
     if assignments.is_empty() {
         let consequence = if handle.is_alone() {
             "every caller will be refused"
@@ -18,7 +18,7 @@ pub(super) fn tell(handle: &SourceHandle, origin: &str, assignments: &[Assignmen
             "only the other sources count"
         };
         tracing::warn!(
-            source = handle.kind().name(),
+            source = handle.kind().as_ref(),
             origin,
             consequence,
             "there are no assignments"
@@ -29,17 +29,17 @@ pub(super) fn tell(handle: &SourceHandle, origin: &str, assignments: &[Assignmen
         .map(|assignment| assignment.tenant_id)
         .filter(|tenant| !listed.contains(tenant))
         .collect();
-    for tenant in unlisted.iter().take(MOST_TOLD) {
+    for tenant in unlisted.iter().take(MOST_NAMED) {
         tracing::warn!(
-            source = handle.kind().name(),
+            source = handle.kind().as_ref(),
             origin,
             acs_broker.tenant.id = %tenant,
             "an assignment names a tenant that is not listed under entra.tenants"
         );
     }
-    if unlisted.len() > MOST_TOLD {
+    if unlisted.len() > MOST_NAMED {
         tracing::warn!(
-            source = handle.kind().name(),
+            source = handle.kind().as_ref(),
             origin,
             tenants = unlisted.len(),
             "assignments name further tenants that are not listed under entra.tenants"

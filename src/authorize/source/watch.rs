@@ -21,14 +21,14 @@ pub struct AssignmentWatch {
 struct State {
     kinds: Vec<SourceKind>,
     snapshot: ArcSwapOption<Snapshot>,
-    told: Mutex<BTreeMap<SourceKind, Told>>,
+    reports: Mutex<BTreeMap<SourceKind, Report>>,
     // What each source listed, kept for the next union where there are several. Held while a union is made.
     lists: Mutex<BTreeMap<SourceKind, Arc<[Assignment]>>>,
 }
 
 /// What a source reported of itself. Monotonic times.
 #[derive(Debug, Clone, Copy, Default)]
-struct Told {
+struct Report {
     entries: Option<usize>,
     loaded_at: Option<Duration>,
     failing_since: Option<Duration>,
@@ -83,12 +83,12 @@ impl AssignmentWatch {
     #[must_use]
     pub fn new(clock: SharedClock, kinds: impl IntoIterator<Item = SourceKind>) -> Self {
         let kinds: Vec<SourceKind> = kinds.into_iter().collect();
-        let told = kinds.iter().map(|kind| (*kind, Told::default())).collect();
+        let reports = kinds.iter().map(|kind| (*kind, Report::default())).collect();
         Self {
             state: Arc::new(State {
                 kinds,
                 snapshot: ArcSwapOption::empty(),
-                told: Mutex::new(told),
+                reports: Mutex::new(reports),
                 lists: Mutex::default(),
             }),
             clock,
@@ -126,36 +126,38 @@ impl AssignmentWatch {
     #[must_use]
     pub fn status(&self) -> Vec<SourceStatus> {
         let now = self.clock.monotonic();
-        let told = self.state.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.iter()
-            .map(|(kind, told)| {
-                let age = told.loaded_at.map(|at| now.saturating_sub(at));
+        let reports = self.state.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports
+            .iter()
+            .map(|(kind, report)| {
+                let age = report.loaded_at.map(|at| now.saturating_sub(at));
                 let beyond = |limit: Option<Duration>| age.zip(limit).is_some_and(|(age, limit)| age > limit);
                 SourceStatus {
                     kind: *kind,
-                    entries: told.entries,
+                    entries: report.entries,
                     age,
-                    failing_for: told.failing_since.map(|since| now.saturating_sub(since)),
-                    overdue: beyond(told.overdue_after),
-                    over: beyond(told.max_age),
+                    failing_for: report.failing_since.map(|since| now.saturating_sub(since)),
+                    overdue: beyond(report.overdue_after),
+                    over: beyond(report.max_age),
                 }
             })
             .collect()
     }
 
-    fn tell(&self, kind: SourceKind, change: impl FnOnce(&mut Told, Duration)) {
+    fn update(&self, kind: SourceKind, change: impl FnOnce(&mut Report, Duration)) {
         let now = self.clock.monotonic();
-        let mut told = self.state.told.lock().unwrap_or_else(PoisonError::into_inner);
-        change(told.entry(kind).or_default(), now);
+        let mut reports = self.state.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        change(reports.entry(kind).or_default(), now);
     }
 
     /// The sources that are loaded, with when their lists are too old, if ever.
     fn loaded(&self) -> Vec<(SourceKind, Option<Duration>)> {
-        let told = self.state.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.iter()
-            .filter_map(|(kind, told)| {
-                let loaded_at = told.loaded_at?;
-                Some((*kind, told.max_age.map(|max_age| loaded_at.saturating_add(max_age))))
+        let reports = self.state.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports
+            .iter()
+            .filter_map(|(kind, report)| {
+                let loaded_at = report.loaded_at?;
+                Some((*kind, report.max_age.map(|max_age| loaded_at.saturating_add(max_age))))
             })
             .collect()
     }
@@ -190,9 +192,9 @@ impl SourceHandle {
 
     /// From now on, lists older than `max_age` do not count, and one older than `overdue_after` is reported.
     pub(super) fn ages(&self, overdue_after: Duration, max_age: Duration) {
-        self.watch.tell(self.kind, |told, _| {
-            told.overdue_after = Some(overdue_after);
-            told.max_age = Some(max_age);
+        self.watch.update(self.kind, |report, _| {
+            report.overdue_after = Some(overdue_after);
+            report.max_age = Some(max_age);
         });
     }
 
@@ -200,20 +202,20 @@ impl SourceHandle {
     pub fn replace(&self, assignments: Vec<Assignment>) {
         let state = &self.watch.state;
         let entries = assignments.len();
-        let loaded = |told: &mut Told, now| {
-            loaded(told, now);
-            told.entries = Some(entries);
+        let loaded = |report: &mut Report, now| {
+            loaded(report, now);
+            report.entries = Some(entries);
         };
         // One union at a time, so that the last one made is of the latest lists.
         let mut lists = state.lists.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_alone() {
             let index = Arc::new(AssignmentIndex::new(&assignments));
-            self.watch.tell(self.kind, loaded);
+            self.watch.update(self.kind, loaded);
             self.watch.store(index, None);
             return;
         }
         lists.insert(self.kind, assignments.into());
-        self.watch.tell(self.kind, loaded);
+        self.watch.update(self.kind, loaded);
         let expiring: Vec<SourceKind> = self
             .watch
             .loaded()
@@ -235,7 +237,7 @@ impl SourceHandle {
     pub(super) fn confirmed(&self) {
         let state = &self.watch.state;
         let _one_at_a_time = state.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        self.watch.tell(self.kind, loaded);
+        self.watch.update(self.kind, loaded);
         let snapshot = state.snapshot.load_full();
         if let Some(snapshot) = snapshot {
             let left = snapshot.expiry.as_ref().and_then(|expiry| expiry.left.clone());
@@ -245,15 +247,15 @@ impl SourceHandle {
 
     /// The source could not be looked at, or what it lists is no good.
     pub(super) fn failed(&self) {
-        self.watch.tell(self.kind, |told, now| {
-            told.failing_since.get_or_insert(now);
+        self.watch.update(self.kind, |report, now| {
+            report.failing_since.get_or_insert(now);
         });
     }
 }
 
-fn loaded(told: &mut Told, now: Duration) {
-    told.loaded_at = Some(now);
-    told.failing_since = None;
+fn loaded(report: &mut Report, now: Duration) {
+    report.loaded_at = Some(now);
+    report.failing_since = None;
 }
 
 impl AssignmentWatch {

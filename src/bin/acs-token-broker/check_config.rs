@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ::serve::{OpenFiles, Room};
+use ::serve::{Capacity, OpenFiles};
 use acs_token_broker::authorize::source::parse::{self, Format};
 use acs_token_broker::broker::Broker;
 use base::clock::SystemClock;
 use config::load::{Environment, inspect};
 use config::{Config, ResourceConfig};
 
-use crate::serve::said_of;
+use crate::serve::clamp_warning;
 use crate::{Exit, complain, say};
 
 pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
@@ -38,11 +38,11 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 /// What is wrong with the files that the settings name.
 fn look_further(config: &Config) -> Vec<String> {
     let clock = SystemClock::shared();
-    match OpenFiles::most().room(Broker::wanted_files(config)) {
-        Ok(Room::Enough) => {}
-        Ok(Room::For(clamped)) => complain(&format_args!(
+    match OpenFiles::most().capacity(Broker::wanted_files(config)) {
+        Ok(Capacity::Enough) => {}
+        Ok(Capacity::Reduced(clamped)) => complain(&format_args!(
             "warning: {}",
-            said_of(&clamped, config.server.max_connections)
+            clamp_warning(&clamped, config.server.max_connections)
         )),
         Err(error) => complain(&format_args!("warning: {error}")),
     }
@@ -50,12 +50,8 @@ fn look_further(config: &Config) -> Vec<String> {
         complain(&format_args!("warning: {warning}"));
     }
     let mut problems: Vec<String> = Broker::check(config, &clock).iter().map(ToString::to_string).collect();
-    for (index, resource) in config.resources.iter().enumerate() {
-        let prefix = match &resource.name {
-            Some(_) => format!("resources[{index}]."),
-            None => String::new(),
-        };
-        match check_assignments(config, resource, &prefix) {
+    for resource in &config.resources {
+        match check_assignments(config, resource) {
             Ok(warnings) => {
                 for warning in warnings {
                     complain(&format_args!("warning: {warning}"));
@@ -69,15 +65,16 @@ fn look_further(config: &Config) -> Vec<String> {
 
 /// What is wrong with the assignment file, or else what is odd about it. One that is not there yet is odd: the
 /// broker starts without it and is not ready.
-fn check_assignments(config: &Config, resource: &ResourceConfig, prefix: &str) -> Result<Vec<String>, Vec<String>> {
+fn check_assignments(config: &Config, resource: &ResourceConfig) -> Result<Vec<String>, Vec<String>> {
     let Some(file) = resource.assignments.file.as_ref().map(|file| &file.path) else {
         return Ok(Vec::new());
     };
+    let key = resource.key("assignments.file");
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) => return Ok(vec![format!("{prefix}assignments.file: {}: {error}", file.display())]),
+        Err(error) => return Ok(vec![format!("{key}: {}: {error}", file.display())]),
     };
-    let format = Format::of(file).map_err(|error| vec![format!("{prefix}assignments.file: {error}")])?;
+    let format = Format::from_path(file).map_err(|error| vec![format!("{key}: {error}")])?;
     let assignments = parse::parse(format, &text).map_err(|problems| {
         problems
             .iter()

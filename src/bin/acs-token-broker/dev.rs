@@ -79,19 +79,18 @@ pub(crate) fn run(arguments: &DevArguments, environment: &Environment) -> Exit {
 /// The configuration with what `dev` obeys of the environment over it; or every problem, one a line.
 fn obeyed(file: &Path, environment: &Environment, origin: &str) -> Result<Loaded, String> {
     let inspected = inspect(Some(file), environment);
-    let problems = inspected.problems.0;
-    let mut told: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    told.extend(dev_environment::problems(environment, origin));
+    let mut problems: Vec<String> = inspected.problems.0.iter().map(ToString::to_string).collect();
+    problems.extend(dev_environment::problems(environment, origin));
     match inspected.config {
-        Some(config) if told.is_empty() => {
-            let strays = dev_environment::strays(&config, origin);
-            if strays.is_empty() {
+        Some(config) if problems.is_empty() => {
+            let elsewhere = dev_environment::upstreams_elsewhere(&config, origin);
+            if elsewhere.is_empty() {
                 let warnings = inspected.warnings;
                 return Ok(Loaded { config, warnings });
             }
-            Err(strays.join("\n"))
+            Err(elsewhere.join("\n"))
         }
-        _ => Err(told.join("\n")),
+        _ => Err(problems.join("\n")),
     }
 }
 

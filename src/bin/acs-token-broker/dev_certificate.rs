@@ -12,7 +12,7 @@ use rcgen::{
 
 /// Files of a certificate for localhost, and of the CA that signed it.
 pub(crate) struct DevCertificate {
-    /// What clients are told to trust.
+    /// What clients are to trust.
     pub(crate) ca: PathBuf,
     /// The server's certificate.
     pub(crate) certificate: PathBuf,

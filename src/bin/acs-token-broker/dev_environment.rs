@@ -63,8 +63,8 @@ pub(crate) fn problems(environment: &Environment, origin: &str) -> Vec<String> {
     refused.collect()
 }
 
-/// What of the whole leads elsewhere, whatever it came from: a default for one.
-pub(crate) fn strays(config: &Config, origin: &str) -> Vec<String> {
+/// Every upstream of the whole configuration that is not the emulator, wherever it came from: a default for one.
+pub(crate) fn upstreams_elsewhere(config: &Config, origin: &str) -> Vec<String> {
     let authority = ("entra.authority", &config.entra.authority);
     let tenants = config.entra.tenants.iter();
     let tenants = tenants.filter_map(|tenant| Some(("entra.tenants", tenant.authority.as_ref()?)));

@@ -42,7 +42,7 @@ enum Command {
     /// Run the broker with an embedded emulator of Entra and ACS on loopback; nothing else is needed.
     #[cfg(feature = "emulator")]
     Dev(dev::DevArguments),
-    /// Check the configuration and tell every problem, by key.
+    /// Check the configuration and report every problem, by key.
     CheckConfig(ConfigArgument),
     /// Ask a running broker's /readyz.
     Healthcheck(healthcheck::HealthcheckArguments),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ::serve::{Clamped, OpenFiles, Room, ShutdownSignals, TooFewFiles, Wanted, on_hangup, signals};
+use ::serve::{Capacity, Clamped, OpenFiles, ShutdownSignals, TooFewFiles, Wanted, on_hangup, signals};
 use acs_token_broker::broker::{Broker, StartError};
 use base::build_info;
 use base::clock::{SharedClock, SystemClock};
@@ -97,7 +97,7 @@ where
         tracing::warn!("{warning}");
     }
     if let Some(clamped) = clamped {
-        tracing::warn!("{}", said_of(&clamped, loaded.config.server.max_connections));
+        tracing::warn!("{}", clamp_warning(&clamped, loaded.config.server.max_connections));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -108,7 +108,7 @@ where
     };
     let work = work(config, clock.clone(), guard.metrics(), guard.log_level());
     let outcome = runtime.block_on(work);
-    let exit = told(&outcome);
+    let exit = report(&outcome);
     let exit = match outcome {
         Ok(signals) if exit == Exit::Done => runtime.block_on(flush(guard, &signals)),
         _ => {
@@ -121,11 +121,11 @@ where
     exit
 }
 
-/// Lets `server.max_connections` be what the open files allow. Tells if that is less than was set.
+/// Lets `server.max_connections` be what the open files allow. Gives what was done if that is less than was set.
 fn clamp(config: &mut Config, limit: OpenFiles, files: Wanted) -> Result<Option<Clamped>, TooFewFiles> {
-    match limit.room(files)? {
-        Room::Enough => Ok(None),
-        Room::For(clamped) => {
+    match limit.capacity(files)? {
+        Capacity::Enough => Ok(None),
+        Capacity::Reduced(clamped) => {
             config.server.max_connections = clamped.connections;
             Ok(Some(clamped))
         }
@@ -133,7 +133,7 @@ fn clamp(config: &mut Config, limit: OpenFiles, files: Wanted) -> Result<Option<
 }
 
 /// What an operator needs to know of fewer connections than `set`.
-pub(crate) fn said_of(clamped: &Clamped, set: usize) -> String {
+pub(crate) fn clamp_warning(clamped: &Clamped, set: usize) -> String {
     format!(
         "server.max_connections: {} instead of {set}, as the limit on open files (RLIMIT_NOFILE, `ulimit -n`) is {}; the \
          rest is kept for calls to Azure, the management listener and files; with a limit of {} all fit",
@@ -141,8 +141,8 @@ pub(crate) fn said_of(clamped: &Clamped, set: usize) -> String {
     )
 }
 
-/// Tells how it ended, and gives the exit code for that.
-fn told(outcome: &anyhow::Result<ShutdownSignals>) -> Exit {
+/// Reports how it ended, and gives the exit code for that.
+fn report(outcome: &anyhow::Result<ShutdownSignals>) -> Exit {
     match outcome {
         Ok(signals) if signals.abort.is_cancelled() => {
             tracing::warn!("ended at once by a second signal");
@@ -155,9 +155,9 @@ fn told(outcome: &anyhow::Result<ShutdownSignals>) -> Exit {
         Err(error) => {
             let start = error.downcast_ref::<StartError>();
             // A start error names its cause itself; of others the chain is shown.
-            let told = start.map_or_else(|| format!("{error:#}"), ToString::to_string);
-            tracing::error!("{told}");
-            complain(&told);
+            let message = start.map_or_else(|| format!("{error:#}"), ToString::to_string);
+            tracing::error!("{message}");
+            complain(&message);
             match start {
                 Some(
                     StartError::Tls(_)

@@ -50,7 +50,7 @@ const refusal = (promise) => promise.then(() => assert.fail("it was granted"), (
 const joni = await userToken("joni");
 const challenge = await refusal(app.acquireTokenOnBehalfOf({ oboAssertion: joni, scopes: [ACS_CLIENTS] }));
 assert.ok(challenge instanceof InteractionRequiredAuthError, challenge);
-assert.equal(challenge.errorCode, "interaction_required");
+assert.equal(challenge.errorCode, "invalid_grant");
 assert.equal(challenge.subError, "basic_action");
 assert.match(challenge.errorMessage, /AADSTS50076/);
 assert.deepEqual(JSON.parse(challenge.claims), { access_token: { acrs: { essential: true, value: "c1" } } });

@@ -15,7 +15,7 @@ use super::request::{ENTRA_VERSIONS, JSON, api_version, json_object};
 use super::state::Acs;
 use crate::lock::lock;
 use crate::request::query_parameter;
-use crate::scenario::{Assignment, PrincipalType};
+use crate::scenario::{Assignment, PrincipalType, User};
 
 impl Assignment {
     fn to_json(&self) -> Value {
@@ -80,6 +80,21 @@ pub(crate) fn covering<'a>(
                 PrincipalType::Tenant => assignment.object_id == tenant,
             }
     })
+}
+
+/// Takes away every assignment that covers a user, or gives back those of the scenario that do.
+pub(crate) fn set_assigned(acs: &Acs, user: &User, assigned: bool) {
+    let (scenario, groups) = (&acs.scenario, acs.scenario.groups_of(user));
+    let client = scenario.client_app.client_id;
+    let covers =
+        |assignment: &Assignment| covering([assignment], user.tenant_id, user.object_id, &groups, client).is_some();
+    let mut assignments = lock(&acs.assignments);
+    if assigned {
+        let own = scenario.assignments.iter().filter(|assignment| covers(assignment));
+        assignments.extend(own.map(|assignment| (assignment.object_id, assignment.clone())));
+    } else {
+        assignments.retain(|_, assignment| !covers(assignment));
+    }
 }
 
 /// Only the hyphenated form is an id to ACS.

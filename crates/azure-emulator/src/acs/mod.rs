@@ -4,9 +4,11 @@
 
 pub(crate) mod assignments;
 mod authorization;
+mod encrypted;
 mod error;
 mod exchange;
 mod identities;
+pub(crate) mod outlook;
 mod request;
 mod signing;
 pub(crate) mod state;

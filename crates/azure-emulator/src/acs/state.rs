@@ -1,12 +1,14 @@
 //! What ACS's handlers share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
+use super::encrypted::TokenCipher;
 use crate::entra::signed::TokenReader;
 use crate::jwt::{CryptoFailed, SigningKey};
 use crate::scenario::{Assignment, Scenario, TeamsAssignment};
@@ -22,6 +24,10 @@ pub(crate) struct Acs {
     pub(super) tokens: TokenReader,
     /// The key that signs ACS tokens; no one but ACS looks into these.
     pub(super) key: SigningKey,
+    /// Encrypts them, while that is on.
+    pub(super) cipher: TokenCipher,
+    /// Whether ACS tokens are encrypted.
+    pub(crate) encrypted_tokens: AtomicBool,
     /// Assignments by object id.
     pub(crate) assignments: Mutex<BTreeMap<Uuid, Assignment>>,
     /// Teams Phone extension assignments by tenant and object id.
@@ -40,6 +46,8 @@ impl Acs {
     ) -> Result<Self, CryptoFailed> {
         Ok(Self {
             key: SigningKey::generate()?,
+            cipher: TokenCipher::generate()?,
+            encrypted_tokens: AtomicBool::new(false),
             assignments: Mutex::new(
                 scenario
                     .assignments

@@ -1,4 +1,6 @@
-//! ACS access tokens: opaque to everyone but ACS and its SDKs, which read `exp` and `skypeid`.
+//! ACS access tokens: opaque to everyone but ACS and its SDKs, which read `exp` and `skypeid` where they can.
+
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
@@ -27,7 +29,13 @@ pub(super) fn mint(acs: &Acs, identity: &str, scopes: &[&str], end: Timestamp) -
         // Not in real tokens; two tokens of the same second would be the same string without it.
         "jti": Uuid::new_v4().to_string(),
     });
-    let token = key.sign(&header, &claims).map_err(|_| {
+    let signed = key.sign(&header, &claims);
+    let token = if acs.encrypted_tokens.load(Ordering::Relaxed) {
+        signed.and_then(|token| acs.cipher.encrypt(&token))
+    } else {
+        signed
+    };
+    let token = token.map_err(|_| {
         let message = "An internal error has occurred.";
         AcsError::new(http::StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message)
     })?;

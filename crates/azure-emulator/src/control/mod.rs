@@ -1,9 +1,9 @@
 //! The controls under `/_emulator/`: demo users and their tokens, keys, faults, the journal, and what is registered.
 //!
-//! Anyone on this machine may use them, but no web page from elsewhere: a page that has its own name point at a
-//! loopback address is refused by the `Host` header, a page that sends requests across origins by `Origin`.
+//! Anyone on this machine may use them, but no web page from elsewhere (`callers`).
 
 mod azure;
+mod conditions;
 mod reply;
 pub(crate) mod state;
 
@@ -11,11 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -29,21 +28,13 @@ use crate::entra::state::Entra;
 use crate::faults::{Fault, Faults};
 use crate::journal::Journal;
 use crate::lock::lock;
-use crate::request::{host, is_loopback_origin};
 use crate::scenario::{Scenario, Tenant, User, UserKind};
-use base::loopback::is_loopback_host;
 
 const ROOT: &str = "/_emulator/";
 
 /// Whether a path is a control's.
 pub(crate) fn is_control(path: &str) -> bool {
     path.starts_with(ROOT)
-}
-
-/// Whether front-end pages on this machine may use a control: to list demo users and sign them in.
-pub(crate) fn is_for_pages(path: &str) -> bool {
-    path.strip_prefix(ROOT)
-        .is_some_and(|rest| rest == "users" || (rest.starts_with("users/") && rest.ends_with("/token")))
 }
 
 /// The controls' routes.
@@ -57,35 +48,8 @@ pub(crate) fn routes(controls: Controls) -> Router {
         .route("/_emulator/faults/{endpoint}", delete(clear_fault))
         .route("/_emulator/journal", get(journal).delete(clear_journal))
         .merge(azure::routes())
-        .route_layer(from_fn(guard))
+        .merge(conditions::routes())
         .with_state(controls)
-}
-
-/// Keeps foreign web pages out.
-async fn guard(request: Request, next: Next) -> Response {
-    match permitted(request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(message) => problem(StatusCode::FORBIDDEN, "Forbidden", message),
-    }
-}
-
-fn permitted(uri: &Uri, headers: &HeaderMap) -> Result<(), &'static str> {
-    let Some(host) = host(headers, uri).filter(|host| is_loopback_host(host)) else {
-        return Err("the Host header must name this machine, such as localhost or 127.0.0.1");
-    };
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        return Ok(());
-    };
-    let same_origin = origin
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once("://"))
-        .is_some_and(|(_, origin_host)| origin_host.eq_ignore_ascii_case(host));
-    if same_origin || (is_for_pages(uri.path()) && is_loopback_origin(origin)) {
-        Ok(())
-    } else {
-        Err("web pages of other origins may not use this control")
-    }
 }
 
 /// `GET /_emulator/users`.
@@ -95,12 +59,13 @@ async fn users(State(entra): State<Arc<Entra>>, State(acs): State<Arc<Acs>>, req
         .scenario
         .users
         .iter()
-        .map(|user| describe(&entra.scenario, &acs, user, origin))
+        .map(|user| describe(&entra, &acs, user, origin))
         .collect();
     Json(users).into_response()
 }
 
-fn describe(scenario: &Scenario, acs: &Acs, user: &User, origin: &str) -> Value {
+fn describe(entra: &Entra, acs: &Acs, user: &User, origin: &str) -> Value {
+    let (scenario, policy) = (&entra.scenario, entra.policies.of(user));
     let tenant = scenario.tenants.iter().find(|tenant| tenant.id == user.tenant_id);
     let assignments = lock(&acs.assignments);
     let covered_by = match user.kind {
@@ -143,17 +108,23 @@ fn describe(scenario: &Scenario, acs: &Acs, user: &User, origin: &str) -> Value 
         },
         "objectId": user.object_id.to_string(),
         "coveredBy": covered_by,
-        "stepUp": user.step_up,
+        "stepUp": entra.policies.step_up(user),
+        "consent": policy.consent,
+        "conditionalAccess": policy.conditional_access,
         "tokenUrl": format!("{origin}{ROOT}users/{}/token", user.name),
     })
+}
+
+fn no_such_user(scenario: &Scenario) -> Response {
+    let names: Vec<&str> = scenario.users.iter().map(|user| user.name.as_str()).collect();
+    let message = format!("there is no demo user of this name; there are {}", names.join(", "));
+    problem(StatusCode::NOT_FOUND, "UserNotFound", message)
 }
 
 /// `POST /_emulator/users/{name}/token`.
 async fn token(State(entra): State<Arc<Entra>>, Path(name): Path<String>, request: Request) -> Response {
     let Some(user) = entra.scenario.user(&name) else {
-        let names: Vec<&str> = entra.scenario.users.iter().map(|user| user.name.as_str()).collect();
-        let message = format!("there is no demo user of this name; there are {}", names.join(", "));
-        return problem(StatusCode::NOT_FOUND, "UserNotFound", message);
+        return no_such_user(&entra.scenario);
     };
     let requested: TokenRequest = match optional_json(request).await {
         Ok(requested) => requested,
@@ -281,61 +252,4 @@ async fn journal(State(journal): State<Arc<Journal>>) -> Response {
 async fn clear_journal(State(journal): State<Arc<Journal>>) -> StatusCode {
     journal.clear();
     StatusCode::NO_CONTENT
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn foreign_pages_are_kept_out() {
-        let cases = [
-            ("/_emulator/faults", "localhost:8090", None, true),
-            ("/_emulator/faults", "127.0.0.1:8090", None, true),
-            ("/_emulator/faults", "evil.example:8090", None, false),
-            ("/_emulator/users/a/token", "evil.example", None, false),
-            (
-                "/_emulator/faults",
-                "localhost:8090",
-                Some("http://localhost:8090"),
-                true,
-            ),
-            (
-                "/_emulator/faults",
-                "localhost:8090",
-                Some("http://localhost:3000"),
-                false,
-            ),
-            ("/_emulator/faults", "localhost:8090", Some("null"), false),
-            (
-                "/_emulator/users/a/token",
-                "localhost:8090",
-                Some("http://localhost:3000"),
-                true,
-            ),
-            (
-                "/_emulator/users/a/token",
-                "localhost:8090",
-                Some("https://127.0.0.1:3000"),
-                true,
-            ),
-            (
-                "/_emulator/users/a/token",
-                "localhost:8090",
-                Some("https://evil.example"),
-                false,
-            ),
-            ("/_emulator/users/a/token", "localhost:8090", Some("null"), false),
-        ];
-        for (path, host, origin, expected) in cases {
-            let mut headers = HeaderMap::new();
-            headers.insert("host", host.parse().unwrap());
-            if let Some(origin) = origin {
-                headers.insert("origin", origin.parse().unwrap());
-            }
-            let uri = path.parse().unwrap();
-            assert_eq!(permitted(&uri, &headers).is_ok(), expected, "{path} {host} {origin:?}");
-        }
-        assert!(permitted(&"/_emulator/users".parse().unwrap(), &HeaderMap::new()).is_err());
-    }
 }

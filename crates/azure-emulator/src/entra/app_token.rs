@@ -110,9 +110,6 @@ pub(crate) fn issue(
     if !roles.is_empty() {
         set("roles", json!(roles));
     }
-    Ok(Some(IssuedToken {
-        access_token: key.sign(&header(&key, version), &Value::Object(claims))?,
-        scope: None,
-        expires_in: lifetime,
-    }))
+    let access_token = key.sign(&header(&key, version), &Value::Object(claims))?;
+    Ok(Some(IssuedToken::new(access_token, None, lifetime)))
 }

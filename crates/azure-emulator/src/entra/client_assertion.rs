@@ -3,6 +3,8 @@
 //! <https://learn.microsoft.com/entra/identity-platform/certificate-credentials>,
 //! <https://learn.microsoft.com/entra/workload-id/workload-identity-federation>
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -10,6 +12,7 @@ use super::error::{EntraError, shortened};
 use super::form::TokenCall;
 use super::issuer::{v1_issuer, v2_issuer};
 use super::state::Entra;
+use super::token_endpoint::MANY_TENANTS;
 use crate::federated::cluster_of;
 use crate::jwt::{Algorithm, Decoded, decode};
 
@@ -49,7 +52,10 @@ fn with_certificate(call: &TokenCall<'_>, client: Uuid, decoded: &Decoded<'_>, i
     let registered = call.entra.registration.certificates();
     let certificate = registered
         .iter()
-        .find(|certificate| x5t_s256 == Some(&certificate.x5t_s256) || x5t == Some(&certificate.x5t))
+        .find(|certificate| {
+            x5t_s256.is_some_and(|sent| is_thumbprint(sent, &certificate.x5t_s256))
+                || x5t.is_some_and(|sent| is_thumbprint(sent, &certificate.x5t))
+        })
         .ok_or_else(|| unknown_key(client, x5t_s256.or(x5t)))?;
     let algorithm = decoded
         .header_text("alg")
@@ -95,17 +101,30 @@ fn with_certificate(call: &TokenCall<'_>, client: Uuid, decoded: &Decoded<'_>, i
     Ok(())
 }
 
+/// Whether two thumbprints have the same bytes. The headers are base64url by RFC 7515, but clients send standard base64
+/// and padding too, and Entra takes them: msal4j 1.26 does.
+fn is_thumbprint(sent: &str, expected: &str) -> bool {
+    let bytes = |text: &str| {
+        let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
+        URL_SAFE_NO_PAD.decode(text).ok()
+    };
+    bytes(sent).is_some_and(|sent| Some(sent) == bytes(expected))
+}
+
 /// The endpoint that the request was sent to, or its tenant's issuer, with the tenant by id or domain.
 fn is_this_endpoint(call: &TokenCall<'_>, audience: &str) -> bool {
     let tenant = call.tenant.id.to_string();
     [call.origin, call.entra.site.issuer_origin()]
         .into_iter()
         .any(|origin| {
-            [&tenant, &call.tenant.domain].into_iter().any(|tenant| {
-                ["oauth2/v2.0/token", "oauth2/token", "v2.0"]
-                    .into_iter()
-                    .any(|rest| audience.eq_ignore_ascii_case(&format!("{origin}/{tenant}/{rest}")))
-            })
+            [tenant.as_str(), &call.tenant.domain]
+                .into_iter()
+                .chain(MANY_TENANTS)
+                .any(|tenant| {
+                    ["oauth2/v2.0/token", "oauth2/token", "v2.0"]
+                        .into_iter()
+                        .any(|rest| audience.eq_ignore_ascii_case(&format!("{origin}/{tenant}/{rest}")))
+                })
         })
 }
 

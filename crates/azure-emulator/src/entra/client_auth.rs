@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::apis::Api;
 use super::apps::SecretCheck;
 use super::client_assertion;
-use super::error::{EntraError, shortened};
+use super::error::EntraError;
 use super::form::TokenCall;
 
 /// The client app of a token request.
@@ -57,14 +57,7 @@ impl Client {
                 proof: Proof::None,
             });
         }
-        let text = format!(
-            "Application with identifier '{}' was not found in the directory '{}'. This can happen if the application \
-             has not been installed by the administrator of the tenant or consented to by any user in the tenant. You \
-             may have sent your authentication request to the wrong tenant.",
-            shortened(sent),
-            call.tenant.name
-        );
-        Err(EntraError::bad_request("unauthorized_client", 700_016, text))
+        Err(EntraError::unknown_client(sent, &call.tenant.name))
     }
 
     /// The client of a grant that only confidential clients have.

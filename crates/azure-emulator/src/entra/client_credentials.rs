@@ -14,7 +14,7 @@ use super::scope::RequestedScope;
 pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
     let client = Client::authenticate(call)?;
     let scope = call.form.required("scope")?;
-    let requested = RequestedScope::parse(&call.entra.scenario, call.tenant, scope)?;
+    let requested = RequestedScope::parse(&call.entra.scenario, &call.tenant.name, scope)?;
     if !requested.default || !requested.names.is_empty() {
         let text = format!(
             "The provided value for scope {} is not valid. Client credential flows must have a scope value with \

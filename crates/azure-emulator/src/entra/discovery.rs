@@ -9,9 +9,9 @@ use http::{Extensions, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::error::EntraError;
 use super::issuer::{v1_issuer, v2_issuer};
 use super::state::Entra;
+use super::token_endpoint::Directory;
 use crate::request::query_parameter;
 
 /// `GET /{tenant}/v2.0/.well-known/openid-configuration`.
@@ -23,21 +23,14 @@ pub(super) async fn v2_document(
 ) -> Response {
     document(&entra, &tenant, &extensions, |base, tenant| {
         json!({
-            "token_endpoint": format!("{base}/oauth2/v2.0/token"),
             "jwks_uri": format!("{base}/discovery/v2.0/keys{}", app_suffix(query.as_deref())),
             "issuer": v2_issuer(entra.site.issuer_origin(), tenant),
-            "userinfo_endpoint": "https://graph.microsoft.com/oidc/userinfo",
-            "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
-            "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
-            "end_session_endpoint": format!("{base}/oauth2/v2.0/logout"),
-            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
-            "scopes_supported": ["openid", "profile", "email", "offline_access"],
-            "request_uri_parameter_supported": false,
         })
     })
 }
 
-/// `GET /{tenant}/.well-known/openid-configuration`.
+/// `GET /{tenant}/.well-known/openid-configuration`, and the same below the issuer of v1 tokens. The emulator has v2's
+/// endpoints alone, so that this document names them too.
 pub(super) async fn v1_document(
     State(entra): State<Arc<Entra>>,
     Path(tenant): Path<String>,
@@ -49,29 +42,30 @@ pub(super) async fn v1_document(
     }
     document(&entra, &tenant, &extensions, |base, tenant| {
         json!({
-            "token_endpoint": format!("{base}/oauth2/token"),
             "jwks_uri": format!("{base}/discovery/keys{}", app_suffix(query.as_deref())),
             "issuer": v1_issuer(entra.site.issuer_origin(), tenant),
             "microsoft_multi_refresh_token": true,
-            "authorization_endpoint": format!("{base}/oauth2/authorize"),
-            "device_authorization_endpoint": format!("{base}/oauth2/devicecode"),
-            "end_session_endpoint": format!("{base}/oauth2/logout"),
-            "check_session_iframe": format!("{base}/oauth2/checksession"),
-            "userinfo_endpoint": format!("{base}/openid/userinfo"),
-            "response_types_supported": ["code", "id_token", "code id_token", "token id_token", "token"],
-            "scopes_supported": ["openid"],
         })
     })
 }
 
+/// What stands for the tenant in the issuer of the document for many tenants: each user's tokens have the home tenant's.
+/// <https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer>
+const ANY_TENANT: &str = "{tenantid}";
+
 /// What both documents say alike, with what one of them says about the tenant under `base`.
-fn document(entra: &Entra, tenant: &str, extensions: &Extensions, own: impl FnOnce(&str, Uuid) -> Value) -> Response {
-    let Some(tenant) = entra.scenario.tenant(tenant) else {
-        return EntraError::unknown_tenant(tenant).into_response(entra.site.now(), None);
+fn document(entra: &Entra, tenant: &str, extensions: &Extensions, own: impl FnOnce(&str, &str) -> Value) -> Response {
+    let directory = match Directory::parse(&entra.scenario, tenant) {
+        Ok(directory) => directory,
+        Err(error) => return error.into_response(entra.site.now(), None),
     };
-    let base = format!("{}/{}", entra.site.request_origin(extensions), tenant.id);
-    let mut document = common_fields();
-    if let (Value::Object(document), Value::Object(own)) = (&mut document, own(&base, tenant.id)) {
+    let (segment, in_issuer) = match directory {
+        Directory::One(tenant) => (tenant.id.to_string(), tenant.id.to_string()),
+        Directory::Users => (tenant.to_ascii_lowercase(), ANY_TENANT.to_owned()),
+    };
+    let base = format!("{}/{segment}", entra.site.request_origin(extensions));
+    let mut document = common_fields(&base);
+    if let (Value::Object(document), Value::Object(own)) = (&mut document, own(&base, &in_issuer)) {
         document.extend(own);
     }
     Json(document).into_response()
@@ -83,18 +77,7 @@ pub(super) async fn v2_keys(
     Path(tenant): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    match entra.scenario.tenant(&tenant) {
-        Some(tenant) => {
-            let issuer = v2_issuer(entra.site.issuer_origin(), tenant.id);
-            Json(
-                entra
-                    .keys
-                    .jwks(tenant.id, requested_app(query.as_deref()), Some(&issuer)),
-            )
-            .into_response()
-        }
-        None => EntraError::unknown_tenant(&tenant).into_response(entra.site.now(), None),
-    }
+    keys(&entra, &tenant, query.as_deref(), true)
 }
 
 /// `GET /{tenant}/discovery/keys`.
@@ -106,10 +89,24 @@ pub(super) async fn v1_keys(
     if !entra.settings.get().v1_documents {
         return StatusCode::NOT_FOUND.into_response();
     }
-    match entra.scenario.tenant(&tenant) {
-        Some(tenant) => Json(entra.keys.jwks(tenant.id, requested_app(query.as_deref()), None)).into_response(),
-        None => EntraError::unknown_tenant(&tenant).into_response(entra.site.now(), None),
-    }
+    keys(&entra, &tenant, query.as_deref(), false)
+}
+
+/// A tenant's keys, or every tenant's, each with its issuer in the v2 set.
+fn keys(entra: &Entra, tenant: &str, query: Option<&str>, with_issuer: bool) -> Response {
+    let tenants = match Directory::parse(&entra.scenario, tenant) {
+        Ok(Directory::One(tenant)) => vec![tenant],
+        Ok(Directory::Users) => entra.scenario.tenants.iter().collect(),
+        Err(error) => return error.into_response(entra.site.now(), None),
+    };
+    let sets = tenants.into_iter().map(|tenant| {
+        let issuer = with_issuer.then(|| v2_issuer(entra.site.issuer_origin(), tenant.id));
+        entra.keys.jwks(tenant.id, requested_app(query), issuer.as_deref())
+    });
+    let all: Vec<Value> = sets
+        .flat_map(|mut set| set["keys"].as_array_mut().map(std::mem::take).unwrap_or_default())
+        .collect();
+    Json(json!({ "keys": all })).into_response()
 }
 
 /// `?appid=` asks for the keys of an app that has its own; for any other app they are the tenant's.
@@ -126,18 +123,23 @@ fn app_suffix(query: Option<&str>) -> String {
         .unwrap_or_default()
 }
 
-fn common_fields() -> Value {
+fn common_fields(base: &str) -> Value {
     json!({
+        "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+        "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+        "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
+        "end_session_endpoint": format!("{base}/oauth2/v2.0/logout"),
+        "response_types_supported": ["code"],
+        "scopes_supported": ["openid", "profile", "email", "offline_access"],
+        "code_challenge_methods_supported": ["S256"],
+        "request_uri_parameter_supported": false,
         "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
         "response_modes_supported": ["query", "fragment", "form_post"],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "http_logout_supported": true,
-        "frontchannel_logout_supported": true,
         "claims_supported": [
-            "sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host",
-            "aud", "exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash",
-            "c_hash", "email",
+            "sub", "iss", "aud", "exp", "iat", "nbf", "nonce", "preferred_username", "name", "oid", "tid", "ver", "email",
         ],
         "tenant_region_scope": "EU",
         "cloud_instance_name": "microsoftonline.com",

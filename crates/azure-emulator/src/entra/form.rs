@@ -15,6 +15,8 @@ pub(super) struct TokenCall<'a> {
     pub(super) form: &'a Form,
     /// The origin that the request was sent to: client assertions name the endpoint by it.
     pub(super) origin: &'a str,
+    /// A web page sent it, across origins: its refresh tokens are a single-page app's.
+    pub(super) from_page: bool,
 }
 
 /// The form's parameters, in order.
@@ -48,6 +50,11 @@ impl Form {
         self
     }
 
+    /// The parameters, in order.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// A parameter that is there and not empty.
     pub(super) fn optional(&self, name: &str) -> Option<&str> {
         self.0
@@ -70,4 +77,16 @@ impl Form {
             .find(|(index, (name, _))| self.0.iter().take(*index).any(|(earlier, _)| earlier == name))
             .map(|(_, (name, _))| shortened(name))
     }
+}
+
+/// Whether a request says that its body is a form.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            value
+                .to_ascii_lowercase()
+                .starts_with("application/x-www-form-urlencoded")
+        })
 }

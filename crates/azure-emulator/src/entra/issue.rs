@@ -76,9 +76,30 @@ pub(crate) struct IssuedToken {
     /// Of a delegated token.
     pub(crate) scope: Option<String>,
     pub(crate) expires_in: i64,
+    /// Who the user is, for the client.
+    pub(crate) id_token: Option<String>,
+    /// For tokens to come.
+    pub(crate) refresh_token: Option<String>,
+    /// Seconds until it ends, where that is fixed.
+    pub(crate) refresh_token_expires_in: Option<i64>,
+    /// The ids of the account.
+    pub(crate) client_info: Option<String>,
 }
 
 impl IssuedToken {
+    /// An access token alone.
+    pub(crate) fn new(access_token: String, scope: Option<String>, expires_in: i64) -> Self {
+        Self {
+            access_token,
+            scope,
+            expires_in,
+            id_token: None,
+            refresh_token: None,
+            refresh_token_expires_in: None,
+            client_info: None,
+        }
+    }
+
     /// The token endpoint's answer.
     pub(crate) fn to_json(&self) -> Value {
         let mut answer = json!({
@@ -87,8 +108,18 @@ impl IssuedToken {
             "ext_expires_in": self.expires_in,
             "access_token": self.access_token,
         });
-        if let Some(scope) = &self.scope {
-            answer["scope"] = json!(scope);
+        for (name, value) in [
+            ("scope", &self.scope),
+            ("id_token", &self.id_token),
+            ("refresh_token", &self.refresh_token),
+            ("client_info", &self.client_info),
+        ] {
+            if let Some(value) = value {
+                answer[name] = json!(value);
+            }
+        }
+        if let Some(seconds) = self.refresh_token_expires_in {
+            answer["refresh_token_expires_in"] = json!(seconds);
         }
         answer
     }
@@ -152,11 +183,8 @@ pub(crate) fn issue(entra: &Entra, user: &User, request: &TokenRequest) -> Resul
             .join(" "),
         None => format!("{resource}/.default"),
     };
-    Ok(Some(IssuedToken {
-        access_token: key.sign(&header(&key, version), &Value::Object(claims))?,
-        scope: Some(scope),
-        expires_in,
-    }))
+    let access_token = key.sign(&header(&key, version), &Value::Object(claims))?;
+    Ok(Some(IssuedToken::new(access_token, Some(scope), expires_in)))
 }
 
 /// What a user's token is for.
@@ -210,7 +238,9 @@ impl Target {
 fn claims(entra: &Entra, user: &User, request: &TokenRequest, target: &Target, now: Timestamp) -> Map<String, Value> {
     let version = request.version.unwrap_or(TokenVersion::V2);
     let lifetime = request.lifetime.unwrap_or_else(default_lifetime);
-    let start = now.as_second() - DATED_BACK_SECONDS;
+    let end = now.as_second().saturating_add(lifetime);
+    // A token that has ended was issued before that.
+    let start = now.as_second().min(end).saturating_sub(DATED_BACK_SECONDS);
     let client = request
         .client_id
         .clone()
@@ -223,7 +253,7 @@ fn claims(entra: &Entra, user: &User, request: &TokenRequest, target: &Target, n
     set("aud", json!(audience));
     set("iat", json!(start));
     set("nbf", json!(start));
-    set("exp", json!(now.as_second().saturating_add(lifetime)));
+    set("exp", json!(end));
     set("aio", json!(random_text(48)));
     set("rh", json!(format!("1.{}.", random_text(36))));
     set("uti", json!(random_text(16)));
@@ -320,7 +350,7 @@ fn groups(entra: &Entra, user: &User, api: Option<Api>, requested: Option<Groups
     claims
 }
 
-fn pairwise_subject(object_id: Uuid, audience: &str) -> String {
+pub(super) fn pairwise_subject(object_id: Uuid, audience: &str) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sha256(format!("{object_id}\n{audience}").as_bytes()))
 }

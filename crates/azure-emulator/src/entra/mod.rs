@@ -6,6 +6,7 @@ pub(crate) mod apis;
 pub(crate) mod app_token;
 pub(crate) mod apps;
 pub(crate) mod certificate;
+mod claims_request;
 mod client_assertion;
 mod client_auth;
 mod client_credentials;
@@ -13,12 +14,18 @@ pub(crate) mod discovery;
 mod error;
 mod form;
 mod grant;
+mod identity;
 pub(crate) mod issue;
 pub(crate) mod issuer;
 pub(crate) mod keys;
 mod on_behalf_of;
 mod password;
+pub(crate) mod policy;
+mod realm;
 mod scope;
+mod session_grants;
+mod sessions;
+pub(crate) mod sign_in;
 pub(crate) mod signed;
 pub(crate) mod state;
 pub(crate) mod token_endpoint;
@@ -28,10 +35,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
+use self::sign_in::Outlook;
 use self::state::Entra;
 
 /// Entra's routes. The tenant is a GUID in any letter case or a domain.
-pub(super) fn routes(entra: Arc<Entra>) -> Router {
+pub(super) fn routes(entra: Arc<Entra>, outlook: Arc<dyn Outlook>) -> Router {
     Router::new()
         .without_v07_checks()
         .route(
@@ -42,8 +50,16 @@ pub(super) fn routes(entra: Arc<Entra>) -> Router {
             "/{tenant}/.well-known/openid-configuration",
             get(discovery::v1_document),
         )
+        // Below the issuer of v1 tokens, as at sts.windows.net.
+        .route(
+            "/sts/{tenant}/.well-known/openid-configuration",
+            get(discovery::v1_document),
+        )
+        .route("/common/discovery/instance", get(realm::instance))
+        .route("/{tenant}/userrealm/{upn}", get(realm::user_realm))
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::v2_keys))
         .route("/{tenant}/discovery/keys", get(discovery::v1_keys))
         .route("/{tenant}/oauth2/v2.0/token", post(token_endpoint::token))
-        .with_state(entra)
+        .with_state(entra.clone())
+        .merge(sign_in::routes(entra, outlook))
 }

@@ -2,19 +2,17 @@
 //!
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow>
 
-use jiff::Timestamp;
-use serde_json::json;
-
 use super::apis::TokenVersion;
 use super::client_auth::Client;
 use super::error::{EntraError, shortened};
 use super::form::TokenCall;
-use super::grant::issue_to;
+use super::grant::{UserGrant, consented, issue_to};
 use super::issue::IssuedToken;
 use super::password::unknown_user;
-use super::scope::{RequestedScope, consent_required};
+use super::policy::step_up_required;
+use super::scope::RequestedScope;
 use super::signed::{InvalidToken, Lifetime, SignedToken};
-use crate::scenario::User;
+use jiff::Timestamp;
 
 /// Checks what Entra checks, and issues.
 pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
@@ -29,18 +27,33 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
         );
         return Err(EntraError::bad_request("invalid_request", 90023, text));
     }
-    let requested = RequestedScope::parse(scenario, call.tenant, call.form.required("scope")?)?;
+    let scope = call.form.required("scope")?;
+    let requested = RequestedScope::parse(scenario, &call.tenant.name, scope)?;
     let token = verified(call, &client, assertion)?;
     let user = token
         .guid("oid")
         .and_then(|oid| scenario.person(call.tenant.id, oid))
         .ok_or_else(|| unknown_user(call))?;
-    let scopes = requested
-        .granted(scenario)
-        .filter(|_| client.has_consent(call, requested.api))
-        .ok_or_else(|| consent_required(&client.id.to_string(), &client.name))?;
-    challenge(&token, user, &requested.api.audience(scenario, TokenVersion::V2))?;
-    issue_to(call, &client, user, requested.api, scopes)
+    consented(call, &client, user, &requested)?;
+    // Conditional access: where an authentication context is required of a user, the user must have signed in with it.
+    if let Some(context) = call.entra.policies.step_up(user)
+        && !token.list("acrs").contains(&context.as_str())
+    {
+        let resource = requested.api.audience(scenario, TokenVersion::V2);
+        return Err(step_up_required(&context, &resource));
+    }
+    issue_to(
+        call,
+        &UserGrant {
+            client: &client,
+            user,
+            scope,
+            requested: &requested,
+            acrs: Vec::new(),
+            nonce: None,
+            replaces: None,
+        },
+    )
 }
 
 /// The assertion, if it is a token of this tenant for this client, within its time, and a user's.
@@ -105,24 +118,4 @@ fn verified(call: &TokenCall<'_>, client: &Client, assertion: &str) -> Result<Si
 
 fn invalid_assertion(text: &str) -> EntraError {
     EntraError::bad_request("invalid_grant", 50013, text)
-}
-
-/// Conditional access: where an authentication context is required of a user, the user must have signed in with it. The
-/// claims say what the client has to request.
-/// <https://learn.microsoft.com/entra/identity-platform/v2-conditional-access-dev-guide>
-fn challenge(token: &SignedToken, user: &User, resource: &str) -> Result<(), EntraError> {
-    let Some(context) = &user.step_up else {
-        return Ok(());
-    };
-    if token.list("acrs").contains(&context.as_str()) {
-        return Ok(());
-    }
-    let text = format!(
-        "Due to a configuration change made by your administrator, or because you moved to a new location, you must use \
-         multi-factor authentication to access '{resource}'."
-    );
-    let claims = json!({"access_token": {"acrs": {"essential": true, "value": context}}});
-    Err(EntraError::bad_request("interaction_required", 50076, text)
-        .suberror("basic_action")
-        .claims(claims.to_string()))
 }

@@ -1,29 +1,26 @@
 //! The resource owner password grant, for demo users.
 
+use super::apis::TokenVersion;
+use super::claims_request::requested_contexts;
 use super::client_auth::Client;
 use super::error::EntraError;
 use super::form::TokenCall;
-use super::grant::issue_to;
+use super::grant::{UserGrant, issue_to};
 use super::issue::IssuedToken;
-use super::scope::{RequestedScope, consent_required};
-use crate::scenario::UserKind;
+use super::policy::step_up_required;
+use super::scope::RequestedScope;
+use crate::scenario::{Scenario, User, UserKind};
 
 /// Checks what Entra checks, and issues.
 pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
     let scenario = &call.entra.scenario;
     let client = Client::identify(call)?;
-    let requested = RequestedScope::parse(scenario, call.tenant, call.form.required("scope")?)?;
-    let scopes = requested
-        .granted(scenario)
-        .filter(|_| client.has_consent(call, requested.api))
-        .ok_or_else(|| consent_required(&client.id.to_string(), &client.name))?;
+    let scope = call.form.required("scope")?;
+    let requested = RequestedScope::parse(scenario, &call.tenant.name, scope)?;
     let login = call.form.required("username")?;
     let password = call.form.required("password")?;
-    let user = scenario
-        .users
-        .iter()
-        .filter(|user| user.tenant_id == call.tenant.id && user.kind == UserKind::Person)
-        .find(|user| scenario.user_principal_name(user).eq_ignore_ascii_case(login))
+    let user = person_by_login(scenario, login)
+        .filter(|user| user.tenant_id == call.tenant.id)
         .ok_or_else(|| unknown_user(call))?;
     if password != scenario.password {
         return Err(EntraError::bad_request(
@@ -32,7 +29,32 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
             "Error validating credentials due to invalid username or password.",
         ));
     }
-    issue_to(call, &client, user, requested.api, scopes)
+    let acrs = requested_contexts(call.form.optional("claims"))?;
+    if let (Some(context), Some(_)) = (acrs.first(), call.entra.policies.step_up(user)) {
+        let resource = requested.api.audience(scenario, TokenVersion::V2);
+        return Err(step_up_required(context, &resource));
+    }
+    issue_to(
+        call,
+        &UserGrant {
+            client: &client,
+            user,
+            scope,
+            requested: &requested,
+            acrs,
+            nonce: None,
+            replaces: None,
+        },
+    )
+}
+
+/// The person with this user principal name, in any tenant.
+pub(super) fn person_by_login<'a>(scenario: &'a Scenario, login: &str) -> Option<&'a User> {
+    scenario
+        .users
+        .iter()
+        .filter(|user| user.kind == UserKind::Person)
+        .find(|user| scenario.user_principal_name(user).eq_ignore_ascii_case(login))
 }
 
 /// The directory does not have the user.

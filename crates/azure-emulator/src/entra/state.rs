@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::apps::Registration;
 use super::certificate::InvalidCertificate;
 use super::keys::KeyStore;
+use super::policy::Policies;
+use super::sessions::Sessions;
 use super::signed::TokenReader;
 use crate::federated::Clusters;
 use crate::scenario::Scenario;
@@ -21,6 +23,9 @@ pub(crate) struct Entra {
     /// Reads the tokens that Entra itself has issued.
     pub(crate) tokens: TokenReader,
     pub(crate) registration: Registration,
+    /// Consent and conditional access, by user.
+    pub(crate) policies: Policies,
+    pub(crate) sessions: Sessions,
     /// The other issuers whose tokens it takes.
     pub(crate) clusters: Arc<Clusters>,
 }
@@ -37,6 +42,8 @@ impl Entra {
         Ok(Self {
             tokens: TokenReader::new(Arc::clone(&keys), Arc::clone(&site)),
             registration: Registration::new(&scenario.api_app, site.issuer_origin())?,
+            policies: Policies::new(&scenario),
+            sessions: Sessions::default(),
             clusters: Arc::new(Clusters::new(Arc::clone(&site))),
             scenario,
             site,

@@ -75,37 +75,6 @@ async fn users_get_tokens() {
 }
 
 #[tokio::test]
-async fn pages_on_this_machine_may_sign_users_in_and_no_more() {
-    let stage = stage().await;
-    let local = ("origin", "http://localhost:3000");
-    let foreign = ("origin", "https://evil.example");
-    let preflight = ("access-control-request-method", "POST");
-    let allowed = "access-control-allow-origin";
-
-    let answer = stage.send("POST", TOKEN, &[local], "").await;
-    assert_eq!((answer.status, answer.header(allowed)), (200, Some(local.1)));
-    let answer = stage.send("OPTIONS", TOKEN, &[local, preflight], "").await;
-    assert_eq!(answer.header(allowed), Some(local.1));
-    let answer = stage.send("POST", TOKEN, &[foreign], "").await;
-    assert_eq!((answer.status, answer.header(allowed)), (403, None));
-    let answer = stage.send("POST", "/_emulator/keys/rotate", &[local], "").await;
-    assert_eq!((answer.status, answer.header(allowed)), (403, None));
-    let answer = stage
-        .send("OPTIONS", "/_emulator/faults", &[local, preflight], "")
-        .await;
-    assert_eq!(answer.header(allowed), None);
-    let answer = stage
-        .send("GET", "/_emulator/users", &[("host", "evil.example")], "")
-        .await;
-    assert_eq!(answer.status, 403);
-    // As at Azure, any page may ask ACS to exchange a token it has.
-    let headers = [foreign, preflight, ("access-control-request-headers", "authorization")];
-    let answer = stage.send("OPTIONS", EXCHANGE, &headers, "").await;
-    assert_eq!(answer.header(allowed), Some(foreign.1));
-    assert_eq!(answer.header("access-control-allow-headers"), Some("authorization"));
-}
-
-#[tokio::test]
 async fn keys_rotate_over_http() {
     let stage = stage().await;
     let old = stage.emulator.current_kid("Fabrikam").unwrap();

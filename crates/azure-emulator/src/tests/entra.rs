@@ -175,7 +175,7 @@ async fn the_password_grant_checks_what_entra_checks() {
         (&[("password", "x")], "invalid_grant", 50126),
         (&[("username", "adele@contoso.com")], "invalid_grant", 50034),
         (&[("scope", "VoIP")], "invalid_scope", 70011),
-        (&[("scope", "openid")], "invalid_scope", 70011),
+        (&[("scope", "profile offline_access")], "invalid_scope", 70011),
         (&[("scope", "https://elsewhere.example/x")], "invalid_resource", 500_011),
         (&[("scope", chat)], "invalid_grant", 65001),
     ];

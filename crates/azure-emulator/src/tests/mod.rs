@@ -1,8 +1,10 @@
 //! Tests over HTTP: a client of nothing but sockets, so that every byte sent is the test's own.
 
+mod callers;
 mod client_credentials;
 mod controls;
 mod credentials;
+mod discovery;
 mod entra;
 mod exchange;
 mod federated;
@@ -10,6 +12,7 @@ mod graph;
 mod managed_identity;
 mod on_behalf_of;
 mod registered;
+mod sign_in;
 mod signed;
 mod support;
 mod teams;

@@ -231,7 +231,7 @@ async fn conditional_access_challenges_until_the_user_steps_up() {
     let stage = stage().await;
     let first = stage.token("joni", json!({"audience": "api"}));
     let answer = exchange(&stage, &first, &[]).await;
-    assert_eq!(entra_error(&answer), (400, "interaction_required".to_owned(), 50076));
+    assert_eq!(entra_error(&answer), (400, "invalid_grant".to_owned(), 50076));
     let body = answer.json();
     assert_eq!(body["suberror"], "basic_action");
     let challenge: Value = serde_json::from_str(body["claims"].as_str().unwrap()).unwrap();

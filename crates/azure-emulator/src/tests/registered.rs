@@ -96,8 +96,8 @@ async fn the_registrations_are_listed() {
         apps["managedIdentity"]["identityEndpoint"],
         stage.emulator.identity_endpoint()
     );
-    // Not for web pages.
-    let page = [("origin", "http://localhost:3000")];
+    // Not for web pages from elsewhere.
+    let page = [("origin", "https://evil.example")];
     assert_eq!(stage.send("GET", "/_emulator/apps", &page, "").await.status, 403);
 }
 

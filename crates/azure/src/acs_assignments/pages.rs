@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 use url::Url;
 
+use super::answer::invalid;
 use super::{AssignmentsError, EntraAssignment, PrincipalType};
 use base::ids::{ObjectId, TenantId};
 
@@ -59,7 +60,7 @@ impl Pages {
     pub(super) fn add(&mut self, page: Page) -> Result<(), AssignmentsError> {
         for assignment in page.value {
             let entry = self.assignments.len() + 1;
-            let about = |fault: &str| invalid(&format!("{} {fault}", named(entry, &assignment)));
+            let about = |fault: &str| invalid(format!("{} {fault}", named(entry, &assignment)));
             check(&assignment).map_err(about)?;
             let key = (assignment.tenant_id, assignment.object_id);
             if let Some(first) = self.entries.insert(key, entry) {
@@ -69,10 +70,10 @@ impl Pages {
             self.assignments.push(assignment);
         }
         if self.client_ids > MOST_CLIENT_IDS {
-            return Err(invalid(&format!("more than {MOST_CLIENT_IDS} client ids")));
+            return Err(invalid(format!("more than {MOST_CLIENT_IDS} client ids")));
         }
         if self.assignments.len() > MOST_ASSIGNMENTS {
-            return Err(invalid(&format!("more than {MOST_ASSIGNMENTS} assignments")));
+            return Err(invalid(format!("more than {MOST_ASSIGNMENTS} assignments")));
         }
         // Azure's own clients take an empty link for none.
         let link = page.next_link.filter(|link| !link.is_empty());
@@ -89,7 +90,7 @@ impl Pages {
             return Err(invalid("nextLink leads away from the endpoint"));
         }
         if self.seen.len() == MOST_PAGES {
-            return Err(invalid(&format!("more than {MOST_PAGES} pages")));
+            return Err(invalid(format!("more than {MOST_PAGES} pages")));
         }
         if !self.seen.insert(url.clone()) {
             return Err(invalid("nextLink leads to a page that was read before"));
@@ -104,7 +105,7 @@ impl Pages {
 
 /// An entry of the list, without its object id: that may be a user's.
 fn named(entry: usize, assignment: &EntraAssignment) -> String {
-    let kind = assignment.principal_type.name();
+    let kind = assignment.principal_type.as_ref();
     format!("entry {entry} ({kind}, tenant {})", assignment.tenant_id)
 }
 
@@ -118,8 +119,4 @@ pub(super) fn check(assignment: &EntraAssignment) -> Result<(), &'static str> {
         return Err("is assigned as a tenant, but its objectId is not its tenantId");
     }
     Ok(())
-}
-
-fn invalid(reason: &str) -> AssignmentsError {
-    AssignmentsError::InvalidResponse(reason.to_owned())
 }

@@ -56,7 +56,7 @@ fn refused(body: &Value) -> String {
     let mut pages = Pages::new(first());
     pages.next().unwrap();
     match page(body).and_then(|page| pages.add(page)) {
-        Err(AssignmentsError::InvalidResponse(reason)) => reason,
+        Err(AssignmentsError::Upstream(UpstreamFailure::InvalidResponse(reason))) => reason,
         other => panic!("{body}: {other:?}"),
     }
 }
@@ -107,8 +107,8 @@ fn links_that_are_not_followed() {
         ),
         ("#again", "was read before"),
     ] {
-        let told = refused(&json!({"value": [], "nextLink": link}));
-        assert!(told.contains(reason), "{link}: {told}");
+        let fault = refused(&json!({"value": [], "nextLink": link}));
+        assert!(fault.contains(reason), "{link}: {fault}");
     }
     assert!(refused(&json!({"value": [], "nextLink": 7})).contains("invalid type"));
 }
@@ -144,18 +144,21 @@ fn one_malformed_entry_spoils_the_list() {
         json!({}),
         json!([]),
     ] {
-        let told = refused(&body);
+        let reason = refused(&body);
         // An object id may be a user's, which logs show as `telemetry.user_ids` says.
-        assert!(!told.contains("20000000"), "{told}");
+        assert!(!reason.contains("20000000"), "{reason}");
     }
-    let told = refused(&json!({"value": [user(1), user(2), user(1)]}));
+    let reason = refused(&json!({"value": [user(1), user(2), user(1)]}));
     assert_eq!(
-        told,
+        reason,
         format!("entry 3 (user, tenant {TENANT}) is about the same object as entry 1")
     );
     assert!(page(&json!({"value": [user(1)]})).is_ok());
     let html = answer::read::<Page>(&response(200, "text/html", &json!({"value": []})));
-    assert!(matches!(html, Err(AssignmentsError::InvalidResponse(_))));
+    assert!(matches!(
+        html,
+        Err(AssignmentsError::Upstream(UpstreamFailure::InvalidResponse(_)))
+    ));
 }
 
 #[test]
@@ -166,7 +169,9 @@ fn lists_without_end_are_given_up() {
         pages.next().unwrap();
         read += 1;
         let body = json!({"value": [], "nextLink": format!("?skip={read}")});
-        if let Err(AssignmentsError::InvalidResponse(reason)) = pages.add(page(&body).unwrap()) {
+        if let Err(AssignmentsError::Upstream(UpstreamFailure::InvalidResponse(reason))) =
+            pages.add(page(&body).unwrap())
+        {
             break reason;
         }
     };
@@ -197,11 +202,11 @@ fn each_failure_has_one_meaning() {
         (404, false, "UnexpectedStatus"),
         (401, true, "Refused"),
         (403, false, "Refused"),
-        (429, false, "Limited"),
-        (500, false, "Unavailable"),
-        (502, false, "Unavailable"),
-        (503, false, "Unavailable"),
-        (504, false, "Timeout"),
+        (429, false, "Upstream(Limited"),
+        (500, false, "Upstream(Unavailable"),
+        (502, false, "Upstream(Unavailable"),
+        (503, false, "Upstream(Unavailable"),
+        (504, false, "Upstream(Timeout"),
         (301, false, "UnexpectedStatus"),
         (400, false, "UnexpectedStatus"),
         (409, false, "UnexpectedStatus"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{ClientCredential, CredentialDeps, CredentialError};
+use crate::UpstreamFailure;
 use crate::entra::{ClientAuthentication, EntraClient, EntraError, EntraGrant};
 use base::ids::{ClientAppId, TenantId};
 use base::secret::BearerToken;
@@ -28,6 +29,25 @@ impl AppError {
         match self {
             Self::Entra(error) => error.name(),
             Self::Credential(_) => "credential_unusable",
+        }
+    }
+
+    /// What failed at Entra or on the way there, if another attempt may succeed or a contract was broken. `None`: the
+    /// app or its user is refused.
+    #[must_use]
+    pub fn upstream_failure(&self) -> Option<UpstreamFailure> {
+        match self {
+            Self::Entra(EntraError::Upstream(failure)) => Some(failure.clone().explained(self.to_string())),
+            // The discovery document is fetched again and again.
+            Self::Entra(EntraError::NoTokenEndpoint) => Some(UpstreamFailure::Unavailable {
+                cause: self.to_string(),
+                retry_after: None,
+            }),
+            Self::Credential(error) if error.is_temporary() => Some(UpstreamFailure::Unavailable {
+                cause: self.to_string(),
+                retry_after: None,
+            }),
+            Self::Entra(_) | Self::Credential(_) => None,
         }
     }
 }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::{AppError, EntraApp};
+use crate::UpstreamFailure;
 use crate::entra::EntraError;
 use base::clock::SharedClock;
 use base::ids::TenantId;
@@ -80,7 +81,7 @@ impl AppTokens {
         let ended = slot.ended.load(Ordering::Acquire);
         let mut last = tokio::time::timeout_at(deadline, slot.last.lock())
             .await
-            .map_err(|_| EntraError::Timeout)?;
+            .map_err(|_| EntraError::Upstream(UpstreamFailure::Timeout))?;
         if let Some(token) = self.fresh(&slot) {
             return Ok(token);
         }
@@ -125,5 +126,8 @@ impl AppTokens {
 }
 
 fn is_timeout(outcome: &Outcome) -> bool {
-    matches!(outcome, Err(AppError::Entra(EntraError::Timeout)))
+    matches!(
+        outcome,
+        Err(AppError::Entra(EntraError::Upstream(UpstreamFailure::Timeout)))
+    )
 }

@@ -66,7 +66,7 @@ impl SigningCertificate {
         let (certificates, keys) = Bundle::read(content, password)?.parts()?;
         let mut outcome = Err(CertificateError::NotRsa);
         for key in keys {
-            outcome = Self::of_key(&certificates, key);
+            outcome = Self::from_key(&certificates, key);
             if outcome.is_ok() {
                 break;
             }
@@ -74,7 +74,10 @@ impl SigningCertificate {
         outcome
     }
 
-    fn of_key(certificates: &[CertificateDer<'static>], key: PrivateKeyDer<'static>) -> Result<Self, CertificateError> {
+    fn from_key(
+        certificates: &[CertificateDer<'static>],
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, CertificateError> {
         let pkcs1 = rsa_key(&key)?;
         let paired = pair(certificates, vec![key])?;
         // The chain is never empty: the key's own certificate comes first.
@@ -82,7 +85,7 @@ impl SigningCertificate {
         Ok(Self {
             key: EncodingKey::from_rsa_der(&pkcs1),
             thumbprint: URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, certificate)),
-            validity: Validity::of(certificate),
+            validity: Validity::from_certificate(certificate),
         })
     }
 

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::{SendError, Upstream};
+use crate::{SendError, Upstream, UpstreamFailure};
 use base::clock::SharedClock;
 use base::ids::ClientAppId;
 use base::secret::BearerToken;
@@ -42,15 +42,31 @@ pub enum ManagedIdentityError {
     /// The platform knows no such identity.
     #[error("the platform has no such managed identity (status {0})")]
     NoSuchIdentity(u16),
-    /// The platform's token service does not answer, or not now.
-    #[error("the platform's managed identity service is unavailable: {0}")]
-    Unavailable(Untrusted),
-    /// An answer that makes no sense.
-    #[error("the platform's managed identity service gave an answer that makes no sense: {0}")]
-    InvalidResponse(Untrusted),
-    /// No token in time.
-    #[error("no managed identity token in time")]
-    Timeout,
+    /// The platform's token service failed.
+    #[error("{}", described(.0))]
+    Upstream(UpstreamFailure),
+}
+
+impl ManagedIdentityError {
+    fn invalid(fault: &str) -> Self {
+        Self::Upstream(UpstreamFailure::InvalidResponse(fault.to_owned()))
+    }
+
+    fn unavailable(cause: &str) -> Self {
+        Self::Upstream(UpstreamFailure::Unavailable {
+            cause: Untrusted::new(cause).to_string(),
+            retry_after: None,
+        })
+    }
+}
+
+fn described(failure: &UpstreamFailure) -> String {
+    const SERVICE: &str = "the platform's managed identity service";
+    match failure {
+        UpstreamFailure::Timeout => "no managed identity token in time".to_owned(),
+        UpstreamFailure::InvalidResponse(fault) => format!("{SERVICE} gave an answer that makes no sense: {fault}"),
+        failure => failure.describe(SERVICE, "requests"),
+    }
 }
 
 /// A token of a managed identity.
@@ -102,10 +118,10 @@ impl ManagedIdentity {
         let asked = self.credential.get_token(&scopes, None);
         let token = tokio::time::timeout_at(deadline, asked)
             .await
-            .map_err(|_| ManagedIdentityError::Timeout)?
+            .map_err(|_| ManagedIdentityError::Upstream(UpstreamFailure::Timeout))?
             .map_err(|error| meaning(&error))?;
         let expires_on = Timestamp::from_second(token.expires_on.unix_timestamp())
-            .map_err(|_| ManagedIdentityError::InvalidResponse(Untrusted::new("expires_on")))?;
+            .map_err(|_| ManagedIdentityError::invalid("expires_on"))?;
         Ok(ManagedIdentityToken {
             token: BearerToken::new(token.token.secret()),
             expires_on,
@@ -123,24 +139,22 @@ fn meaning(error: &Error) -> ManagedIdentityError {
                     let status = u16::from(*status);
                     return match status {
                         400 | 401 | 403 | 404 => ManagedIdentityError::NoSuchIdentity(status),
-                        300..400 => ManagedIdentityError::InvalidResponse(Untrusted::new("a redirect")),
-                        _ => ManagedIdentityError::Unavailable(Untrusted::new(&format!("status {status}"))),
+                        300..400 => ManagedIdentityError::invalid("a redirect"),
+                        _ => ManagedIdentityError::unavailable(&format!("status {status}")),
                     };
                 }
                 ErrorKind::Connection | ErrorKind::Io => {
-                    return ManagedIdentityError::Unavailable(Untrusted::new(&error.to_string()));
+                    return ManagedIdentityError::unavailable(&error.to_string());
                 }
                 ErrorKind::DataConversion => {
-                    return ManagedIdentityError::InvalidResponse(Untrusted::new(
-                        "not the JSON that the contract says",
-                    ));
+                    return ManagedIdentityError::invalid("not the JSON that the contract says");
                 }
                 _ => {}
             }
         }
         cause = error.source();
     }
-    ManagedIdentityError::InvalidResponse(Untrusted::new("not the answer that the contract says"))
+    ManagedIdentityError::invalid("not the answer that the contract says")
 }
 
 /// Our own way out for `azure_core`'s requests: bounded, traced, without redirects.
@@ -305,7 +319,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_platform_refuses_or_garbles_is_told_without_its_words() {
+    async fn what_the_platform_refuses_or_garbles_is_reported_without_its_words() {
         let words = json!({"error": "invalid_request", "error_description": "secret-words"});
         let (origin, _) = fake(400, words).await;
         let error = ask(&led(&origin, None)).await.unwrap_err();
@@ -313,20 +327,24 @@ pub(super) mod tests {
         for body in [json!({}), json!({"access_token": "secret-words"}), json!([])] {
             let (origin, _) = fake(200, body).await;
             let error = ask(&led(&origin, None)).await.unwrap_err();
-            assert!(matches!(error, ManagedIdentityError::InvalidResponse(_)), "{error:?}");
+            let is_invalid = matches!(
+                error,
+                ManagedIdentityError::Upstream(UpstreamFailure::InvalidResponse(_))
+            );
+            assert!(is_invalid, "{error:?}");
             assert!(!error.to_string().contains("secret-words"), "{error}");
         }
         let (origin, _) = fake(500, json!({})).await;
         let identity = led(&origin, None);
         let soon = Instant::now() + Duration::from_millis(200);
         let error = identity.token("r", soon).await.unwrap_err();
-        assert_eq!(error, ManagedIdentityError::Timeout);
+        assert_eq!(error, ManagedIdentityError::Upstream(UpstreamFailure::Timeout));
     }
 
     // App Service's form is known by the process's environment: tests/it/platform.rs runs the broker in one.
 
     #[test]
-    fn what_platforms_tell_beside_the_token_is_completed() {
+    fn what_platforms_send_beside_the_token_is_completed() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         for (answer, end) in [
             (
@@ -345,8 +363,8 @@ pub(super) mod tests {
         ] {
             let completed = complete(answer.to_string().as_bytes(), now);
             let read = completed.map(|body| serde_json::from_slice::<Value>(&body).unwrap());
-            let told = read.as_ref().map(|read| read["expires_on"].as_str().unwrap());
-            assert_eq!(told, end, "{answer}");
+            let expires_on = read.as_ref().map(|read| read["expires_on"].as_str().unwrap());
+            assert_eq!(expires_on, end, "{answer}");
             if let Some(read) = &read {
                 assert_eq!((&read["token_type"], &read["resource"]), (&json!("Bearer"), &json!("")));
             }

@@ -23,8 +23,8 @@ pub use self::certificate::{CertificateError, CertificateFileError};
 pub use self::managed_identity::{ManagedIdentity, ManagedIdentityError, ManagedIdentityToken};
 pub use self::reloading::{ReloadingFile, ReloadingSecret, SecretError};
 pub use self::service_tokens::{AppServiceTokens, IdentityServiceTokens};
-use crate::Upstream;
 use crate::entra::ClientAuthentication;
+use crate::{Upstream, UpstreamFailure};
 use base::clock::SharedClock;
 use base::ids::ClientAppId;
 use config::{Cloud, CredentialConfig, SecretSource};
@@ -49,7 +49,9 @@ impl CredentialError {
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,
-            Self::ManagedIdentity(ManagedIdentityError::Unavailable(_) | ManagedIdentityError::Timeout)
+            Self::ManagedIdentity(ManagedIdentityError::Upstream(
+                UpstreamFailure::Unavailable { .. } | UpstreamFailure::Timeout
+            ))
         )
     }
 }

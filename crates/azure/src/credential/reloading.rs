@@ -222,7 +222,7 @@ fn read_text(
     }
     let secret = match secret_in(file.path(), &content) {
         Ok(secret) => secret,
-        // Told once for each content.
+        // Reported once for each content.
         Err(error) => match text.as_mut() {
             None => return Err(error),
             Some(last) => {
@@ -332,8 +332,8 @@ mod tests {
             ("hunter2\nmore", "U+000A LINE FEED"),
             ("\"hunter2\"\r\n", "U+0022 QUOTATION MARK"),
         ] {
-            let told = read(text).unwrap_err().to_string();
-            assert!(told.contains(character) && !told.contains("hunter2"), "{told}");
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(character) && !error.contains("hunter2"), "{error}");
         }
         for text in ["one", "one\r\n", "\u{feff}one\u{200b}\n", "\tone\u{a0}"] {
             assert_eq!(read(text), Ok("one".to_owned()), "{text:?}");

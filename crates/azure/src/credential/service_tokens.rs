@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::app_tokens::{AppToken, AppTokens};
 use super::{AppError, ManagedIdentity, ManagedIdentityError};
+use crate::UpstreamFailure;
 use crate::acs_signing::{ServiceTokenError, ServiceTokens};
-use crate::entra::EntraError;
 use base::ids::TenantId;
 
 /// Of an app, in one tenant.
@@ -35,7 +35,7 @@ impl AppServiceTokens {
 impl ServiceTokens for AppServiceTokens {
     fn token(&self, deadline: Instant) -> BoxFuture<'_, Result<Arc<SecretString>, ServiceTokenError>> {
         Box::pin(async move {
-            let token = self.tokens.token(self.tenant, deadline).await.map_err(of_app)?;
+            let token = self.tokens.token(self.tenant, deadline).await?;
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((of, secret)) = &*last
                 && Arc::ptr_eq(of, &token)
@@ -75,7 +75,7 @@ impl IdentityServiceTokens {
 impl ServiceTokens for IdentityServiceTokens {
     fn token(&self, deadline: Instant) -> BoxFuture<'_, Result<Arc<SecretString>, ServiceTokenError>> {
         Box::pin(async move {
-            let token = self.identity.token(&self.scope, deadline).await.map_err(of_identity)?;
+            let token = self.identity.token(&self.scope, deadline).await?;
             Ok(Arc::new(SecretString::from(token.token.expose())))
         })
     }
@@ -84,28 +84,29 @@ impl ServiceTokens for IdentityServiceTokens {
     fn discard(&self, _: &Arc<SecretString>) {}
 }
 
-fn of_app(error: AppError) -> ServiceTokenError {
-    match error {
-        AppError::Entra(EntraError::Timeout) => ServiceTokenError::Timeout,
-        AppError::Entra(
-            error @ (EntraError::Limited { .. } | EntraError::Unavailable { .. } | EntraError::NoTokenEndpoint),
-        ) => ServiceTokenError::Unavailable(error.to_string()),
-        AppError::Entra(error @ EntraError::InvalidResponse(_)) => {
-            ServiceTokenError::InvalidResponse(error.to_string())
+impl From<AppError> for ServiceTokenError {
+    fn from(error: AppError) -> Self {
+        let failure = error.upstream_failure();
+        match error {
+            AppError::Entra(error) => no_token(failure.as_ref(), &error),
+            AppError::Credential(error) => no_token(failure.as_ref(), &error),
         }
-        AppError::Credential(error) if error.is_temporary() => ServiceTokenError::Unavailable(error.to_string()),
-        AppError::Entra(error) => ServiceTokenError::Refused(error.to_string()),
-        AppError::Credential(error) => ServiceTokenError::Refused(error.to_string()),
     }
 }
 
-fn of_identity(error: ManagedIdentityError) -> ServiceTokenError {
-    match error {
-        ManagedIdentityError::Timeout => ServiceTokenError::Timeout,
-        error @ ManagedIdentityError::Unavailable(_) => ServiceTokenError::Unavailable(error.to_string()),
-        error @ ManagedIdentityError::InvalidResponse(_) => ServiceTokenError::InvalidResponse(error.to_string()),
-        error @ (ManagedIdentityError::Unsupported(_) | ManagedIdentityError::NoSuchIdentity(_)) => {
-            ServiceTokenError::Refused(error.to_string())
+impl From<ManagedIdentityError> for ServiceTokenError {
+    fn from(error: ManagedIdentityError) -> Self {
+        match &error {
+            ManagedIdentityError::Upstream(failure) => no_token(Some(failure), &error),
+            ManagedIdentityError::Unsupported(_) | ManagedIdentityError::NoSuchIdentity(_) => no_token(None, &error),
         }
+    }
+}
+
+fn no_token(failure: Option<&UpstreamFailure>, error: &impl ToString) -> ServiceTokenError {
+    match failure {
+        Some(UpstreamFailure::Timeout) => ServiceTokenError::Timeout,
+        Some(_) => ServiceTokenError::Failed(error.to_string()),
+        None => ServiceTokenError::Refused(error.to_string()),
     }
 }

@@ -277,7 +277,7 @@ fn a_managed_identity_is_not_asked_when_it_is_checked() {
 struct Endpoint(Url);
 
 impl TokenEndpoints for Endpoint {
-    fn of(&self, _: TenantId) -> Option<Url> {
+    fn token_endpoint(&self, _: TenantId) -> Option<Url> {
         Some(self.0.clone())
     }
 }

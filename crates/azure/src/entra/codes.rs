@@ -10,7 +10,7 @@ use self::Source::{List, Page, Seen};
 
 /// What a code, a `suberror` or an `error` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum ErrorClass {
     /// The user can cure it in another, interactive sign-in.
     SignIn,
     /// The app was not let into the user's tenant, or not let do this.
@@ -66,7 +66,7 @@ pub(super) struct Row {
     /// Microsoft's name for it where there is one.
     pub(super) name: &'static str,
     /// Whose move it is.
-    pub(super) meaning: Meaning,
+    pub(super) class: ErrorClass,
     /// What to do, for the log.
     pub(super) to_do: &'static str,
     /// A code that Entra puts around finer ones: `suberror` and any other code count before it.
@@ -91,16 +91,16 @@ pub(super) fn is_conditional_access(code: u32) -> bool {
 }
 
 /// What to do where no row says it.
-pub(super) fn to_do(meaning: Meaning) -> &'static str {
-    match meaning {
-        Meaning::SignIn => SIGN_IN,
-        Meaning::Consent => CONSENT,
-        Meaning::Forbidden(Refusal::App) => APP,
-        Meaning::Forbidden(_) => POLICY,
-        Meaning::Rejected => NEW_TOKEN,
-        Meaning::Broker => "look at the broker's credential, its registration and its settings",
-        Meaning::Limited => SLOWER,
-        Meaning::Unavailable => WAIT,
+pub(super) fn to_do(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::SignIn => SIGN_IN,
+        ErrorClass::Consent => CONSENT,
+        ErrorClass::Forbidden(Refusal::App) => APP,
+        ErrorClass::Forbidden(_) => POLICY,
+        ErrorClass::Rejected => NEW_TOKEN,
+        ErrorClass::Broker => "look at the broker's credential, its registration and its settings",
+        ErrorClass::Limited => SLOWER,
+        ErrorClass::Unavailable => WAIT,
     }
 }
 
@@ -144,11 +144,11 @@ macro_rules! is_there {
 }
 
 macro_rules! rows {
-    ($($code:literal $name:literal $meaning:ident$(($refusal:ident))? $to_do:ident $($coarse:ident)? = $source:expr;)*) => {
+    ($($code:literal $name:literal $class:ident$(($refusal:ident))? $to_do:ident $($coarse:ident)? = $source:expr;)*) => {
         &[$(Row {
             code: $code,
             name: $name,
-            meaning: Meaning::$meaning$((Refusal::$refusal))?,
+            class: ErrorClass::$class$((Refusal::$refusal))?,
             to_do: $to_do,
             coarse: is_there!($($coarse)?),
             source: $source,

@@ -1,59 +1,42 @@
 //! Why Entra gave no token.
 
 use std::fmt;
-use std::time::Duration;
 
 use super::codes::Refusal;
+use crate::UpstreamFailure;
 use base::untrusted::Untrusted;
 
 /// A failed token request: one variant per thing that somebody can do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntraError {
     /// The user must do something interactively first, such as a second factor.
-    #[error("Entra wants the user to sign in interactively: {said}")]
+    #[error("Entra wants the user to sign in interactively: {response}")]
     ClaimsChallenge {
         /// What to ask for then: a JSON object, if Entra sent one. It is for the client app.
         claims: Option<Box<str>>,
-        /// Entra's words.
-        said: EntraSaid,
+        /// Entra's answer.
+        response: EntraErrorResponse,
     },
     /// Neither the user nor an administrator of their tenant has let the app do this.
     #[error("consent is missing: {0}")]
-    ConsentRequired(EntraSaid),
+    ConsentRequired(EntraErrorResponse),
     /// The user may not: not assigned to the app, disabled, or blocked by a policy. Another sign-in changes nothing.
-    #[error("Entra refused this user: {said}")]
+    #[error("Entra refused this user: {response}")]
     UserForbidden {
         /// Of what kind the refusal is.
         refusal: Refusal,
-        /// Entra's words.
-        said: EntraSaid,
+        /// Entra's answer.
+        response: EntraErrorResponse,
     },
     /// The user's token is not accepted any more; another sign-in gives a good one.
     #[error("Entra rejected the user's token: {0}")]
-    TokenRejected(EntraSaid),
+    TokenRejected(EntraErrorResponse),
     /// The broker's own app, its credential or its settings are refused.
     #[error("Entra refused the broker: {0}")]
-    BrokerRejected(EntraSaid),
-    /// Too many requests, now or a moment ago.
-    #[error("Entra limits requests for {}s", .retry_after.as_secs())]
-    Limited {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// Entra cannot serve now.
-    #[error("Entra is unavailable: {cause}")]
-    Unavailable {
-        /// What was seen.
-        cause: String,
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// No answer in time.
-    #[error("no answer from Entra in time")]
-    Timeout,
-    /// An answer that the contract does not name.
-    #[error("Entra broke its contract: {0}")]
-    InvalidResponse(String),
+    BrokerRejected(EntraErrorResponse),
+    /// The call failed in a way that is not Entra's own.
+    #[error("{}", .0.describe("Entra", "requests"))]
+    Upstream(UpstreamFailure),
     /// The tenant's discovery document is not known yet, or names no token endpoint at the authority.
     #[error("the tenant's token endpoint is not known")]
     NoTokenEndpoint,
@@ -61,7 +44,7 @@ pub enum EntraError {
 
 /// Entra's error object, as far as an operator wants to see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntraSaid {
+pub struct EntraErrorResponse {
     /// `error`
     pub error: Untrusted,
     /// The number of the AADSTS code that decided what it means; the first one where none did.
@@ -82,7 +65,7 @@ pub struct Advice {
     pub to_do: &'static str,
 }
 
-impl fmt::Display for EntraSaid {
+impl fmt::Display for EntraErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.error)?;
         if let Some(code) = self.code {
@@ -110,10 +93,10 @@ impl EntraError {
             Self::UserForbidden { .. } => "entra_user_forbidden",
             Self::TokenRejected(_) => "entra_token_rejected",
             Self::BrokerRejected(_) => "entra_broker_rejected",
-            Self::Limited { .. } => "entra_limited",
-            Self::Unavailable { .. } => "entra_unavailable",
-            Self::Timeout => "entra_timeout",
-            Self::InvalidResponse(_) => "entra_invalid_response",
+            Self::Upstream(UpstreamFailure::Limited { .. }) => "entra_limited",
+            Self::Upstream(UpstreamFailure::Unavailable { .. }) => "entra_unavailable",
+            Self::Upstream(UpstreamFailure::Timeout) => "entra_timeout",
+            Self::Upstream(UpstreamFailure::InvalidResponse(_)) => "entra_invalid_response",
             Self::NoTokenEndpoint => "entra_no_token_endpoint",
         }
     }
@@ -121,10 +104,10 @@ impl EntraError {
     /// The same where no user is concerned: whatever is refused is the broker.
     pub(super) fn without_user(self) -> Self {
         match self {
-            Self::ClaimsChallenge { said, .. }
-            | Self::ConsentRequired(said)
-            | Self::UserForbidden { said, .. }
-            | Self::TokenRejected(said) => Self::BrokerRejected(said),
+            Self::ClaimsChallenge { response, .. }
+            | Self::ConsentRequired(response)
+            | Self::UserForbidden { response, .. }
+            | Self::TokenRejected(response) => Self::BrokerRejected(response),
             other => other,
         }
     }

@@ -6,7 +6,7 @@
 
 mod codes;
 mod error;
-mod meaning;
+mod error_response;
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use tokio::time::Instant;
 use url::Url;
 
 pub use self::codes::Refusal;
-pub use self::error::{Advice, EntraError, EntraSaid};
+pub use self::error::{Advice, EntraError, EntraErrorResponse};
 use super::pause::Pauses;
 use super::retry::{self, CallError};
-use super::{Response, SendError, Upstream, json_fault, retry_after};
+use super::{Response, Upstream, UpstreamFailure};
 use base::clock::SharedClock;
 use base::ids::{ClientAppId, TenantId};
 use base::secret::BearerToken;
@@ -38,7 +38,7 @@ const SECRETS: [&str; 3] = ["client_secret", "client_assertion", "assertion"];
 /// Where tenants' tokens are asked for.
 pub trait TokenEndpoints: Send + Sync {
     /// The token endpoint of `tenant`, if its discovery document names one at the authority.
-    fn of(&self, tenant: TenantId) -> Option<Url>;
+    fn token_endpoint(&self, tenant: TenantId) -> Option<Url>;
 }
 
 /// How an app shows who it is, in one request.
@@ -59,26 +59,6 @@ pub struct EntraGrant {
     pub expires_on: Timestamp,
     /// `scope`, if Entra says it.
     pub scope: Option<Box<str>>,
-}
-
-/// Why a 200 is not a grant.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnEntraGrant {
-    /// Another content type.
-    #[error("content type is not application/json")]
-    ContentType,
-    /// Broken JSON, or a field that is missing or of another type.
-    #[error("body is not the JSON that the contract says: {0}")]
-    Body(String),
-    /// No token.
-    #[error("access_token is empty, or no token")]
-    NoToken,
-    /// Of another type than Bearer.
-    #[error("token_type is not Bearer")]
-    TokenType,
-    /// It has ended already, or no time can be so far ahead.
-    #[error("expires_in is no lifetime")]
-    Lifetime,
 }
 
 /// Asks the token endpoints of tenants.
@@ -110,7 +90,7 @@ impl EntraClient {
 
     /// The token endpoint of `tenant`, which is also what a client assertion for it is addressed to.
     pub fn token_endpoint(&self, tenant: TenantId) -> Result<Url, EntraError> {
-        self.endpoints.of(tenant).ok_or(EntraError::NoTokenEndpoint)
+        self.endpoints.token_endpoint(tenant).ok_or(EntraError::NoTokenEndpoint)
     }
 
     /// Asks for a token of `scope` for the user whose token for the app `client_id` is `assertion`.
@@ -183,7 +163,7 @@ impl EntraClient {
                 .form(&form);
             self.upstream.send(Peer::EntraToken, request, deadline)
         };
-        let called = retry::call(&self.pauses.of((tenant, flow)), &*self.clock, deadline, attempt).await;
+        let called = retry::call(&self.pauses.get((tenant, flow)), &*self.clock, deadline, attempt).await;
         let secrets = form.iter().filter(|(name, _)| SECRETS.contains(name));
         let secrets: Vec<&str> = secrets.map(|(_, value)| *value).collect();
         let outcome = classify(called, &secrets, asked_at, self.clock.now());
@@ -201,33 +181,19 @@ fn classify(
     asked_at: Timestamp,
     now: Timestamp,
 ) -> Result<EntraGrant, EntraError> {
-    let response = called.map_err(|error| match error {
-        CallError::Paused(retry_after) => EntraError::Limited { retry_after },
-        CallError::Send(SendError::Connection(cause)) => EntraError::Unavailable {
-            cause,
-            retry_after: retry_after::SHORTEST,
-        },
-        CallError::Send(SendError::Timeout) => EntraError::Timeout,
-        CallError::Send(error @ SendError::TooLarge(_)) => EntraError::InvalidResponse(error.to_string()),
-    })?;
-    match response.status {
-        StatusCode::OK => {
-            read_grant(&response, asked_at).map_err(|fault| EntraError::InvalidResponse(fault.to_string()))
-        }
-        StatusCode::TOO_MANY_REQUESTS => Err(EntraError::Limited {
-            retry_after: response.asks_to_wait(now),
-        }),
-        status if status.is_server_error() => Err(EntraError::Unavailable {
-            cause: format!("status {}", status.as_u16()),
-            retry_after: response.asks_to_wait(now),
-        }),
-        status if status.is_client_error() => Err(meaning::of(&response, secrets, now)),
-        status => Err(EntraError::InvalidResponse(format!("status {}", status.as_u16()))),
-    }
+    let response = called.map_err(|error| EntraError::Upstream(error.into()))?;
+    Err(EntraError::Upstream(match response.status {
+        StatusCode::OK => return read_grant(&response, asked_at).map_err(EntraError::Upstream),
+        StatusCode::TOO_MANY_REQUESTS => UpstreamFailure::limited(&response, now),
+        // A 504 too: only the broker's own clock says that Entra took too long.
+        status if status.is_server_error() => UpstreamFailure::unavailable(&response, now),
+        status if status.is_client_error() => return Err(error_response::read(&response, secrets, now)),
+        status => UpstreamFailure::invalid(format!("status {}", status.as_u16())),
+    }))
 }
 
 /// Reads the body of a 200 (RFC 6749 section 5.1).
-fn read_grant(response: &Response, asked_at: Timestamp) -> Result<EntraGrant, NotAnEntraGrant> {
+fn read_grant(response: &Response, asked_at: Timestamp) -> Result<EntraGrant, UpstreamFailure> {
     #[derive(Deserialize)]
     struct Body {
         access_token: String,
@@ -242,17 +208,13 @@ fn read_grant(response: &Response, asked_at: Timestamp) -> Result<EntraGrant, No
         Number(i64),
         Text(Box<str>),
     }
-    if !response.is_json() {
-        return Err(NotAnEntraGrant::ContentType);
-    }
-    let body: Body =
-        serde_json::from_slice(&response.body).map_err(|error| NotAnEntraGrant::Body(json_fault(&error)))?;
+    let body: Body = response.json()?;
     // What cannot stand in a header could not be used either.
     if body.access_token.is_empty() || http::HeaderValue::from_str(&body.access_token).is_err() {
-        return Err(NotAnEntraGrant::NoToken);
+        return Err(UpstreamFailure::invalid("access_token is empty, or no token"));
     }
     if !body.token_type.eq_ignore_ascii_case("Bearer") {
-        return Err(NotAnEntraGrant::TokenType);
+        return Err(UpstreamFailure::invalid("token_type is not Bearer"));
     }
     let seconds = match body.expires_in {
         Seconds::Number(seconds) => Some(seconds),
@@ -261,7 +223,7 @@ fn read_grant(response: &Response, asked_at: Timestamp) -> Result<EntraGrant, No
     let expires_on = seconds
         .filter(|seconds| *seconds > 0)
         .and_then(|seconds| asked_at.checked_add(SignedDuration::from_secs(seconds)).ok())
-        .ok_or(NotAnEntraGrant::Lifetime)?;
+        .ok_or_else(|| UpstreamFailure::invalid("expires_in is no lifetime"))?;
     Ok(EntraGrant {
         access_token: BearerToken::new(body.access_token),
         expires_on,

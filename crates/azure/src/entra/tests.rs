@@ -10,6 +10,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::SendError;
 use base::clock::ManualClock;
 
 mod refusals;
@@ -77,12 +78,12 @@ fn other_answers_are_told_by_their_status() {
         (&[("retry-after", "20")], 20),
         (&[("retry-after", "9999")], 300),
     ] {
-        let limited = EntraError::Limited {
+        let limited = UpstreamFailure::Limited {
             retry_after: Duration::from_secs(seconds),
         };
         assert_eq!(
             classify(Ok(response(429, headers, "")), &[], now(), now()).unwrap_err(),
-            limited
+            EntraError::Upstream(limited)
         );
     }
 }
@@ -150,7 +151,7 @@ fn an_error_quotes_no_token() {
 struct Endpoint(Option<Url>);
 
 impl TokenEndpoints for Endpoint {
-    fn of(&self, _: TenantId) -> Option<Url> {
+    fn token_endpoint(&self, _: TenantId) -> Option<Url> {
         self.0.clone()
     }
 }
@@ -272,10 +273,10 @@ async fn a_limit_silences_the_tenant_until_it_ends() {
     let (url, forms) = fake(vec![limited, (200, vec![], granted())]).await;
     let client = client(Some(url), &clock);
     for left in [20, 20] {
-        let limited = EntraError::Limited {
+        let limited = UpstreamFailure::Limited {
             retry_after: Duration::from_secs(left),
         };
-        assert_eq!(on_behalf_of(&client).await.unwrap_err(), limited);
+        assert_eq!(on_behalf_of(&client).await.unwrap_err(), EntraError::Upstream(limited));
     }
     assert_eq!(forms.lock().unwrap().len(), 1);
     clock.advance(Duration::from_secs(20));

@@ -13,6 +13,7 @@ mod invisible;
 mod problems;
 mod reference;
 mod sources;
+mod unreadable;
 mod ways_in;
 
 const TENANT: &str = "8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11";

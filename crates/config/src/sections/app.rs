@@ -1,19 +1,23 @@
 //! An app registration and its credential, wherever one is set; and secrets.
 
 use secrecy::SecretString;
+use strum::VariantArray as _;
 
-use super::{Surroundings, id, path};
+use super::{Context, client_id, file};
 use crate::reader::Field;
 use crate::section::Section;
 use crate::value::{self, Raw};
-use crate::{AppConfig, CredentialConfig, SecretSource, validate};
+use crate::{AppConfig, CredentialConfig, SecretSource};
 use base::ids::ClientAppId;
 
 /// The variable with which AKS's webhook names the file of the pod's federated token.
 const FEDERATED_TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 
 /// `credential` by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames, strum::VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum CredentialKind {
     Secret,
     Certificate,
@@ -22,13 +26,13 @@ pub(super) enum CredentialKind {
 }
 
 impl CredentialKind {
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "secret" => Some(Self::Secret),
-            "certificate" => Some(Self::Certificate),
-            "workload_identity" => Some(Self::WorkloadIdentity),
-            "managed_identity" => Some(Self::ManagedIdentity),
-            _ => None,
+    /// The settings that only this kind has.
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Secret => &["client_secret", "client_secret_file"],
+            Self::Certificate => &["certificate_file", "certificate_password", "certificate_password_file"],
+            Self::WorkloadIdentity => &["federated_token_file"],
+            Self::ManagedIdentity => &["managed_identity_client_id"],
         }
     }
 }
@@ -44,9 +48,9 @@ pub(super) struct CredentialFields {
 }
 
 /// Reads `client_id` and the credential beside it, a secret by default; both are required where `needed`.
-pub(super) fn app(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>, needed: bool) -> Option<AppConfig> {
-    let client_id = section.field("client_id", |raw| id(raw, "a client id"));
-    let fields = fields(section, surroundings, needed.then_some(CredentialKind::Secret));
+pub(super) fn app(section: &mut Section<'_, '_>, context: Context<'_>, needed: bool) -> Option<AppConfig> {
+    let client_id = section.field("client_id", client_id);
+    let fields = fields(section, context, needed.then_some(CredentialKind::Secret));
     if needed && matches!(client_id, Field::Absent) {
         section.missing("client_id", "is required");
     }
@@ -60,60 +64,33 @@ pub(super) fn app(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>,
 /// Reads every setting that a credential can have. `default` is the kind where none is set.
 pub(super) fn fields(
     section: &mut Section<'_, '_>,
-    surroundings: Surroundings<'_>,
+    context: Context<'_>,
     default: Option<CredentialKind>,
 ) -> CredentialFields {
-    let file = |raw: Raw<'_>| validate::readable_file(path(raw, surroundings.folder)?);
-    let kind = section.field("credential", |raw| {
-        CredentialKind::from_name(&value::text(raw)?).ok_or_else(|| {
-            "must be \"secret\", \"certificate\", \"workload_identity\" or \"managed_identity\"".to_owned()
-        })
-    });
-    let kind = match kind {
+    let file = |raw: Raw<'_>| file(raw, context.folder);
+    let kind = match section.field("credential", value::choice) {
         Field::Absent => default,
         kind => kind.given(),
     };
     let fields = CredentialFields {
         kind,
-        secret: secret(section, "client_secret", surroundings, |_| Ok(())),
+        secret: secret(section, "client_secret", context, |_| Ok(())),
         certificate_file: section.field("certificate_file", file).given(),
-        certificate_password: secret(section, "certificate_password", surroundings, |_| Ok(())),
+        certificate_password: secret(section, "certificate_password", context, |_| Ok(())),
         federated_token_file: match section.field("federated_token_file", file) {
-            Field::Absent if kind == Some(CredentialKind::WorkloadIdentity) => surroundings
+            Field::Absent if kind == Some(CredentialKind::WorkloadIdentity) => context
                 .environment
                 .get(FEDERATED_TOKEN_FILE)
                 .map(std::path::PathBuf::from),
             field => field.given(),
         },
-        managed_identity_client_id: section
-            .field("managed_identity_client_id", |raw| id(raw, "a client id"))
-            .given(),
+        managed_identity_client_id: section.field("managed_identity_client_id", client_id).given(),
     };
     if let Some(kind) = kind {
-        for (owner, name, keys) in [
-            (
-                CredentialKind::Secret,
-                "secret",
-                &["client_secret", "client_secret_file"][..],
-            ),
-            (
-                CredentialKind::Certificate,
-                "certificate",
-                &["certificate_file", "certificate_password", "certificate_password_file"],
-            ),
-            (
-                CredentialKind::WorkloadIdentity,
-                "workload_identity",
-                &["federated_token_file"],
-            ),
-            (
-                CredentialKind::ManagedIdentity,
-                "managed_identity",
-                &["managed_identity_client_id"],
-            ),
-        ] {
-            for key in keys {
-                if owner != kind && section.was_given(key) {
+        for &owner in CredentialKind::VARIANTS.iter().filter(|owner| **owner != kind) {
+            for key in owner.keys() {
+                if section.was_given(key) {
+                    let name: &str = owner.into();
                     section.problem(key, format!("belongs to credential = \"{name}\""));
                 }
             }
@@ -165,7 +142,7 @@ fn required<T>(section: &mut Section<'_, '_>, value: Option<T>, key: &str, reaso
 pub(super) fn secret(
     section: &mut Section<'_, '_>,
     key: &str,
-    surroundings: Surroundings<'_>,
+    context: Context<'_>,
     check: impl Fn(&str) -> Result<(), String>,
 ) -> Option<SecretSource> {
     let file_key = format!("{key}_file");
@@ -173,9 +150,7 @@ pub(super) fn secret(
         let text = value::secret(raw)?;
         check(&text).map(|()| SecretString::from(text))
     });
-    let file = section.field(&file_key, |raw| {
-        validate::readable_file(path(raw, surroundings.folder)?)
-    });
+    let file = section.field(&file_key, |raw| file(raw, context.folder));
     if section.was_given(key) && !section.is_from_environment(key) {
         section.problem(
             key,

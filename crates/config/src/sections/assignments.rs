@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::app::{self, CredentialKind};
-use super::{Surroundings, exchange, id, path, positive, some};
+use super::{Context, client_id, non_empty_list, positive, tenant_id};
 use crate::reader::Field;
 use crate::section::Section;
 use crate::{
@@ -14,20 +14,20 @@ use crate::{
 /// Reads the section. `mode` is that of the exchange beside it; `unknown_groups` what stands outside it.
 pub(super) fn assignments(
     section: &mut Section<'_, '_>,
-    surroundings: Surroundings<'_>,
+    context: Context<'_>,
     mode: Option<&ExchangeMode>,
     outer: Option<UnknownGroups>,
 ) -> AssignmentsConfig {
-    let sources = some(section, "sources", validate::assignment_source, &["file"]);
+    let sources = non_empty_list(section, "sources", validate::assignment_source, &["file"]);
     let has = |name: &str| sources.iter().any(|source| source == name);
-    let file = section
-        .field("file", |raw| validate::assignment_file(path(raw, surroundings.folder)?))
-        .or(surroundings.folder.join("assignments.toml"));
-    let refresh_interval = section.field("refresh_interval", positive).or(Duration::from_secs(5));
-    let (acs, acs_auth) = section.section("acs", |section| acs(section, surroundings, has("acs")));
-    let inner = section
-        .field("unknown_groups", |raw| validate::unknown_groups(&value::text(raw)?))
-        .given();
+    let file = section.field_or(
+        "file",
+        |raw| validate::assignment_file(context.folder.join(value::text(raw)?)),
+        context.folder.join("assignments.toml"),
+    );
+    let refresh_interval = section.field_or("refresh_interval", positive, Duration::from_secs(5));
+    let (acs, acs_auth) = section.section("acs", |section| acs(section, context, has("acs")));
+    let inner = section.field("unknown_groups", value::choice).given();
     if inner.is_some() && outer.is_some() {
         section.problem("unknown_groups", "is set twice for this resource");
     }
@@ -49,20 +49,18 @@ pub(super) fn assignments(
         acs: acs.filter(|_| has("acs")),
         acs_auth,
         unknown_groups,
-        unknown_groups_max_age: section
-            .field("unknown_groups_max_age", value::duration)
-            .or(Duration::from_mins(10)),
+        unknown_groups_max_age: section.field_or("unknown_groups_max_age", value::duration, Duration::from_mins(10)),
     }
 }
 
 fn acs(
     section: &mut Section<'_, '_>,
-    surroundings: Surroundings<'_>,
+    context: Context<'_>,
     needed: bool,
 ) -> (Option<AcsSourceConfig>, Option<AcsAuthConfig>) {
-    let refresh_interval = section.field("refresh_interval", positive).or(Duration::from_mins(5));
-    let max_age = section.field("max_age", positive).or(Duration::from_hours(1));
-    let auth = auth(section, surroundings, needed);
+    let refresh_interval = section.field_or("refresh_interval", positive, Duration::from_mins(5));
+    let max_age = section.field_or("max_age", positive, Duration::from_hours(1));
+    let auth = auth(section, context, needed);
     let path = section.path_of("refresh_interval");
     let beside = section.path_of("max_age");
     section.rule(
@@ -79,11 +77,11 @@ fn acs(
     (source, auth)
 }
 
-fn auth(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>, needed: bool) -> Option<AcsAuthConfig> {
-    let access_key = app::secret(section, "access_key", surroundings, validate::access_key);
-    let client_id = section.field("client_id", |raw| id(raw, "a client id"));
-    let tenant_id = exchange::tenant_id(section);
-    let credential = app::fields(section, surroundings, None);
+fn auth(section: &mut Section<'_, '_>, context: Context<'_>, needed: bool) -> Option<AcsAuthConfig> {
+    let access_key = app::secret(section, "access_key", context, validate::access_key);
+    let client_id = section.field("client_id", client_id);
+    let tenant_id = section.field("tenant_id", tenant_id);
+    let credential = app::fields(section, context, None);
     let has_credential = section.was_given("credential");
     match (access_key, credential.kind) {
         (Some(_), Some(_)) => {

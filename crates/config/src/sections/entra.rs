@@ -3,38 +3,39 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Surroundings, id, origin, positive, some};
+use super::{Context, client_id, non_empty_list, origin, positive, tenant_id};
+use crate::addressee::ACS_CLIENTS_APP;
 use crate::cloud::{self, Cloud};
 use crate::reader::Field;
 use crate::section::Section;
 use crate::{EntraConfig, TenantConfig, validate, value};
 use base::ids::TenantId;
 
-/// The application id of ACS's client interfaces, which v2 tokens for them are addressed to.
-const ACS_CLIENTS: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
-
 /// The one setting that others follow from.
 pub(super) fn cloud(section: &mut Section<'_, '_>) -> Cloud {
-    section
-        .field("cloud", |raw| validate::cloud(&value::text(raw)?))
-        .or(Cloud::Public)
+    section.field_or("cloud", value::choice, Cloud::Public)
 }
 
 /// The rest. Audiences and scopes have a default only where every resource takes tokens that are for ACS.
 pub(super) fn entra(
     section: &mut Section<'_, '_>,
-    surroundings: Surroundings<'_>,
+    context: Context<'_>,
     other_mode: Option<&str>,
 ) -> Option<EntraConfig> {
-    let cloud = surroundings.cloud;
+    let cloud = context.cloud;
     // Read ahead already; a variable that holds the whole table still holds it.
     let _ = section.field("cloud", |_| Ok(()));
     let authority = match section.field("authority", origin) {
         Field::Absent => cloud::url(cloud.authority()),
         other => other.given(),
     };
-    let audiences = some(section, "audiences", value::filled, &[ACS_CLIENTS, cloud.acs_clients()]);
-    let required_scopes = some(section, "required_scopes", validate::scope, &["VoIP", "VoIP.Join"]);
+    let audiences = non_empty_list(
+        section,
+        "audiences",
+        value::filled,
+        &[ACS_CLIENTS_APP, cloud.acs_clients()],
+    );
+    let required_scopes = non_empty_list(section, "required_scopes", validate::scope, &["VoIP", "VoIP.Join"]);
     if let Some(mode) = other_mode {
         for (key, what) in [
             ("audiences", "the client id or App ID URI of the broker's own API"),
@@ -46,24 +47,26 @@ pub(super) fn entra(
         }
     }
     validate::scopes_that_count(section, &audiences, &required_scopes);
-    let clock_skew = section.field("clock_skew", |raw| validate::clock_skew(value::duration(raw)?));
-    let jwks_refresh_interval = section
-        .field("jwks_refresh_interval", positive)
-        .or(Duration::from_hours(1));
-    let jwks_refresh_cooldown = section
-        .field("jwks_refresh_cooldown", positive)
-        .or(Duration::from_secs(30));
-    let jwks_wait = section.field("jwks_wait", positive).or(Duration::from_secs(2));
-    let jwks_max_age = section.field("jwks_max_age", positive).or(Duration::from_hours(24));
-    let jwks_withdrawal_grace = section
-        .field("jwks_withdrawal_grace", |raw| {
-            validate::withdrawal_grace(value::duration(raw)?)
-        })
-        .or(Duration::from_mins(2));
-    let tenants = tenants(section, surroundings.allow_insecure);
+    let clock_skew = section.field("clock_skew", |raw| {
+        // With more leeway an expired token would pass for a valid one.
+        validate::at_most(value::duration(raw)?, Duration::from_mins(10), "10m")
+    });
+    let jwks_refresh_interval = section.field_or("jwks_refresh_interval", positive, Duration::from_hours(1));
+    let jwks_refresh_cooldown = section.field_or("jwks_refresh_cooldown", positive, Duration::from_secs(30));
+    let jwks_wait = section.field_or("jwks_wait", positive, Duration::from_secs(2));
+    let jwks_max_age = section.field_or("jwks_max_age", positive, Duration::from_hours(24));
+    let jwks_withdrawal_grace = section.field_or(
+        "jwks_withdrawal_grace",
+        |raw| {
+            // A compromised key is withdrawn, too, and no rotation takes as long to reach all front ends of an authority.
+            validate::at_most(value::duration(raw)?, Duration::from_hours(1), "1h")
+        },
+        Duration::from_mins(2),
+    );
+    let tenants = tenants(section, context.allow_insecure);
     validate::key_ages(section, jwks_refresh_interval, jwks_max_age);
     let authority = authority?;
-    validate::secure(section, "entra.authority", &authority, surroundings.allow_insecure);
+    validate::secure(section, "entra.authority", &authority, context.allow_insecure);
     Some(EntraConfig {
         cloud,
         authority,
@@ -82,7 +85,7 @@ pub(super) fn entra(
 fn tenants(section: &mut Section<'_, '_>, allow_insecure: bool) -> Vec<TenantConfig> {
     let mut seen: HashMap<TenantId, usize> = HashMap::new();
     let tenants = section.sections("tenants", |tenant, index| {
-        let id = tenant.required("id", |raw| self::id(raw, "a tenant id"));
+        let id = tenant.required("id", tenant_id);
         if let Some(id) = id {
             if let Some(first) = seen.get(&id) {
                 tenant.problem("id", format!("is the same tenant as entra.tenants[{first}]"));
@@ -91,18 +94,15 @@ fn tenants(section: &mut Section<'_, '_>, allow_insecure: bool) -> Vec<TenantCon
             }
         }
         let name = tenant.field("name", value::any_text).given();
-        let app_id_for_keys = tenant
-            .field("app_id_for_keys", |raw| self::id(raw, "a client id"))
-            .given();
+        let app_id_for_keys = tenant.field("app_id_for_keys", client_id).given();
         let authority = tenant.field("authority", origin);
-        let is_refused = matches!(authority, Field::Refused);
+        if matches!(authority, Field::Refused) {
+            return None;
+        }
         let authority = authority.given();
         if let Some(authority) = &authority {
             let path = tenant.path_of("authority");
             validate::secure(tenant, &path, authority, allow_insecure);
-        }
-        if is_refused {
-            return None;
         }
         Some(TenantConfig {
             id: id?,

@@ -16,16 +16,17 @@ use super::section::Section;
 use super::units::{self, Reason};
 use super::value::{self, Raw};
 use super::{
-    CacheConfig, Config, CorsConfig, EnvironmentProxy, LogFormat, ManagementConfig, NoProxy, RenewalConfig,
-    ServerConfig, TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, no_proxy, validate,
+    CacheConfig, Config, CorsConfig, LogFormat, ManagementConfig, NoProxy, ProxyUrl, RenewalConfig, ServerConfig,
+    TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, no_proxy, validate,
 };
+use base::ids::{ClientAppId, TenantId};
 
 /// The version of ACS's interface that has the Entra exchange.
 const API_VERSION: &str = "2025-03-02-preview";
 
-/// What a section needs to know of its surroundings.
+/// What sections need beside their own settings.
 #[derive(Clone, Copy)]
-struct Surroundings<'c> {
+struct Context<'c> {
     /// Where relative paths start.
     folder: &'c Path,
     environment: &'c Environment,
@@ -42,20 +43,20 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
     let management = root.section("management", management);
     // The cloud comes first: other sections' defaults follow from it. So do the modes: Entra's follow from them.
     let cloud = root.section_ahead("entra", entra::cloud);
-    let surroundings = Surroundings {
+    let context = Context {
         folder,
         environment,
         allow_insecure,
         cloud,
     };
     let mut other_mode = None;
-    let resources = resources::resources(root, surroundings, &mut other_mode);
-    let entra = root.section("entra", |section| entra::entra(section, surroundings, other_mode));
+    let resources = resources::resources(root, context, &mut other_mode);
+    let entra = root.section("entra", |section| entra::entra(section, context, other_mode));
     let upstream = root.section("upstream", |section| upstream(section, folder, environment));
     let asks_graph = resources.as_deref().is_some_and(resources::asks_graph);
-    let graph = root.section("graph", |section| exchange::graph(section, surroundings, asks_graph));
+    let graph = root.section("graph", |section| exchange::graph(section, context, asks_graph));
     let cache = root.section("cache", cache);
-    let telemetry = root.section("telemetry", |section| telemetry(section, surroundings));
+    let telemetry = root.section("telemetry", |section| telemetry(section, context));
 
     validate::listeners(root, server.listen, management.listen);
     let resources = resources?;
@@ -77,32 +78,29 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
 
 fn server(section: &mut Section<'_, '_>, folder: &Path) -> ServerConfig {
     ServerConfig {
-        listen: section.field("listen", address).or(([127, 0, 0, 1], 8080).into()),
-        request_timeout: section.field("request_timeout", positive).or(Duration::from_secs(10)),
-        keep_alive_timeout: section
-            .field("keep_alive_timeout", positive)
-            .or(Duration::from_secs(75)),
-        max_in_flight: section.field("max_in_flight", count).or(1024),
-        max_connections: section.field("max_connections", count).or(4096),
-        max_connections_per_address: section
-            .field("max_connections_per_address", |raw| or_off(raw, count))
-            .or(Some(1024)),
+        listen: section.field_or("listen", address, ([127, 0, 0, 1], 8080).into()),
+        request_timeout: section.field_or("request_timeout", positive, Duration::from_secs(10)),
+        keep_alive_timeout: section.field_or("keep_alive_timeout", positive, Duration::from_secs(75)),
+        max_in_flight: section.field_or("max_in_flight", count, 1024),
+        max_connections: section.field_or("max_connections", count, 4096),
+        max_connections_per_address: section.field_or(
+            "max_connections_per_address",
+            |raw| or_off(raw, count),
+            Some(1024),
+        ),
         trusted_proxies: section.list("trusted_proxies", units::network).or(Vec::new()),
-        drain_delay: section.field("drain_delay", value::duration).or(Duration::ZERO),
-        drain_timeout: section
-            .field("drain_timeout", value::duration)
-            .or(Duration::from_secs(20)),
-        api_versions: some(section, "api_versions", value::filled, &[API_VERSION]),
-        diagnostic_headers: section.field("diagnostic_headers", value::boolean).or(false),
+        drain_delay: section.field_or("drain_delay", value::duration, Duration::ZERO),
+        drain_timeout: section.field_or("drain_timeout", value::duration, Duration::from_secs(20)),
+        api_versions: non_empty_list(section, "api_versions", value::filled, &[API_VERSION]),
+        diagnostic_headers: section.field_or("diagnostic_headers", value::boolean, false),
         tls: section.section("tls", |section| tls(section, folder)),
         cors: section.section("cors", cors),
     }
 }
 
 fn tls(section: &mut Section<'_, '_>, folder: &Path) -> Option<TlsConfig> {
-    let file = |raw: Raw<'_>| validate::readable_file(path(raw, folder)?);
-    let certificate_file = section.field("certificate_file", file);
-    let private_key_file = section.field("private_key_file", file);
+    let certificate_file = section.field("certificate_file", |raw| file(raw, folder));
+    let private_key_file = section.field("private_key_file", |raw| file(raw, folder));
     if section.is_given() {
         for (key, field) in [
             ("certificate_file", &certificate_file),
@@ -130,14 +128,12 @@ fn cors(section: &mut Section<'_, '_>) -> CorsConfig {
 
 pub(super) fn management(section: &mut Section<'_, '_>) -> ManagementConfig {
     ManagementConfig {
-        listen: section.field("listen", address).or(([127, 0, 0, 1], 8081).into()),
+        listen: section.field_or("listen", address, ([127, 0, 0, 1], 8081).into()),
     }
 }
 
 fn upstream(section: &mut Section<'_, '_>, folder: &Path, environment: &Environment) -> UpstreamConfig {
-    let ca_file = section
-        .field("ca_file", |raw| validate::readable_file(path(raw, folder)?))
-        .given();
+    let ca_file = section.field("ca_file", |raw| file(raw, folder)).given();
     let proxy = section
         .field("proxy", |raw| units::proxy_url(&value::text(raw)?))
         .given();
@@ -150,14 +146,14 @@ fn upstream(section: &mut Section<'_, '_>, folder: &Path, environment: &Environm
     no_proxy.extend(section.list("no_proxy", no_proxy::exception).or(Vec::new()));
     UpstreamConfig {
         ca_file,
-        proxy,
+        proxy: proxy.map(ProxyUrl),
         environment_proxy: environment_proxy(section, environment),
         no_proxy,
-        max_response_bytes: section.field("max_response_bytes", size).or(1 << 20),
+        max_response_bytes: section.field_or("max_response_bytes", size, 1 << 20),
     }
 }
 
-fn environment_proxy(section: &mut Section<'_, '_>, environment: &Environment) -> Option<EnvironmentProxy> {
+fn environment_proxy(section: &mut Section<'_, '_>, environment: &Environment) -> Option<ProxyUrl> {
     for name in [
         "HTTPS_PROXY",
         "https_proxy",
@@ -173,7 +169,7 @@ fn environment_proxy(section: &mut Section<'_, '_>, environment: &Environment) -
         .into_iter()
         .find_map(|name| Some((name, environment.get(name)?)))?;
     match units::environment_proxy_url(text) {
-        Ok(url) => Some(EnvironmentProxy { url }),
+        Ok(url) => Some(ProxyUrl(url)),
         Err(reason) => {
             section.variable_problem(name, reason);
             None
@@ -189,7 +185,7 @@ fn environment_no_proxy(section: &mut Section<'_, '_>, environment: &Environment
     let Some((name, text)) = found else {
         return NoProxy::default();
     };
-    let (no_proxy, misread) = NoProxy::of_variable(text);
+    let (no_proxy, misread) = NoProxy::parse_variable(text);
     for (place, reason) in misread {
         section.warn(format!("{name}: entry {place} {reason}; it is ignored"));
     }
@@ -198,82 +194,72 @@ fn environment_no_proxy(section: &mut Section<'_, '_>, environment: &Environment
 
 fn cache(section: &mut Section<'_, '_>) -> CacheConfig {
     let cache = CacheConfig {
-        max_entries: section
-            .field("max_entries", |raw| validate::at_least_one(value::number(raw)?))
-            .or(100_000),
-        max_bytes: section.field("max_bytes", size).or(256 << 20),
+        max_entries: section.field_or(
+            "max_entries",
+            |raw| validate::at_least_one(value::number(raw)?),
+            100_000,
+        ),
+        max_bytes: section.field_or("max_bytes", size, 256 << 20),
         renewal: RenewalConfig {
-            expiry_margin: section.field("expiry_margin", positive).or(Duration::from_secs(30)),
-            min_remaining: section
-                .field("min_remaining", value::duration)
-                .or(Duration::from_mins(10)),
-            refresh_ahead: section
-                .field("refresh_ahead", value::duration)
-                .or(Duration::from_mins(20)),
-            refresh_jitter: section
-                .field("refresh_jitter", value::duration)
-                .or(Duration::from_mins(5)),
-            min_gain: section.field("min_gain", value::duration).or(Duration::from_mins(2)),
-            renewal_backoff: section
-                .field("renewal_backoff", value::duration)
-                .or(Duration::from_secs(30)),
+            expiry_margin: section.field_or("expiry_margin", positive, Duration::from_secs(30)),
+            min_remaining: section.field_or("min_remaining", value::duration, Duration::from_mins(10)),
+            refresh_ahead: section.field_or("refresh_ahead", value::duration, Duration::from_mins(20)),
+            refresh_jitter: section.field_or("refresh_jitter", value::duration, Duration::from_mins(5)),
+            min_gain: section.field_or("min_gain", value::duration, Duration::from_mins(2)),
+            renewal_backoff: section.field_or("renewal_backoff", value::duration, Duration::from_secs(30)),
         },
     };
     validate::cache(section, &cache);
     cache
 }
 
-fn telemetry(section: &mut Section<'_, '_>, surroundings: Surroundings<'_>) -> TelemetryConfig {
-    let user_ids = section
-        .field("user_ids", |raw| validate::user_ids(&value::text(raw)?))
-        .or(UserIds::Hash);
-    let user_hash_key = app::secret(section, "user_hash_key", surroundings, validate::user_hash_key);
+fn telemetry(section: &mut Section<'_, '_>, context: Context<'_>) -> TelemetryConfig {
+    let user_ids = section.field_or("user_ids", value::choice, UserIds::Hash);
+    let user_hash_key = app::secret(section, "user_hash_key", context, validate::user_hash_key);
     if user_hash_key.is_some() && user_ids != UserIds::Hash {
         section.warn("telemetry.user_hash_key: is set, but telemetry.user_ids is not \"hash\"".to_owned());
     }
     TelemetryConfig {
-        log_format: section
-            .field("log_format", |raw| validate::log_format(&value::text(raw)?))
-            .or(LogFormat::Json),
-        log_level: section
-            .field("log_level", |raw| validate::log_level(value::text(raw)?))
-            .or("info".to_owned()),
+        log_format: section.field_or("log_format", value::choice, LogFormat::Json),
+        log_level: section.field_or(
+            "log_level",
+            |raw| validate::log_level(value::text(raw)?),
+            "info".to_owned(),
+        ),
         user_ids,
         user_hash_key,
-        audit: section.field("audit", value::boolean).or(true),
-        trust_incoming_sampling: section.field("trust_incoming_sampling", value::boolean).or(false),
-        slow_request: section
-            .field("slow_request", value::duration)
-            .or(Duration::from_secs(1)),
+        audit: section.field_or("audit", value::boolean, true),
+        trust_incoming_sampling: section.field_or("trust_incoming_sampling", value::boolean, false),
+        slow_request: section.field_or("slow_request", value::duration, Duration::from_secs(1)),
     }
 }
 
 /// `telemetry.log_level`, which can change while the broker runs, with all that stands beside it.
 pub(super) fn log_level(root: &mut Section<'_, '_>, folder: &Path, environment: &Environment) -> String {
-    let surroundings = Surroundings {
+    let context = Context {
         folder,
         environment,
         // No matter here.
         allow_insecure: false,
         cloud: super::Cloud::Public,
     };
-    root.section("telemetry", |section| telemetry(section, surroundings))
+    root.section("telemetry", |section| telemetry(section, context))
         .log_level
 }
 
-/// Reads a list of strings that must not be empty.
-fn some(
+/// Reads a list that must not be empty.
+fn non_empty_list<T, D: Copy + Into<T>>(
     section: &mut Section<'_, '_>,
     key: &str,
-    item: impl Fn(&str) -> Result<String, Reason>,
-    default: &[&str],
-) -> Vec<String> {
+    item: impl Fn(&str) -> Result<T, Reason>,
+    default: &[D],
+) -> Vec<T> {
     match section.list(key, item) {
         Field::Given(items) if items.is_empty() => section.problem(key, "must hold at least one"),
         Field::Given(items) => return items,
         Field::Absent | Field::Refused => {}
     }
-    default.iter().copied().map(str::to_owned).collect()
+    default.iter().copied().map(Into::into).collect()
 }
 
 fn positive(raw: Raw<'_>) -> Result<Duration, Reason> {
@@ -315,15 +301,19 @@ fn origin(raw: Raw<'_>) -> Result<url::Url, Reason> {
     units::base_url(&value::text(raw)?)
 }
 
-/// A GUID of some kind.
-fn id<T: std::str::FromStr>(raw: Raw<'_>, what: &str) -> Result<T, Reason> {
-    parse_id(&value::text(raw)?, what)
-}
-
 fn parse_id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Reason> {
     text.parse().map_err(|_| format!("is not {what} (a GUID)"))
 }
 
-fn path(raw: Raw<'_>, folder: &Path) -> Result<PathBuf, Reason> {
-    value::text(raw).map(|text| folder.join(text))
+fn tenant_id(raw: Raw<'_>) -> Result<TenantId, Reason> {
+    parse_id(&value::text(raw)?, "a tenant id")
+}
+
+fn client_id(raw: Raw<'_>) -> Result<ClientAppId, Reason> {
+    parse_id(&value::text(raw)?, "a client id")
+}
+
+/// A file that must be readable when the broker starts.
+fn file(raw: Raw<'_>, folder: &Path) -> Result<PathBuf, Reason> {
+    validate::readable_file(folder.join(value::text(raw)?))
 }

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::{Surroundings, assignments, exchange, parse_id};
+use super::{Context, assignments, exchange, parse_id};
 use crate::reader::Field;
 use crate::section::Section;
 use crate::{ResourceConfig, UnknownGroups, validate, value};
 
-/// Reads them. `other_mode` tells one that takes tokens that are not for ACS, if there is one.
+/// Reads them. `other_mode` is set to a mode whose tokens are not for ACS, if a resource has one.
 pub(super) fn resources(
     root: &mut Section<'_, '_>,
-    surroundings: Surroundings<'_>,
+    context: Context<'_>,
     other_mode: &mut Option<&'static str>,
 ) -> Option<Vec<ResourceConfig>> {
     let mut names: HashMap<String, usize> = HashMap::new();
@@ -26,23 +26,21 @@ pub(super) fn resources(
         let tenants = section.list("tenants", |text| parse_id(text, "a tenant id"));
         let client_ids = section.list("client_ids", |text| parse_id(text, "a client id"));
         // An empty list might be meant as "none", and would match all.
-        for (key, is_empty) in [
+        let is_empty = [
             ("tenants", matches!(&tenants, Field::Given(list) if list.is_empty())),
             (
                 "client_ids",
                 matches!(&client_ids, Field::Given(list) if list.is_empty()),
             ),
-        ] {
-            if is_empty {
-                section.problem(key, "must hold at least one; leave it out to match all");
-            }
+        ];
+        for (key, _) in is_empty.into_iter().filter(|(_, is_empty)| *is_empty) {
+            section.problem(key, "must hold at least one; leave it out to match all");
         }
-        let unknown_groups = section
-            .field("unknown_groups", |raw| validate::unknown_groups(&value::text(raw)?))
-            .given();
-        let (exchange, assignments) = both(section, surroundings, unknown_groups, other_mode);
+        let unknown_groups = section.field("unknown_groups", value::choice).given();
+        let (exchange, assignments) = both(section, context, unknown_groups, other_mode);
         Some(ResourceConfig {
             name: Some(name?),
+            path: section.path.clone(),
             tenants: tenants.or(Vec::new()),
             client_ids: client_ids.or(Vec::new()),
             exchange: exchange?,
@@ -51,9 +49,10 @@ pub(super) fn resources(
     });
     match listed {
         Field::Absent => {
-            let (exchange, assignments) = both(root, surroundings, None, other_mode);
+            let (exchange, assignments) = both(root, context, None, other_mode);
             Some(vec![ResourceConfig {
                 name: None,
+                path: String::new(),
                 tenants: Vec::new(),
                 client_ids: Vec::new(),
                 exchange: exchange?,
@@ -74,16 +73,14 @@ pub(super) fn resources(
 
 fn both(
     section: &mut Section<'_, '_>,
-    surroundings: Surroundings<'_>,
+    context: Context<'_>,
     unknown_groups: Option<UnknownGroups>,
     other_mode: &mut Option<&'static str>,
 ) -> (Option<crate::ExchangeConfig>, crate::AssignmentsConfig) {
-    let exchange = section.section("exchange", |section| {
-        exchange::exchange(section, surroundings, other_mode)
-    });
+    let exchange = section.section("exchange", |section| exchange::exchange(section, context, other_mode));
     let assignments = section.section("assignments", |section| {
         let mode = exchange.as_ref().map(|exchange| &exchange.mode);
-        assignments::assignments(section, surroundings, mode, unknown_groups)
+        assignments::assignments(section, context, mode, unknown_groups)
     });
     (exchange, assignments)
 }

@@ -202,12 +202,15 @@ fn files_that_cannot_be_served_are_refused() {
         ),
     ] {
         files.write(certificate, key);
-        let told = files.load().unwrap_err().to_string();
-        assert!(told.contains(expected), "{told}");
+        let reported = files.load().unwrap_err().to_string();
+        assert!(reported.contains(expected), "{reported}");
     }
     std::fs::remove_file(files.certificate()).unwrap();
-    let told = files.load().unwrap_err().to_string();
-    assert!(told.contains("certificate.pem cannot be read: No such file"), "{told}");
+    let reported = files.load().unwrap_err().to_string();
+    assert!(
+        reported.contains("certificate.pem cannot be read: No such file"),
+        "{reported}"
+    );
 }
 
 #[tokio::test]

@@ -15,86 +15,96 @@ const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// The specification's default for one export.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The variables of one signal. Those of a pair: its own, which goes before the general one.
+/// The variables that a signal has of its own beside a general one, in the order of the arrays below.
+#[derive(Clone, Copy)]
+enum Variable {
+    Endpoint,
+    Protocol,
+    Timeout,
+    Headers,
+    Compression,
+    Insecure,
+    Certificate,
+    ClientCertificate,
+    ClientKey,
+}
+
+const GENERAL: [&str; 9] = [
+    ENDPOINT,
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_INSECURE",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+];
+
+/// The variables of one signal.
 pub(super) struct Signal {
     exporter: &'static str,
-    endpoint: [&'static str; 2],
-    protocol: [&'static str; 2],
-    timeout: [&'static str; 2],
-    headers: [&'static str; 2],
-    compression: [&'static str; 2],
-    insecure: [&'static str; 2],
-    certificate: [&'static str; 2],
-    client_certificate: [&'static str; 2],
-    client_key: [&'static str; 2],
+    own: [&'static str; 9],
     /// What is added to the general endpoint in HTTP.
     path: &'static str,
     /// What `exporter` may name beside: it is there without being pushed.
     at_hand: Option<&'static str>,
 }
 
+impl Signal {
+    /// The signal's own variable, which goes before the general one, and that.
+    fn names(&self, variable: Variable) -> [&'static str; 2] {
+        [self.own[variable as usize], GENERAL[variable as usize]]
+    }
+}
+
 pub(super) const TRACES: Signal = Signal {
     exporter: "OTEL_TRACES_EXPORTER",
-    endpoint: ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ENDPOINT],
-    protocol: ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"],
-    timeout: ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"],
-    headers: ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
-    compression: [
+    own: [
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
         "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
-        "OTEL_EXPORTER_OTLP_COMPRESSION",
-    ],
-    insecure: ["OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"],
-    certificate: [
+        "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
         "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
-        "OTEL_EXPORTER_OTLP_CERTIFICATE",
-    ],
-    client_certificate: [
         "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
-        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
     ],
-    client_key: ["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"],
     path: "v1/traces",
     at_hand: None,
 };
 
 pub(super) const LOGS: Signal = Signal {
     exporter: "OTEL_LOGS_EXPORTER",
-    endpoint: ["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", ENDPOINT],
-    protocol: ["OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"],
-    timeout: ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"],
-    headers: ["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
-    compression: ["OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"],
-    insecure: ["OTEL_EXPORTER_OTLP_LOGS_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"],
-    certificate: ["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
-    client_certificate: [
+    own: [
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+        "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_LOGS_INSECURE",
+        "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE",
         "OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE",
-        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY",
     ],
-    client_key: ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"],
     path: "v1/logs",
     at_hand: None,
 };
 
 pub(super) const METRICS: Signal = Signal {
     exporter: "OTEL_METRICS_EXPORTER",
-    endpoint: ["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", ENDPOINT],
-    protocol: ["OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"],
-    timeout: ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"],
-    headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
-    compression: [
+    own: [
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
         "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
-        "OTEL_EXPORTER_OTLP_COMPRESSION",
-    ],
-    insecure: ["OTEL_EXPORTER_OTLP_METRICS_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"],
-    certificate: [
+        "OTEL_EXPORTER_OTLP_METRICS_INSECURE",
         "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
-        "OTEL_EXPORTER_OTLP_CERTIFICATE",
-    ],
-    client_certificate: [
         "OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE",
-        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY",
     ],
-    client_key: ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"],
     path: "v1/metrics",
     at_hand: Some("prometheus"),
 };
@@ -127,12 +137,14 @@ pub(super) fn exporter(signal: &Signal, reader: &Reader<'_>) -> Option<ExporterS
     let wanted = !disabled(reader) && is_pushed(signal, reader);
     let protocol = protocol(signal, reader);
     let endpoint = endpoint(signal, reader, protocol);
-    let timeout = reader.first(&signal.timeout, number);
+    let timeout = reader.first(&signal.names(Variable::Timeout), number);
     let headers = headers(signal, reader);
-    let gzip = reader.first(&signal.compression, |text| match text.to_ascii_lowercase().as_str() {
-        "gzip" => Ok(true),
-        "none" => Ok(false),
-        _ => Err("neither gzip nor none; ignored"),
+    let gzip = reader.first(&signal.names(Variable::Compression), |text| {
+        match text.to_ascii_lowercase().as_str() {
+            "gzip" => Ok(true),
+            "none" => Ok(false),
+            _ => Err("neither gzip nor none; ignored"),
+        }
     });
     let tls = tls(signal, reader);
     endpoint.filter(|_| wanted).map(|endpoint| ExporterSettings {
@@ -188,7 +200,7 @@ fn is_pushed(signal: &Signal, reader: &Reader<'_>) -> bool {
 }
 
 fn protocol(signal: &Signal, reader: &Reader<'_>) -> Protocol {
-    let found = reader.first(&signal.protocol, |text| {
+    let found = reader.first(&signal.names(Variable::Protocol), |text| {
         Ok(match text.to_ascii_lowercase().as_str() {
             "http/protobuf" => (Protocol::HttpProtobuf, true),
             "http/json" => (Protocol::HttpProtobuf, false),
@@ -208,11 +220,11 @@ fn protocol(signal: &Signal, reader: &Reader<'_>) -> Protocol {
 }
 
 fn endpoint(signal: &Signal, reader: &Reader<'_>, protocol: Protocol) -> Option<String> {
-    let insecure = reader.first(&signal.insecure, |text| {
+    let insecure = reader.first(&signal.names(Variable::Insecure), |text| {
         boolean(text).ok_or("neither true nor false; ignored")
     });
     let insecure = insecure.is_some_and(|(_, insecure)| insecure);
-    let (name, mut endpoint) = reader.first(&signal.endpoint, |text| {
+    let (name, mut endpoint) = reader.first(&signal.names(Variable::Endpoint), |text| {
         let text = match protocol {
             // gRPC endpoints may be a mere host and port.
             Protocol::Grpc if !text.contains("://") => {
@@ -241,10 +253,7 @@ fn endpoint(signal: &Signal, reader: &Reader<'_>, protocol: Protocol) -> Option<
 /// A list of `header=value`, percent-encoded. What cannot be sent is left out.
 fn headers(signal: &Signal, reader: &Reader<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let found = signal
-        .headers
-        .iter()
-        .find_map(|name| reader.get(name).map(|list| (*name, list)));
+    let found = reader.first(&signal.names(Variable::Headers), |list| Ok(list.to_owned()));
     let Some((name, list)) = found else {
         return headers;
     };
@@ -273,17 +282,18 @@ fn header(pair: &str) -> Option<(HeaderName, HeaderValue)> {
 fn tls(signal: &Signal, reader: &Reader<'_>) -> Tls {
     let mut tls = Tls::default();
     // A file that cannot be used leaves the system's anchors: they trust no collector that only that file vouches for.
-    let trusted = reader.first(&signal.certificate, |file| Tls::trusting(Path::new(file)));
+    let trusted = reader.first(&signal.names(Variable::Certificate), |file| {
+        Tls::trusting(Path::new(file))
+    });
     if let Some((_, trusting)) = trusted {
         tls = trusting;
     }
-    let set = |names: [&'static str; 2]| {
-        let found = names
-            .into_iter()
-            .find_map(|name| reader.get(name).map(|file| (name, file)));
+    let set = |variable| {
+        let names = signal.names(variable);
+        let found = reader.first(&names, |file| Ok(file.to_owned()));
         found.unwrap_or((names[1], String::new()))
     };
-    let (certificate, key) = (set(signal.client_certificate), set(signal.client_key));
+    let (certificate, key) = (set(Variable::ClientCertificate), set(Variable::ClientKey));
     match (certificate.1.is_empty(), key.1.is_empty()) {
         (true, true) => {}
         (false, true) => reader.warn(

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use super::Environment;
+use config::invisible::bare;
 
 /// What is said of values that are not served: each variable's name and why. The value itself never, since headers and
 /// endpoints hold keys.
@@ -47,12 +48,7 @@ impl<'e> Reader<'e> {
     /// cannot be meant: editors and `--env-file` leave them there.
     pub(super) fn get(&self, name: &str) -> Option<String> {
         let value = (self.environment)(name)?;
-        let blank = |c: char| c.is_whitespace() || c == '\u{feff}' || c == '\u{200b}';
-        let mut value = value.trim_matches(blank);
-        for quote in ['"', '\''] {
-            let inner = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
-            value = inner.unwrap_or(value).trim_matches(blank);
-        }
+        let value = bare(&value);
         (!value.is_empty()).then(|| value.to_owned())
     }
 

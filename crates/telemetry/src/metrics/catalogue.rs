@@ -27,7 +27,7 @@ pub struct Definition {
     pub unit: &'static str,
     /// All labels that a series can have.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// What it measures.
     pub description: &'static str,
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use opentelemetry::metrics::AsyncInstrument;
 use opentelemetry::{KeyValue, StringValue};
+use strum::VariantArray as _;
 
 use super::labels::{self, Authentication, Authorization, CacheRequest, Signal};
 use crate::lines::LostLines;
@@ -61,9 +62,9 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn new() -> Self {
-        let authentication = Authentication::ALL
+        let authentication = Authentication::VARIANTS
             .iter()
-            .map(|of| Cell::new([labels::outcome(of.outcome()), labels::reason(of.name())]));
+            .map(|of| Cell::new([labels::outcome(of.outcome()), labels::reason(of.into_str())]));
         let active = METHODS.iter().flat_map(|method| {
             SCHEMES.map(|scheme| {
                 Cell::new([
@@ -72,9 +73,9 @@ impl Counts {
                 ])
             })
         });
-        let dropped = Signal::ALL
+        let dropped = Signal::VARIANTS
             .iter()
-            .map(|signal| Cell::new([KeyValue::new("acs_broker.signal", signal.name())]));
+            .map(|signal| Cell::new([KeyValue::new("acs_broker.signal", signal.into_str())]));
         Self {
             authentication: authentication.collect(),
             unrouted: authorization(Authorization::NoAssignment, &NO_RESOURCE.into()),
@@ -106,12 +107,15 @@ impl Counts {
     pub(super) fn resource(&self, name: Option<&str>) -> Arc<ResourceCounts> {
         let name: StringValue = Arc::<str>::from(name.unwrap_or(DEFAULT_RESOURCE)).into();
         let counts = Arc::new(ResourceCounts {
-            authorization: Authorization::ALL.iter().map(|of| authorization(*of, &name)).collect(),
-            cache: CacheRequest::ALL
+            authorization: Authorization::VARIANTS
+                .iter()
+                .map(|of| authorization(*of, &name))
+                .collect(),
+            cache: CacheRequest::VARIANTS
                 .iter()
                 .map(|of| {
                     Cell::new([
-                        KeyValue::new("acs_broker.cache.outcome", of.name()),
+                        KeyValue::new("acs_broker.cache.outcome", of.into_str()),
                         resource_name(&name),
                     ])
                 })
@@ -165,7 +169,7 @@ impl Counts {
     }
 
     pub(super) fn observe_dropped(&self, observer: &dyn AsyncInstrument<u64>) {
-        for (signal, cell) in Signal::ALL.iter().zip(&self.dropped) {
+        for (signal, cell) in Signal::VARIANTS.iter().zip(&self.dropped) {
             let lines = self.lost_lines.get().filter(|_| *signal == Signal::Logs);
             let lines = lines.map_or(0, LostLines::count);
             observer.observe(cell.value.load(Ordering::Relaxed) + lines, &cell.labels);
@@ -211,7 +215,7 @@ impl Drop for ActiveRequest {
 }
 
 fn authorization(of: Authorization, resource: &StringValue) -> Cell<AtomicU64> {
-    let [outcome, kind, reason] = of.told();
+    let [outcome, kind, reason] = of.labels();
     Cell::new([
         labels::outcome(outcome),
         KeyValue::new("acs_broker.assignment.kind", kind),

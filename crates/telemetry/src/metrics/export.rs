@@ -17,8 +17,8 @@ use super::labels::Signal;
 use crate::TelemetryError;
 use crate::environment::{MetricSettings, Settings};
 use crate::export::Background;
-use crate::otlp::{Client, Pace};
-use crate::sending::{Attempts, End, insist};
+use crate::otlp::{Backoff, Client};
+use crate::sending::{Attempts, End, send_with_retry};
 use base::clock::SharedClock;
 
 /// The process's metrics, with an exporter if one is configured.
@@ -46,7 +46,10 @@ impl Pushing {
                 client: Client::new(exporter, Arc::clone(clock))?,
                 runtime: background.runtime()?,
                 end: background.end(),
-                attempts: Arc::new(Mutex::new(Attempts::new(Signal::Metrics.name(), Pace::of(*interval)))),
+                attempts: Arc::new(Mutex::new(Attempts::new(
+                    Signal::Metrics.into_str(),
+                    Backoff::new(*interval),
+                ))),
                 temporality: *temporality,
                 interval: *interval,
                 counts: Arc::clone(&counts),
@@ -107,10 +110,10 @@ impl PushMetricExporter for Push {
         let (client, attempts, end) = (self.client.clone(), Arc::clone(&self.attempts), self.end.clone());
         // Totals are sent again at the next time, and later is better. What has been added since the last time is sent
         // once, however long that takes, and what is added meanwhile is in the next.
-        let patience = (self.temporality == Temporality::Cumulative).then_some(self.interval);
+        let retry_for = (self.temporality == Temporality::Cumulative).then_some(self.interval);
         let sending = self.runtime.spawn(async move {
             let mut attempts = attempts.lock().await;
-            insist(&client, message, &mut attempts, patience, &end).await
+            send_with_retry(&client, message, &mut attempts, retry_for, &end).await
         });
         if sending.await.unwrap_or(false) {
             return Ok(());

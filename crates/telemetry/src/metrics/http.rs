@@ -15,7 +15,7 @@ pub struct Answered {
     pub method: &'static str,
     /// The route, if it is one of ours.
     pub route: Option<&'static str>,
-    /// The status sent; none if nobody waited for an answer any more.
+    /// The status sent; none if the client was gone before.
     pub status: Option<i64>,
     /// `http` or `https`
     pub scheme: &'static str,
@@ -70,7 +70,7 @@ pub(super) fn record_call(durations: &Histogram<f64>, called: &Called<'_>, durat
         return;
     }
     let mut labels = vec![
-        KeyValue::new("acs_broker.upstream", called.peer.name()),
+        KeyValue::new("acs_broker.upstream", called.peer.into_str()),
         KeyValue::new("http.request.method", called.method.to_owned()),
     ];
     if let Some(host) = called.url.host_str() {

@@ -97,28 +97,22 @@ impl Watched {
     }
 }
 
-/// Registers all that is measured when the SDK collects.
+/// Registers everything that is measured when the SDK collects.
 pub(super) fn register(meter: &Meter, watched: &Watched) {
-    number(meter, &all::CACHE_ENTRIES, watched, |broker| {
-        broker.cache().entries.used
-    });
-    number(meter, &all::CACHE_SIZE, watched, |broker| broker.cache().bytes.used);
-    number(meter, &all::CACHE_ENTRIES_LIMIT, watched, |broker| {
-        broker.cache().entries.limit
-    });
-    number(meter, &all::CACHE_SIZE_LIMIT, watched, |broker| {
-        broker.cache().bytes.limit
-    });
-    number(meter, &all::REQUESTS_IN_FLIGHT, watched, |broker| {
-        broker.requests().used
-    });
-    number(meter, &all::REQUESTS_LIMIT, watched, |broker| broker.requests().limit);
-    number(meter, &all::CONNECTIONS_OPEN, watched, |broker| {
-        broker.connections().used
-    });
-    number(meter, &all::CONNECTIONS_LIMIT, watched, |broker| {
-        broker.connections().limit
-    });
+    let gauges: [(&Definition, Look); 9] = [
+        (&all::CACHE_ENTRIES, |broker| broker.cache().entries.used),
+        (&all::CACHE_SIZE, |broker| broker.cache().bytes.used),
+        (&all::CACHE_ENTRIES_LIMIT, |broker| broker.cache().entries.limit),
+        (&all::CACHE_SIZE_LIMIT, |broker| broker.cache().bytes.limit),
+        (&all::REQUESTS_IN_FLIGHT, |broker| broker.requests().used),
+        (&all::REQUESTS_LIMIT, |broker| broker.requests().limit),
+        (&all::CONNECTIONS_OPEN, |broker| broker.connections().used),
+        (&all::CONNECTIONS_LIMIT, |broker| broker.connections().limit),
+        (&all::READY, |broker| broker.is_ready().into()),
+    ];
+    for (of, look) in gauges {
+        numbers(meter, of, watched, move |broker, observe| observe(look(broker), &[]));
+    }
     let closed = watched.clone();
     meter
         .u64_observable_counter(all::CONNECTIONS_CLOSED.name)
@@ -130,37 +124,36 @@ pub(super) fn register(meter: &Meter, watched: &Watched) {
             }
         })
         .build();
-    number(meter, &all::READY, watched, |broker| broker.is_ready().into());
 
-    seconds(meter, &all::JWKS_AGE, watched, |broker, tell| {
+    seconds(meter, &all::JWKS_AGE, watched, |broker, observe| {
         for keys in broker.keys() {
             if let Some(age) = keys.age {
-                tell(age, &[tenant(keys.tenant)]);
+                observe(age, &[tenant(keys.tenant)]);
             }
         }
     });
-    numbers(meter, &all::JWKS_USABLE, watched, |broker, tell| {
+    numbers(meter, &all::JWKS_USABLE, watched, |broker, observe| {
         for keys in broker.keys() {
-            tell(keys.usable.into(), &[tenant(keys.tenant)]);
+            observe(keys.usable.into(), &[tenant(keys.tenant)]);
         }
     });
-    numbers(meter, &all::ASSIGNMENTS_ENTRIES, watched, |broker, tell| {
+    numbers(meter, &all::ASSIGNMENTS_ENTRIES, watched, |broker, observe| {
         for source in broker.assignments() {
             if let Some(entries) = source.entries {
-                tell(entries, &source.labels());
+                observe(entries, &source.labels());
             }
         }
     });
-    seconds(meter, &all::ASSIGNMENTS_AGE, watched, |broker, tell| {
+    seconds(meter, &all::ASSIGNMENTS_AGE, watched, |broker, observe| {
         for source in broker.assignments() {
             if let Some(age) = source.age {
-                tell(age, &source.labels());
+                observe(age, &source.labels());
             }
         }
     });
-    numbers(meter, &all::ASSIGNMENTS_FAILING, watched, |broker, tell| {
+    numbers(meter, &all::ASSIGNMENTS_FAILING, watched, |broker, observe| {
         for source in broker.assignments() {
-            tell(source.failing.into(), &source.labels());
+            observe(source.failing.into(), &source.labels());
         }
     });
     meter
@@ -177,20 +170,15 @@ pub(super) fn tenant(id: impl Into<StringValue>) -> KeyValue {
     KeyValue::new("acs_broker.tenant.id", id.into())
 }
 
-/// A gauge without labels.
-fn number(meter: &Meter, of: &Definition, watched: &Watched, look: fn(&dyn BrokerState) -> u64) {
-    numbers_by(meter, of, watched, move |broker, tell| tell(look(broker), &[]));
-}
+/// What a gauge without labels shows.
+type Look = fn(&dyn BrokerState) -> u64;
 
-type Tell<'t, T> = &'t mut dyn FnMut(T, &[KeyValue]);
+/// Takes one value with its labels.
+type Observe<'o, T> = &'o mut dyn FnMut(T, &[KeyValue]);
 
-fn numbers(meter: &Meter, of: &Definition, watched: &Watched, look: fn(&dyn BrokerState, Tell<'_, u64>)) {
-    numbers_by(meter, of, watched, look);
-}
-
-fn numbers_by<L>(meter: &Meter, of: &Definition, watched: &Watched, look: L)
+fn numbers<L>(meter: &Meter, of: &Definition, watched: &Watched, look: L)
 where
-    L: Fn(&dyn BrokerState, Tell<'_, u64>) + Send + Sync + 'static,
+    L: Fn(&dyn BrokerState, Observe<'_, u64>) + Send + Sync + 'static,
 {
     let watched = watched.clone();
     meter
@@ -205,7 +193,7 @@ where
         .build();
 }
 
-fn seconds(meter: &Meter, of: &Definition, watched: &Watched, look: fn(&dyn BrokerState, Tell<'_, Duration>)) {
+fn seconds(meter: &Meter, of: &Definition, watched: &Watched, look: fn(&dyn BrokerState, Observe<'_, Duration>)) {
     let watched = watched.clone();
     meter
         .f64_observable_gauge(of.name)

@@ -99,14 +99,14 @@ fn every_instrument_is_told_under_its_name_with_its_labels() {
     let metrics = Metrics::local();
     let _state = record_everything(&metrics);
     let text = metrics.scrape().unwrap();
-    let told: BTreeSet<String> = text
+    let scraped: BTreeSet<String> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
         .map(|(name, _)| name.to_owned())
         .filter(|name| name != "target_info")
         .collect();
     let listed: BTreeSet<String> = all::ALL.iter().map(Definition::prometheus_name).collect();
-    assert_eq!(told, listed);
+    assert_eq!(scraped, listed);
     for definition in all::ALL {
         let name = definition.prometheus_name();
         assert!(
@@ -132,7 +132,7 @@ fn every_instrument_is_told_under_its_name_with_its_labels() {
         "acs_broker_telemetry_dropped_total{acs_broker_signal=\"traces\"} 3",
         "acs_broker_requests_limit 7",
     ] {
-        assert!(text.lines().any(|told| told == line), "{line}\nin\n{text}");
+        assert!(text.lines().any(|scraped| scraped == line), "{line}\nin\n{text}");
     }
     assert!(!text.contains("healthcheck") && !text.contains("secret"));
 }

@@ -33,17 +33,43 @@ impl Outcome {
             pause: None,
         }
     }
-}
 
-/// OTLP over http, "Failures": 429, 502, 503 and 504 may pass, with `Retry-After` or without; nothing else.
-pub(super) fn of_status(status: StatusCode, retry_after: Option<&str>, now: Timestamp) -> Outcome {
-    let reason = format!("status {}", status.as_u16());
-    match status.as_u16() {
-        429 | 502..=504 => Outcome::Later {
-            reason,
-            pause: retry_after.and_then(|text| pause(text, now)),
-        },
-        _ => Outcome::Refused { reason },
+    /// OTLP over http, "Failures": 429, 502, 503 and 504 may pass, with `Retry-After` or without; nothing else.
+    pub(super) fn from_http_status(status: StatusCode, retry_after: Option<&str>, now: Timestamp) -> Self {
+        let reason = format!("status {}", status.as_u16());
+        match status.as_u16() {
+            429 | 502..=504 => Self::Later {
+                reason,
+                pause: retry_after.and_then(|text| pause(text, now)),
+            },
+            _ => Self::Refused { reason },
+        }
+    }
+
+    /// OTLP over gRPC, "Failures". The server's words are left out: they may quote a header.
+    pub(super) fn from_grpc_status(status: &Status) -> Self {
+        let pause = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let may_pass = match status.code() {
+            Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unavailable
+            | Code::DataLoss => true,
+            Code::ResourceExhausted => pause.is_some(),
+            // Not the server's word but the transport's: a connection that was lost.
+            Code::Unknown | Code::Internal => is_transport(status),
+            _ => false,
+        };
+        let reason = format!("gRPC status {:?}", status.code());
+        if may_pass {
+            Self::Later {
+                reason,
+                pause: pause.map(|pause| pause.min(LONGEST_PAUSE)),
+            }
+        } else {
+            Self::Refused { reason }
+        }
     }
 }
 
@@ -57,32 +83,6 @@ fn pause(text: &str, now: Timestamp) -> Option<Duration> {
         Duration::try_from(date.duration_since(now)).unwrap_or_default()
     };
     Some(pause.min(LONGEST_PAUSE))
-}
-
-/// OTLP over gRPC, "Failures". The server's words are left out: they may quote a header.
-pub(super) fn of_grpc(status: &Status) -> Outcome {
-    let pause = status.get_details_retry_info().and_then(|info| info.retry_delay);
-    let may_pass = match status.code() {
-        Code::Cancelled
-        | Code::DeadlineExceeded
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::Unavailable
-        | Code::DataLoss => true,
-        Code::ResourceExhausted => pause.is_some(),
-        // Not the server's word but the transport's: a connection that was lost.
-        Code::Unknown | Code::Internal => is_transport(status),
-        _ => false,
-    };
-    let reason = format!("gRPC status {:?}", status.code());
-    if may_pass {
-        Outcome::Later {
-            reason,
-            pause: pause.map(|pause| pause.min(LONGEST_PAUSE)),
-        }
-    } else {
-        Outcome::Refused { reason }
-    }
 }
 
 /// Whether a status was made here, of an error below gRPC.
@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_sent_again_over_http() {
         let now = "2026-11-24T12:00:00Z".parse().unwrap();
-        let of = |status, retry_after| of_status(StatusCode::from_u16(status).unwrap(), retry_after, now);
+        let of =
+            |status, retry_after| Outcome::from_http_status(StatusCode::from_u16(status).unwrap(), retry_after, now);
         for status in [429, 502, 503, 504] {
             assert!(later(None)(&of(status, None)), "{status}");
             assert!(later(Some(7))(&of(status, Some("7"))), "{status}");
@@ -136,7 +137,10 @@ mod tests {
             Code::Unavailable,
             Code::DataLoss,
         ] {
-            assert!(later(None)(&of_grpc(&Status::new(code, "s3cret"))), "{code:?}");
+            assert!(
+                later(None)(&Outcome::from_grpc_status(&Status::new(code, "s3cret"))),
+                "{code:?}"
+            );
         }
         for code in [
             Code::Unknown,
@@ -150,7 +154,7 @@ mod tests {
             Code::Internal,
             Code::Unauthenticated,
         ] {
-            let refused = of_grpc(&Status::new(code, "s3cret"));
+            let refused = Outcome::from_grpc_status(&Status::new(code, "s3cret"));
             assert!(matches!(refused, Outcome::Refused { .. }), "{code:?}: {refused:?}");
             assert!(!format!("{refused:?}").contains("s3cret"));
         }
@@ -161,9 +165,9 @@ mod tests {
         ] {
             let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(asked)));
             let status = Status::with_error_details(code, "", details);
-            assert!(later(Some(wanted))(&of_grpc(&status)), "{code:?}");
+            assert!(later(Some(wanted))(&Outcome::from_grpc_status(&status)), "{code:?}");
         }
         let lost = Status::from_error(Box::new(std::io::Error::other("a connection was lost")));
-        assert!(later(None)(&of_grpc(&lost)), "{lost:?}");
+        assert!(later(None)(&Outcome::from_grpc_status(&lost)), "{lost:?}");
     }
 }

@@ -10,7 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
-use super::answer::{Outcome, is_transport, of_grpc};
+use super::answer::{Outcome, is_transport};
 use super::message::Export;
 use crate::TelemetryError;
 use crate::environment::ExporterSettings;
@@ -78,7 +78,7 @@ impl Client {
                 if is_transport(&status) {
                     self.retire();
                 }
-                of_grpc(&status)
+                Outcome::from_grpc_status(&status)
             }
         }
     }

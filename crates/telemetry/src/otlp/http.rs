@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use url::Url;
 
-use super::answer::{Outcome, of_status};
+use super::answer::Outcome;
 use super::message::Export;
 use crate::TelemetryError;
 use crate::environment::ExporterSettings;
@@ -88,7 +88,7 @@ impl Client {
         };
         if !response.status().is_success() {
             let retry_after = response.headers().get(RETRY_AFTER).and_then(|text| text.to_str().ok());
-            return of_status(response.status(), retry_after, self.clock.now());
+            return Outcome::from_http_status(response.status(), retry_after, self.clock.now());
         }
         // It was taken, whatever becomes of the rest of the answer.
         let mut answer = Vec::new();

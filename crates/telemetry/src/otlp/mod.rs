@@ -2,13 +2,13 @@
 //!
 //! <https://opentelemetry.io/docs/specs/otlp/>. Messages and their encoding are opentelemetry-proto's, the transports
 //! tonic and reqwest. opentelemetry-otlp, which puts the three together, gives a batch up within the limit of one
-//! export, says only in words whether a failure may pass, and lets nobody replace a connection.
+//! export, says only in words whether a failure may pass, and gives no way to replace a connection.
 
 mod answer;
+mod backoff;
 mod grpc;
 mod http;
 mod message;
-mod pace;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -20,8 +20,8 @@ use super::environment::{ExporterSettings, Protocol};
 use base::clock::SharedClock;
 
 pub(super) use self::answer::Outcome;
+pub(super) use self::backoff::Backoff;
 pub(super) use self::message::{Export, Item};
-pub(super) use self::pace::Pace;
 pub(super) use self::tls::Tls;
 
 /// How a signal reaches its collector. Cheap to clone.
@@ -32,7 +32,7 @@ pub(super) enum Client {
 }
 
 impl Client {
-    /// Connects to nobody yet.
+    /// Does not connect yet.
     pub(super) fn new(settings: &ExporterSettings, clock: SharedClock) -> Result<Self, TelemetryError> {
         Ok(match settings.protocol {
             Protocol::Grpc => Self::Grpc(Arc::new(grpc::Client::new(settings, grpc::KEEP_ALIVE)?)),

@@ -65,9 +65,9 @@ async fn an_idle_connection_that_answers_no_ping_is_closed_before_it_is_needed()
     let wire = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = wire.local_addr().unwrap().to_string();
     let (swallow, swallowed) = oneshot::channel();
-    let (told, mut closed) = mpsc::unbounded_channel();
+    let (reports_closed, mut closed) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        // The first connection carries until it is to swallow, and tells when it is closed.
+        // The first connection carries until it is to swallow, and reports when it is closed.
         let (mut near, _) = wire.accept().await.unwrap();
         let mut far = TcpStream::connect(&collector).await.unwrap();
         tokio::select! {
@@ -77,7 +77,7 @@ async fn an_idle_connection_that_answers_no_ping_is_closed_before_it_is_needed()
         tokio::spawn(async move {
             let mut nowhere = [0; 1024];
             while let Ok(1..) = near.read(&mut nowhere).await {}
-            told.send(()).unwrap();
+            reports_closed.send(()).unwrap();
         });
         let (mut near, _) = wire.accept().await.unwrap();
         let mut far = TcpStream::connect(&collector).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_refusal_is_told_from_what_may_pass() {
         };
         assert_eq!(client.send(request()).await, wanted);
     }
-    // Nobody listens there.
+    // No server listens there.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -81,7 +81,7 @@ impl Tls {
     pub(super) fn for_grpc(&self) -> ClientTlsConfig {
         let config = match &self.anchors {
             Some(anchors) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(anchors)),
-            // Without this tonic trusts nobody.
+            // Without this tonic trusts no certificate.
             None => ClientTlsConfig::new().with_enabled_roots(),
         };
         match &self.identity {
@@ -91,7 +91,7 @@ impl Tls {
     }
 
     pub(super) fn for_http(&self, mut builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
-        // Both were read before. Should that fail here, nobody is trusted.
+        // Both were read before. Should that fail here, no certificate is trusted.
         if let Some(anchors) = &self.anchors {
             builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(anchors).unwrap_or_default());
         }

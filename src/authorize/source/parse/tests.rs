@@ -6,7 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::authorize::assignment::PrincipalType;
 use base::clock::{Clock, SystemClock};
+use config::IdentityScope;
 
 const TENANT: &str = "10000000-0000-4000-8000-00000000000a";
 const USER: &str = "20000000-0000-4000-8000-00000000000b";
@@ -30,10 +32,10 @@ fn entry(changes: &[(&str, &str)]) -> String {
 }
 
 fn json_problems(text: &str) -> Vec<String> {
-    told(parse(Format::Json, text))
+    lines(parse(Format::Json, text))
 }
 
-fn told(outcome: Result<Vec<Assignment>, Vec<AssignmentProblem>>) -> Vec<String> {
+fn lines(outcome: Result<Vec<Assignment>, Vec<AssignmentProblem>>) -> Vec<String> {
     outcome.unwrap_err().iter().map(ToString::to_string).collect()
 }
 
@@ -49,10 +51,13 @@ fn good() -> Assignment {
 
 #[test]
 fn formats_are_told_by_name() {
-    assert_eq!(Format::of(Path::new("/etc/broker/assignments.toml")), Ok(Format::Toml));
-    assert_eq!(Format::of(Path::new("a.b.json")), Ok(Format::Json));
+    assert_eq!(
+        Format::from_path(Path::new("/etc/broker/assignments.toml")),
+        Ok(Format::Toml)
+    );
+    assert_eq!(Format::from_path(Path::new("a.b.json")), Ok(Format::Json));
     for path in ["assignments", "assignments.yaml", ".toml", "toml", "a.toml.bak", ""] {
-        assert_eq!(Format::of(Path::new(path)), Err(UnknownFormat), "{path}");
+        assert_eq!(Format::from_path(Path::new(path)), Err(UnknownFormat), "{path}");
     }
 }
 
@@ -143,14 +148,14 @@ fn one_broken_member() {
         ),
     ] {
         for list in ["assignments", "value"] {
-            let told = json_problems(&format!("{{\"{list}\":[{}]}}", entry(changes)));
-            assert_eq!(told[0], format!("{list}[0].{wanted}"), "{told:?}");
+            let problems = json_problems(&format!("{{\"{list}\":[{}]}}", entry(changes)));
+            assert_eq!(problems[0], format!("{list}[0].{wanted}"), "{problems:?}");
         }
     }
 }
 
 #[test]
-fn characters_that_nobody_sees_are_named() {
+fn invisible_characters_are_named() {
     for (member, text, named) in [
         (
             "objectId",
@@ -169,22 +174,22 @@ fn characters_that_nobody_sees_are_named() {
         ),
     ] {
         let entry = entry(&[(member, &serde_json::to_string(&text).unwrap())]);
-        let told = first_problem(Format::Json, &format!("{{\"assignments\":[{entry}]}}"));
-        assert!(told.contains(named), "{told}");
+        let problems = first_problem(Format::Json, &format!("{{\"assignments\":[{entry}]}}"));
+        assert!(problems.contains(named), "{problems}");
     }
     let ids = format!("[\"{CLIENT}\",\"\u{feff}{CLIENT}\"]");
-    let told = first_problem(
+    let problems = first_problem(
         Format::Json,
         &format!("{{\"assignments\":[{}]}}", entry(&[("clientIds", &ids)])),
     );
     assert!(
-        told.starts_with("assignments[0].clientIds[1]: is not a GUID; it holds U+FEFF"),
-        "{told}"
+        problems.starts_with("assignments[0].clientIds[1]: is not a GUID; it holds U+FEFF"),
+        "{problems}"
     );
-    let told = first_problem(Format::Toml, "[[assignments]]\nobjectId\u{a0}= 'x'\n");
+    let problems = first_problem(Format::Toml, "[[assignments]]\nobjectId\u{a0}= 'x'\n");
     assert!(
-        told.starts_with("line 2: ") && told.contains("U+00A0 NO-BREAK SPACE"),
-        "{told}"
+        problems.starts_with("line 2: ") && problems.contains("U+00A0 NO-BREAK SPACE"),
+        "{problems}"
     );
 }
 
@@ -218,8 +223,8 @@ fn files_written_for_the_broker_are_strict() {
         (("objectid", "\"x\""), "assignments[0].objectid: unknown key"),
         (("a\\nb", "1"), "assignments[0].\"a\\nb\": unknown key"),
     ] {
-        let told = json_problems(&format!("{{\"assignments\":[{}]}}", entry(&[member])));
-        assert!(told.len() == 1 && told[0].starts_with(wanted), "{told:?}");
+        let problems = json_problems(&format!("{{\"assignments\":[{}]}}", entry(&[member])));
+        assert!(problems.len() == 1 && problems[0].starts_with(wanted), "{problems:?}");
         assert!(parse(Format::Json, &format!("{{\"value\":[{}]}}", entry(&[member]))).is_ok());
     }
     assert_eq!(
@@ -227,7 +232,7 @@ fn files_written_for_the_broker_are_strict() {
         ["nextLink: unknown key"]
     );
     assert_eq!(
-        told(parse(Format::Toml, "value = []\n[[assignment]]")),
+        lines(parse(Format::Toml, "value = []\n[[assignment]]")),
         ["assignment: unknown key", "value: unknown key"]
     );
 }
@@ -259,7 +264,7 @@ fn allowed_scopes_are_the_brokers_own() {
     );
     assert_eq!(parse(Format::Json, &with_schema), Ok(vec![good()]));
     assert_eq!(
-        told(parse(Format::Toml, "\"$schema\" = 'x'")),
+        lines(parse(Format::Toml, "\"$schema\" = 'x'")),
         ["\"$schema\": unknown key"]
     );
 }
@@ -292,13 +297,13 @@ fn whole_files_that_hold_no_list() {
     ] {
         assert_eq!(json_problems(text), [wanted], "{text}");
     }
-    let syntax = told(parse(Format::Toml, "[[assignments]]\nobjectId = \n"));
+    let syntax = lines(parse(Format::Toml, "[[assignments]]\nobjectId = \n"));
     assert!(syntax.len() == 1 && syntax[0].starts_with("line 2: "), "{syntax:?}");
     assert_eq!(
-        told(parse(Format::Toml, "[assignments]")),
+        lines(parse(Format::Toml, "[assignments]")),
         ["assignments: is an object, not a list"]
     );
-    let dates = told(parse(Format::Toml, "assignments = [1979-05-27]"));
+    let dates = lines(parse(Format::Toml, "assignments = [1979-05-27]"));
     assert_eq!(dates, ["assignments[0]: is a date or time, not an object"]);
 }
 
@@ -315,9 +320,9 @@ fn every_problem_is_told_at_once() {
         ]),
         entry(&[]),
     ];
-    let told = json_problems(&format!("{{\"assignments\":[{}],\"x\":1}}", list.join(",")));
+    let problems = json_problems(&format!("{{\"assignments\":[{}],\"x\":1}}", list.join(",")));
     assert_eq!(
-        told,
+        problems,
         [
             "x: unknown key",
             "assignments[1].objectId: is not a GUID",

@@ -42,14 +42,14 @@ pub(super) async fn apply(
         (false, true) => text,
         (false, false) => format!("{text}\nnothing was sent (--dry-run)"),
     };
-    Ok(Report::of(&json, text))
+    Ok(Report::new(&json, text))
 }
 
 pub(super) async fn diff(resource: &Resource, file: Option<&Path>) -> Result<Report, Failure> {
     let configured = resource.file.as_ref().map(|file| &*file.path);
     let file = file.or(configured).ok_or(Failure::NoFile)?;
     let difference = Difference::between_file(resource, file).await?;
-    Ok(Report::of(&json!(difference), output::difference(&difference)))
+    Ok(Report::new(&json!(difference), output::difference(&difference)))
 }
 
 impl Difference {
@@ -61,7 +61,7 @@ impl Difference {
 }
 
 fn read(file: &Path) -> Result<Vec<EntraAssignment>, Failure> {
-    let format = Format::of(file).map_err(|cause| Failure::Format {
+    let format = Format::from_path(file).map_err(|cause| Failure::Format {
         file: file.to_owned(),
         cause,
     })?;

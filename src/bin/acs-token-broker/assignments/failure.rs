@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use acs_token_broker::authorize::source::parse::{AssignmentProblem, UnknownFormat};
 use acs_token_broker::broker::StartError;
-use azure::UpstreamSetupError;
 use azure::acs_assignments::AssignmentsError;
+use azure::{UpstreamFailure, UpstreamSetupError};
 use base::ids::ObjectId;
 use config::load::Problems;
 use serde_json::{Value, json};
@@ -70,12 +70,13 @@ impl Failure {
         let code = match self {
             Self::Acs(AssignmentsError::NotFound) => "NotFound",
             Self::Acs(AssignmentsError::Refused { .. }) => "Refused",
-            Self::Acs(AssignmentsError::Limited { .. }) => "TooManyRequests",
-            Self::Acs(AssignmentsError::Unavailable { .. }) => "Unavailable",
-            Self::Acs(AssignmentsError::Timeout) => "Timeout",
-            Self::Acs(AssignmentsError::InvalidResponse(_) | AssignmentsError::UnexpectedStatus { .. }) => {
-                "InvalidResponse"
-            }
+            Self::Acs(AssignmentsError::Upstream(UpstreamFailure::Limited { .. })) => "TooManyRequests",
+            Self::Acs(AssignmentsError::Upstream(UpstreamFailure::Unavailable { .. })) => "Unavailable",
+            Self::Acs(AssignmentsError::Upstream(UpstreamFailure::Timeout)) => "Timeout",
+            Self::Acs(
+                AssignmentsError::Upstream(UpstreamFailure::InvalidResponse(_))
+                | AssignmentsError::UnexpectedStatus { .. },
+            ) => "InvalidResponse",
             Self::Acs(AssignmentsError::ServiceToken(_)) => "NoToken",
             Self::Runtime(_) => "Failure",
             Self::File { .. } | Self::Format { .. } | Self::Unreadable { .. } | Self::TwoTenants { .. } => {

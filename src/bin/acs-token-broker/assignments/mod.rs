@@ -153,13 +153,13 @@ fn at_acs(verb: &Verb, arguments: &AssignmentsArguments, environment: &Environme
             Verb::List => list(&resource).await,
             Verb::Get { object_id } => {
                 let assignment = resource.client.get(*object_id).await?;
-                Ok(Report::of(&json!(assignment), output::details(&assignment)))
+                Ok(Report::new(&json!(assignment), output::details(&assignment)))
             }
             Verb::Set(set) => self::set(&resource, set).await,
             Verb::Remove { object_id } => remove(&resource, *object_id).await,
             Verb::Apply { file, dry_run } => apply::apply(&resource, file, *dry_run, arguments.output).await,
             Verb::Diff { file } => apply::diff(&resource, file.as_deref()).await,
-            Verb::Schema => Ok(Report::of(&json!(null), String::new())),
+            Verb::Schema => Ok(Report::new(&json!(null), String::new())),
         }
     })
 }
@@ -169,7 +169,7 @@ async fn list(resource: &Resource) -> Result<Report, Failure> {
     assignments.sort_by_key(|assignment| (assignment.tenant_id, assignment.object_id));
     let table = output::table(&assignments);
     // The form that ACS has for it, so that it is an assignment file.
-    Ok(Report::of(&json!({ "value": assignments }), table))
+    Ok(Report::new(&json!({ "value": assignments }), table))
 }
 
 async fn set(resource: &Resource, set: &SetArguments) -> Result<Report, Failure> {
@@ -191,7 +191,7 @@ async fn set(resource: &Resource, set: &SetArguments) -> Result<Report, Failure>
         Put::Created => "the assignment was created",
         Put::Replaced => "the assignment was replaced",
     });
-    Ok(Report::of(&json!(stored), output::details(&stored)))
+    Ok(Report::new(&json!(stored), output::details(&stored)))
 }
 
 /// ACS answers the removal of what is not there like any other; the administrator wants to know.
@@ -199,7 +199,7 @@ async fn remove(resource: &Resource, object_id: ObjectId) -> Result<Report, Fail
     let assignment = resource.client.get(object_id).await?;
     resource.client.delete(object_id).await?;
     let removed = json!({ "removed": assignment });
-    Ok(Report::of(
+    Ok(Report::new(
         &removed,
         format!("removed\n{}", output::details(&assignment)),
     ))

@@ -16,7 +16,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn of(json: &Value, text: String) -> Self {
+    pub(super) fn new(json: &Value, text: String) -> Self {
         Self {
             json: format!("{json:#}"),
             text,
@@ -37,7 +37,7 @@ pub(super) fn table(assignments: &[EntraAssignment]) -> String {
     let rows = assignments.iter().map(|assignment| {
         [
             assignment.object_id.to_string(),
-            assignment.principal_type.name().to_owned(),
+            assignment.principal_type.as_ref().to_owned(),
             assignment.tenant_id.to_string(),
             clients(assignment),
         ]
@@ -63,7 +63,7 @@ pub(super) fn details(assignment: &EntraAssignment) -> String {
     let mut text = format!(
         "object id       {}\nprincipal type  {}\ntenant id       {}",
         assignment.object_id,
-        assignment.principal_type.name(),
+        assignment.principal_type.as_ref(),
         assignment.tenant_id
     );
     for (index, client) in assignment.client_ids.iter().enumerate() {
@@ -106,7 +106,7 @@ fn line(assignment: &EntraAssignment) -> String {
 fn members(assignment: &EntraAssignment) -> String {
     format!(
         "{} of {} with {}",
-        assignment.principal_type.name(),
+        assignment.principal_type.as_ref(),
         assignment.tenant_id,
         clients(assignment)
     )

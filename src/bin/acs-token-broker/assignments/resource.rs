@@ -25,14 +25,8 @@ impl Resource {
         let resource = choose(&config, name)?;
         let assignments = &resource.assignments;
         let auth = assignments.acs_auth.as_ref().ok_or_else(|| {
-            let place = config.resources.iter().position(|other| std::ptr::eq(other, resource));
-            let prefix = match (&resource.name, place) {
-                (Some(_), Some(index)) => format!("resources[{index}]."),
-                _ => String::new(),
-            };
-            Failure::NoAuth(format!(
-                "{prefix}assignments.acs.access_key, access_key_file or credential"
-            ))
+            let key = resource.key("assignments.acs.access_key");
+            Failure::NoAuth(format!("{key}, access_key_file or credential"))
         })?;
         let clock = SystemClock::shared();
         let endpoints = WellKnownEndpoints::new(&config.entra);

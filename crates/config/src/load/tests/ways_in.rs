@@ -11,7 +11,7 @@ fn text(rest: &str) -> String {
     format!("{MINIMAL}{rest}")
 }
 
-fn told(rest: &str, variables: &[(&str, &str)]) -> Vec<String> {
+fn reported(rest: &str, variables: &[(&str, &str)]) -> Vec<String> {
     load_text(&text(rest), variables).map_or_else(|problems| lines(&problems), |_| Vec::new())
 }
 
@@ -19,7 +19,7 @@ fn told(rest: &str, variables: &[(&str, &str)]) -> Vec<String> {
 fn on_behalf_of_needs_an_app_and_an_api_of_its_own() {
     let mode = "exchange.mode = 'on_behalf_of'\n";
     assert_eq!(
-        told(mode, &[])
+        reported(mode, &[])
             .iter()
             .map(|line| line.split(": ").next().unwrap().to_owned())
             .collect::<Vec<_>>(),
@@ -46,10 +46,10 @@ fn on_behalf_of_needs_an_app_and_an_api_of_its_own() {
         ),
         ("managed_identity", None),
     ] {
-        let told = told(&format!("{app}exchange.on_behalf_of.credential = '{credential}'"), &[]);
+        let reported = reported(&format!("{app}exchange.on_behalf_of.credential = '{credential}'"), &[]);
         match problem {
-            None => assert_eq!(told, Vec::<String>::new()),
-            Some(problem) => assert!(told.len() == 1 && told[0].starts_with(problem), "{told:?}"),
+            None => assert_eq!(reported, Vec::<String>::new()),
+            Some(problem) => assert!(reported.len() == 1 && reported[0].starts_with(problem), "{reported:?}"),
         }
     }
     let config = config_of(
@@ -130,12 +130,12 @@ fn secrets_come_from_the_environment_or_from_one_file() {
             Some("is not an access key"),
         ),
     ] {
-        let told = told(&format!("{identity}{rest}"), &variables);
+        let reported = reported(&format!("{identity}{rest}"), &variables);
         match problem {
-            None => assert_eq!(told, Vec::<String>::new()),
+            None => assert_eq!(reported, Vec::<String>::new()),
             Some(problem) => {
                 let line = format!("exchange.identity.access_key: {problem}");
-                assert!(told.len() == 1 && told[0].starts_with(&line), "{told:?}");
+                assert!(reported.len() == 1 && reported[0].starts_with(&line), "{reported:?}");
             }
         }
     }
@@ -154,37 +154,37 @@ fn identity_mode_decides_by_itself() {
         (mode.scopes.as_slice(), mode.lifetime.as_secs()),
         (&[IdentityScope::Chat][..], 3600)
     );
-    let told = told(&format!("{identity}assignments.unknown_groups = 'acs'"), &variables);
+    let reported = reported(&format!("{identity}assignments.unknown_groups = 'acs'"), &variables);
     assert!(
-        told.len() == 1 && told[0].starts_with("assignments.unknown_groups: must be"),
-        "{told:?}"
+        reported.len() == 1 && reported[0].starts_with("assignments.unknown_groups: must be"),
+        "{reported:?}"
     );
 }
 
 #[test]
 fn graph_needs_an_app_only_where_it_is_asked() {
-    assert_eq!(told("graph.timeout = '1s'", &[]), Vec::<String>::new());
+    assert_eq!(reported("graph.timeout = '1s'", &[]), Vec::<String>::new());
     let graph = "assignments.unknown_groups = 'graph'\n";
-    assert_eq!(told(graph, &[]).len(), 2);
+    assert_eq!(reported(graph, &[]).len(), 2);
     let app = format!("{graph}graph = {{ client_id = '{APP}', credential = 'managed_identity' }}");
     let config = config_of(&text(&app), &[]);
     assert_eq!(config.graph.unwrap().endpoint.as_str(), "https://graph.microsoft.com/");
-    let told = told(
+    let reported = reported(
         &format!(
             "{graph}graph = {{ client_id = '{APP}', credential = 'managed_identity', endpoint = 'http://graph.example' }}"
         ),
         &[],
     );
     assert!(
-        told.len() == 1 && told[0].starts_with("graph.endpoint: must be https"),
-        "{told:?}"
+        reported.len() == 1 && reported[0].starts_with("graph.endpoint: must be https"),
+        "{reported:?}"
     );
 }
 
 #[test]
 fn assignments_from_acs_need_a_key_or_a_credential() {
     let acs = "assignments.sources = ['file', 'acs']\n";
-    assert_eq!(told(acs, &[]).len(), 1);
+    assert_eq!(reported(acs, &[]).len(), 1);
     let key = [("__ASSIGNMENTS__ACS__ACCESS_KEY", KEY)];
     let config = config_of(&text(acs), &key);
     let assignments = &config.resources[0].assignments;
@@ -197,13 +197,13 @@ fn assignments_from_acs_need_a_key_or_a_credential() {
         config.resources[0].assignments.acs.as_ref().unwrap().auth,
         AcsAuthConfig::ManagedIdentity { client_id: None }
     ));
-    assert_eq!(told(&itself, &key).len(), 1);
+    assert_eq!(reported(&itself, &key).len(), 1);
     let secret = [("__ASSIGNMENTS__ACS__CLIENT_SECRET", "s")];
     let app =
         format!("{acs}assignments.acs = {{ credential = 'secret', client_id = '{APP}', tenant_id = '{TENANT}' }}");
-    assert_eq!(told(&app, &secret), Vec::<String>::new());
+    assert_eq!(reported(&app, &secret), Vec::<String>::new());
     assert_eq!(
-        told(&format!("{acs}assignments.acs.credential = 'secret'"), &secret).len(),
+        reported(&format!("{acs}assignments.acs.credential = 'secret'"), &secret).len(),
         2
     );
     // Without the source, the command line may still use the key.

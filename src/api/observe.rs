@@ -1,0 +1,284 @@
+//! The outermost layer: gives each request its context and span, and records how it ended in the access line, the
+//! metrics and the trace.
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::{CONNECTION, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http_body::Body as _;
+use opentelemetry::KeyValue;
+use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+
+use super::azure_form::BearerForm;
+use super::context::RequestContext;
+use super::error::ApiError;
+use super::error_response::ErrorResponse;
+use super::head::Head;
+use super::layers::CLIENT_REQUEST_ID;
+use super::{Api, ApiSettings, answer};
+use ::serve::Cut;
+use telemetry::metrics::labels::Refusal;
+use telemetry::metrics::{ActiveRequest, Answered};
+use telemetry::trace::{LateSpan, RequestTrace};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+/// The outcome that telemetry has for a request whose client left. No answer has it as its code.
+const CLIENT_CLOSED: &str = "ClientClosed";
+/// The same for a request that a stop cut off; a request that comes after the stop is refused with this code.
+const SHUTTING_DOWN: &str = Refusal::ShuttingDown.into_str();
+
+/// The target of access lines. Operators search for it, so it does not follow the module's name.
+const ACCESS_TARGET: &str = "acs_token_broker::api::layers";
+
+/// The outermost layer: gives the request its context and span, renders errors, and writes the access line.
+pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let deadline = Instant::now() + api.settings.request_timeout;
+    let is_bodiless = request.body().is_end_stream();
+    let context = RequestContext::new(
+        request.method(),
+        request.uri(),
+        request.headers(),
+        is_bodiless,
+        deadline,
+    );
+    request.extensions_mut().insert(context.clone());
+    let version = request.version();
+    let mut observed = Observed::begin(api, &request, context);
+    let work = next.run(request).instrument(observed.span.clone());
+    let response = observed.trace.carry(work).await;
+
+    if response.extensions().get::<BearerForm>().is_some() {
+        observed.context.oauth = false;
+    }
+    let cause = ApiError::cause_of(&response);
+    let error = cause.as_deref().map(ApiError::response);
+    let mut response = match &error {
+        Some(error) => rendered(error, &observed.context, &observed.api.settings, response.headers()),
+        None => response,
+    };
+    let headers = response.headers_mut();
+    common_headers(headers, &observed.context);
+    if version < Version::HTTP_2 && error.as_ref().is_some_and(ErrorResponse::leaves_body_unread) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let failure = cause.as_deref().zip(error.as_ref()).map(|(cause, error)| Failure {
+        code: error.code,
+        inner_code: error.inner,
+        cause,
+        is_ours: error.is_ours(),
+    });
+    observed.end(Some(i64::from(response.status().as_u16())), failure.as_ref());
+    response
+}
+
+/// A request on its way. If it is dropped before its end was recorded, its client waits for no answer any more.
+struct Observed {
+    api: Api,
+    context: RequestContext,
+    head: Head,
+    trace: RequestTrace,
+    span: Span,
+    // Monotonic time.
+    started: Duration,
+    cut: Option<Cut>,
+    ended: bool,
+    _active: ActiveRequest,
+}
+
+/// Why a request got no token, or no answer.
+struct Failure<'f> {
+    code: &'static str,
+    inner_code: Option<&'static str>,
+    cause: &'f dyn fmt::Display,
+    is_ours: bool,
+}
+
+impl Observed {
+    fn begin(api: Api, request: &Request, context: RequestContext) -> Self {
+        let started = api.pipeline.clock.monotonic();
+        let head = Head::from_request(request);
+        let active = api.pipeline.metrics.request_began(head.method, head.scheme);
+        let trace = RequestTrace::begin(request.headers());
+        let span = trace.span(|| server_span(&head, &context));
+        Self {
+            api,
+            context,
+            head,
+            trace,
+            span,
+            started,
+            cut: request.extensions().get().cloned(),
+            ended: false,
+            _active: active,
+        }
+    }
+
+    /// Records the end in logs, metrics and traces. Without a status there was no answer.
+    fn end(&mut self, status: Option<i64>, failure: Option<&Failure<'_>>) {
+        self.ended = true;
+        let is_ours = failure.is_some_and(|failure| failure.is_ours);
+        self.span.record("http.response.status_code", status);
+        if let Some(failure) = failure {
+            self.span.record("error.type", failure.code);
+        }
+        if is_ours {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        let duration = self.api.pipeline.clock.monotonic().saturating_sub(self.started);
+        self.record(status, failure, duration);
+        self.trace.within(|| {
+            self.span
+                .in_scope(|| access_line(status, duration.as_secs_f64() * 1e3, &self.head, &self.context, failure));
+        });
+        self.trace.record_late_span(is_ours, duration, || LateSpan {
+            name: self.head.span_name(),
+            end: self.api.pipeline.clock.now(),
+            attributes: late_attributes(&self.head, &self.context, status, failure),
+        });
+    }
+
+    fn record(&self, status: Option<i64>, failure: Option<&Failure<'_>>, duration: Duration) {
+        let metrics = &self.api.pipeline.metrics;
+        let error = failure.map(|failure| failure.code);
+        if let Some(refusal) = error.and_then(Refusal::from_code) {
+            metrics.refused(refusal);
+        }
+        let answered = Answered {
+            method: self.head.method,
+            route: self.head.route,
+            status,
+            scheme: self.head.scheme,
+            version: self.head.version,
+            error,
+        };
+        metrics.answered(&answered, duration);
+    }
+}
+
+impl Drop for Observed {
+    /// The server drops a request whose client has left, and what a drain did not finish.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let (code, cause) = if self.cut.as_ref().is_some_and(Cut::is_cut) {
+            (SHUTTING_DOWN, "cut at the end of the drain")
+        } else {
+            (CLIENT_CLOSED, "the client left before it was answered")
+        };
+        let failure = Failure {
+            code,
+            inner_code: None,
+            cause: &cause,
+            is_ours: false,
+        };
+        self.end(None, Some(&failure));
+    }
+}
+
+fn rendered(error: &ErrorResponse, context: &RequestContext, settings: &ApiSettings, inner: &HeaderMap) -> Response {
+    let mut response = answer::error_response(error, context, settings);
+    // Those of the layers within, CORS above all; the length is that of the bare response.
+    for (name, value) in inner.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
+        if !response.headers().contains_key(name) {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    response
+}
+
+fn common_headers(headers: &mut HeaderMap, context: &RequestContext) {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    if let Ok(id) = HeaderValue::from_str(context.request_id.hyphenated().encode_lower(&mut buffer)) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(id) = &context.client_request_id {
+        headers.insert(CLIENT_REQUEST_ID, id.clone());
+    }
+}
+
+/// One line per request; the operator reads here exactly why it failed.
+fn access_line(
+    status: Option<i64>,
+    duration_ms: f64,
+    head: &Head,
+    context: &RequestContext,
+    failure: Option<&Failure<'_>>,
+) {
+    let cause = failure.map(|failure| tracing::field::display(failure.cause));
+    let code = failure.map(|failure| failure.code);
+    let inner_code = failure.and_then(|failure| failure.inner_code);
+    // The level is part of a call site, so it takes one for each.
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: ACCESS_TARGET,
+                {
+                    http.request.method = head.method,
+                    http.route = head.route,
+                    http.response.status_code = status,
+                    duration_ms,
+                    request_id = %context.request_id,
+                    acs_broker.error.code = code,
+                    acs_broker.error.inner_code = inner_code,
+                    acs_broker.error.cause = cause
+                },
+                "request"
+            )
+        };
+    }
+    match failure {
+        None => line!(info),
+        Some(failure) if failure.is_ours => line!(error),
+        Some(_) => line!(warn),
+    }
+}
+
+/// Server span after the OpenTelemetry HTTP semantic conventions. The path is recorded only where it is one of ours:
+/// any other is whatever a caller makes up.
+fn server_span(head: &Head, context: &RequestContext) -> Span {
+    tracing::info_span!(
+        "http_server",
+        otel.name = head.span_name(),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = head.method,
+        http.route = head.route,
+        http.response.status_code = Empty,
+        url.path = head.route,
+        url.scheme = head.scheme,
+        network.protocol.version = head.version,
+        request_id = %context.request_id,
+        error.type = Empty,
+    )
+}
+
+/// The attributes of the server span of a request that was not sampled.
+fn late_attributes(
+    head: &Head,
+    context: &RequestContext,
+    status: Option<i64>,
+    failure: Option<&Failure<'_>>,
+) -> Vec<KeyValue> {
+    let texts = [
+        ("http.request.method", Some(head.method)),
+        ("http.route", head.route),
+        ("url.path", head.route),
+        ("url.scheme", Some(head.scheme)),
+        ("network.protocol.version", Some(head.version)),
+        ("error.type", failure.map(|failure| failure.code)),
+    ];
+    let texts = texts
+        .into_iter()
+        .filter_map(|(key, text)| Some(KeyValue::new(key, text?)));
+    let status = status.map(|status| KeyValue::new("http.response.status_code", status));
+    let id = KeyValue::new("request_id", context.request_id.to_string());
+    texts.chain(status).chain([id]).collect()
+}
