@@ -82,18 +82,19 @@ dev on_behalf_of
 PASSTHROUGH="$(address passthrough broker) $(address passthrough emulator)"
 ON_BEHALF_OF="$(address on_behalf_of broker) $(address on_behalf_of emulator)"
 export PASSTHROUGH ON_BEHALF_OF
-# Each has a CA of its own.
-authorities=$(sed -n 's/^CA file *//p' "$logs/passthrough" "$logs/on_behalf_of")
-ca=$work/ca.pem
-for each in $authorities; do
-    cat "$each" >>"$ca"
-    keytool -importcert -noprompt -alias "$(dirname "$each")" -file "$each" -keystore "$work/ca.p12" -storetype PKCS12 \
+# Each has a CA of its own, by the same name; so whoever calls one is told of that one's.
+authority() { sed -n 's/^CA file *//p' "$logs/$1"; }
+for mode in passthrough on_behalf_of; do
+    keytool -importcert -noprompt -alias dev -file "$(authority "$mode")" -keystore "$work/$mode.p12" -storetype PKCS12 \
         -storepass changeit 2>>"$logs/keytool"
 done
 # A dev whose clock can be moved has come with --ca-dir.
 if "$broker" dev --help | grep -q -e --ca-dir; then export CLOCK=shared; fi
-# Not for npm and pip, which know their registries otherwise.
-trusting() { NODE_EXTRA_CA_CERTS=$ca REQUESTS_CA_BUNDLE=$ca "$@"; }
+# Runs something that trusts the CA of a mode. Not npm and pip, which know their registries otherwise.
+trusting() {
+    NODE_EXTRA_CA_CERTS=$(authority "$1") REQUESTS_CA_BUNDLE=$(authority "$1") \
+        JAVA_TRUST="-Djavax.net.ssl.trustStore=$work/$1.p12" "${@:2}"
+}
 
 maven() { mvn --batch-mode --quiet --file "$1/pom.xml" "${@:2}"; }
 copy_dependencies=org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy-dependencies
@@ -113,16 +114,15 @@ web() {
                 npm run --silent build -- --outDir "dist-$mode" >"$logs/build-$mode" 2>&1
         )
         start "preview-$mode" "localhost:${port[$mode]}" env --chdir="$work/web" \
-            npx vite preview --bypass-lock --outDir "dist-$mode" --port "${port[$mode]}"
+            node_modules/.bin/vite preview --bypass-lock --outDir "dist-$mode" --port "${port[$mode]}"
     done
     # Chromium trusts what stands in the NSS database of its user.
     mkdir -p "$work/home/.pki/nssdb"
     certutil -N --empty-password -d "sql:$work/home/.pki/nssdb"
-    local each
-    for each in $authorities; do
-        certutil -A -t C,, -n "$(dirname "$each")" -i "$each" -d "sql:$work/home/.pki/nssdb"
+    for mode in passthrough on_behalf_of; do
+        certutil -A -t C,, -n "$mode" -i "$(authority "$mode")" -d "sql:$work/home/.pki/nssdb"
     done
-    trusting node "$work/examples/browser.mjs" "http://localhost:${port[passthrough]}/" "http://localhost:${port[on_behalf_of]}/" "$work/home"
+    trusting passthrough node "$work/examples/browser.mjs" "http://localhost:${port[passthrough]}/" "http://localhost:${port[on_behalf_of]}/" "$work/home"
 }
 
 console() {
@@ -132,7 +132,9 @@ console() {
     "$work/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$work/python/requirements.txt"
     maven "$work/java" compile
     maven "$work/java" "$copy_dependencies" -DincludeScope=runtime "-DoutputDirectory=$work/java/libraries"
-    JAVA_CLASSPATH="$work/java/libraries/*" trusting node "$work/examples/console.mjs" "$work" "$work/venv/bin/python"
+    export JAVA_CLASSPATH="$work/java/libraries/*"
+    trusting passthrough node "$work/examples/console.mjs" passthrough "$work" "$work/venv/bin/python"
+    trusting on_behalf_of node "$work/examples/console.mjs" on_behalf_of "$work" "$work/venv/bin/python"
 }
 
 android() {
@@ -145,20 +147,20 @@ android() {
     java -cp "$libraries/*" org.jetbrains.kotlin.cli.jvm.K2JVMCompiler -Werror -no-stdlib -no-reflect -jvm-target 17 \
         -classpath "$(printf '%s:' "$libraries"/*.jar)" -d "$classes" \
         "$work/android/app/src/main/kotlin" "$here/Main.kt" "$here/device/Generated.kt"
-    # The broker, whose tokens, for which API, and what is to be said.
+    # The mode, its addresses, whose tokens, for which API, and what is to be said.
     refresher() {
         local said
-        said=$(java "-Djavax.net.ssl.trustStore=$work/ca.p12" -Djavax.net.ssl.trustStorePassword=changeit \
-            -cp "$classes:$libraries/*" MainKt "${1% *}" "${1#* }/_emulator/users/$2/token" "$3") || true
-        if [[ ! $said =~ $4 ]]; then
-            echo "android as $2: $said" >&2
+        said=$(java "-Djavax.net.ssl.trustStore=$work/$1.p12" -Djavax.net.ssl.trustStorePassword=changeit \
+            -cp "$classes:$libraries/*" MainKt "${2% *}" "${2#* }/_emulator/users/$3/token" "$4") || true
+        if [[ ! $said =~ $5 ]]; then
+            echo "android as $3: $said" >&2
             return 1
         fi
-        echo "ok  android: BrokerTokenRefresher as $2"
+        echo "ok  android: BrokerTokenRefresher as $3"
     }
-    refresher "$PASSTHROUGH" adele acs "^ACS token until 20"
-    refresher "$PASSTHROUGH" megan acs "ExchangeForbidden"
-    refresher "$ON_BEHALF_OF" joni api "^asked for .*acrs.*ACS token until 20"
+    refresher passthrough "$PASSTHROUGH" adele acs "^ACS token until 20"
+    refresher passthrough "$PASSTHROUGH" megan acs "ExchangeForbidden"
+    refresher on_behalf_of "$ON_BEHALF_OF" joni api "^asked for .*acrs.*ACS token until 20"
 }
 
 for part in web console android; do

@@ -15,8 +15,9 @@ public final class WithAzureIdentity {
         if (Config.EMULATED) builder.disableInstanceDiscovery();
         DeviceCodeCredential credential = builder.build();
         try {
+            // Without setCaeEnabled the cached token comes back, whatever the claims.
             var token = Broker.token(claims -> credential
-                .getTokenSync(new TokenRequestContext().addScopes(Config.SCOPE).setClaims(claims))
+                .getTokenSync(new TokenRequestContext().addScopes(Config.SCOPE).setClaims(claims).setCaeEnabled(claims != null))
                 .getToken());
             System.out.println("ACS token until " + token.getExpiresAt());
         } catch (Broker.Refused refused) {
