@@ -96,12 +96,12 @@ trusting() {
         JAVA_TRUST="-Djavax.net.ssl.trustStore=$work/$1.p12" "${@:2}"
 }
 
-maven() { mvn --batch-mode --quiet --file "$1/pom.xml" "${@:2}"; }
+maven() { mvn --batch-mode --quiet -Dstyle.color=never --file "$1/pom.xml" "${@:2}"; }
 copy_dependencies=org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy-dependencies
 
 web() {
-    (cd "$work/web" && npm ci --silent --no-audit --no-fund)
-    (cd "$work/examples" && npm ci --silent --no-audit --no-fund)
+    (cd "$work/web" && npm ci --loglevel=error --no-audit --no-fund)
+    (cd "$work/examples" && npm ci --loglevel=error --no-audit --no-fund)
     local mode addresses scope
     for mode in passthrough on_behalf_of; do
         addresses=$PASSTHROUGH scope=https://communication.azure.com/clients/VoIP
@@ -114,7 +114,7 @@ web() {
                 npm run --silent build -- --outDir "dist-$mode" >"$logs/build-$mode" 2>&1
         )
         start "preview-$mode" "localhost:${port[$mode]}" env --chdir="$work/web" \
-            node_modules/.bin/vite preview --bypass-lock --outDir "dist-$mode" --port "${port[$mode]}"
+            node_modules/.bin/vite preview --outDir "dist-$mode" --port "${port[$mode]}"
     done
     # Chromium trusts what stands in the NSS database of its user.
     mkdir -p "$work/home/.pki/nssdb"
@@ -126,8 +126,8 @@ web() {
 }
 
 console() {
-    (cd "$work/node" && npm ci --silent --no-audit --no-fund)
-    (cd "$work/examples" && npm ci --silent --no-audit --no-fund)
+    (cd "$work/node" && npm ci --loglevel=error --no-audit --no-fund)
+    (cd "$work/examples" && npm ci --loglevel=error --no-audit --no-fund)
     python3 -m venv "$work/venv"
     "$work/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$work/python/requirements.txt"
     maven "$work/java" compile
