@@ -46,11 +46,8 @@ impl Outlook for AssignmentOutlook {
                 }
             }
             None => match user.groups.first() {
-                Some(group) => format!(
-                    "Is refused (403 NotAssigned): the group {} is not assigned.",
-                    name(*group)
-                ),
-                None => "Is refused (403 NotAssigned): no assignment covers this user.".to_owned(),
+                Some(group) => format!("Is refused (403): the group {} is not assigned.", name(*group)),
+                None => "Is refused (403): no assignment covers this user.".to_owned(),
             },
         }
     }

@@ -67,6 +67,8 @@ pub(super) struct Refresh {
 pub(super) struct Device {
     pub(super) client: Uuid,
     pub(super) scope: String,
+    /// The authentication contexts that the client asked for.
+    pub(super) acrs: Vec<String>,
     /// What the user types.
     pub(super) user_code: String,
     /// The tenant whose endpoint was asked; any for `common`.
@@ -191,6 +193,7 @@ impl Sessions {
         &self,
         client: Uuid,
         scope: String,
+        acrs: Vec<String>,
         tenant: Option<Uuid>,
         now: Timestamp,
     ) -> (String, String) {
@@ -204,6 +207,7 @@ impl Sessions {
         let device_code = lock(&self.devices).add(Device {
             client,
             scope,
+            acrs,
             user_code: user_code.clone(),
             tenant,
             ends: after(now, Duration::from_secs(DEVICE_CODE_SECONDS)),
@@ -288,7 +292,7 @@ mod tests {
         assert!(sessions.code(&first).is_none() && sessions.code(&second).is_some());
         assert_eq!(lock(&sessions.codes).entries.len(), MAX_CODES);
         let devices: Vec<_> = (0..MAX_DEVICE_CODES + 5)
-            .map(|_| sessions.add_device(Uuid::nil(), String::new(), None, now))
+            .map(|_| sessions.add_device(Uuid::nil(), String::new(), Vec::new(), None, now))
             .collect();
         assert!(sessions.device(&devices[0].0).is_none());
         assert_eq!(lock(&sessions.devices).order.len(), MAX_DEVICE_CODES);

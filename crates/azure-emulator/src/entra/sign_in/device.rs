@@ -14,6 +14,7 @@ use super::SignInState;
 use super::html::{Html, page as html_page};
 use super::request::client;
 use super::steps::{Ask, Progress, Prompt};
+use crate::entra::claims_request::requested_contexts;
 use crate::entra::error::EntraError;
 use crate::entra::form::{Form, is_form};
 use crate::entra::scope::RequestedScope;
@@ -36,7 +37,9 @@ pub(super) async fn begin(State(entra): State<Arc<Entra>>, Path(tenant): Path<St
     let Ok(body) = read_body(request).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let form = Form::parse(if is_form(&headers) { &body } else { b"" });
+    // azure-identity for Java names no content type here.
+    let readable = is_form(&headers) || !headers.contains_key(header::CONTENT_TYPE);
+    let form = Form::parse(if readable { &body } else { b"" });
     let mut response = match codes(&entra, &tenant, &form) {
         Ok((device_code, user_code)) => Json(json!({
             "user_code": user_code,
@@ -61,10 +64,11 @@ fn codes(entra: &Entra, tenant: &str, form: &Form) -> Result<(String, String), E
     let (client, _, _) = client(entra, directory, form.required("client_id")?)?;
     let scope = form.required("scope")?;
     RequestedScope::parse(&entra.scenario, directory.name(), scope)?;
+    let acrs = requested_contexts(form.optional("claims"))?;
     let now = entra.site.now();
     Ok(entra
         .sessions
-        .add_device(client, scope.to_owned(), directory.tenant(), now))
+        .add_device(client, scope.to_owned(), acrs, directory.tenant(), now))
 }
 
 /// `GET /devicelogin`.
@@ -119,7 +123,7 @@ fn ask(entra: &Entra, device: &Device) -> Result<Ask, EntraError> {
         client_name,
         scope: device.scope.clone(),
         requested: RequestedScope::parse(&entra.scenario, directory.name(), &device.scope)?,
-        acrs: Vec::new(),
+        acrs: device.acrs.clone(),
         prompt: Prompt::Usual,
         login_hint: None,
         domain_hint: None,

@@ -78,8 +78,8 @@ function success(answer, user) {
   ];
 }
 
-/** @param {Answer} answer @param {(claims: string) => void} signInAgain */
-function refused(answer, signInAgain) {
+/** @param {Answer} answer @param {User} user @param {(claims: string) => void} signInAgain */
+function refused(answer, user, signInAgain) {
   const error = /** @type {any} */ (answer.body)?.error ?? {};
   const inner = error.innererror?.code;
   const meaning = explain(error.code, inner);
@@ -93,6 +93,8 @@ function refused(answer, signInAgain) {
     ["Message", error.message ?? ""],
     ["What it means", meaning.meaning],
     ["What to do", meaning.action],
+    ["User", `${user.displayName} (${user.tenant})`],
+    ["Object id", element("code", {}, user.objectId)],
     ["Request id", element("code", {}, answer.headers.get("x-ms-request-id") ?? "")],
   ];
   const retryAfter = answer.headers.get("retry-after");
@@ -167,7 +169,7 @@ function claimsTable(title, token) {
  */
 export function showAnswer(answer, user, entraToken, signInAgain) {
   const good = answer.status === 200;
-  byId("answer").replaceChildren(...(good ? success(answer, user) : refused(answer, signInAgain)));
+  byId("answer").replaceChildren(...(good ? success(answer, user) : refused(answer, user, signInAgain)));
   const tables = element("div", { class: "two" }, claimsTable("Claims of the Entra token", entraToken));
   if (good) {
     const token = /** @type {any} */ (answer.body).accessToken.token;

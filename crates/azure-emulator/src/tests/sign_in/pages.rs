@@ -17,13 +17,10 @@ async fn the_page_offers_the_users_and_says_what_happens_to_each() {
             "Gets a token: is in the assigned group Fabrikam Callers.",
         ),
         ("Alex Wilber", "Gets a token: has an assignment of their own."),
-        (
-            "Megan Bowen",
-            "Is refused (403 NotAssigned): no assignment covers this user.",
-        ),
+        ("Megan Bowen", "Is refused (403): no assignment covers this user."),
         (
             "Grady Archie",
-            "Is refused (403 NotAssigned): the group Fabrikam Marketing is not assigned.",
+            "Is refused (403): the group Fabrikam Marketing is not assigned.",
         ),
         ("Lidia Holloway", "one of more groups than a token can list."),
         (
