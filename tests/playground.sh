@@ -24,6 +24,7 @@ if [[ $# -gt 0 ]]; then
     export PICTURES
 fi
 work=$PWD/target/playground
+rm -f "$work/dev.txt"
 mkdir -p "$work"
 cp tests/playground/* "$work"
 (cd "$work" && npm ci --silent --no-audit --no-fund)

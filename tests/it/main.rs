@@ -25,6 +25,7 @@ mod connections;
 mod dead_connections;
 mod descriptors;
 mod dev;
+mod dev_playground;
 mod docs;
 mod early_answers;
 mod entra_refusals;

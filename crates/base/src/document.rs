@@ -104,9 +104,13 @@ impl Rules {
         E::custom(fault)
     }
 
-    fn take<E: serde::de::Error>(&mut self, left: impl FnOnce(&mut Limits) -> &mut usize) -> Result<(), E> {
+    fn take<E: serde::de::Error>(
+        &mut self,
+        count: usize,
+        left: impl FnOnce(&mut Limits) -> &mut usize,
+    ) -> Result<(), E> {
         let left = left(&mut self.left);
-        match left.checked_sub(1) {
+        match left.checked_sub(count) {
             Some(fewer) => *left = fewer,
             None => return Err(self.refuse(JsonFault::TooMany)),
         }
@@ -187,7 +191,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element_seed(Seed(self.0.as_deref_mut()))? {
             if let Some(rules) = &mut self.0 {
-                rules.take(|left| &mut left.elements)?;
+                rules.take(1, |left| &mut left.elements)?;
+                // Others have members, which are counted.
+                if matches!(&item, Node::Object(members) if members.is_empty()) {
+                    rules.take(1, |left| &mut left.members)?;
+                }
             }
             list.push(item);
         }
@@ -202,7 +210,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 if !names.add(&object, &name) {
                     return Err(rules.refuse(JsonFault::DuplicateMember));
                 }
-                rules.take(|left| &mut left.members)?;
+                let is_escaped = matches!(name, Cow::Owned(_));
+                rules.take(if is_escaped { ESCAPED_NAME } else { 1 }, |left| &mut left.members)?;
             }
             let value = members.next_value_seed(Seed(self.0.as_deref_mut()))?;
             object.push((name, value));
@@ -213,6 +222,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
         }
     }
 }
+
+/// As many members a name with escapes counts for: it is copied, and no issuer writes one.
+const ESCAPED_NAME: usize = 8;
 
 /// Up to as many names of an object are compared one by one, which takes no memory of its own.
 const FEW: usize = 24;

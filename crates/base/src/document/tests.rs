@@ -78,11 +78,17 @@ fn members_and_elements_are_bounded_whatever_they_are_of() {
     let members = |count: usize| (0..count).map(member).collect::<Vec<_>>().concat();
     let objects = |count: usize| "{\"a\":1},".repeat(count);
     let numbers = |count: usize| "1,".repeat(count);
+    let empty = |count: usize| "{},".repeat(count);
+    let escaped = |count: usize| -> String { (0..count).map(|n| format!("\"\\u0041{n}\":1,")).collect() };
     for (text, outcome_of) in [
         (format!("{{{}\"x\":1}}", members(255)), Ok(())),
         (format!("{{{}\"x\":1}}", members(256)), Err(JsonFault::TooMany)),
         (format!("{{\"x\":[{}1]}}", objects(255)), Ok(())),
         (format!("{{\"x\":[{}1]}}", objects(256)), Err(JsonFault::TooMany)),
+        (format!("{{\"x\":[{}1]}}", empty(255)), Ok(())),
+        (format!("{{\"x\":[{}1]}}", empty(256)), Err(JsonFault::TooMany)),
+        (format!("{{{}\"\\u0042\":1}}", escaped(31)), Ok(())),
+        (format!("{{{}\"\\u0042\":1}}", escaped(32)), Err(JsonFault::TooMany)),
         (format!("{{\"x\":[{}1]}}", numbers(1023)), Ok(())),
         (format!("{{\"x\":[{}1]}}", numbers(1024)), Err(JsonFault::TooMany)),
         (
