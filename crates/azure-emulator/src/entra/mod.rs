@@ -5,11 +5,14 @@
 pub(crate) mod apis;
 pub(crate) mod app_token;
 pub(crate) mod apps;
+mod azure_cli;
 pub(crate) mod certificate;
 mod claims_request;
 mod client_assertion;
 mod client_auth;
 mod client_credentials;
+mod consent;
+pub(crate) mod directory;
 pub(crate) mod discovery;
 mod error;
 mod form;

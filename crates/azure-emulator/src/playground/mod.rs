@@ -262,7 +262,8 @@ mod tests {
         for source in sources {
             let named = source.split(['"', '\'']).filter_map(|text| {
                 let name = text.strip_prefix("/playground/").or_else(|| text.strip_prefix("./"))?;
-                (name.ends_with(".js") || name.ends_with(".css") || name.ends_with(".svg")).then_some(name)
+                let (_, extension) = name.rsplit_once('.')?;
+                ["js", "css", "svg"].contains(&extension).then_some(name)
             });
             for name in named {
                 assert!(FILES.iter().any(|(known, ..)| *known == name), "{name}");
