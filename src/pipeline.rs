@@ -3,6 +3,7 @@
 mod authentication;
 mod caller_ids;
 mod exchange_task;
+mod explain;
 
 use std::sync::Arc;
 use std::time::Duration;
