@@ -49,6 +49,12 @@ impl Authorizer {
         if !set.complete {
             return not_loaded();
         }
+        if !self.enforced {
+            return Gate::undecided(
+                id::ASSIGNMENT,
+                format!("{denied}; assignments are not enforced (assignments.mode = \"audit\"), and ACS is to decide"),
+            );
+        }
         let Principal {
             tenant,
             object_id,

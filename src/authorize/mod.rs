@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use self::assignment::AllowedScopes;
-pub use self::index::AssignmentIndex;
+pub use self::index::{AssignmentIndex, TenantAssignments};
 use self::membership::{MembershipError, Memberships};
 pub use self::permit::{MatchedAssignment, Permit};
 use self::source::AssignmentWatch;
@@ -29,6 +29,7 @@ pub struct Authorizer {
     unknown_groups: UnknownGroups,
     memberships: Option<Arc<Memberships>>,
     scopes_matter: bool,
+    enforced: bool,
 }
 
 /// Why a caller may not have a token.
@@ -56,6 +57,14 @@ impl Denied {
         match self {
             Self::NotLoaded | Self::NoAssignment | Self::GroupsUnknown => "not_assigned",
             Self::MembershipUnknown(error) => error.name(),
+        }
+    }
+
+    /// Whether it is decided that no assignment covers the caller, by the operator's rules.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::NoAssignment | Self::GroupsUnknown => true,
+            Self::NotLoaded | Self::MembershipUnknown(_) => false,
         }
     }
 
@@ -91,6 +100,7 @@ impl Authorizer {
             assignments,
             unknown_groups,
             scopes_matter: false,
+            enforced: true,
             memberships: None,
         }
     }
@@ -101,6 +111,16 @@ impl Authorizer {
     pub fn with_scopes(self) -> Self {
         Self {
             scopes_matter: true,
+            ..self
+        }
+    }
+
+    /// The same where assignments are not enforced (`assignments.mode = "audit"`): whom none covers, ACS decides about,
+    /// and the permit says so. What is undecided stays so.
+    #[must_use]
+    pub fn not_enforced(self) -> Self {
+        Self {
+            enforced: false,
             ..self
         }
     }
@@ -133,6 +153,7 @@ impl Authorizer {
         let (matched, groups) = match covered {
             // What is not loaded might cover the caller.
             Err(_) if !set.complete => return Err(Denied::NotLoaded),
+            Err(denied) if !self.enforced && denied.is_final() => return Ok(Permit::unenforced(caller, denied)),
             outcome => outcome?,
         };
         let groups = groups.as_deref().unwrap_or(caller.groups().listed());
