@@ -281,9 +281,10 @@ pub(super) fn listed(items: impl Iterator<Item = impl Display>) -> String {
     texts.sort_unstable();
     let more = texts.len().saturating_sub(SHOWN);
     texts.truncate(SHOWN);
-    let mut text = texts.join(" ");
+    let text = texts.join(" ");
     if more > 0 {
-        text += &format!(" and {more} more");
+        format!("{text} and {more} more")
+    } else {
+        text
     }
-    text
 }

@@ -20,7 +20,7 @@ use self::resource::Sources;
 pub use self::services::{Services, WellKnownEndpoints};
 pub use self::start_error::StartError;
 use self::state::Watched;
-pub use self::telemetry::UserNamesError;
+pub use self::telemetry::{UserNamesError, configured_user_hash};
 use crate::admission::{Admission, Overloaded};
 use crate::api::{self, ApiSettings, SignIn, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Authority, ListedTenant, Policy, RefreshSettings};

@@ -104,12 +104,11 @@ fn lifetime(claims: &SignedClaims, policy: &Policy, now: Timestamp) -> Gate {
 /// By name alone where it is not known which API the token is for: the audience's gate says that already.
 fn required_scopes(claims: &SignedClaims, scopes: &Scopes, context: TokenContext, policy: &Policy) -> Gate {
     let addressee = check_audience(claims, policy).ok().map(|_| context.addressee);
-    let found = match addressee {
-        Some(addressee) => check_scopes(scopes, addressee, policy).ok(),
-        None => {
-            let mut required = policy.required_scopes.iter();
-            required.find(|scope| scopes.contains(scope)).map(String::as_str)
-        }
+    let found = if let Some(addressee) = addressee {
+        check_scopes(scopes, addressee, policy).ok()
+    } else {
+        let mut required = policy.required_scopes.iter();
+        required.find(|scope| scopes.contains(scope)).map(String::as_str)
     };
     let held = Untrusted::new(&scopes.to_string());
     if let Some(scope) = found {
