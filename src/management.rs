@@ -1,6 +1,8 @@
 //! The management listener: probes, metrics and the log level, never on the public one.
 
+mod explain;
 mod log_level;
+mod page;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Authenticator, KeyStatus};
 use crate::authorize::source::{AssignmentWatch, SourceKind, SourceStatus};
+use crate::pipeline::TokenPipeline;
 use ::serve::{Excess, HeadLimits};
 use telemetry::LogLevel;
-use telemetry::metrics::{Metrics, TEXT_FORMAT};
+use telemetry::metrics::{BrokerState, Metrics, TEXT_FORMAT};
 
 /// What readiness depends on.
 #[derive(Clone)]
@@ -38,6 +41,8 @@ pub struct ResourceAssignments {
     pub resource: Option<String>,
     /// What is known of them.
     pub watch: AssignmentWatch,
+    /// Whether a caller whom none covers is refused.
+    pub enforced: bool,
 }
 
 /// Whether the broker should get traffic, and what is not as it should be.
@@ -47,9 +52,28 @@ struct Report {
     degraded: Vec<String>,
 }
 
+/// What the management listener shows.
+pub struct Shown {
+    /// What readiness depends on.
+    pub readiness: Readiness,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// How full the broker is.
+    pub state: Arc<dyn BrokerState>,
+    /// What tokens are explained by.
+    pub pipeline: Arc<TokenPipeline>,
+}
+
 /// The router of the management listener; with the log's level, that can be changed here. No request takes longer than
 /// `request_timeout`: few connections are open at once, and a client that sends half a body would keep probes out.
-pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>, request_timeout: Duration) -> Router {
+pub fn router(shown: Shown, level: Option<LogLevel>, request_timeout: Duration) -> Router {
+    let Shown {
+        readiness,
+        metrics,
+        state,
+        pipeline,
+    } = shown;
+    let pages = page::router(readiness.clone(), state).merge(explain::router(pipeline));
     let router = Router::new()
         .route(
             "/livez",
@@ -58,11 +82,12 @@ pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>, r
         .route("/readyz", get(readyz).fallback(only_get))
         .with_state(readiness)
         .route("/metrics", get(scrape).fallback(only_get).with_state(metrics))
+        .merge(pages)
         .fallback(|| async {
             error(
                 StatusCode::NOT_FOUND,
                 "NotFound",
-                "Use GET /livez, GET /readyz, GET /metrics, or GET or PUT /loglevel.",
+                "Use GET /, GET /livez, GET /readyz, GET /metrics, POST /explain, or GET or PUT /loglevel.",
             )
         });
     let router = match level {
@@ -98,12 +123,15 @@ pub fn router(readiness: Readiness, metrics: Metrics, level: Option<LogLevel>, r
 pub fn head_limits() -> HeadLimits {
     HeadLimits {
         fields: 100,
-        bytes: 16 * 1024,
+        // A token that the public listener takes can be explained.
+        bytes: 32 * 1024,
         read: [
+            header::AUTHORIZATION,
             header::CONTENT_LENGTH,
             header::CONTENT_TYPE,
             header::HOST,
             header::ORIGIN,
+            explain::SEC_FETCH_SITE,
         ]
         .into(),
         on_refusal: vec![header::HOST],
@@ -145,7 +173,13 @@ impl Readiness {
             .iter()
             .map(|assignments| (assignments.resource.as_deref(), assignments.watch.status()))
             .collect();
-        report(self.draining.is_cancelled(), &keys, &sources)
+        let mut report = report(self.draining.is_cancelled(), &keys, &sources);
+        let unenforced = self.assignments.iter().filter(|assignments| !assignments.enforced);
+        report.degraded.extend(unenforced.map(|assignments| {
+            let name = assignments.resource.as_deref();
+            named(name, "assignments are not enforced".to_owned())
+        }));
+        report
     }
 }
 
@@ -170,10 +204,6 @@ fn report(draining: bool, keys: &[KeyStatus], sources: &[(Option<&str>, Vec<Sour
     if draining {
         report.not_ready.push("shutting down".to_owned());
     }
-    let named = |resource: Option<&str>, text: String| match resource {
-        Some(name) => format!("resource {name}: {text}"),
-        None => text,
-    };
     for (resource, sources) in sources {
         for source in sources.iter().filter(|source| source.age.is_none()) {
             let text = match source.kind {
@@ -208,6 +238,14 @@ fn report(draining: bool, keys: &[KeyStatus], sources: &[(Option<&str>, Vec<Sour
         report.degraded.extend(degraded.map(|text| named(*resource, text)));
     }
     report
+}
+
+/// With the resource's name, where there are several.
+fn named(resource: Option<&str>, text: String) -> String {
+    match resource {
+        Some(name) => format!("resource {name}: {text}"),
+        None => text,
+    }
 }
 
 /// What is not as it should be with a source of assignments.

@@ -3,6 +3,7 @@
 mod authentication;
 mod caller_ids;
 mod exchange_task;
+mod explain;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,8 @@ pub struct AuditContext {
     pub resource: ResourceName,
     /// The assignment that covers them.
     pub assignment: Option<MatchedAssignment>,
+    /// Whether they would be refused if assignments were enforced.
+    pub would_refuse: bool,
 }
 
 /// What the caller gets.
@@ -159,6 +162,7 @@ impl TokenPipeline {
             scopes: caller.scopes().clone(),
             resource: None,
             assignment: None,
+            would_refuse: false,
         });
         if requested.scope.as_ref().is_some_and(|scope| scope != caller.scopes()) {
             return Err(IssueError::ScopeMismatch(Untrusted::new(&caller.scopes().to_string())));
@@ -210,7 +214,11 @@ impl TokenPipeline {
             .inspect(|permit| {
                 audit.assignment = Some(permit.assignment());
                 span.record("acs_broker.assignment.kind", permit.assignment().name());
-                resource.metrics.authorized(permit.assignment().counted());
+                resource.metrics.authorized(permit.counted());
+                if let Some(denied) = permit.would_refuse() {
+                    audit.would_refuse = true;
+                    log_would_refuse(denied, audit);
+                }
             })
             .inspect_err(|denied| resource.metrics.authorized(denied.counted()))
             .map_err(|denied| IssueError::Denied {
@@ -292,6 +300,21 @@ impl TokenPipeline {
             }
         }
     }
+}
+
+/// At the level of requests: in a trial there can be one for each.
+fn log_would_refuse(denied: &Denied, audit: &AuditContext) {
+    let user = audit.caller.user();
+    tracing::info!(
+        decision = "would_refuse",
+        acs_broker.tenant.id = %audit.caller.tenant(),
+        enduser.pseudo.id = user.pseudonym(),
+        enduser.id = user.plain().map(tracing::field::display),
+        acs_broker.client_app.id = %audit.caller.client_app(),
+        acs_broker.resource.name = audit.resource.as_deref(),
+        error = %denied,
+        "assignments are not enforced: this caller would be refused"
+    );
 }
 
 fn fail(span: &Span, error: &IssueError) {

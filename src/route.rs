@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::authenticate::gates::{Gate, id};
 use crate::authenticate::{Caller, TokenContext};
 use crate::authorize::Authorizer;
 use crate::exchange::{Exchanger, Operation};
@@ -69,14 +70,37 @@ impl Routes {
     /// Without such a resource any token may; the user is refused for that reason.
     #[must_use]
     pub fn accepts(&self, requested: Operation, context: TokenContext) -> bool {
-        let resource = self.find(context.tenant, context.client_app);
+        let resource = self.resource_of(context);
         resource.is_none_or(|resource| resource.exchanger.accepts(requested, context.addressee))
+    }
+
+    /// The resource that would serve a token of which that much is known.
+    #[must_use]
+    pub fn resource_of(&self, context: TokenContext) -> Option<&Resource> {
+        self.find(context.tenant, context.client_app)
     }
 
     fn find(&self, tenant: TenantId, client_app: Option<ClientAppId>) -> Option<&Resource> {
         self.0
             .iter()
             .find(|resource| resource.selector.matches(tenant, client_app))
+    }
+}
+
+/// Whether a resource serves the caller, as a gate. `resource` is the name of the one that does.
+#[must_use]
+pub fn gate(context: TokenContext, resource: Option<&ResourceName>) -> Gate {
+    match resource {
+        Some(Some(name)) => Gate::pass(id::ROUTE, format!("resource {name} serves this tenant and client app")),
+        Some(None) => Gate::pass(id::ROUTE, "the only resource serves every caller"),
+        None => {
+            let app = context.client_app.map(|app| format!("client app {app}"));
+            let app = app.unwrap_or_else(|| "no client app".to_owned());
+            Gate::fail(
+                id::ROUTE,
+                format!("no resource serves tenant {} with {app}", context.tenant),
+            )
+        }
     }
 }
 

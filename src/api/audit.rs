@@ -15,6 +15,11 @@ pub(super) fn record(audit: &AuditContext, outcome: &Result<Issued, ApiError>, c
     let user = audit.caller.user();
     let issued = outcome.as_ref().ok();
     let error = outcome.as_ref().err().map(ApiError::response);
+    let decision = match issued {
+        Some(_) if audit.would_refuse => "would_refuse",
+        Some(_) => "issued",
+        None => "refused",
+    };
     // A user's own assignment has the user's id.
     let assignment = match audit.assignment {
         Some(MatchedAssignment::Group(id)) => Some(id.to_string()),
@@ -28,7 +33,7 @@ pub(super) fn record(audit: &AuditContext, outcome: &Result<Issued, ApiError>, c
     let scopes = issued.map_or(&audit.scopes, |issued| &issued.token.scopes);
     tracing::info!(
         target: AUDIT_TARGET,
-        decision = if issued.is_some() { "issued" } else { "refused" },
+        decision,
         acs_broker.tenant.id = %audit.caller.tenant(),
         enduser.pseudo.id = user.pseudonym(),
         enduser.id = user.plain().map(tracing::field::display),

@@ -10,15 +10,26 @@ use config::Addressee;
 /// A caller whose token passed every check. Made only in this room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    pub(super) tenant: TenantId,
-    pub(super) object_id: ObjectId,
-    pub(super) client_app: ClientAppId,
+    pub(super) principal: Principal,
     pub(super) scopes: Scopes,
-    pub(super) groups: Groups,
     pub(super) token_expires_on: Timestamp,
-    pub(super) groups_by_name: bool,
     pub(super) audience: Arc<str>,
     pub(super) addressee: Addressee,
+}
+
+/// Who a token is of, through which app: what assignments are matched by. It proves nothing; a [`Caller`] does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// `tid`
+    pub tenant: TenantId,
+    /// `oid`
+    pub object_id: ObjectId,
+    /// `azp` or `appid`
+    pub client_app: ClientAppId,
+    /// `groups`
+    pub groups: Groups,
+    /// Whether the token lists groups by something else than their ids: which they are is not known.
+    pub groups_by_name: bool,
 }
 
 /// What a token says of its user's groups.
@@ -45,22 +56,28 @@ impl Groups {
 }
 
 impl Caller {
+    /// Who the token is of.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     /// `tid`
     #[must_use]
     pub fn tenant(&self) -> TenantId {
-        self.tenant
+        self.principal.tenant
     }
 
     /// `oid`
     #[must_use]
     pub fn object_id(&self) -> ObjectId {
-        self.object_id
+        self.principal.object_id
     }
 
     /// `azp` or `appid`
     #[must_use]
     pub fn client_app(&self) -> ClientAppId {
-        self.client_app
+        self.principal.client_app
     }
 
     /// `scp`
@@ -72,19 +89,13 @@ impl Caller {
     /// `groups`
     #[must_use]
     pub fn groups(&self) -> &Groups {
-        &self.groups
+        &self.principal.groups
     }
 
     /// `exp`
     #[must_use]
     pub fn token_expires_on(&self) -> Timestamp {
         self.token_expires_on
-    }
-
-    /// Whether the token lists groups by something else than their ids: which they are is not known.
-    #[must_use]
-    pub fn groups_by_name(&self) -> bool {
-        self.groups_by_name
     }
 
     /// `aud` as text: all of it, in one way of writing.
@@ -105,13 +116,15 @@ impl Caller {
     /// A caller as a verified token would make it, for the tests of later stages.
     pub(crate) fn for_test(tenant: TenantId, object_id: ObjectId, client_app: ClientAppId, groups: Groups) -> Self {
         Self {
-            tenant,
-            object_id,
-            client_app,
+            principal: Principal {
+                tenant,
+                object_id,
+                client_app,
+                groups,
+                groups_by_name: false,
+            },
             scopes: Scopes::parse("VoIP"),
-            groups,
             token_expires_on: Timestamp::MAX,
-            groups_by_name: false,
             audience: "2a04943b-b6a7-4f65-8786-2bb6131b59f6".into(),
             addressee: Addressee::AcsClients,
         }

@@ -2,17 +2,19 @@
 //!
 //! Claim semantics: RFC 7519 section 4.1 and the Microsoft identity platform's access token claims reference.
 
+pub(super) mod gates;
 mod signed;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub(super) use self::signed::SignedClaims;
-use super::caller::{Caller, Groups};
+use super::caller::{Caller, Groups, Principal};
 use super::rejection::{NotDelegated, Rejection};
-use base::ids::{ClientAppId, Scopes, TenantId};
+use base::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use base::untrusted::Untrusted;
 use config::Addressee;
 
@@ -34,6 +36,15 @@ enum Audience {
 impl Audience {
     fn parse(text: &str) -> Self {
         text.parse().map_or_else(|_| Self::Uri(text.to_owned()), Self::AppId)
+    }
+}
+
+impl fmt::Display for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AppId(id) => id.fmt(f),
+            Self::Uri(uri) => uri.fmt(f),
+        }
     }
 }
 
@@ -74,30 +85,88 @@ pub(super) fn check(
     is_wanted: &dyn Fn(TokenContext) -> bool,
     now: Timestamp,
 ) -> Result<Caller, Rejection> {
-    let issuer = claims.iss.as_deref().ok_or(Rejection::MissingClaim("iss"))?;
-    let audiences = claims.aud.as_ref().ok_or(Rejection::MissingClaim("aud"))?;
-    let expires_on = claims.exp.ok_or(Rejection::MissingClaim("exp"))?;
-    // A tenant's id may be in either letter case; everything else of an issuer is lower-case at Entra.
-    if !issuers.iter().any(|accepted| accepted.eq_ignore_ascii_case(issuer)) {
-        return Err(Rejection::InvalidIssuer {
-            tenant,
-            issuer: Untrusted::new(issuer),
-        });
+    for (claim, is_there) in [
+        ("iss", claims.iss.is_some()),
+        ("aud", claims.aud.is_some()),
+        ("exp", claims.exp.is_some()),
+    ] {
+        if !is_there {
+            return Err(Rejection::MissingClaim(claim));
+        }
     }
-    let context = TokenContext {
+    check_issuer(claims, tenant, issuers)?;
+    let audiences = check_audience(claims, policy)?;
+    let context = context(claims, tenant);
+    if !is_wanted(context) {
+        return Err(Rejection::ForOtherPath(shown(audiences)));
+    }
+    let token_expires_on = check_lifetime(claims, policy, now)?;
+    let scopes = Scopes::parse(claims.scp.as_deref().unwrap_or_default());
+    let object_id = check_delegated(claims, &scopes)?;
+    let client_app = check_client_app(claims)?;
+    check_scopes(&scopes, context.addressee, policy)?;
+    Ok(Caller {
+        principal: principal(claims, tenant, object_id, client_app),
+        scopes,
+        token_expires_on,
+        audience: as_text(audiences),
+        addressee: context.addressee,
+    })
+}
+
+/// What is known of a token whatever else is wrong with it.
+fn context(claims: &SignedClaims, tenant: TenantId) -> TokenContext {
+    TokenContext {
         tenant,
         client_app: claims.client_app,
-        addressee: Addressee::from_audiences(audiences),
+        addressee: Addressee::from_audiences(claims.aud.as_deref().unwrap_or_default()),
+    }
+}
+
+fn principal(claims: &SignedClaims, tenant: TenantId, object_id: ObjectId, client_app: ClientAppId) -> Principal {
+    let groups = match claims.groups.clone() {
+        Some(groups) if !claims.groups_overage => Groups::Known(groups),
+        listed => Groups::Unknown {
+            listed: listed.unwrap_or_default(),
+        },
     };
-    let shown = || Untrusted::new(&audiences.join(" "));
-    if !audiences.iter().any(|audience| policy.accepts(audience)) {
-        return Err(Rejection::InvalidAudience(shown()));
+    Principal {
+        tenant,
+        object_id,
+        client_app,
+        groups,
+        groups_by_name: claims.groups_by_name,
     }
-    if !is_wanted(context) {
-        return Err(Rejection::ForOtherPath(shown()));
+}
+
+fn shown(audiences: &[String]) -> Untrusted {
+    Untrusted::new(&audiences.join(" "))
+}
+
+/// A tenant's id may be in either letter case; everything else of an issuer is lower-case at Entra.
+fn check_issuer<'c>(claims: &'c SignedClaims, tenant: TenantId, issuers: &[Box<str>]) -> Result<&'c str, Rejection> {
+    let issuer = claims.iss.as_deref().ok_or(Rejection::MissingClaim("iss"))?;
+    if issuers.iter().any(|accepted| accepted.eq_ignore_ascii_case(issuer)) {
+        Ok(issuer)
+    } else {
+        Err(Rejection::InvalidIssuer {
+            tenant,
+            issuer: Untrusted::new(issuer),
+        })
     }
-    check_lifetime(expires_on, claims.nbf, claims.iat, policy.clock_skew, now)?;
-    let scopes = Scopes::parse(claims.scp.as_deref().unwrap_or_default());
+}
+
+fn check_audience<'c>(claims: &'c SignedClaims, policy: &Policy) -> Result<&'c [String], Rejection> {
+    let audiences = claims.aud.as_deref().ok_or(Rejection::MissingClaim("aud"))?;
+    if audiences.iter().any(|audience| policy.accepts(audience)) {
+        Ok(audiences)
+    } else {
+        Err(Rejection::InvalidAudience(shown(audiences)))
+    }
+}
+
+/// Whether it is a user's, and one that any bearer may present.
+fn check_delegated(claims: &SignedClaims, scopes: &Scopes) -> Result<ObjectId, Rejection> {
     if scopes.is_empty() {
         return Err(Rejection::NotDelegated(NotDelegated::NoScopes));
     }
@@ -109,31 +178,20 @@ pub(super) fn check(
     if claims.bound {
         return Err(Rejection::NotDelegated(NotDelegated::Bound));
     }
-    let object_id = claims.oid.ok_or(Rejection::MissingClaim("oid"))?;
-    let client_app = claims.client_app.ok_or(Rejection::MissingClaim("azp"))?;
-    let addressee = context.addressee;
+    claims.oid.ok_or(Rejection::MissingClaim("oid"))
+}
+
+fn check_client_app(claims: &SignedClaims) -> Result<ClientAppId, Rejection> {
+    claims.client_app.ok_or(Rejection::MissingClaim("azp"))
+}
+
+/// One of the required scopes that counts for the API that the token is for.
+fn check_scopes<'p>(scopes: &Scopes, addressee: Addressee, policy: &'p Policy) -> Result<&'p str, Rejection> {
     let mut required = policy.required_scopes.iter();
-    if !required.any(|scope| addressee.has_scope(scope) && scopes.contains(scope)) {
-        return Err(Rejection::InsufficientScope(Untrusted::new(&scopes.to_string())));
-    }
-    let listed = claims.groups.clone();
-    let groups = match listed {
-        Some(groups) if !claims.groups_overage => Groups::Known(groups),
-        listed => Groups::Unknown {
-            listed: listed.unwrap_or_default(),
-        },
-    };
-    Ok(Caller {
-        tenant,
-        object_id,
-        client_app,
-        scopes,
-        groups,
-        token_expires_on: expires_on,
-        groups_by_name: claims.groups_by_name,
-        audience: as_text(audiences),
-        addressee,
-    })
+    required
+        .find(|scope| addressee.has_scope(scope) && scopes.contains(scope))
+        .map(String::as_str)
+        .ok_or_else(|| Rejection::InsufficientScope(Untrusted::new(&scopes.to_string())))
 }
 
 /// All audiences of a token as one text, the same for tokens that differ in their order or in the letter case of ids.
@@ -155,13 +213,9 @@ fn as_text(audiences: &[String]) -> Arc<str> {
 }
 
 /// RFC 7519 sections 4.1.4 to 4.1.6; `iat` in the future means a clock that cannot be trusted.
-fn check_lifetime(
-    expires_on: Timestamp,
-    not_before: Option<Timestamp>,
-    issued_at: Option<Timestamp>,
-    skew: Duration,
-    now: Timestamp,
-) -> Result<(), Rejection> {
+fn check_lifetime(claims: &SignedClaims, policy: &Policy, now: Timestamp) -> Result<Timestamp, Rejection> {
+    let expires_on = claims.exp.ok_or(Rejection::MissingClaim("exp"))?;
+    let skew = policy.clock_skew;
     let latest = now.checked_add(skew).unwrap_or(Timestamp::MAX);
     let earliest = now.checked_sub(skew).unwrap_or(Timestamp::MIN);
     if expires_on <= earliest {
@@ -170,12 +224,12 @@ fn check_lifetime(
             now,
         });
     }
-    for (claim, instant) in [("nbf", not_before), ("iat", issued_at)] {
+    for (claim, instant) in [("nbf", claims.nbf), ("iat", claims.iat)] {
         if let Some(valid_from) = instant.filter(|instant| *instant > latest) {
             return Err(Rejection::NotYetValid { claim, valid_from, now });
         }
     }
-    Ok(())
+    Ok(expires_on)
 }
 
 #[cfg(test)]

@@ -24,6 +24,16 @@ fn outcome(changes: &Value) -> Result<Caller, Rejection> {
 }
 
 fn outcome_where(is_wanted: &dyn Fn(TokenContext) -> bool, changes: &Value) -> Result<Caller, Rejection> {
+    with_claims(changes, |claims, tenant, issuers, policy, now| {
+        check(claims, tenant, issuers, policy, is_wanted, now)
+    })?
+}
+
+/// What `judge` makes of the good claims with `changes`.
+fn with_claims<T>(
+    changes: &Value,
+    judge: impl FnOnce(&SignedClaims, TenantId, &[Box<str>], &Policy, Timestamp) -> T,
+) -> Result<T, Rejection> {
     let mut payload = good().as_object().unwrap().clone();
     for (name, value) in changes.as_object().unwrap() {
         if value == "(absent)" {
@@ -47,14 +57,8 @@ fn outcome_where(is_wanted: &dyn Fn(TokenContext) -> bool, changes: &Value) -> R
     let members = read_object(payload.as_bytes(), LIMITS).unwrap();
     let claims = SignedClaims::from_members(members).checked();
     let claims = claims.map_err(Rejection::Malformed)?;
-    check(
-        &claims,
-        TENANT.parse().unwrap(),
-        &issuers,
-        &policy,
-        is_wanted,
-        Timestamp::from_second(NOW).unwrap(),
-    )
+    let now = Timestamp::from_second(NOW).unwrap();
+    Ok(judge(&claims, TENANT.parse().unwrap(), &issuers, &policy, now))
 }
 
 #[test]
@@ -214,7 +218,7 @@ fn groups_are_known_only_when_the_token_lists_them_all() {
             Groups::Unknown { listed: vec![] },
         ),
     ] {
-        assert_eq!(outcome(&changes).unwrap().groups, groups, "{changes}");
+        assert_eq!(outcome(&changes).unwrap().groups(), &groups, "{changes}");
     }
 }
 
@@ -301,10 +305,82 @@ fn what_a_marker_says_beside_another_counts() {
     ] {
         let groups = outcome(&json!({"groups": [GROUP], "_claim_names": names, "hasgroups": flag}))
             .unwrap()
+            .principal
             .groups;
         assert_eq!(matches!(groups, Groups::Unknown { .. }), overage, "{names} {flag}");
     }
     // Entra's own nested claims are passed over, whatever they hold.
     let nested = json!({"xms_cc": ["cp1"], "address": {"country": "DE", "x": [{"y": null}]}, "_claim_sources": {"src1": {"endpoint": "x"}}});
     assert!(outcome(&nested).is_ok());
+}
+
+#[test]
+fn every_gate_that_fails_is_told_and_agrees_with_the_check() {
+    use crate::authenticate::gates::{GateStatus, id};
+    let failing = |changes: &Value| -> Vec<&'static str> {
+        let gates = with_claims(changes, |claims, tenant, issuers, policy, now| {
+            gates::gates(claims, tenant, issuers, policy, &|_| true, now).gates
+        });
+        let gates = gates.unwrap();
+        let ids: Vec<_> = gates.iter().map(|gate| gate.id).collect();
+        assert_eq!(ids, &id::ALL[5..11]);
+        let failing = gates.iter().filter(|gate| gate.status == GateStatus::Fail);
+        failing.map(|gate| gate.id).collect()
+    };
+    for (changes, wanted) in [
+        (json!({}), &[][..]),
+        (json!({"iss": "https://evil.example"}), &[id::ISSUER]),
+        (json!({"iss": "(absent)"}), &[id::ISSUER]),
+        (json!({"aud": "api://other"}), &[id::AUDIENCE]),
+        (json!({"aud": "(absent)"}), &[id::AUDIENCE]),
+        (json!({"exp": NOW - 61}), &[id::LIFETIME]),
+        (json!({"exp": "(absent)"}), &[id::LIFETIME]),
+        (json!({"nbf": NOW + 61}), &[id::LIFETIME]),
+        (json!({"scp": "(absent)"}), &[id::DELEGATED, id::SCOPES]),
+        (json!({"idtyp": "app"}), &[id::DELEGATED]),
+        (json!({"cnf": {}}), &[id::DELEGATED]),
+        (json!({"oid": "(absent)"}), &[id::DELEGATED]),
+        (json!({"azp": "(absent)"}), &[id::CLIENT_APP]),
+        (json!({"scp": "Chat"}), &[id::SCOPES]),
+        (
+            json!({"iss": "x", "aud": "y", "exp": 1, "scp": "(absent)", "azp": "(absent)"}),
+            &id::ALL[5..11],
+        ),
+    ] {
+        assert_eq!(failing(&changes), wanted, "{changes}");
+        assert_eq!(outcome(&changes).is_ok(), wanted.is_empty(), "{changes}");
+    }
+}
+
+#[test]
+fn gates_tell_what_is_compared_and_cut_what_comes_from_the_token() {
+    let gates = |changes: &Value| {
+        let judged = with_claims(changes, |claims, tenant, issuers, policy, now| {
+            gates::gates(claims, tenant, issuers, policy, &|_| false, now)
+        });
+        judged.unwrap()
+    };
+    let long = format!("\u{1b}[31m{}", "a".repeat(5000));
+    let judged = gates(&json!({"iss": long, "aud": ["2a04943b-b6a7-4f65-8786-2bb6131b59f6", long], "scp": long}));
+    for gate in &judged.gates {
+        assert!(gate.detail.len() < 600 && !gate.detail.contains('\u{1b}'), "{gate:?}");
+    }
+    assert!(
+        judged.gates[0].detail.contains("https://sts.example/1/"),
+        "{:?}",
+        judged.gates[0]
+    );
+    assert!(
+        judged.gates[1].detail.contains("not by the resource"),
+        "{:?}",
+        judged.gates[1]
+    );
+    assert!(
+        judged.gates[5].detail.contains("VoIP VoIP.Join"),
+        "{:?}",
+        judged.gates[5]
+    );
+    assert!(judged.principal.is_some());
+    assert!(gates(&json!({"oid": "(absent)"})).principal.is_none());
+    assert!(gates(&json!({"azp": "(absent)"})).context.client_app.is_none());
 }

@@ -7,6 +7,7 @@ mod authority;
 mod caller;
 mod claims;
 mod fetch;
+pub mod gates;
 mod keys;
 mod refresh;
 mod rejection;
@@ -21,7 +22,7 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 pub use self::authority::Authority;
-pub use self::caller::{Caller, Groups};
+pub use self::caller::{Caller, Groups, Principal};
 pub use self::claims::{Policy, TokenContext};
 use self::fetch::KeyFetcher;
 use self::keys::TenantKeys;

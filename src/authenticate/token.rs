@@ -26,7 +26,7 @@ pub(super) struct UnverifiedToken<'t> {
     signing_input: &'t str,
     signature: &'t str,
     algorithm: String,
-    kid: String,
+    kid: Option<String>,
     claims: SignedClaims,
 }
 
@@ -36,6 +36,21 @@ impl<'t> UnverifiedToken<'t> {
     /// # Errors
     /// [`Rejection::Malformed`]; [`Rejection::MissingClaim`] without `tid`; [`Rejection::NoKeyId`] without `kid`.
     pub(super) fn parse(token: &'t BearerToken) -> Result<Self, Rejection> {
+        let read = Self::read(token)?;
+        if read.claims.tid.is_none() {
+            return Err(Rejection::MissingClaim("tid"));
+        }
+        if read.kid.is_none() {
+            return Err(Rejection::NoKeyId);
+        }
+        Ok(read)
+    }
+
+    /// The same for a token that may name no tenant and no key.
+    ///
+    /// # Errors
+    /// [`Rejection::Malformed`].
+    pub(super) fn read(token: &'t BearerToken) -> Result<Self, Rejection> {
         let token = token.expose();
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::Malformed(Malformed::TooLong(MAX_TOKEN_BYTES)));
@@ -47,14 +62,11 @@ impl<'t> UnverifiedToken<'t> {
         decode("signature", signature)?;
         let header = header.checked().map_err(Rejection::Malformed)?;
         let claims = claims.checked().map_err(Rejection::Malformed)?;
-        if claims.tid.is_none() {
-            return Err(Rejection::MissingClaim("tid"));
-        }
         Ok(Self {
             signing_input,
             signature,
             algorithm: header.algorithm,
-            kid: header.kid.ok_or(Rejection::NoKeyId)?,
+            kid: header.kid,
             claims,
         })
     }
@@ -66,12 +78,22 @@ impl<'t> UnverifiedToken<'t> {
 
     /// The key that the token says it was signed with.
     pub(super) fn kid(&self) -> &str {
-        &self.kid
+        self.kid.as_deref().unwrap_or_default()
     }
 
     /// The tenant that the token says it is of.
     pub(super) fn tid(&self) -> &str {
         self.claims.tid.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it names a tenant at all.
+    pub(super) fn has_tid(&self) -> bool {
+        self.claims.tid.is_some()
+    }
+
+    /// Whether it names a key at all.
+    pub(super) fn has_kid(&self) -> bool {
+        self.kid.is_some()
     }
 
     /// The claims, if the signature verifies under `key` with RS256. The token's own `alg` picks nothing.

@@ -1,9 +1,20 @@
 //! All assignments, arranged so that one look-up answers whether one of them covers a caller.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::assignment::{AllowedScopes, Assignment, PrincipalType};
 use base::ids::{ClientAppId, ObjectId, TenantId};
+
+/// How many assignments there are for one tenant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TenantAssignments {
+    /// Of users.
+    pub users: usize,
+    /// Of groups.
+    pub groups: usize,
+    /// Of the tenant as a whole.
+    pub whole: usize,
+}
 
 /// An immutable index over one set of assignments. Each look-up is O(1) in their number.
 #[derive(Debug, Default)]
@@ -17,6 +28,7 @@ pub struct AssignmentIndex {
     narrowed: HashMap<(PrincipalType, TenantId, ObjectId, ClientAppId), AllowedScopes>,
     // Where membership in a group can mean less than the tenant's assignment does.
     with_narrowed_groups: HashSet<(TenantId, ClientAppId)>,
+    by_tenant: BTreeMap<TenantId, TenantAssignments>,
 }
 
 impl AssignmentIndex {
@@ -26,6 +38,12 @@ impl AssignmentIndex {
         let mut index = Self::default();
         for assignment in assignments {
             let (tenant, object) = (assignment.tenant_id, assignment.object_id);
+            let counts = index.by_tenant.entry(tenant).or_default();
+            match assignment.principal_type {
+                PrincipalType::User => counts.users += 1,
+                PrincipalType::Group => counts.groups += 1,
+                PrincipalType::Tenant => counts.whole += 1,
+            }
             for &client in &assignment.client_ids {
                 if let Some(allowed) = assignment.allowed_scopes {
                     let key = (assignment.principal_type, tenant, object, client);
@@ -50,6 +68,12 @@ impl AssignmentIndex {
             }
         }
         index
+    }
+
+    /// How many assignments there are, by tenant.
+    #[must_use]
+    pub fn by_tenant(&self) -> &BTreeMap<TenantId, TenantAssignments> {
+        &self.by_tenant
     }
 
     /// Whether the user is assigned directly.

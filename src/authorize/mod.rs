@@ -3,6 +3,7 @@
 //! Assignments have ACS's meaning: the principal may obtain tokens through the client apps listed, and no others.
 
 pub mod assignment;
+mod explain;
 mod index;
 pub mod membership;
 mod permit;
@@ -13,11 +14,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use self::assignment::AllowedScopes;
-pub use self::index::AssignmentIndex;
+pub use self::index::{AssignmentIndex, TenantAssignments};
 use self::membership::{MembershipError, Memberships};
 pub use self::permit::{MatchedAssignment, Permit};
 use self::source::AssignmentWatch;
-use crate::authenticate::{Caller, Groups};
+use crate::authenticate::{Caller, Groups, Principal};
 use base::ids::ObjectId;
 use config::UnknownGroups;
 use telemetry::metrics::labels::Authorization;
@@ -28,6 +29,7 @@ pub struct Authorizer {
     unknown_groups: UnknownGroups,
     memberships: Option<Arc<Memberships>>,
     scopes_matter: bool,
+    enforced: bool,
 }
 
 /// Why a caller may not have a token.
@@ -55,6 +57,14 @@ impl Denied {
         match self {
             Self::NotLoaded | Self::NoAssignment | Self::GroupsUnknown => "not_assigned",
             Self::MembershipUnknown(error) => error.name(),
+        }
+    }
+
+    /// Whether it is decided that no assignment covers the caller, by the operator's rules.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::NoAssignment | Self::GroupsUnknown => true,
+            Self::NotLoaded | Self::MembershipUnknown(_) => false,
         }
     }
 
@@ -90,6 +100,7 @@ impl Authorizer {
             assignments,
             unknown_groups,
             scopes_matter: false,
+            enforced: true,
             memberships: None,
         }
     }
@@ -100,6 +111,16 @@ impl Authorizer {
     pub fn with_scopes(self) -> Self {
         Self {
             scopes_matter: true,
+            ..self
+        }
+    }
+
+    /// The same where assignments are not enforced (`assignments.mode = "audit"`): whom none covers, ACS decides about,
+    /// and the permit says so. What is undecided stays so.
+    #[must_use]
+    pub fn not_enforced(self) -> Self {
+        Self {
+            enforced: false,
             ..self
         }
     }
@@ -121,11 +142,7 @@ impl Authorizer {
         if self.scopes_matter && !set.narrowing_known {
             return Err(Denied::NotLoaded);
         }
-        let rules = Rules {
-            unknown_groups: self.unknown_groups,
-            scopes_matter: self.scopes_matter,
-        };
-        let covered = match decide(&set.index, &caller, rules) {
+        let covered = match decide(&set.index, caller.principal(), self.rules()) {
             Ok(Decision::Covered(matched)) => Ok((matched, None)),
             Ok(Decision::IfMember { groups, otherwise }) => match self.member_of(&caller, groups, deadline).await {
                 Err(Denied::NoAssignment) => otherwise.map(|matched| (matched, None)).ok_or(Denied::NoAssignment),
@@ -136,11 +153,19 @@ impl Authorizer {
         let (matched, groups) = match covered {
             // What is not loaded might cover the caller.
             Err(_) if !set.complete => return Err(Denied::NotLoaded),
+            Err(denied) if !self.enforced && denied.is_final() => return Ok(Permit::unenforced(caller, denied)),
             outcome => outcome?,
         };
         let groups = groups.as_deref().unwrap_or(caller.groups().listed());
-        let allowed = allowed_scopes(&set.index, &caller, matched, groups);
+        let allowed = allowed_scopes(&set.index, caller.principal(), matched, groups);
         Ok(Permit::new(caller, matched).narrowed(allowed))
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            unknown_groups: self.unknown_groups,
+            scopes_matter: self.scopes_matter,
+        }
     }
 
     /// That the caller is a member of one of `groups`, and of which of them.
@@ -163,13 +188,13 @@ impl Authorizer {
 /// of, allow together what any of them allows.
 fn allowed_scopes(
     index: &AssignmentIndex,
-    caller: &Caller,
+    caller: &Principal,
     matched: MatchedAssignment,
     groups: &[ObjectId],
 ) -> Option<AllowedScopes> {
-    let (tenant, client) = (caller.tenant(), caller.client_app());
+    let (tenant, client) = (caller.tenant, caller.client_app);
     match matched {
-        MatchedAssignment::User => index.scopes_of_user(tenant, caller.object_id(), client),
+        MatchedAssignment::User => index.scopes_of_user(tenant, caller.object_id, client),
         MatchedAssignment::Group(_) => index.scopes_of_groups(tenant, groups, client),
         MatchedAssignment::Tenant => index.scopes_of_tenant(tenant, client),
         MatchedAssignment::AcsAlone => None,
@@ -186,12 +211,12 @@ struct Rules {
 
 /// The rule: the user's own assignment, then a group that the token lists, then the tenant's. What the token does
 /// not say counts only where a group is assigned at all.
-fn decide<'i>(index: &'i AssignmentIndex, caller: &Caller, rules: Rules) -> Result<Decision<'i>, Denied> {
-    let (tenant, client) = (caller.tenant(), caller.client_app());
-    if index.user(tenant, caller.object_id(), client) {
+fn decide<'i>(index: &'i AssignmentIndex, caller: &Principal, rules: Rules) -> Result<Decision<'i>, Denied> {
+    let (tenant, client) = (caller.tenant, caller.client_app);
+    if index.user(tenant, caller.object_id, client) {
         return Ok(Decision::Covered(MatchedAssignment::User));
     }
-    let listed = caller.groups().listed().iter();
+    let listed = caller.groups.listed().iter();
     if let Some(&group) = listed
         .copied()
         .find(|group| index.group(tenant, *group, client))
@@ -200,10 +225,10 @@ fn decide<'i>(index: &'i AssignmentIndex, caller: &Caller, rules: Rules) -> Resu
         return Ok(Decision::Covered(MatchedAssignment::Group(group)));
     }
     let groups = index.groups_of(tenant, client);
-    let untold = matches!(caller.groups(), Groups::Unknown { .. }) && !groups.is_empty();
+    let untold = matches!(caller.groups, Groups::Unknown { .. }) && !groups.is_empty();
     let by_tenant = index.tenant(tenant, client).then_some(MatchedAssignment::Tenant);
     // A caller who leaves groups out must not get more than the group's assignment lets them have.
-    let hidden = untold || caller.groups_by_name();
+    let hidden = untold || caller.groups_by_name;
     let may_be_narrowed = rules.scopes_matter && hidden && index.narrows_a_group(tenant, client);
     match by_tenant {
         Some(matched) if !may_be_narrowed => return Ok(Decision::Covered(matched)),

@@ -1,5 +1,6 @@
 //! That a caller may have a token, and why.
 
+use super::Denied;
 use super::assignment::AllowedScopes;
 use crate::authenticate::Caller;
 use base::ids::ObjectId;
@@ -12,6 +13,7 @@ pub struct Permit {
     caller: Caller,
     assignment: MatchedAssignment,
     allowed_scopes: Option<AllowedScopes>,
+    would_refuse: Option<Denied>,
 }
 
 /// The assignment that covers a caller.
@@ -57,6 +59,15 @@ impl Permit {
             caller,
             assignment,
             allowed_scopes: None,
+            would_refuse: None,
+        }
+    }
+
+    /// For a caller whom no assignment covers, where assignments are not enforced: ACS alone permits them.
+    pub(super) fn unenforced(caller: Caller, denied: Denied) -> Self {
+        Self {
+            would_refuse: Some(denied),
+            ..Self::new(caller, MatchedAssignment::AcsAlone)
         }
     }
 
@@ -75,6 +86,22 @@ impl Permit {
     #[must_use]
     pub fn assignment(&self) -> MatchedAssignment {
         self.assignment
+    }
+
+    /// Why the caller would be refused, if assignments were enforced.
+    #[must_use]
+    pub fn would_refuse(&self) -> Option<&Denied> {
+        self.would_refuse.as_ref()
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn counted(&self) -> Authorization {
+        match &self.would_refuse {
+            Some(Denied::NoAssignment) => Authorization::WouldRefuseNoAssignment,
+            Some(_) => Authorization::WouldRefuseGroupsUnknown,
+            None => self.assignment.counted(),
+        }
     }
 
     /// The scopes that the assignments covering the caller allow, where tokens have scopes by our choice

@@ -59,7 +59,7 @@ fn a_token_without_groups_does_not_escape_the_scopes_of_a_group() {
                 scopes_matter,
             };
             assert_eq!(
-                &decide(&index, &caller, rules),
+                &decide(&index, caller.principal(), rules),
                 wanted,
                 "{allowed:?} {listed:?} {rules:?}"
             );
@@ -166,17 +166,17 @@ fn each_kind_covers_what_it_names_and_nothing_else() {
             ref other => covered(other.clone()),
         };
         assert_eq!(
-            decide(&index, &caller, rules(UnknownGroups::Graph)),
+            decide(&index, caller.principal(), rules(UnknownGroups::Graph)),
             graph,
             "{caller:?}"
         );
         assert_eq!(
-            decide(&index, &caller, rules(UnknownGroups::Refuse)),
+            decide(&index, caller.principal(), rules(UnknownGroups::Refuse)),
             covered(refuse),
             "{caller:?}"
         );
         assert_eq!(
-            decide(&index, &caller, rules(UnknownGroups::Acs)),
+            decide(&index, caller.principal(), rules(UnknownGroups::Acs)),
             covered(acs),
             "{caller:?}"
         );
@@ -215,10 +215,10 @@ fn scopes_are_those_of_what_covers() {
     ] {
         let groups = Groups::Known(groups.iter().map(|group| id(*group)).collect());
         let caller = Caller::for_test(id(TENANT), id(user), id(APP), groups);
-        let Ok(Decision::Covered(matched)) = decide(&index, &caller, rules(UnknownGroups::Refuse)) else {
+        let Ok(Decision::Covered(matched)) = decide(&index, caller.principal(), rules(UnknownGroups::Refuse)) else {
             panic!("{caller:?}");
         };
-        let allowed = allowed_scopes(&index, &caller, matched, caller.groups().listed());
+        let allowed = allowed_scopes(&index, caller.principal(), matched, caller.groups().listed());
         assert_eq!(
             allowed,
             wanted.map(|scopes| scopes.iter().copied().collect()),

@@ -20,12 +20,12 @@ use self::resource::Sources;
 pub use self::services::{Services, WellKnownEndpoints};
 pub use self::start_error::StartError;
 use self::state::Watched;
-pub use self::telemetry::UserNamesError;
+pub use self::telemetry::{UserNamesError, configured_user_hash};
 use crate::admission::{Admission, Overloaded};
 use crate::api::{self, ApiSettings, SignIn, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Authority, ListedTenant, Policy, RefreshSettings};
 use crate::cache::TokenCache;
-use crate::management::{self, Readiness, ResourceAssignments};
+use crate::management::{self, Readiness, ResourceAssignments, Shown};
 use crate::pipeline::TokenPipeline;
 use crate::route::Routes;
 use ::serve::{
@@ -38,7 +38,7 @@ use azure::Upstream;
 use base::clock::SharedClock;
 use base::ids::TenantId;
 use base::tasks::Tasks;
-use config::Config;
+use config::{AssignmentsMode, Config};
 
 /// Connections of the management listener: probes and a scraper need few.
 const MANAGEMENT_CONNECTIONS: usize = 64;
@@ -145,6 +145,7 @@ impl Broker {
             assignments.push(ResourceAssignments {
                 resource: resource.name.clone(),
                 watch: built.assignments,
+                enforced: resource.assignments.mode == AssignmentsMode::Enforce,
             });
         }
         let pipeline = Arc::new(TokenPipeline {
@@ -234,9 +235,14 @@ impl Broker {
         // The metrics hold it weakly, since the pipeline holds them: it is looked at until the end of this function.
         let state = Watched::new(Arc::clone(&pipeline), readiness.clone(), &config, open.clone());
         pipeline.metrics.watch(state.as_weak());
-        let metrics = pipeline.metrics.clone();
+        let shown = Shown {
+            readiness,
+            metrics: pipeline.metrics.clone(),
+            state: Arc::clone(&state) as _,
+            pipeline: Arc::clone(&pipeline),
+        };
         let brief = config.server.request_timeout.min(MANAGEMENT_TIMEOUT);
-        let probes = management::router(readiness, metrics, log_level, brief);
+        let probes = management::router(shown, log_level, brief);
         // The probes outlive the public listener, so that the drain can be watched.
         let last = ShutdownSignals {
             draining: CancellationToken::new(),

@@ -19,7 +19,7 @@ use azure::acs_signing::{AcsAuth, SignedAcs};
 use azure::credential::ReloadingSecret;
 use base::ids::TenantId;
 use base::tasks::Tasks;
-use config::{AssignmentsConfig, ExchangeMode, ResourceConfig};
+use config::{AssignmentsConfig, AssignmentsMode, ExchangeMode, ResourceConfig};
 
 /// A resource, what is known of its assignments, and what keeps that so.
 pub(super) struct Built {
@@ -80,6 +80,9 @@ pub(super) fn build(
 /// Where we choose the scopes of tokens, nobody gets one before it is known what the file narrows.
 fn authorizer(config: &ResourceConfig, assignments: AssignmentWatch, services: &Services) -> Authorizer {
     let mut authorizer = Authorizer::new(assignments, config.assignments.unknown_groups);
+    if config.assignments.mode == AssignmentsMode::Audit {
+        authorizer = authorizer.not_enforced();
+    }
     if let Some(memberships) = &services.memberships {
         authorizer = authorizer.with_memberships(Arc::clone(memberships));
     }

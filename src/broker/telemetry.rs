@@ -39,6 +39,14 @@ pub(super) fn check(config: &TelemetryConfig) -> Option<UserNamesError> {
     key(config).err()
 }
 
+/// The hash of users by the configured key, if there is one: what other runs of a broker with this key write.
+pub fn configured_user_hash(config: &TelemetryConfig) -> Result<Option<UserNames>, UserNamesError> {
+    let Some(key) = key(config)? else {
+        return Ok(None);
+    };
+    Ok(Some(UserNames::new(UserIds::Hash, Some(key.as_bytes()))?))
+}
+
 fn key(config: &TelemetryConfig) -> Result<Option<Zeroizing<String>>, UserNamesError> {
     match &config.user_hash_key {
         None => Ok(None),

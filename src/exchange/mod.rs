@@ -21,6 +21,7 @@ pub use self::key::{ExchangeKey, ExchangePlan};
 pub use self::on_behalf_of::OnBehalfOf;
 use crate::authenticate::Addressee;
 use crate::authorize::Permit;
+use crate::authorize::assignment::AllowedScopes;
 use crate::cache;
 use azure::UpstreamFailure;
 use azure::acs::{AcsExchange, Granted};
@@ -133,6 +134,21 @@ impl Exchanger {
         !(is_for_other_path && matches!(self.mode, Mode::Passthrough(_)))
     }
 
+    /// Whether tokens for `addressee` count here at all.
+    #[must_use]
+    pub fn takes(&self, addressee: Addressee) -> bool {
+        !self.strict_audience || addressee.is_acs() == matches!(self.mode, Mode::Passthrough(_))
+    }
+
+    /// Whether a caller whose assignments allow `allowed` gets any scope. Where ACS chooses the scopes, that is its business.
+    #[must_use]
+    pub fn grants(&self, allowed: Option<AllowedScopes>) -> bool {
+        match &self.mode {
+            Mode::Passthrough(_) | Mode::OnBehalfOf(..) => true,
+            Mode::Identity { scopes, .. } => !identity::granted(scopes, allowed).is_empty(),
+        }
+    }
+
     /// What an exchange for `permit` would be. `requested` is the operation that the caller chose, if any.
     pub fn plan(
         &self,
@@ -141,7 +157,7 @@ impl Exchanger {
         requested: Option<Operation>,
     ) -> Result<ExchangePlan, ExchangeError> {
         let addressee = permit.caller().addressee();
-        if self.strict_audience && addressee.is_acs() != matches!(self.mode, Mode::Passthrough(_)) {
+        if !self.takes(addressee) {
             return Err(ExchangeError::WrongAudience);
         }
         match &self.mode {

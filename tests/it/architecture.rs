@@ -31,7 +31,7 @@ const MODULES: [(&str, &[&str]); 11] = [
             "route",
         ],
     ),
-    ("management", &["authenticate", "authorize"]),
+    ("management", &["authenticate", "authorize", "pipeline"]),
     (
         "pipeline",
         &["admission", "authenticate", "authorize", "cache", "exchange", "route"],

@@ -18,6 +18,8 @@ pub struct AssignmentsConfig {
     /// How the broker signs assignment operations at ACS, if `[assignments.acs]` says so. The command line uses it
     /// too where `sources` does not name ACS.
     pub acs_auth: Option<AcsAuthConfig>,
+    /// Whether a caller whom no assignment covers is refused.
+    pub mode: AssignmentsMode,
     /// What happens to a caller whose token does not list their groups.
     pub unknown_groups: UnknownGroups,
     /// Age at which a cached token that ACS alone permitted is exchanged anew.
@@ -61,6 +63,16 @@ pub enum AcsAuthConfig {
         /// A user-assigned identity's client id; the system-assigned one if absent.
         client_id: Option<ClientAppId>,
     },
+}
+
+/// `assignments.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum AssignmentsMode {
+    /// A caller whom no assignment covers is refused.
+    Enforce,
+    /// Such a caller is left to ACS, and it is recorded that they would be refused.
+    Audit,
 }
 
 /// `unknown_groups`

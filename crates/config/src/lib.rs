@@ -32,7 +32,8 @@ use url::Url;
 
 pub use self::addressee::Addressee;
 pub use self::assignments::{
-    AcsAuthConfig, AcsSourceConfig, AssignmentFileConfig, AssignmentsConfig, GraphConfig, UnknownGroups,
+    AcsAuthConfig, AcsSourceConfig, AssignmentFileConfig, AssignmentsConfig, AssignmentsMode, GraphConfig,
+    UnknownGroups,
 };
 pub use self::cloud::Cloud;
 pub use self::credential::{AppConfig, CredentialConfig, SecretSource};

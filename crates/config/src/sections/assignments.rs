@@ -7,8 +7,8 @@ use super::{Context, client_id, non_empty_list, positive, tenant_id};
 use crate::reader::Field;
 use crate::section::Section;
 use crate::{
-    AcsAuthConfig, AcsSourceConfig, AppConfig, AssignmentFileConfig, AssignmentsConfig, ExchangeMode, UnknownGroups,
-    validate, value,
+    AcsAuthConfig, AcsSourceConfig, AppConfig, AssignmentFileConfig, AssignmentsConfig, AssignmentsMode, ExchangeMode,
+    UnknownGroups, validate, value,
 };
 
 /// Reads the section. `mode` is that of the exchange beside it; `unknown_groups` what stands outside it.
@@ -27,6 +27,20 @@ pub(super) fn assignments(
     );
     let refresh_interval = section.field_or("refresh_interval", positive, Duration::from_secs(5));
     let (acs, acs_auth) = section.section("acs", |section| acs(section, context, has("acs")));
+    let enforcement = section.field_or("mode", value::choice, AssignmentsMode::Enforce);
+    if enforcement == AssignmentsMode::Audit {
+        if matches!(mode, Some(ExchangeMode::Identity(_))) {
+            section.problem(
+                "mode",
+                "must be \"enforce\" with exchange.mode = \"identity\": ACS checks nothing there",
+            );
+        } else {
+            let key = section.path_of("mode");
+            section.warn(format!(
+                "{key}: is \"audit\": assignments are not enforced, and callers whom none covers are left to ACS"
+            ));
+        }
+    }
     let inner = section.field("unknown_groups", value::choice).given();
     if inner.is_some() && outer.is_some() {
         section.problem("unknown_groups", "is set twice for this resource");
@@ -48,6 +62,7 @@ pub(super) fn assignments(
         }),
         acs: acs.filter(|_| has("acs")),
         acs_auth,
+        mode: enforcement,
         unknown_groups,
         unknown_groups_max_age: section.field_or("unknown_groups_max_age", value::duration, Duration::from_mins(10)),
     }

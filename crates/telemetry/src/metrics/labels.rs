@@ -68,6 +68,12 @@ pub enum Authorization {
     /// ACS is to decide.
     #[strum(serialize = "acs")]
     Acs,
+    /// No assignment covers the caller, and assignments are not enforced.
+    #[strum(serialize = "NoAssignment")]
+    WouldRefuseNoAssignment,
+    /// Only a group's could, the token does not list groups, and assignments are not enforced.
+    #[strum(serialize = "GroupsUnknown")]
+    WouldRefuseGroupsUnknown,
     /// No assignment covers the caller.
     NoAssignment,
     /// Only a group's could, and the token does not list groups.
@@ -83,6 +89,7 @@ impl Authorization {
     pub(super) fn labels(self) -> [&'static str; 3] {
         match self {
             Self::User | Self::Group | Self::Tenant | Self::Acs => ["permitted", self.into_str(), "permitted"],
+            Self::WouldRefuseNoAssignment | Self::WouldRefuseGroupsUnknown => ["would_refuse", "acs", self.into_str()],
             Self::NoAssignment | Self::GroupsUnknown => ["denied", "none", self.into_str()],
             Self::NotLoaded | Self::MembershipUnknown => ["undecided", "none", self.into_str()],
         }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use acs_token_broker::authorize::assignment::Assignment;
 use acs_token_broker::authorize::source::parse::{self, Format};
 use azure::acs_assignments::EntraAssignment;
 use serde_json::json;
@@ -60,7 +61,8 @@ impl Difference {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<EntraAssignment>, Failure> {
+/// All that the file says.
+pub(super) fn read_all(file: &Path) -> Result<Vec<Assignment>, Failure> {
     let format = Format::from_path(file).map_err(|cause| Failure::Format {
         file: file.to_owned(),
         cause,
@@ -69,11 +71,14 @@ fn read(file: &Path) -> Result<Vec<EntraAssignment>, Failure> {
         file: file.to_owned(),
         cause,
     })?;
-    let assignments = parse::parse(format, &text).map_err(|problems| Failure::File {
+    parse::parse(format, &text).map_err(|problems| Failure::File {
         file: file.to_owned(),
         problems,
-    })?;
-    let assignments = for_acs(assignments);
+    })
+}
+
+fn read(file: &Path) -> Result<Vec<EntraAssignment>, Failure> {
+    let assignments = for_acs(read_all(file)?);
     let mut ids = HashSet::new();
     match assignments.iter().find(|assignment| !ids.insert(assignment.object_id)) {
         None => Ok(assignments),

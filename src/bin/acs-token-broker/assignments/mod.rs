@@ -4,6 +4,7 @@ mod apply;
 mod difference;
 mod failure;
 mod output;
+mod replay;
 mod resource;
 
 use std::ffi::OsString;
@@ -81,6 +82,12 @@ enum Verb {
         /// An assignment file, .toml or .json; by default the configured one.
         file: Option<PathBuf>,
     },
+    /// Show which callers of an audit log the configured assignment file would refuse or newly admit. ACS is not asked.
+    Replay {
+        /// A log of the broker's, JSON lines; "-" is standard input.
+        #[arg(long, value_name = "FILE")]
+        audit_log: PathBuf,
+    },
     /// Print the JSON Schema of assignment files.
     Schema,
 }
@@ -121,6 +128,10 @@ pub(crate) fn run(arguments: &AssignmentsArguments, environment: &Environment) -
             say(&schema::text().trim_end());
             return Exit::Done;
         }
+        Verb::Replay { audit_log } => {
+            let config = config_file(arguments, environment);
+            replay::replay(config.as_deref(), environment, arguments.resource.as_deref(), audit_log)
+        }
         verb => at_acs(verb, arguments, environment),
     };
     match outcome {
@@ -138,12 +149,16 @@ pub(crate) fn run(arguments: &AssignmentsArguments, environment: &Environment) -
     }
 }
 
-fn at_acs(verb: &Verb, arguments: &AssignmentsArguments, environment: &Environment) -> Result<Report, Failure> {
+fn config_file(arguments: &AssignmentsArguments, environment: &Environment) -> Option<PathBuf> {
     let argument = ConfigArgument {
         config: arguments.config.clone(),
     };
+    argument.file(environment)
+}
+
+fn at_acs(verb: &Verb, arguments: &AssignmentsArguments, environment: &Environment) -> Result<Report, Failure> {
     let name = arguments.resource.as_deref();
-    let resource = Resource::load(argument.file(environment).as_deref(), environment, name)?;
+    let resource = Resource::load(config_file(arguments, environment).as_deref(), environment, name)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -159,7 +174,7 @@ fn at_acs(verb: &Verb, arguments: &AssignmentsArguments, environment: &Environme
             Verb::Remove { object_id } => remove(&resource, *object_id).await,
             Verb::Apply { file, dry_run } => apply::apply(&resource, file, *dry_run, arguments.output).await,
             Verb::Diff { file } => apply::diff(&resource, file.as_deref()).await,
-            Verb::Schema => Ok(Report::new(&json!(null), String::new())),
+            Verb::Replay { .. } | Verb::Schema => Ok(Report::new(&json!(null), String::new())),
         }
     })
 }

@@ -42,20 +42,19 @@ pub(super) fn table(assignments: &[EntraAssignment]) -> String {
             clients(assignment),
         ]
     });
-    // One line for each, so that it can be searched and counted.
     let rows: Vec<[String; 4]> = std::iter::once(HEAD.map(str::to_owned)).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
-    let widths = [width(0), width(1), width(2)];
-    let lines: Vec<String> = rows
-        .iter()
-        .map(|[object, kind, tenant, client]| {
-            format!(
-                "{object:<0$}  {kind:<1$}  {tenant:<2$}  {client}",
-                widths[0], widths[1], widths[2]
-            )
-        })
-        .collect();
-    lines.join("\n")
+    columns(&rows)
+}
+
+/// One line for each row, so that it can be searched and counted; columns are aligned.
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: [usize; N] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default());
+    let line = |row: &[String; N]| -> String {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// One assignment, a line a member.

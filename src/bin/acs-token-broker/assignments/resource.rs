@@ -45,7 +45,8 @@ impl Resource {
     }
 }
 
-fn choose<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c ResourceConfig, Failure> {
+/// The resource of that name; without a name the only one there is.
+pub(super) fn choose<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c ResourceConfig, Failure> {
     let names: Vec<&str> = config
         .resources
         .iter()
