@@ -28,10 +28,13 @@ pub struct Unpublished {
 
 /// Fetches both discovery documents and the key set of `tenant`.
 pub async fn published(upstream: Upstream, tenant: ListedTenant) -> Result<Published, Unpublished> {
-    let fetched = KeyFetcher { upstream, tenant }.fetch().await.map_err(|error| Unpublished {
-        of_keys: error.is_of_keys(),
-        cause: error.to_string(),
-    })?;
+    let fetched = KeyFetcher { upstream, tenant }
+        .fetch()
+        .await
+        .map_err(|error| Unpublished {
+            of_keys: error.is_of_keys(),
+            cause: error.to_string(),
+        })?;
     Ok(Published {
         issuers: fetched.keys.issuers().to_vec(),
         keys: fetched.keys.len(),

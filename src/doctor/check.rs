@@ -5,7 +5,17 @@ use strum::VariantArray as _;
 
 /// What is checked. Names are stable: programs compare them, and each is an anchor in `docs/doctor.md`.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr, strum::VariantArray, strum::VariantNames,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+    strum::VariantNames,
 )]
 pub enum CheckId {
     /// The configuration can be used.
@@ -336,7 +346,9 @@ mod tests {
     #[test]
     fn a_report_is_the_json_that_is_promised() {
         let report = Report::new(vec![
-            Check::fail(CheckId::GraphConsent, Who::UserTenantAdmin, "nobody", "consent").about("t").with_command("az"),
+            Check::fail(CheckId::GraphConsent, Who::UserTenantAdmin, "none", "consent")
+                .about("t")
+                .with_command("az"),
             Check::pass(CheckId::ConfigValid, "good"),
             Check::warn(CheckId::ClockSkew, "40 s", "set it"),
             Check::skip(CheckId::GraphLicense, "not asked"),
@@ -346,7 +358,7 @@ mod tests {
             json!({"checks": [
                 {"id": "config.valid", "status": "pass", "summary": "good", "docs": "docs/doctor.md#config.valid"},
                 {"id": "clock.skew", "status": "warn", "summary": "40 s", "fix": "set it", "docs": "docs/doctor.md#clock.skew"},
-                {"id": "graph.consent", "subject": "t", "status": "fail", "summary": "nobody", "fix": "consent",
+                {"id": "graph.consent", "subject": "t", "status": "fail", "summary": "none", "fix": "consent",
                  "who": "user_tenant_admin", "command": "az", "docs": "docs/doctor.md#graph.consent"},
                 {"id": "graph.license", "status": "skip", "summary": "not asked", "docs": "docs/doctor.md#graph.license"},
             ], "passed": 1, "warnings": 1, "failed": 1, "skipped": 1})

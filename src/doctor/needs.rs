@@ -47,7 +47,13 @@ impl Needs {
         };
         let scopes = match &resource.exchange.mode {
             ExchangeMode::OnBehalfOf(settings) => short_names(&settings.scope),
-            _ => config.entra.required_scopes.iter().filter(|scope| is_of_acs_clients(scope)).cloned().collect(),
+            _ => config
+                .entra
+                .required_scopes
+                .iter()
+                .filter(|scope| is_of_acs_clients(scope))
+                .cloned()
+                .collect(),
         };
         for assignment in assignments {
             for client in &assignment.client_ids {
@@ -122,7 +128,10 @@ mod tests {
     fn scopes_are_those_that_tokens_have() {
         let names = |text| short_names(text).into_iter().collect::<Vec<_>>();
         assert_eq!(names("https://communication.azure.com/clients/VoIP"), ["VoIP"]);
-        assert_eq!(names("https://communication.azure.com/clients/.default"), ["VoIP", "VoIP.Join"]);
+        assert_eq!(
+            names("https://communication.azure.com/clients/.default"),
+            ["VoIP", "VoIP.Join"]
+        );
         assert!(!is_of_acs_clients("access") && !is_of_acs_clients("TeamsExtension.ManageCalls"));
         assert_eq!(acs_clients().to_string(), ACS_CLIENTS);
     }

@@ -1,5 +1,5 @@
-//! The steps that are missing, from what was looked at. Nothing is taken away by any of them, and consent is nobody's to
-//! give but an administrator's of the users' tenant: for that there is an address, and a text to send.
+//! The steps that are missing, from what was looked at. Nothing is taken away by any of them. Consent is an administrator's of
+//! the users' tenant to give: for that there is an address, and a text to send.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub enum State {
     Done,
     /// It was tried, and refused.
     Refused,
-    /// Somebody else has to do it.
+    /// Another person has to do it.
     Manual,
 }
 
@@ -100,7 +100,11 @@ pub fn plan(config: &Config, needs: &Needs, tenants: &[TenantGraph], resources: 
         steps.extend(tenants.iter().filter_map(|tenant| create_principal(tenant, &graph)));
     }
     for (app, need) in needs.apps.iter().filter(|(_, need)| !need.scopes.is_empty()) {
-        steps.extend(tenants.iter().filter_map(|home| add_permissions(*app, need, home, &graph)));
+        steps.extend(
+            tenants
+                .iter()
+                .filter_map(|home| add_permissions(*app, need, home, &graph)),
+        );
     }
     for (index, resource) in resources.iter().enumerate() {
         steps.extend(assign(index, resource));
@@ -121,7 +125,11 @@ impl Step {
         Self {
             id,
             subject: Some(subject.to_string()),
-            status: if action == Action::None { State::Manual } else { State::Planned },
+            status: if action == Action::None {
+                State::Manual
+            } else {
+                State::Planned
+            },
             summary,
             who,
             az: None,
@@ -146,13 +154,20 @@ fn create_principal(tenant: &TenantGraph, graph: &str) -> Option<Step> {
     if !matches!(tenant.acs_clients, Ok(None)) {
         return None;
     }
-    let who = if tenant.is_home() { Who::AppTenantAdmin } else { Who::UserTenantAdmin };
+    let who = if tenant.is_home() {
+        Who::AppTenantAdmin
+    } else {
+        Who::UserTenantAdmin
+    };
     let step = Step::new(
         "graph.acs_clients_principal",
         tenant.tenant,
         who,
         Action::CreatePrincipal(tenant.tenant),
-        format!("create the service principal of Azure Communication Services Clients in tenant {}", tenant.tenant),
+        format!(
+            "create the service principal of Azure Communication Services Clients in tenant {}",
+            tenant.tenant
+        ),
     );
     let request = Request {
         method: "POST",
@@ -171,7 +186,11 @@ fn add_permissions(app: ClientAppId, need: &AppNeed, home: &TenantGraph, graph: 
         Ok(Some(principal)) => {
             let ids = permission_ids(principal, need);
             let asked = asked_for(&registration.required_resource_access, ACS_CLIENTS);
-            if ids.is_empty() || ids.iter().any(|id| asked.iter().any(|asked| asked.eq_ignore_ascii_case(id))) {
+            if ids.is_empty()
+                || ids
+                    .iter()
+                    .any(|id| asked.iter().any(|asked| asked.eq_ignore_ascii_case(id)))
+            {
                 return None;
             }
             let all = extended(&registration.required_resource_access, ACS_CLIENTS, &ids)?;
@@ -198,7 +217,10 @@ fn add_permissions(app: ClientAppId, need: &AppNeed, home: &TenantGraph, graph: 
         body,
     };
     Some(step.with(
-        format!("az ad app permission add --id {app} --api {ACS_CLIENTS} --api-permissions {}", arguments.join(" ")),
+        format!(
+            "az ad app permission add --id {app} --api {ACS_CLIENTS} --api-permissions {}",
+            arguments.join(" ")
+        ),
         request,
     ))
 }
@@ -239,7 +261,9 @@ pub fn permissions_to_write(required: &[Value], principal: &ServicePrincipal, ne
 
 fn assign_group(group: ObjectId, tenant: &TenantGraph, graph: &str) -> Option<Step> {
     let principal = match (&tenant.acs_clients, &tenant.assigned) {
-        (Ok(Some(principal)), Ok(assigned)) if !assigned.iter().any(|each| each.principal_id == group) => Some(principal.id),
+        (Ok(Some(principal)), Ok(assigned)) if !assigned.iter().any(|each| each.principal_id == group) => {
+            Some(principal.id)
+        }
         (Ok(None), _) => None,
         _ => return None,
     };
@@ -252,18 +276,31 @@ fn assign_group(group: ObjectId, tenant: &TenantGraph, graph: &str) -> Option<St
         group,
         Who::UserTenantAdmin,
         Action::AssignGroup(tenant.tenant, group),
-        format!("assign group {group} to Azure Communication Services Clients in tenant {}", tenant.tenant),
+        format!(
+            "assign group {group} to Azure Communication Services Clients in tenant {}",
+            tenant.tenant
+        ),
     );
     let (shown, body) = match principal {
         Some(principal) => (principal.to_string(), assignment_body(principal, group)),
         None => {
             let unknown = "{id of the service principal}";
-            (unknown.to_owned(), json!({ "principalId": group, "resourceId": unknown, "appRoleId": "00000000-0000-0000-0000-000000000000" }))
+            (
+                unknown.to_owned(),
+                json!({ "principalId": group, "resourceId": unknown, "appRoleId": "00000000-0000-0000-0000-000000000000" }),
+            )
         }
     };
     let url = format!("{graph}/v1.0/servicePrincipals/{shown}/appRoleAssignedTo");
     let az = format!("az rest --method POST --url {url} --body '{body}'");
-    Some(step.with(az, Request { method: "POST", url, body }))
+    Some(step.with(
+        az,
+        Request {
+            method: "POST",
+            url,
+            body,
+        },
+    ))
 }
 
 fn assign(index: usize, look: &ResourceLook<'_>) -> Vec<Step> {
@@ -288,7 +325,10 @@ fn assign(index: usize, look: &ResourceLook<'_>) -> Vec<Step> {
             }
         }
     }
-    wanted.into_values().map(|wanted| assign_one(index, look, listed, wanted)).collect()
+    wanted
+        .into_values()
+        .map(|wanted| assign_one(index, look, listed, wanted))
+        .collect()
 }
 
 fn assign_one(index: usize, look: &ResourceLook<'_>, listed: &[EntraAssignment], wanted: EntraAssignment) -> Step {
@@ -305,7 +345,9 @@ fn assign_one(index: usize, look: &ResourceLook<'_>, listed: &[EntraAssignment],
                 object,
                 Who::Operator,
                 Action::None,
-                format!("{object} is assigned at ACS in another tenant or as another type than in the file: decide which is right; nothing is replaced"),
+                format!(
+                    "{object} is assigned at ACS in another tenant or as another type than in the file: decide which is right; nothing is replaced"
+                ),
             );
         }
         None => wanted.clone(),
@@ -316,20 +358,37 @@ fn assign_one(index: usize, look: &ResourceLook<'_>, listed: &[EntraAssignment],
         object,
         Who::Operator,
         Action::Assign(index, assignment.clone()),
-        format!("assign {kind} {object} of tenant {} at ACS with {}", wanted.tenant_id, clients.join(", ")),
+        format!(
+            "assign {kind} {object} of tenant {} at ACS with {}",
+            wanted.tenant_id,
+            clients.join(", ")
+        ),
     );
     let endpoint = look.config.exchange.endpoint.origin().ascii_serialization();
-    let url = format!("{endpoint}/access/entra/assignments/{object}?api-version={}", look.config.exchange.api_version);
+    let url = format!(
+        "{endpoint}/access/entra/assignments/{object}?api-version={}",
+        look.config.exchange.api_version
+    );
     let body = json!({ "tenantId": assignment.tenant_id, "principalType": assignment.principal_type, "clientIds": assignment.client_ids });
     let az = format!("az rest --method PUT --resource https://communication.azure.com --url '{url}' --body '{body}'");
-    step.with(az, Request { method: "PUT", url, body })
+    step.with(
+        az,
+        Request {
+            method: "PUT",
+            url,
+            body,
+        },
+    )
 }
 
 /// What is there with what is wanted added.
 #[must_use]
 pub fn added(there: &EntraAssignment, wanted: &EntraAssignment) -> EntraAssignment {
     let mut all = there.clone();
-    let missing = wanted.client_ids.iter().filter(|client| !there.client_ids.contains(client));
+    let missing = wanted
+        .client_ids
+        .iter()
+        .filter(|client| !there.client_ids.contains(client));
     all.client_ids.extend(missing);
     all
 }
@@ -339,7 +398,7 @@ fn consent(config: &Config, needs: &Needs, app: ClientAppId, need: &AppNeed, ten
     let seen = match known {
         Ok(Consent::Everyone) => return None,
         Ok(Consent::SomeUsers) => "only single users consented so far",
-        Ok(Consent::Nobody) => "nobody consented so far",
+        Ok(Consent::Missing) => "there is none so far",
         Err(_) => "whether it is done could not be looked up",
     };
     let url = consent_url(config, tenant.tenant, app);
@@ -354,7 +413,10 @@ fn consent(config: &Config, needs: &Needs, app: ClientAppId, need: &AppNeed, ten
         tenant.tenant,
         Who::UserTenantAdmin,
         Action::None,
-        format!("an administrator of tenant {} consents to app {app} ({seen})", tenant.tenant),
+        format!(
+            "an administrator of tenant {} consents to app {app} ({seen})",
+            tenant.tenant
+        ),
     );
     step.message = Some(message(app, tenant.tenant, need, url.as_str(), &groups));
     step.url = Some(url.into());
@@ -399,7 +461,10 @@ mod tests {
         let ids = ["v".to_owned(), "j".to_owned()];
         let all = extended(std::slice::from_ref(&graph), ACS_CLIENTS, &ids).unwrap();
         assert_eq!(all[0], graph);
-        assert_eq!(all[1]["resourceAccess"], json!([{"id": "v", "type": "Scope"}, {"id": "j", "type": "Scope"}]));
+        assert_eq!(
+            all[1]["resourceAccess"],
+            json!([{"id": "v", "type": "Scope"}, {"id": "j", "type": "Scope"}])
+        );
         assert_eq!(extended(&all, ACS_CLIENTS, &ids), None);
         // An app permission of the same id is another thing; what is there of the API stays.
         let some = json!({"resourceAppId": ACS_CLIENTS.to_uppercase(), "resourceAccess": [{"id": "V", "type": "Scope"}, {"id": "j", "type": "Role"}]});
@@ -420,7 +485,10 @@ mod tests {
             principal_type: azure::acs_assignments::PrincipalType::Group,
             client_ids: clients.iter().map(|client| id(*client).parse().unwrap()).collect(),
         };
-        assert_eq!(added(&assignment(&[3, 4]), &assignment(&[4, 5])), assignment(&[3, 4, 5]));
+        assert_eq!(
+            added(&assignment(&[3, 4]), &assignment(&[4, 5])),
+            assignment(&[3, 4, 5])
+        );
     }
 
     #[test]
@@ -430,8 +498,20 @@ mod tests {
             ..AppNeed::default()
         };
         let id = |number: u32| format!("{number:08x}-0000-4000-8000-000000000000");
-        let text = message(id(1).parse().unwrap(), id(2).parse().unwrap(), &need, "https://login.example/x", &[id(3)]);
-        for part in [id(1), id(2), id(3), "https://login.example/x".to_owned(), "VoIP".to_owned()] {
+        let text = message(
+            id(1).parse().unwrap(),
+            id(2).parse().unwrap(),
+            &need,
+            "https://login.example/x",
+            &[id(3)],
+        );
+        for part in [
+            id(1),
+            id(2),
+            id(3),
+            "https://login.example/x".to_owned(),
+            "VoIP".to_owned(),
+        ] {
             assert!(text.contains(&part), "{part}: {text}");
         }
     }

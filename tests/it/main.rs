@@ -26,6 +26,7 @@ mod dead_connections;
 mod descriptors;
 mod dev;
 mod docs;
+mod doctor;
 mod early_answers;
 mod entra_refusals;
 mod environment_file;

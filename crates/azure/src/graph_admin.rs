@@ -158,7 +158,14 @@ impl GraphAdmin {
         url
     }
 
+    /// A whole list, within a few times what one call may take.
     async fn list<T: DeserializeOwned>(&self, first: Url) -> Result<Vec<T>, AdminError> {
+        tokio::time::timeout(self.timeout * 3, self.pages(first))
+            .await
+            .unwrap_or(Err(AdminError::Upstream(UpstreamFailure::Timeout)))
+    }
+
+    async fn pages<T: DeserializeOwned>(&self, first: Url) -> Result<Vec<T>, AdminError> {
         let mut items = Vec::new();
         let mut seen = HashSet::from([first.clone()]);
         let mut next = Some(first);

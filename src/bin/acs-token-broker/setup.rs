@@ -51,7 +51,7 @@ enum Verb {
 pub(crate) fn run(arguments: &SetupArguments, environment: &Environment) -> Exit {
     match work(arguments, environment) {
         Ok(exit) => exit,
-        Err(usage) => usage.tell(arguments.output),
+        Err(usage) => usage.report(arguments.output),
     }
 }
 
@@ -134,7 +134,11 @@ async fn steps(
             "manual": count(State::Manual),
         })));
     }
-    Ok(if count(State::Refused) == 0 { Exit::Done } else { Exit::Failure })
+    Ok(if count(State::Refused) == 0 {
+        Exit::Done
+    } else {
+        Exit::Failure
+    })
 }
 
 /// Where nothing is planned because nothing is known.
@@ -165,7 +169,14 @@ fn shown(steps: &[Step]) -> String {
     let mut text = String::new();
     for (index, step) in steps.iter().enumerate() {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}. {}  ({}; {})", index + 1, step.summary, step.id, step.who.words());
+        let _ = writeln!(
+            text,
+            "{}. {}  ({}; {})",
+            index + 1,
+            step.summary,
+            step.id,
+            step.who.words()
+        );
         if let Some(az) = &step.az {
             let _ = writeln!(text, "   az:      {az}");
         }
@@ -184,7 +195,11 @@ fn shown(steps: &[Step]) -> String {
         }
     }
     let by_hand = steps.iter().filter(|step| step.status == State::Manual).count();
-    let _ = write!(text, "{} steps can be done by `setup apply`, {by_hand} by others", steps.len() - by_hand);
+    let _ = write!(
+        text,
+        "{} steps can be done by `setup apply`, {by_hand} by others",
+        steps.len() - by_hand
+    );
     text
 }
 

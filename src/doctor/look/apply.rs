@@ -23,12 +23,16 @@ impl Looker<'_> {
                 let graph = self.admin(*tenant, access).await?;
                 let words = |error: AdminError| refused(&error, "Application.ReadWrite.All");
                 let principal = graph.service_principal(acs_clients()).await.map_err(words)?;
-                let principal = principal.ok_or("the service principal of Azure Communication Services Clients is not there")?;
+                let principal =
+                    principal.ok_or("the service principal of Azure Communication Services Clients is not there")?;
                 let registration = graph.application(*app).await.map_err(words)?;
                 let registration = registration.ok_or("the application is not registered there")?;
                 let need = needs.apps.get(app).cloned().unwrap_or_default();
                 match permissions_to_write(&registration.required_resource_access, &principal, &need) {
-                    Some(all) => graph.set_required_permissions(registration.id, &all).await.map_err(words),
+                    Some(all) => graph
+                        .set_required_permissions(registration.id, &all)
+                        .await
+                        .map_err(words),
                     None => Ok(()),
                 }
             }
@@ -36,7 +40,8 @@ impl Looker<'_> {
                 let graph = self.admin(*tenant, access).await?;
                 let words = |error: AdminError| refused(&error, "AppRoleAssignment.ReadWrite.All");
                 let principal = graph.service_principal(acs_clients()).await.map_err(words)?;
-                let principal = principal.ok_or("the service principal of Azure Communication Services Clients is not there")?;
+                let principal =
+                    principal.ok_or("the service principal of Azure Communication Services Clients is not there")?;
                 graph.assign(principal.id, *group).await.map_err(words)
             }
             Action::Assign(index, wanted) => {
@@ -50,7 +55,9 @@ impl Looker<'_> {
                     Err(error) => return Err(error.to_string()),
                 };
                 let all = match &there {
-                    Some(there) if there.tenant_id != wanted.tenant_id || there.principal_type != wanted.principal_type => {
+                    Some(there)
+                        if there.tenant_id != wanted.tenant_id || there.principal_type != wanted.principal_type =>
+                    {
                         return Err("ACS has another assignment of this object by now; nothing is replaced".to_owned());
                     }
                     Some(there) => added(there, wanted),

@@ -23,8 +23,8 @@ pub enum GraphAccess {
     App(ClientAppId, AppTokens),
     /// An administrator, whose token is of one tenant.
     Given(TenantId, BearerToken),
-    /// Nobody.
-    Nobody,
+    /// There is neither.
+    Absent,
 }
 
 /// A token that does not say which tenant it is of.
@@ -44,21 +44,23 @@ impl Looker<'_> {
     pub fn graph_app(&self) -> Result<GraphAccess, StartError> {
         Ok(match &self.config.graph {
             Some(graph) => GraphAccess::App(graph.app.client_id, self.services.graph_tokens(graph)?),
-            None => GraphAccess::Nobody,
+            None => GraphAccess::Absent,
         })
     }
 
     /// Graph in `tenant`, or why it cannot be asked there.
     pub async fn graph_admin(&self, tenant: TenantId, access: &GraphAccess) -> Result<GraphAdmin, TokenLook> {
         let token = match access {
-            GraphAccess::Nobody => {
+            GraphAccess::Absent => {
                 return Err(TokenLook::None(
                     "there is neither [graph] in the configuration nor --graph-token-file".to_owned(),
                 ));
             }
             GraphAccess::Given(of, token) if *of == tenant => token.clone(),
             GraphAccess::Given(of, _) => {
-                return Err(TokenLook::None(format!("the token of --graph-token-file is of tenant {of}")));
+                return Err(TokenLook::None(format!(
+                    "the token of --graph-token-file is of tenant {of}"
+                )));
             }
             GraphAccess::App(app, tokens) => match tokens.token(tenant, Instant::now() + CALL_LIMIT).await {
                 Ok(token) => token.token().clone(),
@@ -69,12 +71,23 @@ impl Looker<'_> {
             return Err(TokenLook::None("Graph's address is not known".to_owned()));
         };
         let clock = Arc::clone(&self.clock);
-        Ok(GraphAdmin::new(self.upstream.clone(), endpoint, token, CALL_LIMIT, clock))
+        Ok(GraphAdmin::new(
+            self.upstream.clone(),
+            endpoint,
+            token,
+            CALL_LIMIT,
+            clock,
+        ))
     }
 
     /// Asks in all tenants at once. The tenant of a given token is one of them, listed or not: it may be the home of the
     /// applications.
-    pub(super) async fn graph(&self, needs: &Needs, access: &GraphAccess, step: &(dyn Fn() + Sync)) -> Vec<TenantGraph> {
+    pub(super) async fn graph(
+        &self,
+        needs: &Needs,
+        access: &GraphAccess,
+        step: &(dyn Fn() + Sync),
+    ) -> Vec<TenantGraph> {
         let mut tenants: Vec<TenantId> = self.tenants().collect();
         if let GraphAccess::Given(tenant, _) = access
             && !tenants.contains(tenant)
@@ -87,7 +100,7 @@ impl Looker<'_> {
                 Ok(graph) => {
                     let from = match access {
                         GraphAccess::App(..) => "the app of [graph]",
-                        GraphAccess::Given(..) | GraphAccess::Nobody => "the token of --graph-token-file",
+                        GraphAccess::Given(..) | GraphAccess::Absent => "the token of --graph-token-file",
                     };
                     ask(tenant, needs, &graph, from).await
                 }
@@ -102,7 +115,11 @@ impl Looker<'_> {
 
 /// What is needed in one tenant.
 fn needed_groups(tenant: TenantId, needs: &Needs) -> impl Iterator<Item = ObjectId> {
-    needs.groups.iter().filter(move |(_, of)| **of == tenant).map(|(group, _)| *group)
+    needs
+        .groups
+        .iter()
+        .filter(move |(_, of)| **of == tenant)
+        .map(|(group, _)| *group)
 }
 
 fn not_asked(tenant: TenantId, needs: &Needs, token: TokenLook, why: &str) -> TenantGraph {
@@ -127,7 +144,12 @@ async fn ask(tenant: TenantId, needs: &Needs, graph: &GraphAdmin, from: &'static
     // The first question shows whether Graph takes the token at all.
     let acs_clients = graph.service_principal(acs_clients()).await.map_err(Missed::Failed);
     if let Err(Missed::Failed(AdminError::Unauthorized(_))) = acs_clients {
-        let refused = not_asked(tenant, needs, TokenLook::Have(from), "Graph rejected the token: see graph.token");
+        let refused = not_asked(
+            tenant,
+            needs,
+            TokenLook::Have(from),
+            "Graph rejected the token: see graph.token",
+        );
         return TenantGraph { acs_clients, ..refused };
     }
     let assigned = async {

@@ -33,7 +33,7 @@ use crate::broker::{Services, StartError, WellKnownEndpoints};
 /// The longest that one call may take.
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// Told of each look that has ended: how many have, of how many.
+/// Called when a look has ended: how many have, of how many.
 pub type Progress<'p> = &'p (dyn Fn(usize, usize) + Send + Sync);
 
 /// What looks at Azure by a configuration.
@@ -120,7 +120,10 @@ impl<'c> Looker<'c> {
             .collect();
         let (tenants, resources, mut credentials) = tokio::join!(tenants, resources, join_all(asked));
         if apps.is_empty() {
-            credentials.push(Check::skip(CheckId::EntraCredential, "the broker has no app of its own"));
+            credentials.push(Check::skip(
+                CheckId::EntraCredential,
+                "the broker has no app of its own",
+            ));
         }
         let mut differences = Vec::new();
         let mut seen_tenants = Vec::new();
@@ -168,10 +171,14 @@ impl<'c> Looker<'c> {
     fn own_apps(&self) -> Vec<OwnApp<'c>> {
         let mut apps: Vec<OwnApp<'c>> = Vec::new();
         let mut seen: BTreeMap<ClientAppId, Vec<&config::CredentialConfig>> = BTreeMap::new();
-        let resources = self.config.resources.iter().filter_map(|resource| match &resource.exchange.mode {
-            ExchangeMode::OnBehalfOf(settings) => Some((resource.key("exchange.on_behalf_of"), &settings.app)),
-            ExchangeMode::Passthrough | ExchangeMode::Identity(_) => None,
-        });
+        let resources = self
+            .config
+            .resources
+            .iter()
+            .filter_map(|resource| match &resource.exchange.mode {
+                ExchangeMode::OnBehalfOf(settings) => Some((resource.key("exchange.on_behalf_of"), &settings.app)),
+                ExchangeMode::Passthrough | ExchangeMode::Identity(_) => None,
+            });
         let graph = self.config.graph.iter().map(|graph| ("graph".to_owned(), &graph.app));
         for (key, app) in resources.chain(graph) {
             let credentials = seen.entry(app.client_id).or_default();
@@ -241,7 +248,13 @@ impl Seen<'_> {
 #[must_use]
 pub fn offline(config: &Config, only: &BTreeSet<TenantId>) -> Vec<Check> {
     const WHY: &str = "not looked at offline";
-    let tenants = || config.entra.tenants.iter().filter(|tenant| only.is_empty() || only.contains(&tenant.id));
+    let tenants = || {
+        config
+            .entra
+            .tenants
+            .iter()
+            .filter(|tenant| only.is_empty() || only.contains(&tenant.id))
+    };
     let mut checks = vec![Check::skip(CheckId::ClockSkew, WHY)];
     for &id in CheckId::ALL {
         let name = id.name();

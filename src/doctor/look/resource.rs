@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use azure::acs_assignments::AcsAssignments;
+use azure::UpstreamFailure;
+use azure::acs_assignments::{AcsAssignments, AssignmentsError};
 use azure::acs_signing::{AcsAuth, SignedAcs};
 use azure::credential::ReloadingSecret;
 use config::{ExchangeMode, ResourceConfig};
@@ -20,7 +21,11 @@ impl<'c> Looker<'c> {
     pub(super) async fn resource(&self, config: &'c ResourceConfig) -> (ResourceLook<'c>, Option<SignedDuration>) {
         let list = async {
             match self.assignments(config) {
-                Ok(Some(client)) => Some(client.list().await),
+                Ok(Some(client)) => Some(
+                    tokio::time::timeout(CALL_LIMIT * 3, client.list())
+                        .await
+                        .unwrap_or(Err(AssignmentsError::Upstream(UpstreamFailure::Timeout))),
+                ),
                 // One that cannot be made is found by `config.valid`.
                 Ok(None) | Err(_) => None,
             }
@@ -52,14 +57,23 @@ impl<'c> Looker<'c> {
         };
         let signed = SignedAcs::new(self.upstream.clone(), auth, Arc::clone(&self.clock));
         let exchange = &config.exchange;
-        Ok(Some(AcsAssignments::new(signed, &exchange.endpoint, &exchange.api_version, CALL_LIMIT)))
+        Ok(Some(AcsAssignments::new(
+            signed,
+            &exchange.endpoint,
+            &exchange.api_version,
+            CALL_LIMIT,
+        )))
     }
 
     /// A request that ACS refuses, since nothing signs it: that it does shows that it is there, and costs no exchange.
-    async fn ask_unsigned(&self, config: &ResourceConfig) -> Result<(StatusCode, Option<SignedDuration>), azure::SendError> {
+    async fn ask_unsigned(
+        &self,
+        config: &ResourceConfig,
+    ) -> Result<(StatusCode, Option<SignedDuration>), azure::SendError> {
         let mut url = config.exchange.endpoint.clone();
         url.set_path("/access/entra/assignments");
-        url.query_pairs_mut().append_pair("api-version", &config.exchange.api_version);
+        url.query_pairs_mut()
+            .append_pair("api-version", &config.exchange.api_version);
         let asked_at = self.clock.now();
         let request = self.upstream.request(Method::GET, url);
         let deadline = Instant::now() + CALL_LIMIT;

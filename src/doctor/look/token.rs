@@ -42,8 +42,14 @@ impl Looker<'_> {
     ) -> Vec<Check> {
         let claims = Claims::read(token);
         let (seen, caller) = self.verify(token, azure.is_some()).await;
-        let tenant = claims.as_ref().and_then(|claims| claims.text("tid")).and_then(|tid| tid.parse::<TenantId>().ok());
-        let client = claims.as_ref().and_then(Claims::client_app).and_then(|app| app.parse::<ClientAppId>().ok());
+        let tenant = claims
+            .as_ref()
+            .and_then(|claims| claims.text("tid"))
+            .and_then(|tid| tid.parse::<TenantId>().ok());
+        let client = claims
+            .as_ref()
+            .and_then(Claims::client_app)
+            .and_then(|app| app.parse::<ClientAppId>().ok());
         let issuers = azure.and_then(|(tenants, _)| {
             let look = tenants.iter().find(|look| Some(look.tenant) == tenant)?;
             Some(look.published.as_ref().ok()?.issuers.clone())
@@ -76,7 +82,10 @@ impl Looker<'_> {
             } else {
                 match looked.permitted {
                     Some((resource, permit)) => exchanged(&resource, permit, token).await,
-                    None => Check::skip(CheckId::TokenExchange, "it is not known whether the user may have a token"),
+                    None => Check::skip(
+                        CheckId::TokenExchange,
+                        "it is not known whether the user may have a token",
+                    ),
                 }
             };
             checks.push(check);
@@ -182,7 +191,9 @@ fn matched(assignment: MatchedAssignment) -> String {
         MatchedAssignment::User => "the user's own assignment".to_owned(),
         MatchedAssignment::Group(group) => format!("the assignment of group {group}"),
         MatchedAssignment::Tenant => "the tenant's assignment".to_owned(),
-        MatchedAssignment::AcsAlone => "ACS alone: a group may cover them (assignments.unknown_groups is \"acs\")".to_owned(),
+        MatchedAssignment::AcsAlone => {
+            "ACS alone: a group may cover them (assignments.unknown_groups is \"acs\")".to_owned()
+        }
     }
 }
 
@@ -212,7 +223,9 @@ fn by_index(watch: &AssignmentWatch, claims: &Claims) -> Covered {
     } else if !set.complete {
         Covered::Not(Denied::NotLoaded)
     } else if !claims.has("groups") && !index.groups_of(tenant, client).is_empty() {
-        Covered::NotLookedAt("only a group could cover the user, which is looked up once the other gates pass".to_owned())
+        Covered::NotLookedAt(
+            "only a group could cover the user, which is looked up once the other gates pass".to_owned(),
+        )
     } else {
         Covered::Not(Denied::NoAssignment)
     }
@@ -234,9 +247,14 @@ async fn exchanged(resource: &Resource, permit: Permit, token: &BearerToken) -> 
                 issued.grant.expires_on
             ),
         ),
-        Err(ExchangeError::Upstream(UpstreamFailure::InvalidResponse(fault)) | ExchangeError::InvalidResponse(fault)) => {
-            Check::fail(id, Who::Operator, format!("ACS's answer is no token: {fault}"), "see acs.reachable and acs.api_version")
-        }
+        Err(
+            ExchangeError::Upstream(UpstreamFailure::InvalidResponse(fault)) | ExchangeError::InvalidResponse(fault),
+        ) => Check::fail(
+            id,
+            Who::Operator,
+            format!("ACS's answer is no token: {fault}"),
+            "see acs.reachable and acs.api_version",
+        ),
         Err(ExchangeError::Upstream(failure)) => Check::warn(
             id,
             format!("not decided: {}", failure.describe("ACS", "this resource")),
@@ -251,14 +269,27 @@ async fn exchanged(resource: &Resource, permit: Permit, token: &BearerToken) -> 
 
 fn remedy(error: &ExchangeError) -> (Who, &'static str) {
     match error {
-        ExchangeError::Rejected(_) => (Who::Developer, "check which ACS API the token is for, and that it has not ended"),
-        ExchangeError::Forbidden(_) => (Who::Operator, "assign the user at ACS with this client app; see acs.assignments"),
-        ExchangeError::OnBehalfOf(_) => (Who::UserTenantAdmin, "see graph.consent; the words of Entra say what is missing"),
+        ExchangeError::Rejected(_) => (
+            Who::Developer,
+            "check which ACS API the token is for, and that it has not ended",
+        ),
+        ExchangeError::Forbidden(_) => (
+            Who::Operator,
+            "assign the user at ACS with this client app; see acs.assignments",
+        ),
+        ExchangeError::OnBehalfOf(_) => (
+            Who::UserTenantAdmin,
+            "see graph.consent; the words of Entra say what is missing",
+        ),
         ExchangeError::BrokerRejected(_) => (Who::Operator, "see entra.credential and acs.credential"),
-        ExchangeError::NoScope => (Who::Operator, "widen allowedScopes of the assignment, or exchange.identity.scopes"),
-        ExchangeError::WrongAudience | ExchangeError::WrongPath => {
-            (Who::Developer, "ask Entra for the API that this resource's mode takes; see token.audience")
-        }
+        ExchangeError::NoScope => (
+            Who::Operator,
+            "widen allowedScopes of the assignment, or exchange.identity.scopes",
+        ),
+        ExchangeError::WrongAudience | ExchangeError::WrongPath => (
+            Who::Developer,
+            "ask Entra for the API that this resource's mode takes; see token.audience",
+        ),
         _ => (Who::Operator, "see the page of this check"),
     }
 }

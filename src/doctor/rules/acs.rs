@@ -55,7 +55,10 @@ fn reachable(look: &ResourceLook<'_>, upstream: &UpstreamConfig) -> Check {
             id,
             Who::Operator,
             format!("{endpoint} answers, but has no Entra assignments: it is no ACS resource"),
-            format!("take the endpoint from the resource's page in the portal into {}", look.config.key("exchange.endpoint")),
+            format!(
+                "take the endpoint from the resource's page in the portal into {}",
+                look.config.key("exchange.endpoint")
+            ),
         ),
         Ok(status) if status.is_server_error() => Check::warn(
             id,
@@ -78,18 +81,27 @@ fn credential(look: &ResourceLook<'_>) -> Check {
             id,
             Who::Operator,
             error.to_string(),
-            format!("put a current key of this resource (portal, Keys) into [{settings}], or give the app a role on the resource"),
+            format!(
+                "put a current key of this resource (portal, Keys) into [{settings}], or give the app a role on the resource"
+            ),
         )
     };
     match &look.listed {
-        None => Check::skip(id, format!("the broker has no credential for this resource ([{settings}])")),
+        None => Check::skip(
+            id,
+            format!("the broker has no credential for this resource ([{settings}])"),
+        ),
         Some(Ok(_)) => Check::pass(id, "ACS accepts the broker's own credential"),
         Some(Err(AssignmentsError::Upstream(failure))) => away(id, look, failure),
-        Some(Err(error @ (AssignmentsError::NotFound | AssignmentsError::UnexpectedStatus { .. }))) => {
-            Check::warn(id, format!("not decided: {error}"), "see acs.reachable and acs.api_version")
-        }
+        Some(Err(error @ (AssignmentsError::NotFound | AssignmentsError::UnexpectedStatus { .. }))) => Check::warn(
+            id,
+            format!("not decided: {error}"),
+            "see acs.reachable and acs.api_version",
+        ),
         Some(Err(
-            error @ (AssignmentsError::Refused { .. } | AssignmentsError::AccessKey(_) | AssignmentsError::ServiceToken(_)),
+            error @ (AssignmentsError::Refused { .. }
+            | AssignmentsError::AccessKey(_)
+            | AssignmentsError::ServiceToken(_)),
         )) => mend(error),
     }
 }
@@ -154,17 +166,26 @@ fn assignments(look: &ResourceLook<'_>) -> Check {
         Check::fail(
             id,
             Who::Operator,
-            "ACS has no assignments for this resource: it gives nobody a token",
+            "ACS has no assignments for this resource: no user gets a token",
             fix,
         )
         .with_command("acs-token-broker setup plan")
     } else if missing.is_empty() {
-        Check::pass(id, format!("ACS has {} assignments, and covers all that the broker's file grants", listed.len()))
+        Check::pass(
+            id,
+            format!(
+                "ACS has {} assignments, and covers all that the broker's file grants",
+                listed.len()
+            ),
+        )
     } else {
         Check::fail(
             id,
             Who::Operator,
-            format!("ACS does not have what the broker's file grants: {}", shortened(&missing)),
+            format!(
+                "ACS does not have what the broker's file grants: {}",
+                shortened(&missing)
+            ),
             fix,
         )
         .with_command("acs-token-broker setup plan")
@@ -182,7 +203,10 @@ fn drift(look: &ResourceLook<'_>) -> Check {
         Some(Err(problem)) => return Check::skip(id, format!("the assignment file cannot be read: {problem}")),
         Some(Ok(file)) => file,
     };
-    let wanted: Vec<EntraAssignment> = file.iter().map(|assignment| wanted_at_acs(look.config, assignment)).collect();
+    let wanted: Vec<EntraAssignment> = file
+        .iter()
+        .map(|assignment| wanted_at_acs(look.config, assignment))
+        .collect();
     let mut differences = Vec::new();
     for one in &wanted {
         match listed.iter().find(|other| other.object_id == one.object_id) {
@@ -191,7 +215,9 @@ fn drift(look: &ResourceLook<'_>) -> Check {
             Some(_) => {}
         }
     }
-    let alone = listed.iter().filter(|other| !wanted.iter().any(|one| one.object_id == other.object_id));
+    let alone = listed
+        .iter()
+        .filter(|other| !wanted.iter().any(|one| one.object_id == other.object_id));
     differences.extend(alone.map(|other| format!("{} is at ACS alone", other.object_id)));
     if differences.is_empty() {
         Check::pass(id, "the broker's file and ACS say the same")
@@ -220,11 +246,20 @@ fn same(wanted: &EntraAssignment, at_acs: &EntraAssignment) -> bool {
 /// ACS's list, where it has a part in who gets a token.
 fn usable<'l>(id: CheckId, look: &'l ResourceLook<'_>) -> Result<&'l [EntraAssignment], Box<Check>> {
     if let ExchangeMode::Identity(_) = look.config.exchange.mode {
-        return Err(Box::new(Check::skip(id, "in identity mode ACS's assignments have no part")));
+        return Err(Box::new(Check::skip(
+            id,
+            "in identity mode ACS's assignments have no part",
+        )));
     }
     match &look.listed {
-        None => Err(Box::new(Check::skip(id, "the broker has no credential to ask ACS with"))),
-        Some(Err(_)) => Err(Box::new(Check::skip(id, "ACS did not list its assignments; see acs.credential"))),
+        None => Err(Box::new(Check::skip(
+            id,
+            "the broker has no credential to ask ACS with",
+        ))),
+        Some(Err(_)) => Err(Box::new(Check::skip(
+            id,
+            "ACS did not list its assignments; see acs.credential",
+        ))),
         Some(Ok(listed)) => Ok(listed),
     }
 }
@@ -246,13 +281,24 @@ fn api_version(look: &ResourceLook<'_>) -> Check {
     };
     let key = look.config.key(key);
     let refused = match &look.listed {
-        Some(Err(AssignmentsError::UnexpectedStatus { status, error: Some(error) })) if *status == StatusCode::BAD_REQUEST => {
-            error.code.to_string().to_ascii_lowercase().contains("apiversion").then(|| error.to_string())
-        }
+        Some(Err(AssignmentsError::UnexpectedStatus {
+            status,
+            error: Some(error),
+        })) if *status == StatusCode::BAD_REQUEST => error
+            .code
+            .to_string()
+            .to_ascii_lowercase()
+            .contains("apiversion")
+            .then(|| error.to_string()),
         _ => None,
     };
     if let Some(said) = refused {
-        Check::fail(id, Who::Operator, format!("ACS refuses {key} = \"{version}\": {said}"), format!("set {key} to \"{PREVIEW}\""))
+        Check::fail(
+            id,
+            Who::Operator,
+            format!("ACS refuses {key} = \"{version}\": {said}"),
+            format!("set {key} to \"{PREVIEW}\""),
+        )
     } else if version == PREVIEW {
         Check::pass(id, format!("{key} is \"{PREVIEW}\", which has what the mode needs"))
     } else {
@@ -274,12 +320,24 @@ fn retirement(config: &ResourceConfig, today: Date) -> Check {
     };
     let mode = config.exchange.mode.discriminant();
     let mode: &str = mode.into();
-    let calls = format!("calls ({mode}) go on after {RETIREMENT} only with Teams Phone extensibility, Teams meetings or click-to-call, and newer SDKs");
+    let calls = format!(
+        "calls ({mode}) go on after {RETIREMENT} only with Teams Phone extensibility, Teams meetings or click-to-call, and newer SDKs"
+    );
     let fix = "plan the move: Microsoft's \"ACS retirement and breaking changes guide\"";
     if today >= RETIREMENT {
-        Check::fail(id, Who::Developer, format!("since {RETIREMENT} Chat has ended and the older Calling SDKs do not work"), fix)
+        Check::fail(
+            id,
+            Who::Developer,
+            format!("since {RETIREMENT} Chat has ended and the older Calling SDKs do not work"),
+            fix,
+        )
     } else if chat {
-        Check::warn(id, format!("Chat, which exchange.identity.scopes grants, ends on {RETIREMENT}; {calls}"), fix).by(Who::Developer)
+        Check::warn(
+            id,
+            format!("Chat, which exchange.identity.scopes grants, ends on {RETIREMENT}; {calls}"),
+            fix,
+        )
+        .by(Who::Developer)
     } else if today >= NEAR {
         Check::warn(id, calls, fix).by(Who::Developer)
     } else {
@@ -288,7 +346,10 @@ fn retirement(config: &ResourceConfig, today: Date) -> Check {
 }
 
 fn is_chat(scope: IdentityScope) -> bool {
-    matches!(scope, IdentityScope::Chat | IdentityScope::ChatJoin | IdentityScope::ChatJoinLimited)
+    matches!(
+        scope,
+        IdentityScope::Chat | IdentityScope::ChatJoin | IdentityScope::ChatJoinLimited
+    )
 }
 
 #[cfg(test)]

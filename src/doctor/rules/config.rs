@@ -50,8 +50,14 @@ fn upstreams(config: &Config) -> impl Iterator<Item = (String, &Url)> {
         let authority = tenant.authority.as_ref()?;
         Some((format!("entra.tenants[{index}].authority"), authority))
     });
-    let resources = config.resources.iter().map(|resource| (resource.key("exchange.endpoint"), &resource.exchange.endpoint));
-    let graph = config.graph.iter().map(|graph| ("graph.endpoint".to_owned(), &graph.endpoint));
+    let resources = config
+        .resources
+        .iter()
+        .map(|resource| (resource.key("exchange.endpoint"), &resource.exchange.endpoint));
+    let graph = config
+        .graph
+        .iter()
+        .map(|graph| ("graph.endpoint".to_owned(), &graph.endpoint));
     std::iter::once(("entra.authority".to_owned(), &config.entra.authority))
         .chain(tenants)
         .chain(resources)

@@ -62,9 +62,15 @@ pub fn tenant(look: &TenantLook, upstream: &UpstreamConfig) -> [Check; 2] {
         (Ok(published), _) => (
             Check::pass(
                 CheckId::EntraDiscovery,
-                format!("the discovery documents name the issuers {}", published.issuers.join(" and ")),
+                format!(
+                    "the discovery documents name the issuers {}",
+                    published.issuers.join(" and ")
+                ),
             ),
-            Check::pass(CheckId::EntraKeys, format!("{} signing keys can be used", published.keys)),
+            Check::pass(
+                CheckId::EntraKeys,
+                format!("{} signing keys can be used", published.keys),
+            ),
         ),
         (Err(_), Some(error)) => {
             let (summary, fix) = in_words(error, &look.authority, upstream);
@@ -97,7 +103,13 @@ pub fn tenant(look: &TenantLook, upstream: &UpstreamConfig) -> [Check; 2] {
 
 /// `entra.credential`: a token for the app in the tenant, or why there is none.
 #[must_use]
-pub fn credential(key: &str, app: ClientAppId, tenant: TenantId, outcome: &Result<(), AppError>, config: &Config) -> Check {
+pub fn credential(
+    key: &str,
+    app: ClientAppId,
+    tenant: TenantId,
+    outcome: &Result<(), AppError>,
+    config: &Config,
+) -> Check {
     let id = CheckId::EntraCredential;
     let check = match outcome {
         Ok(()) => Check::pass(id, format!("Entra accepts the credential of app {app} ({key})")),
@@ -118,7 +130,9 @@ pub(super) fn app_failure(
     // AADSTS700016: unauthorized_client, the tenant has no service principal of the app. 7000229: the same, seen later.
     const NO_PRINCIPAL: [u32; 2] = [700_016, 7_000_229];
     match error {
-        AppError::Entra(EntraError::BrokerRejected(response)) if response.code.is_some_and(|code| NO_PRINCIPAL.contains(&code)) => {
+        AppError::Entra(EntraError::BrokerRejected(response))
+            if response.code.is_some_and(|code| NO_PRINCIPAL.contains(&code)) =>
+        {
             Check::fail(
                 id,
                 Who::UserTenantAdmin,
@@ -155,7 +169,9 @@ pub(super) fn undecided(id: CheckId, peer: &str, failure: &UpstreamFailure) -> C
 #[must_use]
 pub fn consent_url(config: &Config, tenant: TenantId, app: ClientAppId) -> Url {
     let own = config.entra.tenants.iter().find(|listed| listed.id == tenant);
-    let mut url = own.and_then(|listed| listed.authority.clone()).unwrap_or_else(|| config.entra.authority.clone());
+    let mut url = own
+        .and_then(|listed| listed.authority.clone())
+        .unwrap_or_else(|| config.entra.authority.clone());
     url.set_path(&format!("/{tenant}/adminconsent"));
     url.set_query(Some(&format!("client_id={app}")));
     url
@@ -169,7 +185,10 @@ mod tests {
     #[test]
     fn a_clock_is_judged_by_what_is_allowed() {
         let status = |seconds: &[i64]| {
-            let differences: Vec<_> = seconds.iter().map(|seconds| SignedDuration::from_secs(*seconds)).collect();
+            let differences: Vec<_> = seconds
+                .iter()
+                .map(|seconds| SignedDuration::from_secs(*seconds))
+                .collect();
             clock(&differences, Duration::from_secs(60)).status
         };
         for (seconds, expected) in [

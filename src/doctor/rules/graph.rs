@@ -149,7 +149,11 @@ fn az_token(tenant: TenantId) -> String {
 
 fn acs_clients(tenant: &TenantGraph, is_home: bool) -> Check {
     let id = CheckId::GraphAcsClientsPrincipal;
-    let who = if is_home { Who::AppTenantAdmin } else { Who::UserTenantAdmin };
+    let who = if is_home {
+        Who::AppTenantAdmin
+    } else {
+        Who::UserTenantAdmin
+    };
     let command = format!("az ad sp create --id {ACS_CLIENTS}");
     match &tenant.acs_clients {
         Ok(Some(principal)) if principal.account_enabled == Some(false) => Check::fail(
@@ -158,7 +162,10 @@ fn acs_clients(tenant: &TenantGraph, is_home: bool) -> Check {
             "the service principal of Azure Communication Services Clients is disabled",
             "enable it: Enterprise applications, Azure Communication Services Clients, Properties, Enabled for users to sign-in",
         ),
-        Ok(Some(_)) => Check::pass(id, "the tenant has a service principal of Azure Communication Services Clients"),
+        Ok(Some(_)) => Check::pass(
+            id,
+            "the tenant has a service principal of Azure Communication Services Clients",
+        ),
         Ok(None) => Check::fail(
             id,
             who,
@@ -219,7 +226,9 @@ fn no_registration(id: CheckId, app: ClientAppId, tenants: &[TenantGraph]) -> Ch
         Some(error) => missed(id, error, APPLICATIONS),
         None if tenants.iter().any(|tenant| tenant.registrations.contains_key(&app)) => Check::skip(
             id,
-            format!("app {app} is registered in none of the tenants that were asked: check the assignments' clientIds, or give --graph-token-file a token from its home tenant"),
+            format!(
+                "app {app} is registered in none of the tenants that were asked: check the assignments' clientIds, or give --graph-token-file a token from its home tenant"
+            ),
         ),
         None => Check::skip(id, "Graph was not asked"),
     }
@@ -228,9 +237,17 @@ fn no_registration(id: CheckId, app: ClientAppId, tenants: &[TenantGraph]) -> Ch
 fn account_type(app: ClientAppId, need: &AppNeed, home: TenantId, registration: &Application) -> Check {
     let id = CheckId::GraphAppAccountType;
     let kind = registration.sign_in_audience.as_deref().unwrap_or("AzureADMyOrg");
-    let others: Vec<String> = need.tenants.iter().filter(|tenant| **tenant != home).map(ToString::to_string).collect();
+    let others: Vec<String> = need
+        .tenants
+        .iter()
+        .filter(|tenant| **tenant != home)
+        .map(ToString::to_string)
+        .collect();
     if others.is_empty() || matches!(kind, "AzureADMultipleOrgs" | "AzureADandPersonalMicrosoftAccount") {
-        return Check::pass(id, format!("users of all assigned tenants can sign in to app {app} ({kind})"));
+        return Check::pass(
+            id,
+            format!("users of all assigned tenants can sign in to app {app} ({kind})"),
+        );
     }
     Check::fail(
         id,
@@ -259,8 +276,17 @@ fn redirect_uris(app: ClientAppId, registration: &Application) -> Check {
 /// The ids of the permissions that are needed, by name, as the tenant's service principal has them.
 #[must_use]
 pub fn permission_ids(principal: &ServicePrincipal, need: &AppNeed) -> Vec<String> {
-    let of = |name: &str| principal.oauth2_permission_scopes.iter().find(|scope| scope.value.as_deref() == Some(name));
-    need.scopes.iter().filter_map(|name| of(name)).map(|scope| scope.id.clone()).collect()
+    let of = |name: &str| {
+        principal
+            .oauth2_permission_scopes
+            .iter()
+            .find(|scope| scope.value.as_deref() == Some(name))
+    };
+    need.scopes
+        .iter()
+        .filter_map(|name| of(name))
+        .map(|scope| scope.id.clone())
+        .collect()
 }
 
 /// The delegated permissions of `api` that an application asks for, by id.
@@ -290,23 +316,33 @@ fn permissions(app: ClientAppId, need: &AppNeed, home: &TenantGraph, registratio
     let has_one = if wanted.is_empty() {
         !asked.is_empty()
     } else {
-        wanted.iter().any(|id| asked.iter().any(|asked| asked.eq_ignore_ascii_case(id)))
+        wanted
+            .iter()
+            .any(|id| asked.iter().any(|asked| asked.eq_ignore_ascii_case(id)))
     };
     if has_one {
-        return Check::pass(id, format!("app {app} asks for permissions of Azure Communication Services Clients"));
+        return Check::pass(
+            id,
+            format!("app {app} asks for permissions of Azure Communication Services Clients"),
+        );
     }
     let permission = wanted.first().map_or("{permission id}", String::as_str);
     Check::fail(
         id,
         Who::AppTenantAdmin,
-        format!("app {app} does not ask for {} of Azure Communication Services Clients", names.join(" or ")),
+        format!(
+            "app {app} does not ask for {} of Azure Communication Services Clients",
+            names.join(" or ")
+        ),
         format!(
             "API permissions, Add a permission, APIs my organization uses, Azure Communication Services Clients: {}; \
              then grant admin consent",
             names.join(", ")
         ),
     )
-    .with_command(format!("az ad app permission add --id {app} --api {ACS_CLIENTS} --api-permissions {permission}=Scope"))
+    .with_command(format!(
+        "az ad app permission add --id {app} --api {ACS_CLIENTS} --api-permissions {permission}=Scope"
+    ))
 }
 
 /// How a tenant consented to an app's permissions of ACS Clients.
@@ -316,8 +352,8 @@ pub enum Consent {
     Everyone,
     /// Single users, for themselves.
     SomeUsers,
-    /// Nobody.
-    Nobody,
+    /// There is none.
+    Missing,
 }
 
 /// What the grants of a tenant say about ACS Clients.
@@ -331,7 +367,7 @@ pub fn consented(grants: &[PermissionGrant], acs_clients: ObjectId, need: &AppNe
     if kinds.contains(&"AllPrincipals") {
         Consent::Everyone
     } else if kinds.is_empty() {
-        Consent::Nobody
+        Consent::Missing
     } else {
         Consent::SomeUsers
     }
@@ -340,11 +376,15 @@ pub fn consented(grants: &[PermissionGrant], acs_clients: ObjectId, need: &AppNe
 /// What is known of a tenant's consent to an app.
 pub(in crate::doctor) fn consent_of(app: ClientAppId, need: &AppNeed, tenant: &TenantGraph) -> Looked<Consent> {
     let not_asked = || Missed::NotAsked("Graph was not asked".to_owned());
-    let principal = tenant.principals.get(&app).cloned().unwrap_or_else(|| Err(not_asked()))?;
+    let principal = tenant
+        .principals
+        .get(&app)
+        .cloned()
+        .unwrap_or_else(|| Err(not_asked()))?;
     let acs_clients = tenant.acs_clients.clone()?;
     let (Some(_), Some(acs_clients)) = (principal, acs_clients) else {
         // An administrator's consent makes them.
-        return Ok(Consent::Nobody);
+        return Ok(Consent::Missing);
     };
     let grants = tenant.grants.get(&app).cloned().unwrap_or_else(|| Err(not_asked()))?;
     Ok(consented(&grants, acs_clients.id, need))
@@ -352,8 +392,17 @@ pub(in crate::doctor) fn consent_of(app: ClientAppId, need: &AppNeed, tenant: &T
 
 fn consent(config: &Config, app: ClientAppId, need: &AppNeed, tenant: &TenantGraph) -> Check {
     let id = CheckId::GraphConsent;
-    let fix = || format!("an administrator of the tenant opens {} and consents", consent_url(config, tenant.tenant, app));
-    let who = if tenant.registrations.get(&app).is_some_and(|found| matches!(found, Ok(Some(_)))) {
+    let fix = || {
+        format!(
+            "an administrator of the tenant opens {} and consents",
+            consent_url(config, tenant.tenant, app)
+        )
+    };
+    let who = if tenant
+        .registrations
+        .get(&app)
+        .is_some_and(|found| matches!(found, Ok(Some(_))))
+    {
         Who::AppTenantAdmin
     } else {
         Who::UserTenantAdmin
@@ -366,10 +415,10 @@ fn consent(config: &Config, app: ClientAppId, need: &AppNeed, tenant: &TenantGra
             fix(),
         )
         .by(who),
-        Ok(Consent::Nobody) => Check::fail(
+        Ok(Consent::Missing) => Check::fail(
             id,
             who,
-            format!("nobody in the tenant consented to app {app} for Azure Communication Services Clients"),
+            format!("app {app} has no consent in the tenant for Azure Communication Services Clients"),
             fix(),
         ),
         Err(error) => missed(id, &error, DIRECTORY),

@@ -111,8 +111,12 @@ fn gate(rejection: &Rejection) -> CheckId {
         Rejection::KeysUnavailable { .. } | Rejection::NoKeyId | Rejection::UnknownKey { .. } => CheckId::TokenKey,
         Rejection::InvalidSignature { .. } => CheckId::TokenSignature,
         Rejection::InvalidIssuer { .. } | Rejection::MissingClaim("iss") => CheckId::TokenIssuer,
-        Rejection::InvalidAudience(_) | Rejection::ForOtherPath(_) | Rejection::MissingClaim("aud") => CheckId::TokenAudience,
-        Rejection::Expired { .. } | Rejection::NotYetValid { .. } | Rejection::MissingClaim("exp") => CheckId::TokenLifetime,
+        Rejection::InvalidAudience(_) | Rejection::ForOtherPath(_) | Rejection::MissingClaim("aud") => {
+            CheckId::TokenAudience
+        }
+        Rejection::Expired { .. } | Rejection::NotYetValid { .. } | Rejection::MissingClaim("exp") => {
+            CheckId::TokenLifetime
+        }
         Rejection::MissingClaim("azp") => CheckId::TokenClientApp,
         Rejection::NotDelegated(_) | Rejection::MissingClaim(_) => CheckId::TokenDelegated,
         Rejection::InsufficientScope(_) => CheckId::TokenScopes,
@@ -173,7 +177,10 @@ impl TokenLook<'_> {
                 (None, Seen::KeyNotLookedFor) => Check::skip(id, "keys are not fetched offline"),
                 (None, _) => Check::pass(
                     id,
-                    format!("the tenant publishes key `{}`", Untrusted::new(claims.map_or("", Claims::kid))),
+                    format!(
+                        "the tenant publishes key `{}`",
+                        Untrusted::new(claims.map_or("", Claims::kid))
+                    ),
                 ),
             },
             _ => match (refused, &self.seen) {
@@ -192,7 +199,10 @@ impl TokenLook<'_> {
     fn tenant(&self, tid: &str) -> Check {
         let id = CheckId::TokenTenant;
         let tenants = &self.config.entra.tenants;
-        let listed = tid.parse::<TenantId>().ok().and_then(|tid| tenants.iter().find(|tenant| tenant.id == tid));
+        let listed = tid
+            .parse::<TenantId>()
+            .ok()
+            .and_then(|tid| tenants.iter().find(|tenant| tenant.id == tid));
         match listed {
             Some(tenant) => Check::pass(id, format!("`tid` is {}, which is listed", tenant.id)).about(tenant.id),
             None => Check::fail(
@@ -255,12 +265,17 @@ impl TokenLook<'_> {
             Addressee::OwnApi => {
                 "ask Entra for a scope of an accepted API; or add the API to entra.audiences if it is the broker's own"
             }
-            _ => "the token is for ACS: exchange.mode passthrough takes it; in other modes ask Entra for the broker's own API",
+            _ => {
+                "the token is for ACS: exchange.mode passthrough takes it; in other modes ask Entra for the broker's own API"
+            }
         };
         Check::fail(
             id,
             Who::Developer,
-            format!("`aud` is `{shown}`; entra.audiences are {}", listing(accepted.iter().cloned())),
+            format!(
+                "`aud` is `{shown}`; entra.audiences are {}",
+                listing(accepted.iter().cloned())
+            ),
             fix,
         )
     }
@@ -273,14 +288,29 @@ impl TokenLook<'_> {
         let now = second(self.now);
         let fix = "sign in again; if this happens with new tokens, see clock.skew";
         let Some(end) = claims.instant("exp") else {
-            return Check::fail(id, Who::Developer, "there is no `exp`", "send an access token that Entra issued");
+            return Check::fail(
+                id,
+                Who::Developer,
+                "there is no `exp`",
+                "send an access token that Entra issued",
+            );
         };
         if end <= earliest {
-            return Check::fail(id, Who::Developer, format!("`exp` is {}; it is {now}", second(end)), fix);
+            return Check::fail(
+                id,
+                Who::Developer,
+                format!("`exp` is {}; it is {now}", second(end)),
+                fix,
+            );
         }
         for name in ["nbf", "iat"] {
             if let Some(begin) = claims.instant(name).filter(|begin| *begin > latest) {
-                return Check::fail(id, Who::Operator, format!("`{name}` is {}; it is {now}", second(begin)), fix);
+                return Check::fail(
+                    id,
+                    Who::Operator,
+                    format!("`{name}` is {}; it is {now}", second(begin)),
+                    fix,
+                );
             }
         }
         Check::pass(id, format!("it is {now}, and the token is good until {}", second(end)))
@@ -292,13 +322,19 @@ impl TokenLook<'_> {
         let addressee = Addressee::from_audiences(&claims.audiences());
         let required = &self.config.entra.required_scopes;
         let shown = Untrusted::new(&scopes.to_string());
-        if required.iter().any(|scope| addressee.has_scope(scope) && scopes.contains(scope)) {
+        if required
+            .iter()
+            .any(|scope| addressee.has_scope(scope) && scopes.contains(scope))
+        {
             return Check::pass(id, format!("`scp` is `{shown}`, which has a required scope"));
         }
         Check::fail(
             id,
             Who::Developer,
-            format!("`scp` is `{shown}`; one of {} is required", listing(required.iter().cloned())),
+            format!(
+                "`scp` is `{shown}`; one of {} is required",
+                listing(required.iter().cloned())
+            ),
             "ask Entra for one of them; if it leaves them out, see graph.app_permissions and graph.consent",
         )
     }
@@ -357,7 +393,13 @@ impl TokenLook<'_> {
 fn delegated(claims: &Claims) -> Check {
     let id = CheckId::TokenDelegated;
     let fix = "sign a user in and send their access token; an app's own token (client credentials) and ID tokens do not count";
-    let seen = if claims.text("scp").unwrap_or_default().split_whitespace().next().is_none() {
+    let seen = if claims
+        .text("scp")
+        .unwrap_or_default()
+        .split_whitespace()
+        .next()
+        .is_none()
+    {
         "there is no `scp`".to_owned()
     } else if let Some(idtyp) = claims.text("idtyp").filter(|idtyp| *idtyp != "user") {
         format!("`idtyp` is `{}`", Untrusted::new(idtyp))

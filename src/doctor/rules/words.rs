@@ -15,7 +15,11 @@ pub fn in_words(error: &SendError, url: &Url, upstream: &UpstreamConfig) -> (Str
                 format!(
                     "let this machine reach {host}:{} (firewall, route{})",
                     url.port_or_known_default().unwrap_or(443),
-                    if has_proxy(upstream) { ", the proxy" } else { ", or a proxy in upstream.proxy" }
+                    if has_proxy(upstream) {
+                        ", the proxy"
+                    } else {
+                        ", or a proxy in upstream.proxy"
+                    }
                 ),
             );
         }
@@ -39,7 +43,13 @@ pub fn in_words(error: &SendError, url: &Url, upstream: &UpstreamConfig) -> (Str
             format!("the proxy did not let the connection to {host} through ({cause})"),
             format!("allow {host} at the proxy, or list it in upstream.no_proxy"),
         )
-    } else if has(&["unknownissuer", "unknown issuer", "self-signed", "selfsigned", "caused by unknown"]) {
+    } else if has(&[
+        "unknownissuer",
+        "unknown issuer",
+        "self-signed",
+        "selfsigned",
+        "caused by unknown",
+    ]) {
         (
             format!("the certificate of {host} is signed by an authority that this machine does not trust"),
             "if a proxy inspects TLS, put its CA certificate into upstream.ca_file".to_owned(),
@@ -98,11 +108,23 @@ mod tests {
         let url: Url = "https://login.example".parse().unwrap();
         for (cause, expected) in [
             ("dns error: failed to lookup address information", "cannot be resolved"),
-            ("tcp connect error: Connection refused (os error 111)", "refused the connection"),
+            (
+                "tcp connect error: Connection refused (os error 111)",
+                "refused the connection",
+            ),
             ("invalid peer certificate: UnknownIssuer", "does not trust"),
-            ("invalid peer certificate: certificate expired: verification time", "not valid at this time"),
-            ("invalid peer certificate: certificate not valid for name \"a\"", "is not for login.example"),
-            ("received corrupt message of type InvalidContentType", "no TLS connection"),
+            (
+                "invalid peer certificate: certificate expired: verification time",
+                "not valid at this time",
+            ),
+            (
+                "invalid peer certificate: certificate not valid for name \"a\"",
+                "is not for login.example",
+            ),
+            (
+                "received corrupt message of type InvalidContentType",
+                "no TLS connection",
+            ),
             ("tunnel error: unsuccessful", "did not let the connection"),
             ("proxy authorization required: 407", "user name and password"),
             ("something else", "no connection to login.example (something else)"),

@@ -72,7 +72,10 @@ impl Application {
     /// The redirect URIs of all platforms.
     pub fn redirect_uris(&self) -> impl Iterator<Item = &str> {
         let platforms = [&self.web, &self.spa, &self.public_client];
-        platforms.into_iter().flatten().flat_map(|platform| platform.redirect_uris.iter().map(String::as_str))
+        platforms
+            .into_iter()
+            .flatten()
+            .flat_map(|platform| platform.redirect_uris.iter().map(String::as_str))
     }
 }
 

@@ -30,9 +30,18 @@ fn what_a_status_means() {
     );
     assert_eq!(means(404), AdminError::NotFound);
     assert!(matches!(means(400), AdminError::Refused { .. }));
-    assert!(matches!(means(429), AdminError::Upstream(UpstreamFailure::Limited { .. })));
-    assert!(matches!(means(503), AdminError::Upstream(UpstreamFailure::Unavailable { .. })));
-    assert!(matches!(means(302), AdminError::Upstream(UpstreamFailure::Unavailable { .. })));
+    assert!(matches!(
+        means(429),
+        AdminError::Upstream(UpstreamFailure::Limited { .. })
+    ));
+    assert!(matches!(
+        means(503),
+        AdminError::Upstream(UpstreamFailure::Unavailable { .. })
+    ));
+    assert!(matches!(
+        means(302),
+        AdminError::Upstream(UpstreamFailure::Unavailable { .. })
+    ));
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(crate) enum Usage {
     TwoOnStdin,
     #[error("--tenant {0}: the configuration does not list this tenant")]
     NoSuchTenant(TenantId),
-    #[error("nobody can be asked here: give --yes, or run it on a terminal")]
+    #[error("there is no terminal to ask on: give --yes, or run it on one")]
     NobodyToAsk,
     #[error("cannot run: {0}")]
     Runtime(std::io::Error),

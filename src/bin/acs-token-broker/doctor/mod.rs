@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &DoctorArguments, environment: &Environment) -> Exi
             }
             if report.failed == 0 { Exit::Done } else { Exit::Failure }
         }
-        Err(usage) => usage.tell(arguments.output),
+        Err(usage) => usage.report(arguments.output),
     }
 }
 
@@ -186,7 +186,7 @@ impl Azure<'_> {
 
 /// The administrator's token, or else the app of `[graph]`. One that cannot be made is found by `config.valid`.
 pub(crate) fn access(looker: &Looker<'_>, given: Option<GraphAccess>) -> GraphAccess {
-    given.unwrap_or_else(|| looker.graph_app().unwrap_or(GraphAccess::Nobody))
+    given.unwrap_or_else(|| looker.graph_app().unwrap_or(GraphAccess::Absent))
 }
 
 /// A line on a terminal that says how far it is. In a pipe, and beside JSON, there is none.
@@ -211,7 +211,7 @@ fn shows_progress(output: OutputFormat) -> bool {
 
 impl Usage {
     /// Says what is wrong with the command line.
-    pub(crate) fn tell(&self, output: OutputFormat) -> Exit {
+    pub(crate) fn report(&self, output: OutputFormat) -> Exit {
         complain(self);
         if output == OutputFormat::Json {
             say(&crate::assignments::usage_error(&self.to_string()));

@@ -19,7 +19,12 @@ pub(super) fn print(report: &Report) {
 fn text(report: &Report, ticks: bool) -> String {
     let mut text = String::new();
     let mut group = "";
-    let width = report.checks.iter().map(|check| check.id.name().len()).max().unwrap_or_default();
+    let width = report
+        .checks
+        .iter()
+        .map(|check| check.id.name().len())
+        .max()
+        .unwrap_or_default();
     for check in &report.checks {
         if check.id.group() != group {
             if !group.is_empty() {
@@ -48,7 +53,11 @@ fn line(text: &mut String, check: &Check, width: usize, ticks: bool) {
     };
     let mark = if ticks { tick } else { word };
     let style = colour.on_default();
-    let subject = check.subject.as_deref().map(|subject| format!("{subject}: ")).unwrap_or_default();
+    let subject = check
+        .subject
+        .as_deref()
+        .map(|subject| format!("{subject}: "))
+        .unwrap_or_default();
     let _ = writeln!(
         text,
         "{style}{mark}{style:#} {:<width$}  {FAINT}{subject}{FAINT:#}{}",
@@ -79,13 +88,13 @@ mod tests {
     #[test]
     fn a_failure_says_who_must_do_what() {
         let report = Report::new(vec![
-            Check::fail(CheckId::GraphConsent, Who::UserTenantAdmin, "nobody", "open it").about("t"),
+            Check::fail(CheckId::GraphConsent, Who::UserTenantAdmin, "none", "open it").about("t"),
             Check::pass(CheckId::ConfigValid, "good"),
         ]);
         let plain = anstream::adapter::strip_str(&text(&report, false)).to_string();
         assert_eq!(
             plain,
-            "configuration\npass config.valid   good\n\nadministrators' steps (Microsoft Graph)\nfail graph.consent  t: nobody\n    \
+            "configuration\npass config.valid   good\n\nadministrators' steps (Microsoft Graph)\nfail graph.consent  t: none\n    \
              who     the administrator of the users' tenant\n    fix     open it\n    docs    docs/doctor.md#graph.consent\n\n\
              1 passed, 0 warnings, 1 failed, 0 skipped"
         );

@@ -52,7 +52,9 @@ impl Claims {
     pub fn instant(&self, name: &str) -> Option<Timestamp> {
         let value = self.payload.get(name)?;
         #[expect(clippy::cast_possible_truncation, reason = "out of range is no time, and saturates")]
-        let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds.floor() as i64))?;
+        let seconds = value
+            .as_i64()
+            .or_else(|| value.as_f64().map(|seconds| seconds.floor() as i64))?;
         Timestamp::from_second(seconds).ok()
     }
 
