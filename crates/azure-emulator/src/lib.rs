@@ -68,7 +68,7 @@ pub use self::journal::CallRecord;
 pub use self::jwt::CryptoFailed;
 pub use self::options::EmulatorOptions;
 pub use self::playground::PlaygroundMode;
-pub use self::scenario::{Assignment, PrincipalType, Scenario, TeamsAssignment, TeamsPrincipalType};
+pub use self::scenario::{Assignment, PrincipalType, Scenario, Step, TeamsAssignment, TeamsPrincipalType};
 pub use self::settings::{InvalidSettings, Settings};
 
 /// A running emulator; dropping it stops it.

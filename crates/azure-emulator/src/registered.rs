@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
 use super::Emulator;
+use super::control::steps::{is_step_done, set_step};
 use super::endpoint::IDENTITY_ENDPOINT;
 use super::entra::apis::Api;
 use super::entra::app_token::{AppPrincipal, issue};
@@ -13,7 +14,7 @@ use super::entra::policy::UserPolicy;
 use super::error::ControlError;
 use super::federated::{self, FederatedTokenRequest};
 use super::lock::lock;
-use super::scenario::{CLUSTER, ClientSecret, FederatedCredential, TeamsAssignment};
+use super::scenario::{CLUSTER, ClientSecret, FederatedCredential, Step, TeamsAssignment};
 use super::settings::{InvalidSettings, Settings};
 
 impl Emulator {
@@ -56,7 +57,8 @@ impl Emulator {
     /// Gives or takes a tenant's consent to what the broker's app asks of other APIs.
     pub fn set_consent(&self, tenant: &str, given: bool) -> Result<(), ControlError> {
         let tenant = self.tenant_id(tenant)?;
-        self.world.entra.registration.set_consent(tenant, given);
+        let now = self.world.site.now();
+        self.world.entra.directory.set_broker_consent(tenant, given, now);
         Ok(())
     }
 
@@ -112,6 +114,17 @@ impl Emulator {
         Ok(issue(&world.entra, &principal, api, roles)?
             .ok_or_else(unknown)?
             .access_token)
+    }
+
+    /// Does an administrator's step, or undoes it.
+    pub fn set_step(&self, step: Step, done: bool) {
+        set_step(&self.world.entra, &self.world.acs, step, done);
+    }
+
+    /// Whether an administrator's step is done now.
+    #[must_use]
+    pub fn is_step_done(&self, step: Step) -> bool {
+        is_step_done(&self.world.entra, &self.world.acs, step)
     }
 
     /// Sets whether a user has yet to consent, and what conditional access demands of them.

@@ -8,6 +8,8 @@ use super::lock::lock;
 
 /// As many objects as a page of Azure's usually holds at most.
 const MAX_PAGE_SIZE: usize = 1000;
+/// As many as Graph lists at once unless it is asked for more or fewer.
+const GRAPH_PAGE_SIZE: usize = 100;
 
 /// The settings. As JSON they are the body of `GET` and `PUT /_emulator/settings`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,10 @@ pub struct Settings {
     pub token_lifetime: Option<i64>,
     /// How many assignments a page of ACS's list holds at most; a caller may ask for fewer with `maxpagesize`.
     pub assignments_page_size: usize,
+    /// How many objects a page of Graph's lists holds; a caller may ask for fewer with `$top`. Shown where it is not
+    /// the default.
+    #[serde(skip_serializing_if = "is_usual_graph_page")]
+    pub graph_page_size: usize,
     /// Whether v1 discovery documents and key sets are served. Without, 404, as an External ID tenant may answer. Shown
     /// where it is not the default.
     #[serde(skip_serializing_if = "is_true")]
@@ -29,9 +35,15 @@ impl Default for Settings {
         Self {
             token_lifetime: None,
             assignments_page_size: 100,
+            graph_page_size: GRAPH_PAGE_SIZE,
             v1_documents: true,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_graph_page(size: &usize) -> bool {
+    *size == GRAPH_PAGE_SIZE
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -43,7 +55,7 @@ fn is_true(value: &bool) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSettings {
     /// A page must hold something.
-    #[error("`assignments_page_size` must be between 1 and 1000")]
+    #[error("`assignments_page_size` and `graph_page_size` must be between 1 and 1000")]
     PageSize,
     /// Entra issues no token that has ended.
     #[error("`token_lifetime` must be between 1 and 86400")]
@@ -53,7 +65,8 @@ pub enum InvalidSettings {
 impl Settings {
     /// Says what is wrong with them.
     fn check(&self) -> Result<(), InvalidSettings> {
-        if !(1..=MAX_PAGE_SIZE).contains(&self.assignments_page_size) {
+        let sizes = [self.assignments_page_size, self.graph_page_size];
+        if sizes.iter().any(|size| !(1..=MAX_PAGE_SIZE).contains(size)) {
             return Err(InvalidSettings::PageSize);
         }
         if self

@@ -59,12 +59,13 @@ impl World {
         });
         let (scenario, settings) = (Arc::new(scenario), Arc::new(CurrentSettings::default()));
         let entra = Entra::new(scenario.clone(), site.clone(), settings.clone(), keys)?;
-        let tokens = entra.tokens.clone();
-        let acs = Acs::new(scenario.clone(), site.clone(), settings.clone(), tokens.clone())?;
+        let acs = Acs::new(scenario.clone(), site.clone(), settings.clone(), &entra)?;
         let graph = Graph {
             scenario: scenario.clone(),
             site: site.clone(),
-            tokens,
+            settings: settings.clone(),
+            tokens: entra.tokens.clone(),
+            directory: entra.directory.clone(),
         };
         let acs = Arc::new(acs);
         let playground = Playground::new(scenario.clone(), Arc::new(AssignmentOutlook(acs.clone())));

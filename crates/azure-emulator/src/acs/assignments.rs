@@ -97,6 +97,33 @@ pub(crate) fn set_assigned(acs: &Acs, user: &User, assigned: bool) {
     }
 }
 
+/// Gives back the scenario's assignments of customers' users, or takes them away.
+pub(crate) fn set_customers_assigned(acs: &Acs, assigned: bool) {
+    let scenario = &acs.scenario;
+    let of_customers = scenario
+        .assignments
+        .iter()
+        .filter(|found| scenario.is_customer(found.tenant_id));
+    let mut assignments = lock(&acs.assignments);
+    for assignment in of_customers {
+        if assigned {
+            assignments.insert(assignment.object_id, assignment.clone());
+        } else {
+            assignments.remove(&assignment.object_id);
+        }
+    }
+}
+
+/// Whether all of the scenario's assignments of customers' users are there.
+pub(crate) fn are_customers_assigned(acs: &Acs) -> bool {
+    let (scenario, assignments) = (&acs.scenario, lock(&acs.assignments));
+    let mut of_customers = scenario
+        .assignments
+        .iter()
+        .filter(|found| scenario.is_customer(found.tenant_id));
+    of_customers.all(|found| assignments.contains_key(&found.object_id))
+}
+
 /// Only the hyphenated form is an id to ACS.
 pub(super) fn parse_guid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()

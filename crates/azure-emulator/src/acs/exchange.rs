@@ -13,6 +13,7 @@ use super::request::{ENTRA_VERSIONS, JSON, api_version, json_object};
 use super::state::Acs;
 use super::verify::{Accepts, CLIENTS, Verified, verify};
 use super::{assignments, token};
+use crate::entra::apis::ACS_CLIENTS_APP;
 use crate::lock::lock;
 use crate::request::bearer_token;
 
@@ -61,7 +62,9 @@ pub(super) fn bearer(acs: &Acs, headers: &HeaderMap, accepts: &Accepts) -> Resul
 /// Groups come from the directory, never from the token.
 fn is_assigned(acs: &Acs, caller: &Verified) -> bool {
     let user = acs.scenario.person(caller.tenant, caller.object_id);
-    let groups = user.map(|user| acs.scenario.groups_of(user)).unwrap_or_default();
+    let mut groups = user.map(|user| acs.scenario.groups_of(user)).unwrap_or_default();
+    // ACS is told only of groups that are assigned to its app in their own tenant.
+    groups.retain(|group| acs.directory.knows_group(ACS_CLIENTS_APP, caller.tenant, *group));
     assignments::covering(
         lock(&acs.assignments).values(),
         caller.tenant,

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::assignments::covering;
 use super::state::Acs;
+use crate::entra::apis::ACS_CLIENTS_APP;
 use crate::entra::sign_in::Outlook;
 use crate::lock::lock;
 use crate::scenario::{PrincipalType, User};
@@ -33,6 +34,17 @@ impl Outlook for AssignmentOutlook {
             }
             Some(found) if found.principal_type == PrincipalType::Tenant => {
                 "Gets a token: the whole tenant is assigned.".to_owned()
+            }
+            Some(found)
+                if !self
+                    .0
+                    .directory
+                    .knows_group(ACS_CLIENTS_APP, user.tenant_id, found.object_id) =>
+            {
+                format!(
+                    "Is refused: the group {} is not assigned to Azure Communication Services Clients.",
+                    name(found.object_id)
+                )
             }
             Some(found) => {
                 let group = name(found.object_id);

@@ -9,9 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
 use super::encrypted::TokenCipher;
+use crate::entra::directory::Directory;
 use crate::entra::signed::TokenReader;
+use crate::entra::state::Entra;
 use crate::jwt::{CryptoFailed, SigningKey};
-use crate::scenario::{Assignment, Scenario, TeamsAssignment};
+use crate::scenario::{Assignment, Scenario, Step, TeamsAssignment};
 use crate::settings::CurrentSettings;
 use crate::site::Site;
 
@@ -22,6 +24,8 @@ pub(crate) struct Acs {
     pub(super) site: Arc<Site>,
     pub(super) settings: Arc<CurrentSettings>,
     pub(super) tokens: TokenReader,
+    /// Which groups it learns of.
+    pub(super) directory: Arc<Directory>,
     /// The key that signs ACS tokens; no one but ACS looks into these.
     pub(super) key: SigningKey,
     /// Encrypts them, while that is on.
@@ -42,7 +46,7 @@ impl Acs {
         scenario: Arc<Scenario>,
         site: Arc<Site>,
         settings: Arc<CurrentSettings>,
-        tokens: TokenReader,
+        entra: &Entra,
     ) -> Result<Self, CryptoFailed> {
         Ok(Self {
             key: SigningKey::generate()?,
@@ -52,6 +56,7 @@ impl Acs {
                 scenario
                     .assignments
                     .iter()
+                    .filter(|found| scenario.begins_with(Step::AcsAssignment) || !scenario.is_customer(found.tenant_id))
                     .map(|assignment| (assignment.object_id, assignment.clone()))
                     .collect(),
             ),
@@ -66,7 +71,8 @@ impl Acs {
             scenario,
             site,
             settings,
-            tokens,
+            tokens: entra.tokens.clone(),
+            directory: Arc::clone(&entra.directory),
         })
     }
     /// The access key as connection strings write it.

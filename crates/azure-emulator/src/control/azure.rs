@@ -68,7 +68,7 @@ async fn apps(State(entra): State<Arc<Entra>>, request: Request) -> Response {
     let consented_by: Vec<String> = scenario
         .tenants
         .iter()
-        .filter(|tenant| entra.registration.is_consented_by(tenant.id))
+        .filter(|tenant| entra.directory.has_consent(scenario.api_app.client_id, tenant.id))
         .map(|tenant| tenant.id.to_string())
         .collect();
     Json(json!({
@@ -281,7 +281,7 @@ async fn take_consent(
 fn consent(entra: &Entra, tenant: &str, given: bool) -> Response {
     match entra.scenario.tenant(tenant) {
         Some(tenant) => {
-            entra.registration.set_consent(tenant.id, given);
+            entra.directory.set_broker_consent(tenant.id, given, entra.site.now());
             StatusCode::NO_CONTENT.into_response()
         }
         None => problem(StatusCode::NOT_FOUND, "TenantNotFound", "there is no such tenant"),

@@ -6,6 +6,7 @@ mod azure;
 mod conditions;
 mod reply;
 pub(crate) mod state;
+pub(crate) mod steps;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub(crate) fn routes(controls: Controls) -> Router {
         .route("/_emulator/journal", get(journal).delete(clear_journal))
         .merge(azure::routes())
         .merge(conditions::routes())
+        .merge(steps::routes())
         .with_state(controls)
 }
 
@@ -107,6 +109,7 @@ fn describe(entra: &Entra, acs: &Acs, user: &User, origin: &str) -> Value {
             "name": tenant.map(|tenant| &tenant.name),
         },
         "objectId": user.object_id.to_string(),
+        "administrator": user.administrator,
         "coveredBy": covered_by,
         "stepUp": entra.policies.step_up(user),
         "consent": policy.consent,

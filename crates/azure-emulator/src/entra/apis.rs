@@ -16,7 +16,7 @@ pub(crate) const TEAMS_EXTENSION_APP: Uuid = uuid!("1fd5118e-2576-4263-8130-9503
 pub(crate) const TEAMS_EXTENSION_URI: &str = "https://auth.msft.communication.azure.com";
 
 /// The application id of Microsoft Graph.
-const GRAPH_APP: Uuid = uuid!("00000003-0000-0000-c000-000000000000");
+pub(crate) const GRAPH_APP: Uuid = uuid!("00000003-0000-0000-c000-000000000000");
 /// The resource of Microsoft Graph.
 pub(crate) const GRAPH_URI: &str = "https://graph.microsoft.com";
 /// The resource of ACS's management of its own data: assignments, identities.

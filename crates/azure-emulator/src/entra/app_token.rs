@@ -4,10 +4,11 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::apis::{Api, TokenVersion};
+use super::directory::catalog::service_principal_id;
 use super::issue::{DATED_BACK_SECONDS, IssuedToken, default_lifetime, header, signing_key};
 use super::issuer::{v1_issuer, v2_issuer};
 use super::state::Entra;
-use crate::jwt::{CryptoFailed, random_text, sha256};
+use crate::jwt::{CryptoFailed, random_text};
 use crate::scenario::ManagedIdentity;
 
 /// The app or the managed identity that an app-only token is for.
@@ -27,11 +28,9 @@ impl AppPrincipal {
     /// An app registration's service principal in a tenant. Its object id is another one in each tenant, and always
     /// the same.
     pub(crate) fn for_app(client_id: Uuid, name: &str, tenant: Uuid, acr: &'static str) -> Self {
-        let digest = sha256(format!("service principal\n{client_id}\n{tenant}").as_bytes());
-        let bytes = digest.first_chunk::<16>().copied().unwrap_or_default();
         Self {
             client_id,
-            object_id: uuid::Builder::from_random_bytes(bytes).into_uuid(),
+            object_id: service_principal_id(client_id, tenant),
             tenant,
             name: name.to_owned(),
             acr,

@@ -1,10 +1,8 @@
-//! What changes of the broker's app registration while the emulator runs: credentials and consent.
+//! What changes of the credentials of the broker's app while the emulator runs.
 
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::certificate::{Certificate, InvalidCertificate};
 use crate::lock::lock;
@@ -21,7 +19,6 @@ struct State {
     secrets: Vec<ClientSecret>,
     certificates: Vec<Certificate>,
     federated: Vec<FederatedCredential>,
-    consented_by: BTreeSet<Uuid>,
 }
 
 /// The result of checking a client secret.
@@ -45,7 +42,6 @@ impl Registration {
                     .iter()
                     .map(|credential| absolute(credential.clone(), origin))
                     .collect(),
-                consented_by: app.consented_by.iter().copied().collect(),
             }),
         })
     }
@@ -117,21 +113,6 @@ impl Registration {
             found = SecretCheck::Expired;
         }
         found
-    }
-
-    /// Whether a tenant has consented.
-    pub(crate) fn is_consented_by(&self, tenant: Uuid) -> bool {
-        lock(&self.state).consented_by.contains(&tenant)
-    }
-
-    /// Gives or takes a tenant's consent.
-    pub(crate) fn set_consent(&self, tenant: Uuid, given: bool) {
-        let consented_by = &mut lock(&self.state).consented_by;
-        if given {
-            consented_by.insert(tenant);
-        } else {
-            consented_by.remove(&tenant);
-        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use uuid::Uuid;
 
-use super::apis::Api;
 use super::apps::SecretCheck;
 use super::client_assertion;
 use super::error::EntraError;
@@ -66,14 +65,6 @@ impl Client {
             client if client.proof == Proof::None => Err(credential_missing()),
             client => Ok(client),
         }
-    }
-
-    /// Whether this tenant has consented to the client's use of an API. What the client app asks for is consented to
-    /// everywhere, and an app needs no consent for its own API.
-    pub(super) fn has_consent(&self, call: &TokenCall<'_>, api: Api) -> bool {
-        self.id != call.entra.scenario.api_app.client_id
-            || api == Api::Broker
-            || call.entra.registration.is_consented_by(call.tenant.id)
     }
 }
 

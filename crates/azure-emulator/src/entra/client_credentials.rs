@@ -2,7 +2,7 @@
 //!
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
 
-use super::apis::Api;
+use super::apis::{Api, GRAPH_APP};
 use super::app_token::{AppPrincipal, issue};
 use super::client_auth::Client;
 use super::error::{EntraError, shortened};
@@ -24,8 +24,8 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
         return Err(EntraError::bad_request("invalid_scope", 1_002_012, text));
     }
     // Without consent there is a token all the same, but without roles.
-    let roles = if requested.api == Api::Graph && client.has_consent(call, requested.api) {
-        call.entra.scenario.api_app.graph_roles.clone()
+    let roles = if requested.api == Api::Graph {
+        call.entra.directory.app_roles(client.id, GRAPH_APP, call.tenant.id)
     } else {
         Vec::new()
     };

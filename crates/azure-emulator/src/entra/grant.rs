@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::apis::TokenVersion;
 use super::client_auth::Client;
+use super::consent::granted;
 use super::error::EntraError;
 use super::form::TokenCall;
 use super::identity::{client_info, id_token};
@@ -35,10 +36,12 @@ pub(super) fn consented(
     user: &User,
     requested: &RequestedScope,
 ) -> Result<Vec<String>, EntraError> {
-    requested
-        .granted(&call.entra.scenario)
-        .filter(|_| client.has_consent(call, requested.api) && !call.entra.policies.lacks_consent(user))
-        .ok_or_else(|| consent_required(&client.id.to_string(), &client.name))
+    let granted = granted(call.entra, client.id, user, requested);
+    let scopes = granted.map_err(|gap| gap.error(call.entra, (client.id, &client.name), user, requested.api))?;
+    if call.entra.policies.lacks_consent(user) {
+        return Err(consent_required(&client.id.to_string(), &client.name));
+    }
+    Ok(scopes)
 }
 
 /// Issues a token for the user, to the client, for the API; and, where asked for, what tells who the user is and a

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
+use uuid::{Uuid, uuid};
 
 use super::apis::{Api, TokenVersion};
 use super::issuer::{v1_issuer, v2_issuer};
@@ -18,12 +18,26 @@ const GROUPS_IN_A_TOKEN: usize = 200;
 /// Entra dates its tokens back by this much, for clocks that run behind.
 pub(super) const DATED_BACK_SECONDS: i64 = 300;
 
+/// What stands for Microsoft Graph in a request.
+const GRAPH: &str = "graph";
+/// The Azure CLI, whose token for Graph `az account get-access-token --resource-type ms-graph` prints.
+const AZURE_CLI: Uuid = uuid!("04b07795-8ddb-461a-bbee-02f9e1bf7b46");
+/// What it has there for an administrator, and for others.
+const ADMINISTRATOR_SCOPES: &str = "Application.ReadWrite.All AppRoleAssignment.ReadWrite.All AuditLog.Read.All \
+                                    DelegatedPermissionGrant.ReadWrite.All Directory.AccessAsUser.All email \
+                                    Group.ReadWrite.All openid profile User.ReadWrite.All";
+const USER_SCOPES: &str = "email openid profile User.Read";
+/// The template of the role Global Administrator.
+/// <https://learn.microsoft.com/entra/identity/role-based-access-control/permissions-reference>
+const GLOBAL_ADMINISTRATOR: Uuid = uuid!("62e90394-69f5-4237-9190-012177145e10");
+
 /// What a token shall say other than by default. As JSON it is the body of `POST /_emulator/users/{name}/token`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenRequest {
     /// `aud`; by default ACS Clients. `acs`, `api` and `teams` stand for ACS Clients, the broker's own API and Teams
-    /// Phone extension, each with its usual scopes. Anything else is taken as it is, for an API of one's own, whose
+    /// Phone extension, each with its usual scopes; `graph` for Microsoft Graph, as the Azure CLI gets it: with an
+    /// administrator's scopes for an administrator. Anything else is taken as it is, for an API of one's own, whose
     /// tokens have the groups.
     pub audience: Option<String>,
     /// Delegated scopes, a space-separated string or a list; those that are consented to by default. With the API's
@@ -160,12 +174,15 @@ pub(super) fn header(key: &SigningKey, version: TokenVersion) -> Value {
 /// Issues a token for a user of the scenario; `None` if there is no key to sign it with.
 pub(crate) fn issue(entra: &Entra, user: &User, request: &TokenRequest) -> Result<Option<IssuedToken>, CryptoFailed> {
     let now = entra.site.now();
-    let version = request.version.unwrap_or(TokenVersion::V2);
-    let target = Target::from_request(entra, request, version);
+    let for_graph = request.audience.as_deref() == Some(GRAPH);
+    // Graph's own tokens are v1.
+    let usual = if for_graph { TokenVersion::V1 } else { TokenVersion::V2 };
+    let version = request.version.unwrap_or(usual);
+    let target = Target::from_request(entra, user, request, version);
     let Some(key) = signing_key(entra, user.tenant_id, &target.audience, request.signing_key) else {
         return Ok(None);
     };
-    let claims = claims(entra, user, request, &target, now);
+    let claims = claims(entra, user, request, &target, version, now);
     let expires_in = claims
         .get("exp")
         .and_then(Value::as_i64)
@@ -196,7 +213,7 @@ struct Target {
 }
 
 impl Target {
-    fn from_request(entra: &Entra, request: &TokenRequest, version: TokenVersion) -> Self {
+    fn from_request(entra: &Entra, user: &User, request: &TokenRequest, version: TokenVersion) -> Self {
         let scenario = &entra.scenario;
         let requested = request.scopes.as_deref();
         let (named, audience) = match request.audience.as_deref() {
@@ -210,9 +227,20 @@ impl Target {
             Some("acs") => (Some(Api::AcsClients), None),
             Some("api") => (Some(Api::Broker), None),
             Some("teams") => (Some(Api::TeamsExtension), None),
+            Some(GRAPH) => (Some(Api::Graph), None),
             Some(other) => (Api::from_name(scenario, other), Some(other.to_owned())),
         };
-        let usual = || named.unwrap_or(Api::AcsClients).consented_scopes(scenario);
+        let usual = || match named {
+            Some(Api::Graph) if request.audience.as_deref() == Some(GRAPH) => {
+                let scopes = if user.administrator {
+                    ADMINISTRATOR_SCOPES
+                } else {
+                    USER_SCOPES
+                };
+                scopes.split(' ').map(str::to_owned).collect()
+            }
+            named => named.unwrap_or(Api::AcsClients).consented_scopes(scenario),
+        };
         let scopes = match requested {
             None => usual(),
             Some(scopes) => {
@@ -235,8 +263,14 @@ impl Target {
 }
 
 /// The claims, with the overrides merged last.
-fn claims(entra: &Entra, user: &User, request: &TokenRequest, target: &Target, now: Timestamp) -> Map<String, Value> {
-    let version = request.version.unwrap_or(TokenVersion::V2);
+fn claims(
+    entra: &Entra,
+    user: &User,
+    request: &TokenRequest,
+    target: &Target,
+    version: TokenVersion,
+    now: Timestamp,
+) -> Map<String, Value> {
     let lifetime = request.lifetime.unwrap_or_else(default_lifetime);
     let end = now.as_second().saturating_add(lifetime);
     // A token that has ended was issued before that.
@@ -244,7 +278,10 @@ fn claims(entra: &Entra, user: &User, request: &TokenRequest, target: &Target, n
     let client = request
         .client_id
         .clone()
-        .unwrap_or_else(|| entra.scenario.client_app.client_id.to_string());
+        .unwrap_or_else(|| match request.audience.as_deref() {
+            Some(GRAPH) => AZURE_CLI.to_string(),
+            _ => entra.scenario.client_app.client_id.to_string(),
+        });
     let audience = &target.audience;
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| {
@@ -296,6 +333,9 @@ fn claims(entra: &Entra, user: &User, request: &TokenRequest, target: &Target, n
             }
             if let Some(acrs) = &request.acrs {
                 set("acrs", json!(acrs));
+            }
+            if user.administrator && target.api == Some(Api::Graph) {
+                set("wids", json!([GLOBAL_ADMINISTRATOR.to_string()]));
             }
         }
         UserKind::Daemon { roles } => {

@@ -10,6 +10,8 @@ mod claims_request;
 mod client_assertion;
 mod client_auth;
 mod client_credentials;
+mod consent;
+pub(crate) mod directory;
 pub(crate) mod discovery;
 mod error;
 mod form;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::apps::Registration;
 use super::certificate::InvalidCertificate;
+use super::directory::Directory;
 use super::keys::KeyStore;
 use super::policy::Policies;
 use super::sessions::Sessions;
@@ -23,6 +24,8 @@ pub(crate) struct Entra {
     /// Reads the tokens that Entra itself has issued.
     pub(crate) tokens: TokenReader,
     pub(crate) registration: Registration,
+    /// Service principals, consents and assignments of each tenant.
+    pub(crate) directory: Arc<Directory>,
     /// Consent and conditional access, by user.
     pub(crate) policies: Policies,
     pub(crate) sessions: Sessions,
@@ -42,6 +45,7 @@ impl Entra {
         Ok(Self {
             tokens: TokenReader::new(Arc::clone(&keys), Arc::clone(&site)),
             registration: Registration::new(&scenario.api_app, site.issuer_origin())?,
+            directory: Arc::new(Directory::new(Arc::clone(&scenario), site.now())),
             policies: Policies::new(&scenario),
             sessions: Sessions::default(),
             clusters: Arc::new(Clusters::new(Arc::clone(&site))),

@@ -11,11 +11,11 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::authorize::authorize;
-use super::error::GraphError;
+use super::authorize::{CHECK_MEMBERSHIP, authenticate};
+use super::error::{GraphError, not_found};
+use super::organization::person;
 use super::state::Graph;
 use crate::request::{bearer_token, read_body};
-use crate::scenario::{User, UserKind};
 
 /// No call may ask for more groups.
 const MAX_GROUPS: usize = 20;
@@ -36,7 +36,9 @@ pub(super) async fn check_member_groups(
 }
 
 async fn answer(graph: &Graph, user: &str, request: Request) -> Result<Vec<Uuid>, GraphError> {
-    let tenant = authorize(graph, bearer_token(request.headers()))?;
+    let caller = authenticate(graph, bearer_token(request.headers()))?;
+    caller.may(graph, CHECK_MEMBERSHIP)?;
+    let tenant = caller.tenant;
     let is_json = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -50,13 +52,7 @@ async fn answer(graph: &Graph, user: &str, request: Request) -> Result<Vec<Uuid>
         return Err(GraphError::bad_request(message));
     }
     let requested = group_ids(&body)?;
-    let found = person(graph, tenant, user).ok_or_else(|| {
-        let message = format!(
-            "Resource '{}' does not exist or one of its queried reference-property objects are not present.",
-            user.chars().take(100).collect::<String>()
-        );
-        GraphError::new(StatusCode::NOT_FOUND, "Request_ResourceNotFound", message)
-    })?;
+    let found = person(graph, tenant, user).ok_or_else(|| not_found(user))?;
     let groups = graph.scenario.groups_of(found);
     Ok(requested.into_iter().filter(|id| groups.contains(id)).collect())
 }
@@ -91,17 +87,4 @@ fn group_ids(body: &[u8]) -> Result<Vec<Uuid>, GraphError> {
             })
         })
         .collect()
-}
-
-/// The person with this object id or user principal name in a tenant's directory.
-fn person<'a>(graph: &'a Graph, tenant: Uuid, text: &str) -> Option<&'a User> {
-    if let Ok(id) = Uuid::try_parse(text) {
-        return graph.scenario.person(tenant, id);
-    }
-    graph
-        .scenario
-        .users
-        .iter()
-        .filter(|user| user.tenant_id == tenant && user.kind == UserKind::Person)
-        .find(|user| graph.scenario.user_principal_name(user).eq_ignore_ascii_case(text))
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::entra::directory::Directory;
 use crate::entra::signed::TokenReader;
 use crate::scenario::Scenario;
+use crate::settings::CurrentSettings;
 use crate::site::Site;
 
 /// The emulated Graph, which reads the scenario's directories.
@@ -11,5 +13,7 @@ use crate::site::Site;
 pub(crate) struct Graph {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) site: Arc<Site>,
+    pub(crate) settings: Arc<CurrentSettings>,
     pub(crate) tokens: TokenReader,
+    pub(crate) directory: Arc<Directory>,
 }

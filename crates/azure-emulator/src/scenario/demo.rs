@@ -1,5 +1,7 @@
 //! Contoso, Fabrikam and their people.
 
+use std::collections::BTreeSet;
+
 use uuid::{Uuid, uuid};
 
 use super::{
@@ -72,6 +74,7 @@ impl Scenario {
             }],
             users,
             password: "Emulated-Pa55".to_owned(),
+            undone: BTreeSet::new(),
         }
     }
 }
@@ -81,6 +84,7 @@ fn tenant(id: Uuid, name: &str, domain: &str) -> Tenant {
         id,
         name: name.to_owned(),
         domain: domain.to_owned(),
+        premium: true,
     }
 }
 
@@ -112,7 +116,16 @@ fn api_app() -> ApiApp {
 }
 
 fn graph_roles() -> Vec<String> {
-    ["GroupMember.Read.All", "User.Read.All"].map(str::to_owned).to_vec()
+    // The last three are for what `doctor` looks at.
+    [
+        "GroupMember.Read.All",
+        "User.Read.All",
+        "Application.Read.All",
+        "Directory.Read.All",
+        "LicenseAssignment.Read.All",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 fn group(id: Uuid, name: &str, member_of: &[Uuid]) -> Group {
@@ -132,6 +145,7 @@ fn demo_users() -> Vec<User> {
         object_id,
         kind: UserKind::Person,
         groups,
+        administrator: false,
         step_up: None,
         coverage,
     };
@@ -211,8 +225,31 @@ fn demo_users() -> Vec<User> {
                 roles: vec!["Calls.Manage".to_owned()],
             },
             groups: Vec::new(),
+            administrator: false,
             step_up: None,
             coverage: Coverage::AppOnly,
+        },
+        User {
+            administrator: true,
+            ..person(
+                "isaiah",
+                "Isaiah Langer",
+                CONTOSO,
+                uuid!("c0a50000-0000-4000-8000-0000000ad313"),
+                Vec::new(),
+                Coverage::Tenant,
+            )
+        },
+        User {
+            administrator: true,
+            ..person(
+                "patti",
+                "Patti Fernandez",
+                FABRIKAM,
+                uuid!("fab00000-0000-4000-8000-0000000ad313"),
+                Vec::new(),
+                Coverage::None,
+            )
         },
     ]
 }

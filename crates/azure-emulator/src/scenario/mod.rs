@@ -7,6 +7,7 @@
 mod apps;
 mod assignments;
 mod demo;
+mod steps;
 
 use std::collections::BTreeSet;
 
@@ -14,6 +15,7 @@ use uuid::{Uuid, uuid};
 
 pub use self::apps::{ApiApp, ClientSecret, FederatedCredential, ManagedIdentity};
 pub use self::assignments::{Assignment, PrincipalType, TeamsAssignment, TeamsPrincipalType};
+pub use self::steps::Step;
 
 /// Contoso's tenant.
 pub const CONTOSO: Uuid = uuid!("c0a50000-0000-4000-8000-000000000001");
@@ -69,6 +71,8 @@ pub struct Scenario {
     pub teams_assignments: Vec<TeamsAssignment>,
     /// The password of every demo user; no secret.
     pub password: String,
+    /// The administrators' steps that are not done when the world begins.
+    pub undone: BTreeSet<Step>,
 }
 
 /// A Microsoft Entra tenant.
@@ -80,6 +84,8 @@ pub struct Tenant {
     pub name: String,
     /// The verified domain, which addresses the tenant as well as its id does.
     pub domain: String,
+    /// Whether it has Entra ID P1 or P2, without which groups cannot be assigned to an app.
+    pub premium: bool,
 }
 
 /// A group in a tenant's directory.
@@ -134,6 +140,8 @@ pub struct User {
     pub kind: UserKind,
     /// The groups it is a direct member of.
     pub groups: Vec<Uuid>,
+    /// Whether it is a Global Administrator of its tenant.
+    pub administrator: bool,
     /// The authentication context (such as `c1`) that conditional access demands of it in the on-behalf-of grant.
     pub step_up: Option<String>,
     /// What the scenario's assignments say about it; a test holds the two together.

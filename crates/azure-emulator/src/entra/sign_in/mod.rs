@@ -4,6 +4,7 @@
 //!
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow>
 
+mod admin_consent;
 mod authorize;
 mod device;
 mod html;
@@ -48,6 +49,10 @@ pub(super) fn routes(entra: Arc<Entra>, outlook: Arc<dyn Outlook>) -> Router {
         .route(
             "/{tenant}/oauth2/v2.0/authorize",
             get(authorize::get).post(authorize::post),
+        )
+        .route(
+            "/{tenant}/adminconsent",
+            get(admin_consent::get).post(admin_consent::post),
         )
         .route("/{tenant}/oauth2/v2.0/devicecode", post(device::begin))
         .route(device::PAGE, get(device::page).post(device::answer))

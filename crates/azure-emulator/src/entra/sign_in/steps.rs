@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::SignInState;
 use super::html::{Html, page};
-use crate::entra::apis::Api;
+use crate::entra::consent::{Gap, granted};
 use crate::entra::error::EntraError;
 use crate::entra::form::Form;
 use crate::entra::policy::blocked;
@@ -18,9 +18,9 @@ use crate::site::Origin;
 
 /// The fields of a page's form that are not the client's. Only a page posts them.
 const USER: &str = "_user";
-const CONSENT: &str = "_consent";
+pub(super) const CONSENT: &str = "_consent";
 const VERIFIED: &str = "_verified";
-const CANCEL: &str = "_cancel";
+pub(super) const CANCEL: &str = "_cancel";
 
 /// What pages a client wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
@@ -96,18 +96,41 @@ impl Ask {
                 Progress::Page(self.blocked_page(&error))
             };
         }
-        let may = self.requested.granted(&entra.scenario).is_some()
-            && (self.client != entra.scenario.api_app.client_id
-                || self.requested.api == Api::Broker
-                || self.requested.only_openid
-                || entra.registration.is_consented_by(user.tenant_id));
+        let gap = granted(entra, self.client, user, &self.requested).err();
+        let client = (self.client, self.client_name.as_str());
         let refused = consent_required(&self.client.to_string(), &self.client_name).with_error("consent_required");
-        if !may {
-            return Progress::Refused(refused);
+        match gap {
+            Some(gap @ Gap::NotAssigned) => {
+                let error = gap
+                    .error(entra, client, user, self.requested.api)
+                    .with_error("interaction_required");
+                return if silent {
+                    Progress::Refused(error)
+                } else {
+                    Progress::Page(self.blocked_page(&error))
+                };
+            }
+            Some(gap @ (Gap::NoPrincipal | Gap::NotListed)) => {
+                return Progress::Refused(gap.error(entra, client, user, self.requested.api));
+            }
+            Some(Gap::NoScope) => return Progress::Refused(refused),
+            // Users may consent for themselves to the client app, but not to the broker's.
+            Some(Gap::NoConsent) if self.client != entra.scenario.client_app.client_id => {
+                return Progress::Refused(refused);
+            }
+            Some(Gap::NoConsent) | None => {}
         }
-        if policies.lacks_consent(user) || self.prompt == Prompt::Consent {
+        if gap.is_some() || policies.lacks_consent(user) || self.prompt == Prompt::Consent {
             match given(CONSENT) {
-                Some(_) => policies.give_consent(user),
+                Some(_) => {
+                    policies.give_consent(user);
+                    if gap.is_some()
+                        && let Some(api) = self.requested.api.app_id(&entra.scenario)
+                    {
+                        let scopes = self.requested.granted(&entra.scenario).unwrap_or_default();
+                        entra.directory.consent_of_user(user, self.client, api, scopes);
+                    }
+                }
                 None if silent => return Progress::Refused(refused),
                 None => return Progress::Page(self.consent_page(state, user)),
             }
@@ -324,7 +347,7 @@ fn user_button(html: &mut Html, state: &SignInState, user: &User, focused: bool)
         .raw("</span></button>");
 }
 
-fn cancel_button(html: &mut Html, text: &'static str) {
+pub(super) fn cancel_button(html: &mut Html, text: &'static str) {
     html.raw("<button name=\"")
         .raw(CANCEL)
         .raw("\" value=\"yes\">")
