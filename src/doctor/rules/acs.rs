@@ -170,6 +170,14 @@ fn assignments(look: &ResourceLook<'_>) -> Check {
             fix,
         )
         .with_command("acs-token-broker setup plan")
+    } else if let Some(Err(problem)) = &look.file {
+        Check::skip(
+            id,
+            format!(
+                "ACS has {} assignments; the broker's file cannot be read: {problem}",
+                listed.len()
+            ),
+        )
     } else if missing.is_empty() {
         Check::pass(
             id,

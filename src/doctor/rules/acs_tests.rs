@@ -28,6 +28,9 @@ fn config(exchange: &str) -> Config {
         }
     );
     std::fs::write(&file, text).unwrap();
+    for name in ["x", "x.pem"] {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
     let variables: [(&str, &str); 0] = [];
     let environment: Environment = variables
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
