@@ -11,7 +11,7 @@
 //! 6. [`api`] writes the answer.
 //!
 //! [`config`] is what the operator says, [`broker`] puts everything together, [`serve`] owns the sockets,
-//! [`management`] the probes and [`telemetry`] logs and traces. `emulator` is the Azure side for development.
+//! [`management`] the probes and [`telemetry`] logs and traces. [`doctor`] checks what must have been done before. `emulator` is the Azure side for development.
 
 pub mod admission;
 pub mod api;
@@ -19,6 +19,7 @@ pub mod authenticate;
 pub mod authorize;
 pub mod broker;
 pub mod cache;
+pub mod doctor;
 pub mod exchange;
 pub mod management;
 pub mod pipeline;

@@ -24,10 +24,11 @@ pub use self::telemetry::{UserNamesError, configured_user_hash};
 use crate::admission::{Admission, Overloaded};
 use crate::api::{self, ApiSettings, SignIn, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Authority, ListedTenant, Policy, RefreshSettings};
+use crate::authorize::source::AssignmentWatch;
 use crate::cache::TokenCache;
 use crate::management::{self, Readiness, ResourceAssignments, Shown};
 use crate::pipeline::TokenPipeline;
-use crate::route::Routes;
+use crate::route::{Resource, Routes};
 use ::serve::{
     self, Budget, Eviction, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError,
     Wanted,
@@ -38,7 +39,7 @@ use azure::Upstream;
 use base::clock::SharedClock;
 use base::ids::TenantId;
 use base::tasks::Tasks;
-use config::{AssignmentsMode, Config};
+use config::{AssignmentsMode, Config, ResourceConfig};
 
 /// Connections of the management listener: probes and a scraper need few.
 const MANAGEMENT_CONNECTIONS: usize = 64;
@@ -293,6 +294,16 @@ impl Broker {
     }
 }
 
+/// The stages of one resource, before anything of its assignments is loaded: for a command that looks once.
+pub(crate) fn stages(
+    config: &ResourceConfig,
+    services: &Services,
+    listed: &HashSet<TenantId>,
+) -> Result<(Resource, AssignmentWatch), StartError> {
+    let built = resource::build(config, services, listed)?;
+    Ok((built.resource, built.assignments))
+}
+
 fn certificate(config: &Config) -> Result<Option<Arc<ReloadingCertificate>>, TlsError> {
     let Some(tls) = &config.server.tls else {
         return Ok(None);
@@ -301,7 +312,8 @@ fn certificate(config: &Config) -> Result<Option<Arc<ReloadingCertificate>>, Tls
     Ok(Some(Arc::new(certificate)))
 }
 
-fn authenticator(
+/// The authenticator that `config` says.
+pub(crate) fn authenticator(
     config: &Config,
     upstream: &Upstream,
     clock: &SharedClock,

@@ -20,7 +20,7 @@ use azure::pause::Pause;
 use azure::{Upstream, UpstreamSetupError};
 use base::clock::SharedClock;
 use base::ids::TenantId;
-use config::{AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeMode, UpstreamConfig};
+use config::{AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeMode, GraphConfig, UpstreamConfig};
 use telemetry::metrics::Metrics;
 
 /// Services of the broker, made from its configuration.
@@ -69,8 +69,7 @@ impl Services {
             mixed_modes: mixed_modes(config),
         };
         if let Some(graph) = &config.graph {
-            let scope = format!("{}/.default", graph_name(&graph.endpoint, services.cloud));
-            let tokens = services.app_tokens(&graph.app, scope, "graph")?;
+            let tokens = services.graph_tokens(graph)?;
             let settings = MembershipSettings {
                 timeout: graph.timeout,
                 cache_ttl: graph.cache_ttl,
@@ -104,8 +103,14 @@ impl Services {
         Arc::clone(pause)
     }
 
+    /// Tokens of the app of `[graph]` for Graph.
+    pub fn graph_tokens(&self, graph: &GraphConfig) -> Result<AppTokens, StartError> {
+        let scope = format!("{}/.default", graph_name(&graph.endpoint, self.cloud));
+        self.app_tokens(&graph.app, scope, "graph")
+    }
+
     /// The app of section `key`.
-    pub(super) fn app(&self, config: &AppConfig, key: &'static str) -> Result<EntraApp, StartError> {
+    pub(crate) fn app(&self, config: &AppConfig, key: &str) -> Result<EntraApp, StartError> {
         let deps = CredentialDeps {
             clock: Arc::clone(&self.clock),
             upstream: self.upstream(self.connect_timeout)?,
@@ -117,7 +122,7 @@ impl Services {
         })
     }
 
-    fn app_tokens(&self, config: &AppConfig, scope: String, key: &'static str) -> Result<AppTokens, StartError> {
+    fn app_tokens(&self, config: &AppConfig, scope: String, key: &str) -> Result<AppTokens, StartError> {
         let app = self.app(config, key)?;
         Ok(AppTokens::new(app, scope, Arc::clone(&self.clock)))
     }

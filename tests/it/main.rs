@@ -27,6 +27,7 @@ mod descriptors;
 mod dev;
 mod dev_playground;
 mod docs;
+mod doctor;
 mod early_answers;
 mod entra_refusals;
 mod environment_file;

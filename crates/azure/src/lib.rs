@@ -11,6 +11,7 @@ mod ended;
 pub mod entra;
 mod failure;
 pub mod graph;
+pub mod graph_admin;
 pub mod pause;
 mod pools;
 mod proxy;

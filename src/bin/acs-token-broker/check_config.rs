@@ -37,7 +37,6 @@ pub(crate) fn run(file: Option<&Path>, environment: &Environment) -> Exit {
 
 /// What is wrong with the files that the settings name.
 fn look_further(config: &Config) -> Vec<String> {
-    let clock = SystemClock::shared();
     match OpenFiles::most().capacity(Broker::wanted_files(config)) {
         Ok(Capacity::Enough) => {}
         Ok(Capacity::Reduced(clamped)) => complain(&format_args!(
@@ -46,21 +45,33 @@ fn look_further(config: &Config) -> Vec<String> {
         )),
         Err(error) => complain(&format_args!("warning: {error}")),
     }
-    for warning in Broker::warnings(config, &clock) {
+    let found = files(config);
+    for warning in found.warnings {
         complain(&format_args!("warning: {warning}"));
     }
-    let mut problems: Vec<String> = Broker::check(config, &clock).iter().map(ToString::to_string).collect();
+    found.problems
+}
+
+/// What was found of the files that the settings name.
+pub(crate) struct Files {
+    pub(crate) problems: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Looks at the certificates, secrets and assignment files that the settings name.
+pub(crate) fn files(config: &Config) -> Files {
+    let clock = SystemClock::shared();
+    let mut found = Files {
+        problems: Broker::check(config, &clock).iter().map(ToString::to_string).collect(),
+        warnings: Broker::warnings(config, &clock),
+    };
     for resource in &config.resources {
         match check_assignments(config, resource) {
-            Ok(warnings) => {
-                for warning in warnings {
-                    complain(&format_args!("warning: {warning}"));
-                }
-            }
-            Err(found) => problems.extend(found),
+            Ok(warnings) => found.warnings.extend(warnings),
+            Err(problems) => found.problems.extend(problems),
         }
     }
-    problems
+    found
 }
 
 /// What is wrong with the assignment file, or else what is odd about it. One that is not there yet is odd: the

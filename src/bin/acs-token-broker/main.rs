@@ -4,8 +4,10 @@ mod assignments;
 mod check_config;
 #[cfg(feature = "emulator")]
 mod dev;
+mod doctor;
 mod healthcheck;
 mod serve;
+mod setup;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,10 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Administer the assignments at ACS.
     Assignments(assignments::AssignmentsArguments),
+    /// Check every step that an administrator has to have done, and say who must do what about each that is missing.
+    Doctor(doctor::DoctorArguments),
+    /// Do the steps that are missing, as far as Microsoft Graph and ACS let one.
+    Setup(setup::SetupArguments),
 }
 
 #[derive(Args)]
@@ -110,6 +116,8 @@ fn main() -> ExitCode {
         Command::CheckConfig(argument) => check_config::run(argument.file(&environment).as_deref(), &environment),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, &environment),
         Command::Assignments(arguments) => assignments::run(&arguments, &environment),
+        Command::Doctor(arguments) => doctor::run(&arguments, &environment),
+        Command::Setup(arguments) => setup::run(&arguments, &environment),
     };
     exit.into()
 }
@@ -152,4 +160,9 @@ fn complain(message: &dyn std::fmt::Display) {
 /// Tells a result on standard output.
 fn say(message: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{message}");
+}
+
+/// The same with styles, which are left out in a pipe, with `NO_COLOR`, and on a terminal that has none.
+fn say_in_colours(message: &dyn std::fmt::Display) {
+    let _ = writeln!(anstream::stdout().lock(), "{message}");
 }

@@ -27,7 +27,8 @@ use crate::{ConfigArgument, Exit, complain, say};
 pub(crate) fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<String> = arguments.map(|text| text.to_string_lossy().into_owned()).collect();
     let asks = |pair: &[String]| pair == ["--output", "json"];
-    arguments.iter().any(|text| text == "assignments")
+    let is_read_by_programs = |text: &String| matches!(text.as_str(), "assignments" | "doctor" | "setup");
+    arguments.iter().any(is_read_by_programs)
         && (arguments.iter().any(|text| text == "--output=json") || arguments.windows(2).any(asks))
 }
 
