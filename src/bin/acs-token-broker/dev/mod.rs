@@ -10,6 +10,7 @@ mod stack;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use azure_emulator::Step;
 use base::clock::SystemClock;
 use clap::{Args, ValueEnum};
 use config::load::Environment;
@@ -31,6 +32,10 @@ pub(crate) struct DevArguments {
     /// How the broker gets ACS tokens. In all but the first, front ends ask Entra for a token for the broker's own API.
     #[arg(long, value_enum, default_value_t = Mode::Passthrough)]
     mode: Mode,
+    /// Begin without these steps of the administrators, to see what a missing one looks like: `acs-clients-principal`,
+    /// `permissions`, `consent`, `group-assignment`, `acs-assignment`.
+    #[arg(long, value_name = "STEP,…", value_delimiter = ',')]
+    undo: Vec<Step>,
     /// Open the playground in a browser.
     #[arg(long)]
     open: bool,

@@ -69,19 +69,20 @@ impl Stack {
             .worker_threads(1)
             .enable_all()
             .build()?;
+        let scenario = Scenario::demo().undo(arguments.undo.iter().copied());
         let options = EmulatorOptions {
             listen: arguments.emulator_listen,
             tls,
             clock: Arc::clone(&clock),
             origins: arguments.origin.clone(),
         };
-        let started = emulator_runtime.block_on(Emulator::start_with(Scenario::demo(), options));
+        let started = emulator_runtime.block_on(Emulator::start_with(scenario, options));
         let emulator = match started {
             Err(error @ EmulatorError::Origin(_)) => return Ok(Prepared::Usage(format!("--origin: {error}"))),
             started => started?,
         };
         let assignment_file = folder.path().join(ASSIGNMENT_FILE);
-        std::fs::write(&assignment_file, assignments(&emulator.assignments()))?;
+        std::fs::write(&assignment_file, assignments(&emulator.scenario().assignments))?;
         emulator.on_assignments_changed(move |list| {
             if let Err(error) = std::fs::write(&assignment_file, assignments(&list)) {
                 tracing::error!(%error, "the assignment file was not written");
