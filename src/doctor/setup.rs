@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use azure::acs_assignments::EntraAssignment;
-use azure::graph_admin::{ServicePrincipal, assignment_body, required_permissions_body, service_principal_body};
+use azure::graph_admin::{
+    DEFAULT_ROLE, ServicePrincipal, assignment_body, required_permissions_body, service_principal_body,
+};
 use base::ids::{ClientAppId, ObjectId, TenantId};
 use config::Config;
 use serde::Serialize;
@@ -121,6 +123,7 @@ pub fn plan(config: &Config, needs: &Needs, tenants: &[TenantGraph], resources: 
 }
 
 impl Step {
+    #[expect(clippy::needless_pass_by_value, reason = "ids are copied")]
     fn new(id: &'static str, subject: impl ToString, who: Who, action: Action, summary: String) -> Self {
         Self {
             id,
@@ -281,15 +284,12 @@ fn assign_group(group: ObjectId, tenant: &TenantGraph, graph: &str) -> Option<St
             tenant.tenant
         ),
     );
-    let (shown, body) = match principal {
-        Some(principal) => (principal.to_string(), assignment_body(principal, group)),
-        None => {
-            let unknown = "{id of the service principal}";
-            (
-                unknown.to_owned(),
-                json!({ "principalId": group, "resourceId": unknown, "appRoleId": "00000000-0000-0000-0000-000000000000" }),
-            )
-        }
+    let (shown, body) = if let Some(principal) = principal {
+        (principal.to_string(), assignment_body(principal, group))
+    } else {
+        let unknown = "{id of the service principal}";
+        let body = json!({ "principalId": group, "resourceId": unknown, "appRoleId": DEFAULT_ROLE });
+        (unknown.to_owned(), body)
     };
     let url = format!("{graph}/v1.0/servicePrincipals/{shown}/appRoleAssignedTo");
     let az = format!("az rest --method POST --url {url} --body '{body}'");
@@ -327,17 +327,17 @@ fn assign(index: usize, look: &ResourceLook<'_>) -> Vec<Step> {
     }
     wanted
         .into_values()
-        .map(|wanted| assign_one(index, look, listed, wanted))
+        .map(|wanted| assign_one(index, look, listed, &wanted))
         .collect()
 }
 
-fn assign_one(index: usize, look: &ResourceLook<'_>, listed: &[EntraAssignment], wanted: EntraAssignment) -> Step {
+fn assign_one(index: usize, look: &ResourceLook<'_>, listed: &[EntraAssignment], wanted: &EntraAssignment) -> Step {
     let object = wanted.object_id;
     let kind = wanted.principal_type.as_ref();
     let there = listed.iter().find(|other| other.object_id == object);
     let assignment = match there {
         Some(other) if other.tenant_id == wanted.tenant_id && other.principal_type == wanted.principal_type => {
-            added(other, &wanted)
+            added(other, wanted)
         }
         Some(_) => {
             return Step::new(

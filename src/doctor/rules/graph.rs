@@ -223,7 +223,13 @@ fn no_registration(id: CheckId, app: ClientAppId, tenants: &[TenantGraph]) -> Ch
         _ => None,
     });
     match failed {
-        Some(error) => missed(id, error, APPLICATIONS),
+        Some(error) => {
+            let check = missed(id, error, APPLICATIONS);
+            Check {
+                summary: format!("app {app}: {}", check.summary),
+                ..check
+            }
+        }
         None if tenants.iter().any(|tenant| tenant.registrations.contains_key(&app)) => Check::skip(
             id,
             format!(
@@ -262,7 +268,7 @@ fn redirect_uris(app: ClientAppId, registration: &Application) -> Check {
     let id = CheckId::GraphAppRedirectUris;
     let count = registration.redirect_uris().count();
     if count > 0 {
-        return Check::pass(id, format!("app {app} has {count} redirect URIs"));
+        return Check::pass(id, format!("app {app} has redirect URIs ({count})"));
     }
     Check::warn(
         id,
