@@ -63,6 +63,11 @@ fn msal_acts_on_behalf_of_users_and_for_itself() {
 }
 
 #[test]
+fn the_graph_client_does_an_administrators_steps() {
+    node::run("graph.js", &[]);
+}
+
+#[test]
 fn msal_signs_users_in() {
     node::run("sign-in.js", &[]);
 }

@@ -10,6 +10,9 @@
 //! Each service has a state that its handlers take; no handler sees another service's but the controls, which take the
 //! parts that they change.
 //!
+//! What a tenant's directory has of apps is Entra's (`entra::directory`): Entra decides by it, Graph lists and changes it, ACS
+//! asks it which groups it learns of.
+//!
 //! `/` is the playground; `/{tenant}/…` and `/devicelogin` are Entra, `/access/…` and `/identities…` are ACS, `/v1.0/…` is
 //! Graph, `/metadata/identity/…` and
 //! `/_emulator/msi/…` are managed identities, all else under `/_emulator/…` are the controls.

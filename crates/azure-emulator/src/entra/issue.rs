@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
-use uuid::{Uuid, uuid};
+use uuid::Uuid;
 
 use super::apis::{Api, TokenVersion};
+use super::azure_cli::{self, GRAPH};
 use super::issuer::{v1_issuer, v2_issuer};
 use super::state::Entra;
 use crate::jwt::{CryptoFailed, SigningKey, random_text, sha256};
@@ -17,19 +18,6 @@ use crate::scenario::{User, UserKind};
 const GROUPS_IN_A_TOKEN: usize = 200;
 /// Entra dates its tokens back by this much, for clocks that run behind.
 pub(super) const DATED_BACK_SECONDS: i64 = 300;
-
-/// What stands for Microsoft Graph in a request.
-const GRAPH: &str = "graph";
-/// The Azure CLI, whose token for Graph `az account get-access-token --resource-type ms-graph` prints.
-const AZURE_CLI: Uuid = uuid!("04b07795-8ddb-461a-bbee-02f9e1bf7b46");
-/// What it has there for an administrator, and for others.
-const ADMINISTRATOR_SCOPES: &str = "Application.ReadWrite.All AppRoleAssignment.ReadWrite.All AuditLog.Read.All \
-                                    DelegatedPermissionGrant.ReadWrite.All Directory.AccessAsUser.All email \
-                                    Group.ReadWrite.All openid profile User.ReadWrite.All";
-const USER_SCOPES: &str = "email openid profile User.Read";
-/// The template of the role Global Administrator.
-/// <https://learn.microsoft.com/entra/identity/role-based-access-control/permissions-reference>
-const GLOBAL_ADMINISTRATOR: Uuid = uuid!("62e90394-69f5-4237-9190-012177145e10");
 
 /// What a token shall say other than by default. As JSON it is the body of `POST /_emulator/users/{name}/token`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -231,14 +219,7 @@ impl Target {
             Some(other) => (Api::from_name(scenario, other), Some(other.to_owned())),
         };
         let usual = || match named {
-            Some(Api::Graph) if request.audience.as_deref() == Some(GRAPH) => {
-                let scopes = if user.administrator {
-                    ADMINISTRATOR_SCOPES
-                } else {
-                    USER_SCOPES
-                };
-                scopes.split(' ').map(str::to_owned).collect()
-            }
+            Some(Api::Graph) if request.audience.as_deref() == Some(GRAPH) => azure_cli::scopes(user),
             named => named.unwrap_or(Api::AcsClients).consented_scopes(scenario),
         };
         let scopes = match requested {
@@ -279,7 +260,7 @@ fn claims(
         .client_id
         .clone()
         .unwrap_or_else(|| match request.audience.as_deref() {
-            Some(GRAPH) => AZURE_CLI.to_string(),
+            Some(GRAPH) => azure_cli::CLIENT.to_string(),
             _ => entra.scenario.client_app.client_id.to_string(),
         });
     let audience = &target.audience;
@@ -335,7 +316,7 @@ fn claims(
                 set("acrs", json!(acrs));
             }
             if user.administrator && target.api == Some(Api::Graph) {
-                set("wids", json!([GLOBAL_ADMINISTRATOR.to_string()]));
+                set("wids", json!([azure_cli::GLOBAL_ADMINISTRATOR.to_string()]));
             }
         }
         UserKind::Daemon { roles } => {

@@ -5,6 +5,7 @@
 pub(crate) mod apis;
 pub(crate) mod app_token;
 pub(crate) mod apps;
+mod azure_cli;
 pub(crate) mod certificate;
 mod claims_request;
 mod client_assertion;

@@ -151,16 +151,16 @@ pub(super) fn change_principal(
     principal: &ServicePrincipal,
     body: &Map<String, Value>,
 ) -> Result<(), GraphError> {
-    for (name, value) in body {
-        let required = match (name.as_str(), value.as_bool()) {
-            ("appRoleAssignmentRequired", Some(required)) => required,
-            _ => return Err(invalid_property(name)),
-        };
-        graph
-            .directory
-            .change_principal(principal.tenant, principal.id, |found| {
-                found.assignment_required = required
-            });
+    const REQUIRED: &str = "appRoleAssignmentRequired";
+    if let Some(other) = body.keys().find(|name| *name != REQUIRED) {
+        return Err(invalid_property(other));
+    }
+    if let Some(value) = body.get(REQUIRED) {
+        let required = value.as_bool().ok_or_else(|| invalid_property(REQUIRED))?;
+        let (directory, change) = (&graph.directory, |found: &mut ServicePrincipal| {
+            found.assignment_required = required;
+        });
+        directory.change_principal(principal.tenant, principal.id, change);
     }
     Ok(())
 }

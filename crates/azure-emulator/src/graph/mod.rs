@@ -253,11 +253,15 @@ async fn json_object(request: Request, is_json: bool) -> Result<Map<String, Valu
         let message = "Write requests (excluding DELETE) must contain the Content-Type header declaration.";
         return Err(GraphError::bad_request(message));
     }
-    serde_json::from_slice(&body).map_err(|_| {
+    let members: Result<Map<String, Value>, _> = serde_json::from_slice(&body);
+    let mut members = members.map_err(|_| {
         let message = "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of \
                        valid JSON format.";
         GraphError::new(StatusCode::BAD_REQUEST, "BadRequest", message)
-    })
+    })?;
+    // Annotations, such as the type that Kiota's clients send, are no properties.
+    members.retain(|name, _| !name.starts_with("@odata."));
+    Ok(members)
 }
 
 #[cfg(test)]

@@ -133,9 +133,10 @@ impl Playground {
 
     /// Scripts and styles of this origin alone; calls to this origin and to the brokers.
     fn content_security_policy(&self) -> String {
-        let brokers: String = self.modes().iter().map(|mode| format!(" {}", mode.broker)).collect();
+        let brokers: Vec<&str> = self.modes().iter().map(|mode| mode.broker.as_str()).collect();
+        let brokers = brokers.join(" ");
         format!(
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{brokers}; \
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {brokers}; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
     }
@@ -225,7 +226,8 @@ mod tests {
         for source in sources {
             let named = source.split(['"', '\'']).filter_map(|text| {
                 let name = text.strip_prefix("/playground/").or_else(|| text.strip_prefix("./"))?;
-                (name.ends_with(".js") || name.ends_with(".css") || name.ends_with(".svg")).then_some(name)
+                let (_, extension) = name.rsplit_once('.')?;
+                ["js", "css", "svg"].contains(&extension).then_some(name)
             });
             for name in named {
                 assert!(FILES.iter().any(|(known, ..)| *known == name), "{name}");

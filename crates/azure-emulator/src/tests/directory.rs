@@ -259,8 +259,8 @@ async fn an_administrator_does_the_steps() {
         let before = get(&stage, &contoso, &path).await.json();
         let mut required = before["requiredResourceAccess"].as_array().unwrap().clone();
         required.push(json!({"resourceAppId": CLIENTS, "resourceAccess": voip}));
-        let patch = json!({"requiredResourceAccess": required}).to_string();
-        let answer = stage.send_as(&contoso, "PATCH", &path, &patch).await;
+        let new = json!({"requiredResourceAccess": required}).to_string();
+        let answer = stage.send_as(&contoso, "PATCH", &path, &new).await;
         assert_eq!(answer.status, 204);
         let after = get(&stage, &contoso, &path).await.json();
         assert_eq!(after["requiredResourceAccess"], json!(required));

@@ -240,8 +240,8 @@ async fn the_consent_url_works() {
         }
         assert!(!stage.emulator.is_step_done(Step::Consent) || app == CONTOSO_API);
         let form = format!("client_id={app}&_consent=given");
-        let path = format!("/fabrikam.com/adminconsent");
-        let done = stage.send("POST", &path, &[FORM], &form).await;
+        let path = "/fabrikam.com/adminconsent";
+        let done = stage.send("POST", path, &[FORM], &form).await;
         assert!(done.status == 200 && text(&done).contains("The permissions are granted"));
     }
     assert!(stage.emulator.is_step_done(Step::Consent));
