@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::super::super::check::Status;
+use super::super::super::needs::AppNeed;
 use super::*;
 
 const CONTOSO: &str = "11111111-0000-4000-8000-00000000000c";
