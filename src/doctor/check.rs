@@ -274,6 +274,10 @@ impl Check {
 
     /// The same about something.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "ids are copied, and a text may be borrowed"
+    )]
     pub fn about(self, subject: impl ToString) -> Self {
         Self {
             subject: Some(subject.to_string()),

@@ -59,7 +59,8 @@ impl Needs {
             for client in &assignment.client_ids {
                 let need = self.apps.entry(*client).or_default();
                 need.tenants.insert(assignment.tenant_id);
-                need.signs_in = true;
+                // At ACS the broker's app is listed too, to which no user signs in.
+                need.signs_in |= own_app != Some(*client);
                 if own_app.is_none() {
                     need.scopes.extend(scopes.iter().cloned());
                 }

@@ -34,7 +34,7 @@ use telemetry::metrics::labels::Peer;
 /// Pages of one list. A longer one is taken for one without end.
 const MOST_PAGES: usize = 50;
 /// The role of an assignment that names none ("appRoleAssignment").
-const DEFAULT_ROLE: &str = "00000000-0000-0000-0000-000000000000";
+pub const DEFAULT_ROLE: &str = "00000000-0000-0000-0000-000000000000";
 /// A member of a group that is a group itself.
 const GROUP_TYPE: &str = "#microsoft.graph.group";
 

@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &SetupArguments, environment: &Environment) -> Exit
 fn work(arguments: &SetupArguments, environment: &Environment) -> Result<Exit, Usage> {
     let source = arguments.graph_token_file.as_deref().map(Source::new);
     let asks = arguments.verb == Verb::Apply && !arguments.yes;
-    if asks && (arguments.output == OutputFormat::Json || source.as_ref().is_some_and(Source::is_stdin)) {
+    if asks && (arguments.output == OutputFormat::Json || source.is_some_and(Source::is_stdin)) {
         return Err(Usage::NobodyToAsk);
     }
     let given = source.map(graph_access).transpose()?;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::super::super::check::Status;
+use super::super::super::needs::AppNeed;
 use super::*;
 
 const CONTOSO: &str = "11111111-0000-4000-8000-00000000000c";
@@ -141,14 +142,14 @@ fn each_step_that_is_missing_is_named_with_who_must_do_it() {
     let fails = [
         (
             after(CheckId::GraphAcsClientsPrincipal, |world| {
-                world[0].acs_clients = Ok(None)
+                world[0].acs_clients = Ok(None);
             }),
             Who::AppTenantAdmin,
             CONTOSO,
         ),
         (
             after(CheckId::GraphAcsClientsPrincipal, |world| {
-                world[1].acs_clients = Ok(None)
+                world[1].acs_clients = Ok(None);
             }),
             Who::UserTenantAdmin,
             FABRIKAM,
@@ -162,7 +163,7 @@ fn each_step_that_is_missing_is_named_with_who_must_do_it() {
         ),
         (
             after(CheckId::GraphAppPermissions, |world| {
-                registration(world, |app| app.required_resource_access.clear())
+                registration(world, |app| app.required_resource_access.clear());
             }),
             Who::AppTenantAdmin,
             CONTOSO,
@@ -262,7 +263,7 @@ fn a_permission_that_is_missing_is_named() {
     for (check, permission) in [
         (
             after(CheckId::GraphAcsClientsPrincipal, |world| {
-                world[1].acs_clients = forbidden()
+                world[1].acs_clients = forbidden();
             }),
             APPLICATIONS,
         ),

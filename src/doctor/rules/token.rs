@@ -4,6 +4,7 @@
 //! here. The other gates are looked at one by one, so that one run shows all that is wrong.
 
 mod claims;
+mod user;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use config::{Addressee, Config};
 use jiff::Timestamp;
 
 pub use self::claims::Claims;
+use self::user::{client_app, delegated};
 use super::super::check::{Check, CheckId, Status, Who};
 use crate::authenticate::Rejection;
 use crate::authorize::Denied;
@@ -387,42 +389,6 @@ impl TokenLook<'_> {
                 "assign the user, a group of theirs or the tenant, with this client app: in the broker's file, and at ACS",
             ),
         }
-    }
-}
-
-fn delegated(claims: &Claims) -> Check {
-    let id = CheckId::TokenDelegated;
-    let fix = "sign a user in and send their access token; an app's own token (client credentials) and ID tokens do not count";
-    let seen = if claims
-        .text("scp")
-        .unwrap_or_default()
-        .split_whitespace()
-        .next()
-        .is_none()
-    {
-        "there is no `scp`".to_owned()
-    } else if let Some(idtyp) = claims.text("idtyp").filter(|idtyp| *idtyp != "user") {
-        format!("`idtyp` is `{}`", Untrusted::new(idtyp))
-    } else if claims.has("cnf") {
-        "`cnf` binds it to a key that a bearer does not prove".to_owned()
-    } else if claims.text("oid").is_none() {
-        "there is no `oid`".to_owned()
-    } else {
-        return Check::pass(id, "it is a user's token");
-    };
-    Check::fail(id, Who::Developer, format!("not a delegated user token: {seen}"), fix)
-}
-
-fn client_app(claims: &Claims) -> Check {
-    let id = CheckId::TokenClientApp;
-    match claims.client_app() {
-        Some(app) => Check::pass(id, format!("the client app is {}", Untrusted::new(app))),
-        None => Check::fail(
-            id,
-            Who::Developer,
-            "there is neither `azp` nor `appid`",
-            "send an access token that Entra issued to an application",
-        ),
     }
 }
 

@@ -19,13 +19,16 @@ fn restore(clinic: &Clinic) {
     }
 }
 
+/// A path with what is missing there, the checks that find it, and who must act.
+type Missing<'a> = (&'a str, &'a dyn Fn(&mut Value), &'a [&'a str], &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_missing_step_is_named() {
     let clinic = Clinic::open().await;
     let assigned = format!("/v1.0/servicePrincipals/{ACS_PRINCIPAL}/appRoleAssignedTo");
     let group = format!("/v1.0/groups/{FABRIKAM_CALLERS}");
     let empty = |answer: &mut Value| answer["value"] = json!([]);
-    let cases: [(&str, &dyn Fn(&mut Value), &[&str], &str); 6] = [
+    let cases: [Missing<'_>; 6] = [
         (
             "/v1.0/applications",
             &|answer| answer["value"][0]["signInAudience"] = json!("AzureADMyOrg"),
@@ -81,10 +84,10 @@ async fn each_missing_step_is_named() {
     assert_eq!(clinic.report(&[]).await.check("graph.group_assigned")["status"], "warn");
     restore(&clinic);
     but(&clinic, "/v1.0/oauth2PermissionGrants", |answer| {
-        answer["value"][0]["consentType"] = json!("Principal")
+        answer["value"][0]["consentType"] = json!("Principal");
     });
     but(&clinic, "/v1.0/applications", |answer| {
-        answer["value"][0]["spa"] = json!(null)
+        answer["value"][0]["spa"] = json!(null);
     });
     let report = clinic.report(&[]).await;
     report.failed(&[]);

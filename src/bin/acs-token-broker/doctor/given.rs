@@ -35,6 +35,7 @@ pub(crate) enum Usage {
 }
 
 /// Where a token is read from.
+#[derive(Clone, Copy)]
 pub(crate) struct Source<'a>(&'a Path);
 
 impl<'a> Source<'a> {
@@ -42,11 +43,11 @@ impl<'a> Source<'a> {
         Self(path)
     }
 
-    pub(crate) fn is_stdin(&self) -> bool {
+    pub(crate) fn is_stdin(self) -> bool {
         self.0 == Path::new("-")
     }
 
-    pub(crate) fn read(&self, option: &'static str) -> Result<BearerToken, Usage> {
+    pub(crate) fn read(self, option: &'static str) -> Result<BearerToken, Usage> {
         let mut text = Zeroizing::new(String::new());
         let read = if self.is_stdin() {
             std::io::stdin().lock().take(MOST_BYTES).read_to_string(&mut text)
