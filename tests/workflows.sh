@@ -14,7 +14,7 @@ go_programs=$(.ci/gotools)
 "$programs/zizmor" --offline --no-progress --quiet .github
 # dependabot sees to each folder that names what it takes from a registry.
 declare -A ecosystems=([Cargo.lock]=cargo [Dockerfile]=docker [docker-compose.yml]=docker-compose [go.mod]=gomod [package.json]=npm
-    [requirements.txt]=pip)
+    [pom.xml]=maven [requirements.txt]=pip)
 for name in "${!ecosystems[@]}"; do
     while read -r file; do
         folder=/$(dirname "$file")
