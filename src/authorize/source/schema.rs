@@ -41,7 +41,7 @@ struct OwnFile {
     assignments: Vec<Assignment>,
 }
 
-/// What ACS's list call returns. Members that are not told here are ignored, at any place.
+/// What ACS's list call returns. Members that are not listed here are ignored, at any place.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", extend("not" = {"required": ["assignments"]}))]
 #[expect(dead_code, reason = "it has a schema and no values")]
