@@ -186,7 +186,7 @@ impl World {
         }
         // That it makes no difference means something only where another value does.
         let pool: Value =
-            "[true, false, 7, '7s', '7KiB', '15m', '61m', '7m', 'warn', 'pretty', 'none', 'usgov', 'refuse', 'x', \
+            "[true, false, 7, '7s', '7KiB', '15m', '61m', '7m', 'warn', 'pretty', 'none', 'usgov', 'refuse', 'audit', 'x', \
             'identity', 'certificate', 'other.toml', 'http://localhost:1', '127.0.0.1:9', ['x'], ['voip'], \
             ['https://x.com'], ['10.0.0.0/8'], ['acs', 'file']]"
                 .parse()
