@@ -24,6 +24,7 @@ pub(super) fn consent(
         Ok(Consent::Missing) => "there is none so far",
         Err(_) => "whether it is done could not be looked up",
     };
+    let is_home = matches!(tenant.registrations.get(&app), Some(Ok(Some(_))));
     let url = consent_url(config, tenant.tenant, app);
     let groups: Vec<String> = needs
         .groups
@@ -34,7 +35,11 @@ pub(super) fn consent(
     let mut step = Step::new(
         "graph.consent",
         tenant.tenant,
-        Who::UserTenantAdmin,
+        if is_home {
+            Who::AppTenantAdmin
+        } else {
+            Who::UserTenantAdmin
+        },
         Action::None,
         format!(
             "an administrator of tenant {} consents to app {app} ({seen})",
