@@ -61,6 +61,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// How group membership is asked for, if any resource asks.
     pub graph: Option<GraphConfig>,
+    /// `[graph]`, whether the broker itself asks Graph or not: for `doctor` and `setup`.
+    pub graph_for_checks: Option<GraphConfig>,
     /// How long exchanged tokens are served again.
     pub cache: CacheConfig,
     /// Logs, and what traces may contain. Exporters are set by the standard `OTEL_*` variables.

@@ -42,7 +42,7 @@ pub fn given_token(token: BearerToken) -> Result<GraphAccess, NoTenant> {
 impl Looker<'_> {
     /// The app of `[graph]`, if there is one.
     pub fn graph_app(&self) -> Result<GraphAccess, StartError> {
-        Ok(match &self.config.graph {
+        Ok(match &self.config.graph_for_checks {
             Some(graph) => GraphAccess::App(graph.app.client_id, self.services.graph_tokens(graph)?),
             None => GraphAccess::Absent,
         })

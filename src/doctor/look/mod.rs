@@ -179,7 +179,11 @@ impl<'c> Looker<'c> {
                 ExchangeMode::OnBehalfOf(settings) => Some((resource.key("exchange.on_behalf_of"), &settings.app)),
                 ExchangeMode::Passthrough | ExchangeMode::Identity(_) => None,
             });
-        let graph = self.config.graph.iter().map(|graph| ("graph".to_owned(), &graph.app));
+        let graph = self
+            .config
+            .graph_for_checks
+            .iter()
+            .map(|graph| ("graph".to_owned(), &graph.app));
         for (key, app) in resources.chain(graph) {
             let credentials = seen.entry(app.client_id).or_default();
             if !credentials.contains(&&app.credential) {

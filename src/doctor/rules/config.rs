@@ -55,7 +55,7 @@ fn upstreams(config: &Config) -> impl Iterator<Item = (String, &Url)> {
         .iter()
         .map(|resource| (resource.key("exchange.endpoint"), &resource.exchange.endpoint));
     let graph = config
-        .graph
+        .graph_for_checks
         .iter()
         .map(|graph| ("graph.endpoint".to_owned(), &graph.endpoint));
     std::iter::once(("entra.authority".to_owned(), &config.entra.authority))
@@ -68,7 +68,7 @@ fn upstreams(config: &Config) -> impl Iterator<Item = (String, &Url)> {
 #[must_use]
 pub fn graph_endpoint(config: &Config) -> Option<Url> {
     let cloud: Cloud = config.entra.cloud;
-    match &config.graph {
+    match &config.graph_for_checks {
         Some(graph) => Some(graph.endpoint.clone()),
         None => Url::parse(cloud.graph()).ok(),
     }

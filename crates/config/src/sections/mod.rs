@@ -70,7 +70,8 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
         entra,
         resources,
         upstream,
-        graph: graph.filter(|_| asks_graph),
+        graph: graph.clone().filter(|_| asks_graph),
+        graph_for_checks: graph,
         cache,
         telemetry,
     })

@@ -64,7 +64,6 @@ pub(super) fn configuration(emulator: &Emulator, certificate: Option<&DevCertifi
     let (entra, exchange) = mode_settings(mode, &origin);
     format!(
         "[server]\ndiagnostic_headers = true\n{tls}\
-         [server.cors]\nallowed_origins = [\"http://localhost:3000\", \"http://localhost:5173\"]\n\
          [entra]\nauthority = \"{origin}\"\n{entra}{tenants}\
          [exchange]\nendpoint = \"{origin}\"\n{exchange}\
          [telemetry]\nlog_format = \"pretty\"\n"
