@@ -248,7 +248,7 @@ async fn long_tokens_are_explained_and_too_long_heads_are_not() {
     let token = with_claims(&stack, |claims| change(claims, "groups", json!(groups)));
     assert!(token.len() > 9000);
     assert_eq!(explained(&stack, &token).await.0, "issued");
-    let noise = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([7; 30_000]);
+    let noise = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(vec![7; 30_000]);
     let answer = call(&stack, &format!("{noise}.a.b")).send().await;
     assert_eq!(answer.status, 431);
 }
