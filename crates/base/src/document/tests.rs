@@ -75,11 +75,12 @@ fn a_name_is_found_again_among_few_and_among_many() {
 #[test]
 fn members_and_elements_are_bounded_whatever_they_are_of() {
     let member = |n: usize| format!("\"n{n}\":1,");
+    let escaped_member = |n: usize| format!("\"\\u0041{n}\":1,");
     let members = |count: usize| (0..count).map(member).collect::<Vec<_>>().concat();
     let objects = |count: usize| "{\"a\":1},".repeat(count);
     let numbers = |count: usize| "1,".repeat(count);
     let empty = |count: usize| "{},".repeat(count);
-    let escaped = |count: usize| -> String { (0..count).map(|n| format!("\"\\u0041{n}\":1,")).collect() };
+    let escaped = |count: usize| (0..count).map(escaped_member).collect::<Vec<_>>().concat();
     for (text, outcome_of) in [
         (format!("{{{}\"x\":1}}", members(255)), Ok(())),
         (format!("{{{}\"x\":1}}", members(256)), Err(JsonFault::TooMany)),
