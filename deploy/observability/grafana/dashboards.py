@@ -21,7 +21,7 @@ TEMPO = {"type": "tempo", "uid": "${traces}"}
 SELECTED = 'job="$job",instance=~"$instance"'
 RESOURCE = SELECTED + ',acs_broker_resource_name=~"$resource"'
 # The requests of the objectives, as in prometheus/rules.yaml.
-TOKENS = SELECTED + ',http_request_method="POST",http_route=~"/token|/access/.+"'
+TOKENS = SELECTED + ',http_request_method="POST",http_route=~"/token|/oauth2/token|/access/.+"'
 
 GREEN_IS_LOW = "green below"
 GREEN_IS_HIGH = "green above"
