@@ -36,7 +36,7 @@ async function open(scheme) {
     if (!/^(http:\/\/(127\.0\.0\.1|localhost):|data:)/.test(request.url())) foreign.push(request.url());
   });
   await page.goto(PLAYGROUND);
-  await page.getByLabel("User", { exact: true }).waitFor();
+  await page.locator("#sign-in:enabled").waitFor();
   return {
     page,
     async close() {
@@ -152,6 +152,7 @@ await story("the switches show what an application will see", async () => {
   await page.waitForTimeout(1500);
   assert.match(await answer(page), /403/);
   await button(page, "Set everything right").click();
+  await page.getByText("Everything is as at the start").waitFor();
   await close();
 });
 
@@ -170,7 +171,8 @@ await story("by keyboard alone", async () => {
   await page.keyboard.press("Tab");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
-  await page.getByText("is signed in.").waitFor();
+  // "Nobody is signed in." stands there until then.
+  await page.getByText("Adele Vance is signed in.").waitFor();
   await button(page, "Get token").focus();
   await page.keyboard.press("Enter");
   await page.locator("#answer .outcome.good").waitFor();

@@ -136,11 +136,8 @@ if (known) {
   userChoice.value = known.user;
   modeChoice.value = known.mode;
 }
-setSession(known);
 await startBroker();
 describe();
-if (outcome?.error) showSignInError(outcome.error);
-
 for (const choice of [userChoice, modeChoice]) {
   choice.addEventListener("change", async () => {
     forgetSession();
@@ -152,3 +149,7 @@ for (const choice of [userChoice, modeChoice]) {
 signInButton.addEventListener("click", () => signIn(settings, user(), mode(), { prompt: "none" }));
 signOutButton.addEventListener("click", () => signOut(user()));
 tokenButton.addEventListener("click", getToken);
+// A control is enabled only once a use of it does something.
+setSession(known);
+for (const control of [userChoice, modeChoice, signInButton]) control.disabled = false;
+if (outcome?.error) showSignInError(outcome.error);
