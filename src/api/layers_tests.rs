@@ -85,6 +85,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
         settings: Arc::new(ApiSettings {
             memory: Budget::new(1 << 20),
             audit: true,
+            access_log: config::AccessLog::All,
             api_versions: Vec::new(),
             request_timeout: second,
             diagnostic_headers: true,

@@ -34,6 +34,7 @@ pub use self::sign_in::SignIn;
 pub use self::token_exchange::Target;
 use crate::pipeline::TokenPipeline;
 use ::serve::Budget;
+use config::AccessLog;
 
 /// The broker's own path.
 pub const TOKEN_PATH: &str = "/token";
@@ -86,6 +87,8 @@ pub struct ApiSettings {
     pub memory: Budget,
     /// Whether each token handed out, or refused to a verified caller, is an event of its own.
     pub audit: bool,
+    /// Which requests have a line in the log.
+    pub access_log: AccessLog,
     /// Accepted on the ACS path.
     pub api_versions: Vec<String>,
     /// The whole request's deadline.

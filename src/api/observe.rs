@@ -23,6 +23,7 @@ use super::head::Head;
 use super::layers::CLIENT_REQUEST_ID;
 use super::{Api, ApiSettings, answer};
 use ::serve::Cut;
+use config::AccessLog;
 use telemetry::metrics::labels::Refusal;
 use telemetry::metrics::{ActiveRequest, Answered};
 use telemetry::trace::{LateSpan, RequestTrace};
@@ -132,9 +133,16 @@ impl Observed {
         }
         let duration = self.api.pipeline.clock.monotonic().saturating_sub(self.started);
         self.record(status, failure, duration);
+        let is_logged = match self.api.settings.access_log {
+            AccessLog::All => true,
+            AccessLog::Errors => failure.is_some(),
+            AccessLog::None => false,
+        };
         self.trace.within(|| {
-            self.span
-                .in_scope(|| access_line(status, duration.as_secs_f64() * 1e3, &self.head, &self.context, failure));
+            if is_logged {
+                self.span
+                    .in_scope(|| access_line(status, duration.as_secs_f64() * 1e3, &self.head, &self.context, failure));
+            }
         });
         self.trace.record_late_span(is_ours, duration, || LateSpan {
             name: self.head.span_name(),

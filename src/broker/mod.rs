@@ -356,6 +356,7 @@ fn api_settings(config: &Config, development: Option<&[String]>, memory: Budget)
     ApiSettings {
         memory,
         audit: config.telemetry.audit,
+        access_log: config.telemetry.access_log,
         api_versions: config.server.api_versions.clone(),
         request_timeout: config.server.request_timeout,
         diagnostic_headers: config.server.diagnostic_headers,

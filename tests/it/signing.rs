@@ -28,6 +28,7 @@ fn signed(clock: &SharedClock, key: &str) -> SignedAcs {
         environment_proxy: None,
         no_proxy: NoProxy::default(),
         max_response_bytes: 1 << 20,
+        breaker: None,
     };
     let key = ReloadingSecret::new(SecretSource::Value(key.into()), Arc::clone(clock));
     let upstream = Upstream::new(&config, LIMIT).unwrap();

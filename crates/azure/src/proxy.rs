@@ -46,6 +46,7 @@ mod tests {
             environment_proxy: environment.map(url),
             no_proxy: NoProxy::parse_variable(no_proxy).0,
             max_response_bytes: 1,
+            breaker: None,
         }
     }
 

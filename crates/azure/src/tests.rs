@@ -28,6 +28,7 @@ fn config(ca_file: Option<&Path>) -> UpstreamConfig {
         environment_proxy: None,
         no_proxy: NoProxy::default(),
         max_response_bytes: 1 << 20,
+        breaker: None,
     }
 }
 

@@ -6,7 +6,7 @@ use strum::{VariantArray, VariantNames};
 use url::Url;
 
 use super::units::Reason;
-use super::{AppConfig, SecretSource};
+use super::{AppConfig, Rate, SecretSource};
 
 /// `[exchange]`
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,11 @@ pub struct ExchangeConfig {
     pub connect_timeout: Duration,
     /// Limit for one exchange in all, a retry included.
     pub timeout: Duration,
+    /// Requests that the endpoint gets from all replicas together; resources of one endpoint have the same. `None`: any
+    /// number.
+    pub budget: Option<Rate>,
+    /// What the resource itself says of it, in place of `limits.upstream_exchanges`.
+    pub own_budget: Option<Option<Rate>>,
 }
 
 /// `exchange.mode` with the settings of its own.

@@ -10,6 +10,7 @@ mod credential;
 mod environment;
 mod exchange;
 pub mod invisible;
+pub mod limits;
 pub mod load;
 mod log_filter;
 mod no_proxy;
@@ -38,6 +39,7 @@ pub use self::assignments::{
 pub use self::cloud::Cloud;
 pub use self::credential::{AppConfig, CredentialConfig, SecretSource};
 pub use self::exchange::{ExchangeConfig, ExchangeMode, IdentityConfig, IdentityScope, OnBehalfOfConfig};
+pub use self::limits::{BreakerConfig, LimitsConfig, Rate};
 pub use self::log_filter::log_filter;
 pub use self::no_proxy::NoProxy;
 pub use self::validate::SHORTEST_HASH_KEY;
@@ -57,6 +59,8 @@ pub struct Config {
     /// The ACS resources, in the order in which callers are matched against them. One that everyone matches stands
     /// for the top-level `[exchange]` and `[assignments]`.
     pub resources: Vec<ResourceConfig>,
+    /// How much callers may ask for, and how much is asked of ACS.
+    pub limits: LimitsConfig,
     /// Limits and trust for every outgoing call.
     pub upstream: UpstreamConfig,
     /// How group membership is asked for, if any resource asks.
@@ -207,6 +211,8 @@ pub struct UpstreamConfig {
     pub no_proxy: NoProxy,
     /// Largest response body read from an upstream, in bytes.
     pub max_response_bytes: u64,
+    /// When an upstream that fails is left alone for a while. `None`: never.
+    pub breaker: Option<BreakerConfig>,
 }
 
 /// The URL of a proxy. It may hold a password, so only its origin is shown.
@@ -260,6 +266,8 @@ pub struct TelemetryConfig {
     pub user_hash_key: Option<SecretSource>,
     /// Whether each token handed out or refused is an event of its own.
     pub audit: bool,
+    /// Which requests have a line in the log.
+    pub access_log: AccessLog,
     /// Whether a caller's own sampled flag decides where a `parentbased_` sampler asks.
     pub trust_incoming_sampling: bool,
     /// A request that takes as long leaves a span though it was not sampled. Zero turns that off.
@@ -275,6 +283,18 @@ pub enum UserIds {
     /// As Entra's object id.
     Plain,
     /// Not at all.
+    None,
+}
+
+/// `telemetry.access_log`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum AccessLog {
+    /// All of them.
+    All,
+    /// Those that are answered with an error code.
+    Errors,
+    /// None.
     None,
 }
 

@@ -83,8 +83,18 @@ impl<'e> Section<'_, 'e> {
 
     /// Reads a table within this one; it may be absent.
     pub(super) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_, 'e>) -> T) -> T {
-        let path = self.path_of(key);
         let table = self.field(key, value::table).given();
+        self.section_of(key, table, read)
+    }
+
+    /// Reads `table`, which stands within this one as `key`; it may be absent.
+    pub(super) fn section_of<T>(
+        &mut self,
+        key: &str,
+        table: Option<Table>,
+        read: impl FnOnce(&mut Section<'_, 'e>) -> T,
+    ) -> T {
+        let path = self.path_of(key);
         let given = table.is_some() || self.reader.has_variable_below(&path);
         let mut section = Section {
             reader: self.reader,

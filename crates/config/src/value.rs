@@ -87,6 +87,27 @@ pub(super) fn number(raw: Raw<'_>) -> Result<u64, Reason> {
     }
 }
 
+/// A number, perhaps with a fraction.
+pub(super) fn fraction(raw: Raw<'_>) -> Result<f64, Reason> {
+    match raw {
+        Raw::Toml(Value::Float(value)) => Ok(value),
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "numbers that large are refused by their bounds"
+        )]
+        Raw::Toml(Value::Integer(value)) => Ok(value as f64),
+        Raw::Toml(other) => Err(mistyped(&other, "a number")),
+        Raw::Variable(text) => {
+            let text = invisible::plain(text)?;
+            let is_plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+            is_plain
+                .then(|| text.parse().ok())
+                .flatten()
+                .ok_or_else(|| "is not a number such as 0.5".to_owned())
+        }
+    }
+}
+
 /// A size in bytes.
 pub(super) fn byte_size(raw: Raw<'_>) -> Result<u64, Reason> {
     match raw {

@@ -73,6 +73,7 @@ fn direct() -> UpstreamConfig {
         environment_proxy: None,
         no_proxy: NoProxy::default(),
         max_response_bytes: MAX_RESPONSE_BYTES,
+        breaker: None,
     }
 }
 

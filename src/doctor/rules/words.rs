@@ -104,6 +104,7 @@ mod tests {
             environment_proxy: None,
             no_proxy: NoProxy::default(),
             max_response_bytes: 1,
+            breaker: None,
         };
         let url: Url = "https://login.example".parse().unwrap();
         for (cause, expected) in [

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{API_VERSION, Context, app, non_empty_list, origin, positive};
+use super::{API_VERSION, Context, app, limits, non_empty_list, origin, positive};
 use crate::cloud;
 use crate::exchange::ExchangeModeName as Mode;
 use crate::reader::Field;
@@ -25,6 +25,7 @@ pub(super) fn exchange(
     let api_version = section.field_or("api_version", value::text, API_VERSION.to_owned());
     let connect_timeout = section.field_or("connect_timeout", positive, Duration::from_secs(2));
     let timeout = section.field_or("timeout", positive, Duration::from_secs(5));
+    let own_budget = section.field("upstream_exchanges", limits::budget).given();
     let on_behalf_of = section.section("on_behalf_of", |section| {
         on_behalf_of(section, context, mode == Mode::OnBehalfOf)
     });
@@ -42,6 +43,9 @@ pub(super) fn exchange(
         api_version,
         connect_timeout,
         timeout,
+        // Known once all resources are.
+        budget: own_budget.flatten(),
+        own_budget,
     })
 }
 

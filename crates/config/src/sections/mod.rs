@@ -4,6 +4,7 @@ mod app;
 mod assignments;
 mod entra;
 mod exchange;
+mod limits;
 mod resources;
 
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ use super::section::Section;
 use super::units::{self, Reason};
 use super::value::{self, Raw};
 use super::{
-    CacheConfig, Config, CorsConfig, LogFormat, ManagementConfig, NoProxy, ProxyUrl, RenewalConfig, ServerConfig,
-    TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, no_proxy, validate,
+    AccessLog, CacheConfig, Config, CorsConfig, LogFormat, ManagementConfig, NoProxy, ProxyUrl, RenewalConfig,
+    ServerConfig, TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, no_proxy, validate,
 };
 use base::ids::{ClientAppId, TenantId};
 
@@ -50,7 +51,10 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
         cloud,
     };
     let mut other_mode = None;
-    let resources = resources::resources(root, context, &mut other_mode);
+    let mut resources = resources::resources(root, context, &mut other_mode);
+    let limits = root.section("limits", |section| {
+        limits::limits(section, resources.as_deref_mut().unwrap_or_default())
+    });
     let entra = root.section("entra", |section| entra::entra(section, context, other_mode));
     let upstream = root.section("upstream", |section| upstream(section, folder, environment));
     let asks_graph = resources.as_deref().is_some_and(resources::asks_graph);
@@ -69,6 +73,7 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
         management,
         entra,
         resources,
+        limits,
         upstream,
         graph: graph.clone().filter(|_| asks_graph),
         graph_for_checks: graph,
@@ -151,6 +156,7 @@ fn upstream(section: &mut Section<'_, '_>, folder: &Path, environment: &Environm
         environment_proxy: environment_proxy(section, environment),
         no_proxy,
         max_response_bytes: section.field_or("max_response_bytes", size, 1 << 20),
+        breaker: section.section_or_off("breaker", limits::breaker),
     }
 }
 
@@ -230,6 +236,7 @@ fn telemetry(section: &mut Section<'_, '_>, context: Context<'_>) -> TelemetryCo
         user_ids,
         user_hash_key,
         audit: section.field_or("audit", value::boolean, true),
+        access_log: section.field_or("access_log", value::choice, AccessLog::All),
         trust_incoming_sampling: section.field_or("trust_incoming_sampling", value::boolean, false),
         slow_request: section.field_or("slow_request", value::duration, Duration::from_secs(1)),
     }

@@ -50,6 +50,7 @@ fn the_example_holds_every_setting() {
         "exchange.identity",
         "exchange.on_behalf_of",
         "graph",
+        "limits",
         "management",
         "resources",
         "server",
@@ -57,6 +58,7 @@ fn the_example_holds_every_setting() {
         "server.tls",
         "telemetry",
         "upstream",
+        "upstream.breaker",
     ];
     let settings: BTreeSet<_> = known
         .into_iter()

@@ -5,7 +5,7 @@ use super::*;
 /// A file in which every section has something wrong.
 const ALL_WRONG: &str = r#"
         alow_insecure_upstreams = true
-        limits = { per_user = "30/1m" }
+        limits = { per_user = "30", upstream_exchanges = "0/30s", renewal_share = 1.5, replicas = 0, per_adress = "off" }
         [server]
         listen = "localhost:8080"
         request_timeout = 10
@@ -49,6 +49,7 @@ const ALL_WRONG: &str = r#"
         [upstream]
         max_response_bytes = 0
         proxy = "socks5://proxy"
+        breaker = { failure_rate = 0, min_calls = 1.5 }
         [assignments]
         sources = ["file", "disk"]
         file = "assignments.yaml"
@@ -66,10 +67,11 @@ const ALL_WRONG: &str = r#"
         log_level = "a=b=c"
         user_ids = "all"
         slow_request = "soon"
+        access_log = "some"
     "#;
 
 /// What is reported, by how each line begins.
-const ALL_PROBLEMS: [&str; 53] = [
+const ALL_PROBLEMS: [&str; 60] = [
     "server.listen: is not an IP address and a port",
     "server.request_timeout: is an integer, not a duration such as",
     "server.max_in_flight: must be at least 1",
@@ -103,6 +105,12 @@ const ALL_PROBLEMS: [&str; 53] = [
     "exchange.identity.lifetime: must be whole minutes, from",
     "exchange.on_behalf_of.client_id: is not a client id (a GUID)",
     "exchange.on_behalf_of.credential: must be \"secret\"",
+    "limits.upstream_exchanges: must count at least 1",
+    "limits.replicas: must be at least 1",
+    "limits.renewal_share: must be from 0 to 1",
+    "limits.per_user: is not a rate such as",
+    "upstream.breaker.failure_rate: must be more than 0 and at most 1",
+    "upstream.breaker.min_calls: is a float, not a whole number",
     "upstream.proxy: is not an http or https URL",
     "upstream.max_response_bytes: must be at least 1",
     "graph.timeout: is not a duration such as",
@@ -119,8 +127,9 @@ const ALL_PROBLEMS: [&str; 53] = [
     "telemetry.log_format: must be \"json\" or \"pretty\"",
     "telemetry.log_level: is not a filter such as",
     "telemetry.slow_request: is not a duration such as",
+    "telemetry.access_log: must be \"all\", \"errors\" or \"none\"",
     "alow_insecure_upstreams: unknown key; did you mean allow_insecure_upstreams?",
-    "limits: unknown key",
+    "limits.per_adress: unknown key; did you mean limits.per_address?",
     "entra.tenants[3].nam: unknown key; did you mean entra.tenants[].name?",
     "ACS_TOKEN_BROKER__SERVER__LISTN: unknown variable; did you mean ACS_TOKEN_BROKER__SERVER__LISTEN?",
 ];
@@ -229,6 +238,71 @@ fn rules_between_settings() {
     ] {
         load_text(&format!("{MINIMAL}\n{text}"), &[]).unwrap();
     }
+}
+
+#[test]
+fn resources_of_one_endpoint_have_one_budget() {
+    let resource = |name: &str, endpoint: &str, more: &str| {
+        format!("[[resources]]\nname = '{name}'\nexchange = {{ endpoint = 'https://{endpoint}', {more} }}\n")
+    };
+    let tenant = "[[entra.tenants]]\nid = '8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11'\n";
+    let budgets = |text: String| {
+        let config = load_text(&text, &[]).map_err(|problems| lines(&problems))?.config;
+        let budgets = config.resources.iter().map(|resource| resource.exchange.budget);
+        Ok::<_, Vec<String>>(
+            budgets
+                .map(|budget| budget.map_or("off".to_owned(), |rate| rate.to_string()))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let (a, b) = (
+        |more| resource("a", "one.example", more),
+        |more| resource("b", "ONE.example:443", more),
+    );
+    let own = "upstream_exchanges = '5/1s'";
+    let other = "upstream_exchanges = 'off'";
+    assert_eq!(
+        budgets(format!("{tenant}{}{}", a(""), b(""))).unwrap(),
+        ["500/30s", "500/30s"]
+    );
+    assert_eq!(
+        budgets(format!("{tenant}{}{}", a(""), b(own))).unwrap(),
+        ["5/1s", "5/1s"]
+    );
+    assert_eq!(
+        budgets(format!("{tenant}{}{}", a(other), b(other))).unwrap(),
+        ["off", "off"]
+    );
+    let all = "limits.upstream_exchanges = '7/1s'\n";
+    assert_eq!(
+        budgets(format!("{all}{tenant}{}{}", a(""), resource("b", "two.example", own))).unwrap(),
+        ["7/1s", "5/1s"]
+    );
+    let reported = budgets(format!("{tenant}{}{}", a(own), b(other))).unwrap_err();
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert!(
+        reported[0].starts_with("resources[1].exchange.upstream_exchanges: differs from resources[0]."),
+        "{reported:?}"
+    );
+}
+
+#[test]
+fn a_breaker_is_a_table_or_off() {
+    for (text, variables, wanted) in [
+        ("[upstream]\nbreaker = 'off'", &[][..], None),
+        ("", &[("__UPSTREAM__BREAKER", "off")], None),
+        ("[upstream]\nbreaker = { min_calls = 3 }", &[], Some(3)),
+        ("", &[("__UPSTREAM__BREAKER__MIN_CALLS", "4")], Some(4)),
+        ("", &[], Some(20)),
+    ] {
+        let config = config_of(&format!("{MINIMAL}\n{text}"), variables);
+        assert_eq!(
+            config.upstream.breaker.map(|breaker| breaker.min_calls),
+            wanted,
+            "{text}"
+        );
+    }
+    assert!(problems_of("[upstream]\nbreaker = true", &[])[0].starts_with("upstream.breaker: "));
 }
 
 #[test]

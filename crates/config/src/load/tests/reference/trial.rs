@@ -120,6 +120,7 @@ impl World {
             "a table" => return "table".to_owned(),
             "a string" => ("text", text(&TEXTS)),
             "a whole number" => ("whole number", vec![Value::from(0), Value::from(i64::MAX)]),
+            "a number" => ("number", [-0.1, 0.0, 1.5].map(Value::from).to_vec()),
             "a whole number or \"off\"" => ("whole number or `\"off\"`", vec![Value::from(0), Value::from(i64::MAX)]),
             wanted if wanted.starts_with("a duration") => ("duration", text(&["0s", "1ms", "90s", "8784h"])),
             wanted if wanted.starts_with("a size") => ("size", vec![Value::from(0)]),
@@ -186,7 +187,7 @@ impl World {
         }
         // That it makes no difference means something only where another value does.
         let pool: Value =
-            "[true, false, 7, '7s', '7KiB', '15m', '61m', '7m', 'warn', 'pretty', 'none', 'usgov', 'refuse', 'audit', 'x', \
+            "[true, false, 7, 0.3, '7s', '7KiB', '7/1s', 'errors', '15m', '61m', '7m', 'warn', 'pretty', 'none', 'usgov', 'refuse', 'audit', 'x', \
             'identity', 'certificate', 'other.toml', 'http://localhost:1', '127.0.0.1:9', ['x'], ['voip'], \
             ['https://x.com'], ['10.0.0.0/8'], ['acs', 'file']]"
                 .parse()
