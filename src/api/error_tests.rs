@@ -5,10 +5,10 @@ use super::*;
 use crate::authenticate::{Malformed, NotDelegated, Rejection};
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
-use crate::cache::flight::Lost;
 use crate::exchange::{EntraError, EntraErrorResponse, ExchangeError, Refusal};
 use crate::pipeline::CallerIds;
 use azure::UpstreamFailure;
+use base::flight::Lost;
 use base::untrusted::Untrusted;
 
 type Row = (ApiError, u16, &'static str, Option<&'static str>, bool, &'static str);

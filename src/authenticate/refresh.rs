@@ -4,11 +4,11 @@
 //! in force and counts for the cool-down. Callers with known keys read a snapshot and never wait. After the advice of the
 //! Microsoft identity platform's page on signing key rollover.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 use url::Url;
@@ -16,6 +16,7 @@ use url::Url;
 use super::fetch::{Fetched, KeyFetcher};
 use super::keys::TenantKeys;
 use base::clock::SharedClock;
+use base::flight::{Flights, Waiter};
 use base::ids::TenantId;
 use base::tasks::Tasks;
 use base::untrusted::Untrusted;
@@ -51,9 +52,9 @@ pub(super) struct TenantKeyStore {
     clock: SharedClock,
     tasks: Tasks,
     snapshot: ArcSwapOption<Snapshot>,
-    attempt: Mutex<Attempt>,
-    // Changes at the end of each fetch.
-    outcome: watch::Sender<Outcome>,
+    // At most one fetch.
+    flights: Flights<(), (), Fetch>,
+    attempts: Mutex<Attempts>,
     // Callers with unknown keys who wait; shared by all tenants.
     waiting_room: Arc<Semaphore>,
     metrics: KeyMetrics,
@@ -65,19 +66,21 @@ struct Snapshot {
     fetched_at: Duration,
 }
 
+/// What the fetches before left behind.
 #[derive(Default)]
-struct Attempt {
-    under_way: bool,
+struct Attempts {
+    // How the last one ended, if any has.
+    last: Option<Refreshed>,
     // Monotonic time at which the cool-down last began.
     cooldown_since: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Outcome {
-    finished: u64,
-    good: bool,
-    // The span of the fetch, if it was recorded.
-    fetch: Option<SpanReference>,
+/// How a fetch ended.
+#[derive(Debug, Clone, Copy)]
+struct Fetch {
+    refreshed: Refreshed,
+    // Its span, if that was recorded.
+    span: Option<SpanReference>,
 }
 
 /// What a caller with an unknown key learns.
@@ -119,8 +122,8 @@ impl TenantKeyStore {
             clock,
             tasks,
             snapshot: ArcSwapOption::empty(),
-            attempt: Mutex::default(),
-            outcome: watch::Sender::default(),
+            flights: Flights::default(),
+            attempts: Mutex::default(),
             waiting_room,
             metrics,
         })
@@ -142,11 +145,15 @@ impl TenantKeyStore {
         let age = self.snapshot.load().as_ref().map(|snapshot| self.age(snapshot));
         KeyStatus {
             tenant: self.tenant(),
-            tried: self.outcome.borrow().finished > 0,
+            tried: self.attempts().last.is_some(),
             age,
             usable: age.is_some_and(|age| age <= self.settings.max_age),
             overdue: age.is_none_or(|age| age > self.settings.interval + self.settings.cooldown),
         }
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tenant(&self) -> TenantId {
@@ -187,9 +194,8 @@ impl TenantKeyStore {
     /// How long until the next fetch can have ended: what is left of the cool-down, or soon if there is none, or if
     /// nothing serves and fetches are tried again all the time.
     pub(super) fn retry_after(&self) -> Duration {
-        let attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = attempt
-            .cooldown_since
+        let cooldown_since = self.attempts().cooldown_since;
+        let left = cooldown_since
             .and_then(|since| (since + self.settings.cooldown).checked_sub(self.clock.monotonic()))
             .filter(|_| self.snapshot.load().is_some());
         left.unwrap_or(SOON).max(FIRST_RETRY)
@@ -198,45 +204,44 @@ impl TenantKeyStore {
     /// For a caller whose key is unknown: sees to it that a fetch runs unless the cool-down forbids it, and waits
     /// for the one under way, within the bounds.
     pub(super) async fn refresh_for_unknown_key(self: &Arc<Self>) -> Refreshed {
-        let mut outcome = self.outcome.subscribe();
-        let before = *outcome.borrow_and_update();
-        if !self.begin(KeyFetch::UnknownKid) {
-            return self.outcome.borrow().refreshed();
-        }
+        let fetch = match self.begin(KeyFetch::UnknownKid) {
+            Ok(fetch) => fetch,
+            Err(last) => return last,
+        };
         let Ok(_seat) = self.waiting_room.try_acquire() else {
             return Refreshed::Undecided;
         };
-        let ended = outcome.wait_for(|outcome| outcome.finished > before.finished);
-        match tokio::time::timeout(self.settings.wait, ended).await {
-            Ok(Ok(outcome)) => {
-                if let Some(fetch) = outcome.fetch {
-                    fetch.link(&tracing::Span::current());
-                }
-                outcome.refreshed()
-            }
-            Ok(Err(_)) | Err(_) => Refreshed::Undecided,
+        let Ok(Ok(fetch)) = tokio::time::timeout(self.settings.wait, fetch.outcome()).await else {
+            return Refreshed::Undecided;
+        };
+        if let Some(span) = fetch.span {
+            span.link(&tracing::Span::current());
         }
+        fetch.refreshed
     }
 
-    /// Whether a fetch is under way after this call. At most one is at any time.
-    fn begin(self: &Arc<Self>, cause: KeyFetch) -> bool {
-        let mut attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
-        if attempt.under_way {
-            return true;
+    /// The fetch under way, or a new one. Within the cool-down an unknown key begins none: the error is how the last ended.
+    fn begin(self: &Arc<Self>, cause: KeyFetch) -> Result<Waiter<(), Fetch>, Refreshed> {
+        // Held until the fetch has begun, so that only one caller begins it.
+        let mut attempts = self.attempts();
+        if let Some(fetch) = self.flights.join_existing(&()) {
+            return Ok(fetch);
         }
         if cause == KeyFetch::UnknownKid {
             let now = self.clock.monotonic();
-            if attempt
+            if attempts
                 .cooldown_since
                 .is_some_and(|since| now.saturating_sub(since) < self.settings.cooldown)
             {
-                return false;
+                return Err(attempts.last.unwrap_or(Refreshed::Undecided));
             }
-            attempt.cooldown_since = Some(now);
+            attempts.cooldown_since = Some(now);
         }
-        attempt.under_way = true;
-        drop(attempt);
-        // A task of its own: the caller who caused it may go away, others wait for it. It stays in that caller's trace.
+        Ok(self.flights.join((), (), || Arc::clone(self).fetch(cause)))
+    }
+
+    /// Fetches the keys. Stays in the trace of the caller who caused it.
+    fn fetch(self: Arc<Self>, cause: KeyFetch) -> impl Future<Output = Fetch> + Send + 'static {
         let trace = match cause {
             KeyFetch::UnknownKid => Trace::current(),
             KeyFetch::Schedule => Trace::none(),
@@ -246,14 +251,16 @@ impl TenantKeyStore {
                 acs_broker.jwks.cause = cause.into_str(), acs_broker.jwks.keys = Empty, error.type = Empty,
                 otel.status_code = Empty)
         });
-        let ending = Ending {
-            store: Arc::clone(self),
-            cause,
-            good: false,
-            span: SpanReference::from_span(&span),
-        };
-        self.tasks.spawn(trace.carry(ending.run().instrument(span)));
-        true
+        let reference = SpanReference::from_span(&span);
+        let tasks = self.tasks.clone();
+        let fetch = trace.carry(Attempt::run(self, cause).instrument(span));
+        async move {
+            let refreshed = tasks.track(fetch).await.unwrap_or(Refreshed::Undecided);
+            Fetch {
+                refreshed,
+                span: reference,
+            }
+        }
     }
 
     /// Keeps the keys fresh until the tasks are stopped: at the interval after a good fetch, after the cool-down
@@ -261,15 +268,12 @@ impl TenantKeyStore {
     pub(super) async fn run(self: Arc<Self>) {
         let mut failures_without_keys = 0;
         loop {
-            let mut outcome = self.outcome.subscribe();
-            let before = *outcome.borrow_and_update();
-            self.begin(KeyFetch::Schedule);
-            let Ok(good) = outcome
-                .wait_for(|outcome| outcome.finished > before.finished)
-                .await
-                .map(|outcome| outcome.good)
-            else {
-                return;
+            let good = match self.begin(KeyFetch::Schedule) {
+                Ok(fetch) => fetch
+                    .outcome()
+                    .await
+                    .is_ok_and(|fetch| fetch.refreshed == Refreshed::Good),
+                Err(last) => last == Refreshed::Good,
             };
             let pause = if good {
                 failures_without_keys = 0;
@@ -290,31 +294,26 @@ impl TenantKeyStore {
     }
 }
 
-impl Outcome {
-    fn refreshed(self) -> Refreshed {
-        if self.good {
-            Refreshed::Good
-        } else {
-            Refreshed::Undecided
-        }
-    }
-}
-
-/// A fetch under way. Its end is reported even if the fetch is cancelled or panics.
-struct Ending {
+/// A fetch under way. Its end is recorded even if it is cancelled or panics.
+struct Attempt {
     store: Arc<TenantKeyStore>,
     cause: KeyFetch,
-    good: bool,
-    span: Option<SpanReference>,
+    refreshed: Refreshed,
 }
 
-impl Ending {
-    async fn run(mut self) {
-        let store = Arc::clone(&self.store);
+impl Attempt {
+    // The attempt begins at the first poll: a task that is never run must not take the lock that its spawner holds.
+    async fn run(store: Arc<TenantKeyStore>, cause: KeyFetch) -> Refreshed {
+        let mut attempt = Self {
+            store,
+            cause,
+            refreshed: Refreshed::Undecided,
+        };
+        let store = &attempt.store;
         match store.fetcher.fetch().await {
             Ok(fetched) => {
                 store.take(fetched);
-                self.good = true;
+                attempt.refreshed = Refreshed::Good;
             }
             Err(error) => {
                 trace::record_error(&tracing::Span::current(), error.name(), || error.to_string());
@@ -326,22 +325,20 @@ impl Ending {
                 );
             }
         }
+        attempt.refreshed
     }
 }
 
-impl Drop for Ending {
+impl Drop for Attempt {
     fn drop(&mut self) {
-        let mut attempt = self.store.attempt.lock().unwrap_or_else(PoisonError::into_inner);
-        attempt.under_way = false;
-        if !self.good {
-            attempt.cooldown_since = Some(self.store.clock.monotonic());
+        let mut attempts = self.store.attempts();
+        attempts.last = Some(self.refreshed);
+        if self.refreshed != Refreshed::Good {
+            attempts.cooldown_since = Some(self.store.clock.monotonic());
         }
-        drop(attempt);
-        self.store.metrics.fetched(self.cause, self.good);
-        self.store.outcome.send_modify(|outcome| {
-            outcome.finished += 1;
-            outcome.good = self.good;
-            outcome.fetch = self.span;
-        });
+        drop(attempts);
+        self.store
+            .metrics
+            .fetched(self.cause, self.refreshed == Refreshed::Good);
     }
 }

@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-use crate::cache::flight::{Flights, Lost};
 use azure::UpstreamFailure;
 use azure::credential::AppError;
 use azure::credential::app_tokens::{AppToken, AppTokens};
 use azure::graph::{GraphClient, GraphError, MOST_GROUPS};
 use base::clock::SharedClock;
+use base::flight::{Flights, Lost};
 use base::ids::{ObjectId, TenantId};
 use telemetry::metrics::Metrics;
 use telemetry::trace::{self, SpanReference, Trace};

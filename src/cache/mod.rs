@@ -1,12 +1,11 @@
 //! Exchanged tokens, served again where a new exchange would give at least as much.
 //!
-//! `decision` is the rule, `entries` applies it to the entries that `store` keeps, `flight` makes one upstream call per
+//! `decision` is the rule, `entries` applies it to the entries that `store` keeps, `base::flight` makes one upstream call per
 //! key however many wait, `refusals` spares the call that was refused a moment ago; [`TokenCache::get`] puts them
 //! together. Nothing here knows Azure.
 
 pub mod decision;
 mod entries;
-pub mod flight;
 mod refusals;
 mod store;
 
@@ -19,11 +18,11 @@ use jiff::Timestamp;
 
 use self::decision::CacheDecision;
 use self::entries::{Entries, Purpose};
-use self::flight::{Flights, Lost, Waiter};
 use self::refusals::Refusals;
 use self::store::Entry;
 pub use self::store::Weigh;
 use base::clock::SharedClock;
+use base::flight::{Flights, Lost, Waiter};
 use base::secret::TokenDigest;
 use config::CacheConfig;
 

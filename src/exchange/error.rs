@@ -2,13 +2,13 @@
 
 use crate::admission::Overloaded;
 use crate::cache::RefusalScope;
-use crate::cache::flight::Lost;
 use azure::acs_signing::{ServiceTokenError, SignedSendError};
 use azure::azure_error::{AzureError, appended};
 use azure::credential::{AppError, CredentialError, ManagedIdentityError};
 use azure::entra::EntraError;
 use azure::retry::CallError;
 use azure::{SendError, UpstreamFailure};
+use base::flight::Lost;
 
 /// A failed exchange: one variant per distinct cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,9 +8,9 @@ use tracing::{Instrument as _, info_span};
 
 use super::CallerIds;
 use crate::admission::Admission;
-use crate::cache::flight::Lost;
 use crate::cache::{Failure, RefusalScope, RunMode};
 use crate::exchange::{ExchangeError, ExchangePlan, Exchanger, IssuedToken};
+use base::flight::Lost;
 use base::secret::BearerToken;
 use telemetry::metrics::ResourceMetrics;
 use telemetry::trace::{self, SpanReference, Trace};

@@ -39,7 +39,7 @@ const MODULES: [(&str, &[&str]); 12] = [
     ),
     ("route", &["authenticate", "authorize", "exchange"]),
     ("exchange", &["admission", "authenticate", "authorize", "cache"]),
-    ("authorize", &["authenticate", "cache"]),
+    ("authorize", &["authenticate"]),
     ("authenticate", &[]),
     ("cache", &[]),
     ("admission", &[]),

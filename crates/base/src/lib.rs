@@ -3,6 +3,7 @@
 pub mod build_info;
 pub mod clock;
 pub mod document;
+pub mod flight;
 pub mod ids;
 pub mod loopback;
 pub mod secret;

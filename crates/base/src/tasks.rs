@@ -16,10 +16,13 @@ pub struct Tasks {
 impl Tasks {
     /// Spawns work that is dropped at its next await once [`stop`](Self::stop) is called.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tracker.spawn(async move {
-            stop.run_until_cancelled_owned(work).await;
-        });
+        tokio::spawn(self.track(work));
+    }
+
+    /// The same for work that runs elsewhere. It gives `None` if it was stopped.
+    pub fn track<F: Future>(&self, work: F) -> impl Future<Output = Option<F::Output>> + use<F> {
+        let work = self.stop.clone().run_until_cancelled_owned(work);
+        self.tracker.track_future(work)
     }
 
     /// Cancels all work and waits for its end, at most for `limit`.
@@ -29,5 +32,20 @@ impl Tasks {
         if tokio::time::timeout(limit, self.tracker.wait()).await.is_err() {
             tracing::warn!(tasks = self.tracker.len(), "background work did not end in time");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_runs_elsewhere_is_stopped_and_waited_for() {
+        let tasks = Tasks::default();
+        assert_eq!(tasks.track(async { 1 }).await, Some(1));
+        let endless = tokio::spawn(tasks.track(std::future::pending::<u8>()));
+        tasks.stop(Duration::from_secs(60)).await;
+        assert!(tasks.tracker.is_empty());
+        assert_eq!(endless.await.unwrap(), None);
     }
 }

@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use super::{AppError, EntraApp};
 use crate::UpstreamFailure;
 use crate::entra::EntraError;
 use base::clock::SharedClock;
+use base::flight::{Flights, Lost};
 use base::ids::TenantId;
 use base::secret::BearerToken;
+use telemetry::trace::Trace;
 
 /// A token with less left is not used any more: a call with it may take a while, and clocks differ.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
@@ -43,21 +44,17 @@ impl fmt::Debug for AppToken {
 
 /// Client-credentials tokens of one app for one scope, by tenant.
 pub struct AppTokens {
-    app: EntraApp,
-    scope: String,
-    tenants: Mutex<HashMap<TenantId, Arc<Slot>>>,
-    clock: SharedClock,
+    source: Arc<Source>,
+    flights: Flights<TenantId, (), Outcome>,
 }
 
 type Outcome = Result<Arc<AppToken>, AppError>;
 
-#[derive(Default)]
-struct Slot {
-    token: ArcSwapOption<AppToken>,
-    // Calls that have ended.
-    ended: AtomicU64,
-    // Held during a call: at most one is under way. Its outcome is left for those who waited, with its number.
-    last: tokio::sync::Mutex<Option<(u64, Outcome)>>,
+struct Source {
+    app: EntraApp,
+    scope: String,
+    kept: Mutex<HashMap<TenantId, Arc<AppToken>>>,
+    clock: SharedClock,
 }
 
 impl AppTokens {
@@ -65,64 +62,80 @@ impl AppTokens {
     #[must_use]
     pub fn new(app: EntraApp, scope: impl Into<String>, clock: SharedClock) -> Self {
         Self {
-            app,
-            scope: scope.into(),
-            tenants: Mutex::default(),
-            clock,
+            source: Arc::new(Source {
+                app,
+                scope: scope.into(),
+                kept: Mutex::default(),
+                clock,
+            }),
+            flights: Flights::default(),
         }
     }
 
     /// A token of `tenant`, a listed one. Callers at once share one call.
     pub async fn token(&self, tenant: TenantId, deadline: Instant) -> Result<Arc<AppToken>, AppError> {
-        let slot = self.slot(tenant);
-        if let Some(token) = self.fresh(&slot) {
-            return Ok(token);
+        loop {
+            if let Some(token) = self.source.fresh(tenant) {
+                return Ok(token);
+            }
+            let call = self.flights.join(tenant, (), || {
+                let call = Arc::clone(&self.source).call(tenant, deadline);
+                Trace::current().carry(call.instrument(Span::current()))
+            });
+            let is_leader = call.is_leader;
+            let outcome = tokio::time::timeout_at(deadline, call.outcome())
+                .await
+                .map_err(|_| EntraError::Upstream(UpstreamFailure::Timeout))?
+                .unwrap_or_else(|lost| Err(unavailable(lost)));
+            // The call has its leader's deadline: a caller with more time makes another one.
+            if is_leader || !is_timeout(&outcome) {
+                return outcome;
+            }
         }
-        let ended = slot.ended.load(Ordering::Acquire);
-        let mut last = tokio::time::timeout_at(deadline, slot.last.lock())
-            .await
-            .map_err(|_| EntraError::Upstream(UpstreamFailure::Timeout))?;
-        if let Some(token) = self.fresh(&slot) {
-            return Ok(token);
-        }
-        match &*last {
-            // That call ended while this caller waited. A deadline was its own caller's.
-            Some((call, outcome)) if *call > ended && !is_timeout(outcome) => return outcome.clone(),
-            _ => {}
-        }
-        let outcome = self.ask(tenant, deadline).await;
-        slot.token.store(outcome.as_ref().ok().map(Arc::clone));
-        let call = slot.ended.fetch_add(1, Ordering::AcqRel) + 1;
-        *last = Some((call, outcome.clone()));
-        outcome
     }
 
     /// Forgets `token`, which was refused: the next caller gets a new one.
     pub fn discard(&self, tenant: TenantId, token: &Arc<AppToken>) {
-        let slot = self.slot(tenant);
-        let current = slot.token.load();
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, token)) {
-            slot.token.compare_and_swap(&current, None);
+        let mut kept = self.source.kept();
+        if kept.get(&tenant).is_some_and(|current| Arc::ptr_eq(current, token)) {
+            kept.remove(&tenant);
         }
     }
+}
 
-    fn slot(&self, tenant: TenantId) -> Arc<Slot> {
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(tenants.entry(tenant).or_default())
+impl Source {
+    fn kept(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<AppToken>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fresh(&self, slot: &Slot) -> Option<Arc<AppToken>> {
-        let token = slot.token.load_full()?;
-        (token.expires_on.duration_since(self.clock.now()) > MARGIN).then_some(token)
+    fn fresh(&self, tenant: TenantId) -> Option<Arc<AppToken>> {
+        let kept = self.kept();
+        let token = kept.get(&tenant)?;
+        (token.expires_on.duration_since(self.clock.now()) > MARGIN).then(|| Arc::clone(token))
     }
 
-    async fn ask(&self, tenant: TenantId, deadline: Instant) -> Result<Arc<AppToken>, AppError> {
+    async fn call(self: Arc<Self>, tenant: TenantId, deadline: Instant) -> Outcome {
+        // A call that has just ended may have brought it.
+        if let Some(token) = self.fresh(tenant) {
+            return Ok(token);
+        }
         let grant = self.app.client_credentials(tenant, &self.scope, deadline).await?;
-        Ok(Arc::new(AppToken {
+        let token = Arc::new(AppToken {
             token: grant.access_token,
             expires_on: grant.expires_on,
-        }))
+        });
+        self.kept().insert(tenant, Arc::clone(&token));
+        Ok(token)
     }
+}
+
+fn unavailable(lost: Lost) -> AppError {
+    let cause = lost.to_string();
+    EntraError::Upstream(UpstreamFailure::Unavailable {
+        cause,
+        retry_after: None,
+    })
+    .into()
 }
 
 fn is_timeout(outcome: &Outcome) -> bool {

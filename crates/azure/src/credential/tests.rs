@@ -352,3 +352,22 @@ async fn many_wait_for_one_call_whether_it_succeeds_or_fails() {
         assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), expected);
     }
 }
+
+#[tokio::test]
+async fn a_caller_with_more_time_does_not_share_the_time_out_of_another() {
+    let (tokens, calls) = app_tokens(&clock(), 200).await;
+    let (hurried, patient) = tokio::join!(
+        tokens.token(tenant(), Instant::now()),
+        tokens.token(tenant(), deadline())
+    );
+    let timed_out = matches!(
+        hurried,
+        Err(AppError::Entra(EntraError::Upstream(UpstreamFailure::Timeout)))
+    );
+    assert!(timed_out, "{hurried:?}");
+    let patient = patient.unwrap();
+    assert_eq!(
+        patient.token().expose(),
+        format!("token {}", calls.load(std::sync::atomic::Ordering::SeqCst))
+    );
+}

@@ -15,7 +15,8 @@ pub struct Flights<K, L, T> {
     in_flight: Arc<Mutex<Table<K, L, T>>>,
 }
 
-type Table<K, L, T> = HashMap<K, (L, watch::Receiver<Option<T>>)>;
+type Table<K, L, T> = HashMap<K, Flight<L, T>>;
+type Flight<L, T> = (L, watch::Receiver<Option<T>>);
 
 /// A caller's claim on the outcome of a flight. `L` identifies the leader to those who join.
 pub struct Waiter<L, T> {
@@ -31,7 +32,15 @@ pub struct Waiter<L, T> {
 #[error("the work that this caller waited for ended without an outcome")]
 pub struct Lost;
 
-impl<L, T: Clone> Waiter<L, T> {
+impl<L: Clone, T: Clone> Waiter<L, T> {
+    fn follower((leader, outcome): &Flight<L, T>) -> Self {
+        Self {
+            is_leader: false,
+            leader: leader.clone(),
+            outcome: outcome.clone(),
+        }
+    }
+
     /// Waits for the outcome.
     pub async fn outcome(mut self) -> Result<T, Lost> {
         let outcome = self.outcome.wait_for(Option::is_some).await.map_err(|_| Lost)?;
@@ -53,18 +62,20 @@ where
     L: Clone + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
+    /// Joins the flight of `key`, if there is one.
+    pub fn join_existing(&self, key: &K) -> Option<Waiter<L, T>> {
+        let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        in_flight.get(key).map(Waiter::follower)
+    }
+
     /// Joins the flight of `key`, or starts one with `work`, whose leader is `leader`.
     pub fn join<F>(&self, key: K, leader: L, work: impl FnOnce() -> F) -> Waiter<L, T>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((leader, outcome)) = in_flight.get(&key) {
-            return Waiter {
-                is_leader: false,
-                leader: leader.clone(),
-                outcome: outcome.clone(),
-            };
+        if let Some(flight) = in_flight.get(&key) {
+            return Waiter::follower(flight);
         }
         let (sender, outcome) = watch::channel(None);
         in_flight.insert(key.clone(), (leader.clone(), outcome.clone()));
@@ -128,11 +139,16 @@ mod tests {
             .map(|_| flights.join("k", 2, || async { unreachable!() }))
             .collect();
         assert!(waiters.iter().all(|waiter| !waiter.is_leader && waiter.leader == 1));
+        let existing = flights.join_existing(&"k").unwrap();
+        assert!(!existing.is_leader && existing.leader == 1);
+        assert!(flights.join_existing(&"other").is_none());
         drop(leader);
         go.send(()).unwrap();
         for waiter in waiters {
             assert_eq!(waiter.outcome().await, Ok(7));
         }
+        assert_eq!(existing.outcome().await, Ok(7));
+        assert!(flights.join_existing(&"k").is_none());
         assert_eq!(runs.load(Ordering::SeqCst), 1);
         let next = flights.join("k", 3, || async { 8 });
         assert!(next.is_leader);
