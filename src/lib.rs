@@ -10,7 +10,7 @@
 //! 5. [`exchange`] asks ACS, through [`azure`], the one way out;
 //! 6. [`api`] writes the answer.
 //!
-//! [`config`] is what the operator says, [`broker`] puts everything together, [`serve`] owns the sockets,
+//! [`limits`] bounds what one caller may ask for. [`config`] is what the operator says, [`broker`] puts everything together, [`serve`] owns the sockets,
 //! [`management`] the probes and [`telemetry`] logs and traces. [`doctor`] checks what must have been done before. `emulator` is the Azure side for development.
 
 pub mod admission;
@@ -21,6 +21,7 @@ pub mod broker;
 pub mod cache;
 pub mod doctor;
 pub mod exchange;
+pub mod limits;
 pub mod management;
 pub mod pipeline;
 pub mod route;

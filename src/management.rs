@@ -3,6 +3,7 @@
 mod explain;
 mod log_level;
 mod page;
+mod upstreams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+pub use self::upstreams::Upstreams;
 use crate::authenticate::{Authenticator, KeyStatus};
 use crate::authorize::source::{AssignmentWatch, SourceKind, SourceStatus};
 use crate::pipeline::TokenPipeline;
@@ -30,6 +32,8 @@ pub struct Readiness {
     pub authenticator: Arc<Authenticator>,
     /// The assignments that must be loaded.
     pub assignments: Vec<ResourceAssignments>,
+    /// What is shown of upstreams.
+    pub upstreams: Upstreams,
     /// Cancelled from the first signal on.
     pub draining: CancellationToken,
 }
@@ -179,6 +183,7 @@ impl Readiness {
             let name = assignments.resource.as_deref();
             named(name, "assignments are not enforced".to_owned())
         }));
+        report.degraded.extend(self.upstreams.degraded());
         report
     }
 }

@@ -22,6 +22,7 @@ use crate::authenticate::{Authenticator, Caller, Rejection};
 use crate::authorize::{Denied, MatchedAssignment, Permit};
 use crate::cache::{Answer, Lookup, Outcome, TokenCache};
 use crate::exchange::{ExchangeError, ExchangeKey, IssuedToken};
+use crate::limits::{CallerLimits, Exceeded, Limit};
 use crate::route::{Resource, ResourceName, Routes};
 use base::clock::SharedClock;
 use base::ids::Scopes;
@@ -40,6 +41,8 @@ pub struct TokenPipeline {
     pub routes: Routes,
     /// Stage three.
     pub cache: TokenCache<ExchangeKey, IssuedToken, FailedExchange>,
+    /// How much one caller may ask for and cause.
+    pub limits: Arc<CallerLimits>,
     /// The limit on requests in flight.
     pub admission: Admission,
     /// The limit on exchanges in flight, including those for which no request waits.
@@ -103,6 +106,9 @@ pub enum IssueError {
     /// No room for another request.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
+    /// The caller asks for more than one user, or one address, may.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Authentication refused the caller, or could not decide.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -155,7 +161,7 @@ impl TokenPipeline {
         audit: &mut Option<AuditContext>,
     ) -> Result<Issued, IssueError> {
         let started = self.clock.monotonic().saturating_sub(authentication.elapsed);
-        let (caller, request) = self.authenticate(authentication, deadline).await?;
+        let (caller, mut request) = self.authenticate(authentication, deadline).await?;
         let authenticated = self.clock.monotonic();
         let audit = audit.insert(AuditContext {
             caller: CallerIds::new(&caller, &self.users),
@@ -167,10 +173,14 @@ impl TokenPipeline {
         if requested.scope.as_ref().is_some_and(|scope| scope != caller.scopes()) {
             return Err(IssueError::ScopeMismatch(Untrusted::new(&caller.scopes().to_string())));
         }
-        let resource = self.route(&caller, requested, audit)?;
-        let permit = Self::authorize(resource, caller, deadline, audit).await?;
-        let authorized = self.clock.monotonic();
-        let answer = self.exchange(resource, permit, request, deadline, audit).await?;
+        let user = (caller.tenant(), caller.object_id());
+        self.limits.count_user(user)?;
+        let outcome = self.serve(caller, &mut request, requested, deadline, audit).await;
+        // What one limit refuses none counts.
+        if outcome.as_ref().is_err_and(|error| error.limit().is_some()) {
+            self.limits.uncount_user(user);
+        }
+        let (answer, authorized) = outcome?;
         Ok(Issued {
             token: answer.token,
             outcome: answer.outcome,
@@ -180,6 +190,22 @@ impl TokenPipeline {
                 exchange: self.clock.monotonic().saturating_sub(authorized),
             },
         })
+    }
+
+    /// The stages after authentication, and when authorization had ended.
+    async fn serve(
+        &self,
+        caller: Caller,
+        request: &mut AuthenticatedRequest,
+        requested: &Requested,
+        deadline: Instant,
+        audit: &mut AuditContext,
+    ) -> Result<(Answer<IssuedToken>, Duration), IssueError> {
+        let resource = self.route(&caller, requested, audit)?;
+        let permit = Self::authorize(resource, caller, deadline, audit).await?;
+        let authorized = self.clock.monotonic();
+        let answer = self.exchange(resource, permit, request, deadline, audit).await?;
+        Ok((answer, authorized))
     }
 
     /// The resource that serves the caller. A caller that no resource covers is not assigned anywhere.
@@ -232,7 +258,7 @@ impl TokenPipeline {
         &self,
         resource: &Resource,
         permit: Permit,
-        request: AuthenticatedRequest,
+        request: &mut AuthenticatedRequest,
         deadline: Instant,
         audit: &AuditContext,
     ) -> Result<Answer<IssuedToken>, IssueError> {
@@ -254,6 +280,7 @@ impl TokenPipeline {
             max_age,
         };
         let key = plan.key().clone();
+        let user = plan.user();
         let task = ExchangeTask {
             exchanger: Arc::clone(&resource.exchanger),
             plan: Arc::new(plan),
@@ -262,11 +289,19 @@ impl TokenPipeline {
             caller: caller(),
             trace: span.in_scope(Trace::current),
             exchange_limit: self.exchange_limit.clone(),
+            limits: Arc::clone(&self.limits),
+            user,
             metrics: resource.metrics.clone(),
         };
         let answer = self
             .cache
-            .get(key, &lookup, move |mode| task.clone().run(mode))
+            .get(
+                key,
+                &lookup,
+                move |mode, ticket| task.clone().run(mode, ticket),
+                // Whoever waits for a place in the budget takes none from those whom the cache can serve.
+                || request.release_permit(),
+            )
             .instrument(span.clone());
         let Ok(answer) = tokio::time::timeout_at(deadline, answer).await else {
             let error = IssueError::DeadlineExceeded;
@@ -322,10 +357,22 @@ fn fail(span: &Span, error: &IssueError) {
 }
 
 impl IssueError {
+    /// The limit that refused the request, if one did.
+    #[must_use]
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Exceeded(exceeded) => Some(exceeded.limit),
+            Self::Denied { denied, .. } => denied.limit(),
+            Self::Exchange { error, .. } => error.limit(),
+            _ => None,
+        }
+    }
+
     /// Its name in spans: of low cardinality.
     fn name(&self) -> &'static str {
         match self {
             Self::Overloaded(_) => "overloaded",
+            Self::Exceeded(_) => "limited",
             Self::Rejected(_) => "token_rejected",
             Self::ScopeMismatch(_) => "scope_mismatch",
             Self::TargetMismatch(_) => "target_mismatch",

@@ -9,6 +9,7 @@ use crate::authenticate::Rejection;
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
 use crate::exchange::{EntraError, ExchangeError, Refusal};
+use crate::limits::Exceeded;
 use crate::pipeline::IssueError;
 use azure::UpstreamFailure;
 use base::ids::TenantId;
@@ -20,6 +21,7 @@ const SOON: Duration = Duration::from_secs(5);
 pub(super) fn response(error: &IssueError) -> ErrorResponse {
     match error {
         IssueError::Overloaded(_) => overloaded(),
+        IssueError::Exceeded(exceeded) => too_many(exceeded),
         IssueError::Rejected(rejection) => rejected(rejection),
         IssueError::ScopeMismatch(_) => ErrorResponse {
             oauth: "invalid_scope",
@@ -50,6 +52,19 @@ fn overloaded() -> ErrorResponse {
         AT_ONCE,
         "Too many requests at once. Try again after Retry-After.",
     )
+}
+
+fn too_many(exceeded: &Exceeded) -> ErrorResponse {
+    ErrorResponse {
+        inner: Some("BrokerLimit"),
+        retry_after: Some(exceeded.retry_after),
+        oauth: "temporarily_unavailable",
+        ..ErrorResponse::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "TooManyRequests",
+            "More requests than this broker allows one user or address. Try again after Retry-After.",
+        )
+    }
 }
 
 fn wrong_audience() -> ErrorResponse {
@@ -140,6 +155,7 @@ fn denied(denied: &Denied) -> ErrorResponse {
 /// Microsoft Graph, or Entra on the way to it, did not say whether a group's assignment covers the caller.
 fn membership(error: &MembershipError) -> ErrorResponse {
     match error {
+        MembershipError::Exceeded(exceeded) => too_many(exceeded),
         MembershipError::BrokerRejected(_) => MEMBERSHIPS.broker_rejected(),
         MembershipError::Upstream(UpstreamFailure::Timeout) => MEMBERSHIPS.unavailable(AT_ONCE),
         MembershipError::Upstream(failure) => MEMBERSHIPS.upstream(failure),
@@ -164,6 +180,12 @@ fn exchange(error: &ExchangeError, tenant: TenantId) -> ErrorResponse {
             "InvalidRequest",
             "The ACS resource that serves this user is not reached by this path. Use POST /token.",
         ),
+        ExchangeError::Exceeded(exceeded) => too_many(exceeded),
+        ExchangeError::BudgetExhausted(retry_after) | ExchangeError::QueueFull(retry_after) => {
+            EXCHANGES.limited(*retry_after)
+        }
+        // Neither comes to a caller: a skipped renewal leaves a cached token, and nobody waits for what is abandoned.
+        ExchangeError::RenewalSkipped | ExchangeError::Abandoned => EXCHANGES.limited(AT_ONCE),
         ExchangeError::Upstream(failure) => EXCHANGES.upstream(failure),
         ExchangeError::InvalidResponse(_) => EXCHANGES.invalid_response(),
         ExchangeError::BrokerRejected(_) => EXCHANGES.broker_rejected(),
@@ -266,15 +288,19 @@ const MEMBERSHIPS: Messages = Messages {
 impl Messages {
     fn upstream(&self, failure: &UpstreamFailure) -> ErrorResponse {
         match failure {
-            UpstreamFailure::Limited { retry_after } => ErrorResponse {
-                inner: Some("UpstreamLimit"),
-                retry_after: Some(*retry_after),
-                oauth: "temporarily_unavailable",
-                ..ErrorResponse::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", self.limited)
-            },
+            UpstreamFailure::Limited { retry_after } => self.limited(*retry_after),
             UpstreamFailure::Unavailable { retry_after, .. } => self.unavailable(retry_after.unwrap_or(AT_ONCE)),
             UpstreamFailure::Timeout => upstream_timeout(),
             UpstreamFailure::InvalidResponse(_) => self.invalid_response(),
+        }
+    }
+
+    fn limited(&self, retry_after: Duration) -> ErrorResponse {
+        ErrorResponse {
+            inner: Some("UpstreamLimit"),
+            retry_after: Some(retry_after),
+            oauth: "temporarily_unavailable",
+            ..ErrorResponse::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", self.limited)
         }
     }
 

@@ -12,6 +12,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::error::ApiError;
 use super::{Api, ApiSettings};
 use crate::admission::Overloaded;
+use crate::limits::address::FORWARDED_FOR;
 use ::serve::{Excess, HeadLimits};
 use base::loopback::is_loopback_host;
 
@@ -42,11 +43,12 @@ pub fn head_limits() -> HeadLimits {
             header::ACCESS_CONTROL_REQUEST_METHOD,
             header::ACCESS_CONTROL_REQUEST_HEADERS,
             CLIENT_REQUEST_ID,
+            FORWARDED_FOR,
             HeaderName::from_static("traceparent"),
             HeaderName::from_static("tracestate"),
         ]
         .into(),
-        on_refusal: [header::CONTENT_TYPE, header::HOST, header::ORIGIN].into(),
+        on_refusal: [header::CONTENT_TYPE, header::HOST, header::ORIGIN, FORWARDED_FOR].into(),
     }
 }
 

@@ -74,6 +74,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
         authenticator: Arc::new(authenticator),
         routes: Routes::new(Vec::new()),
         cache: TokenCache::new(&config.cache, Arc::clone(clock)),
+        limits: crate::limits::CallerLimits::unlimited(clock),
         admission: Admission::new(1, Overloaded::Requests),
         exchange_limit: Admission::new(1, Overloaded::Exchanges),
         users: UserNames::new(UserIds::Hash, None).unwrap(),
@@ -85,6 +86,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
         settings: Arc::new(ApiSettings {
             memory: Budget::new(1 << 20),
             audit: true,
+            trusted_proxies: Vec::new(),
             access_log: config::AccessLog::All,
             api_versions: Vec::new(),
             request_timeout: second,

@@ -12,6 +12,7 @@ pub mod error_response;
 mod head;
 mod issue_error;
 pub mod layers;
+mod limits;
 mod media;
 mod observe;
 mod sign_in;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::post;
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -87,6 +89,8 @@ pub struct ApiSettings {
     pub memory: Budget,
     /// Whether each token handed out, or refused to a verified caller, is an event of its own.
     pub audit: bool,
+    /// Proxies whose word counts for the address of a caller.
+    pub trusted_proxies: Vec<IpNet>,
     /// Which requests have a line in the log.
     pub access_log: AccessLog,
     /// Accepted on the ACS path.
@@ -161,6 +165,8 @@ fn layered(routes: Router<Api>, cors: CorsLayer, api: Api) -> Router {
                 // Outside the limits and the panic barrier, so that their answers can be read by browsers too.
                 .layer(from_fn(layers::mark_plain_options))
                 .layer(cors)
+                // Before everything but preflights, which the layer above answers.
+                .layer(from_fn_with_state(api.clone(), limits::count))
                 .layer(CatchPanicLayer::custom(layers::panicked))
                 // Before anything reads a header.
                 .layer(from_fn_with_state(api.clone(), layers::limit)),

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
+use crate::limits::{CallerLimits, Exceeded};
 use azure::UpstreamFailure;
+use azure::breaker::CircuitState;
 use azure::credential::AppError;
 use azure::credential::app_tokens::{AppToken, AppTokens};
 use azure::graph::{GraphClient, GraphError, MOST_GROUPS};
@@ -43,6 +45,9 @@ pub enum MembershipError {
     /// Graph or Entra failed.
     #[error("{}", described(.0))]
     Upstream(UpstreamFailure),
+    /// The user may start no more upstream work now.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// A bug of ours.
     #[error(transparent)]
     Lost(#[from] Lost),
@@ -62,12 +67,13 @@ fn described(failure: &UpstreamFailure) -> String {
 
 impl MembershipError {
     /// What [`name`](Self::name) can give.
-    const NAMES: [&'static str; 6] = [
+    const NAMES: [&'static str; 7] = [
         "graph_broker_rejected",
         "graph_limited",
         "graph_unavailable",
         "graph_timeout",
         "graph_invalid_response",
+        "user_limited",
         "internal",
     ];
 
@@ -80,6 +86,7 @@ impl MembershipError {
             Self::Upstream(UpstreamFailure::Unavailable { .. }) => "graph_unavailable",
             Self::Upstream(UpstreamFailure::Timeout) => "graph_timeout",
             Self::Upstream(UpstreamFailure::InvalidResponse(_)) => "graph_invalid_response",
+            Self::Exceeded(_) => "user_limited",
             Self::Lost(_) => "internal",
         }
     }
@@ -132,6 +139,7 @@ struct Lookup {
     graph: GraphClient,
     tokens: AppTokens,
     settings: MembershipSettings,
+    limits: Arc<CallerLimits>,
     known: moka::sync::Cache<User, Arc<HashMap<ObjectId, Known>>>,
     clock: SharedClock,
 }
@@ -144,9 +152,16 @@ struct Known {
 }
 
 impl Memberships {
-    /// Memberships as `graph` reports them to the app of `tokens`, whose scope is Graph's.
+    /// Memberships as `graph` reports them to the app of `tokens`, whose scope is Graph's. What users cause there counts
+    /// in `limits`.
     #[must_use]
-    pub fn new(graph: GraphClient, tokens: AppTokens, settings: MembershipSettings, clock: SharedClock) -> Self {
+    pub fn new(
+        graph: GraphClient,
+        tokens: AppTokens,
+        settings: MembershipSettings,
+        limits: Arc<CallerLimits>,
+        clock: SharedClock,
+    ) -> Self {
         // Expiry is decided by our own clock; moka's only reclaims memory.
         let known = moka::sync::Cache::builder()
             .weigher(|_, answers: &Arc<HashMap<ObjectId, Known>>| u32::try_from(answers.len()).unwrap_or(u32::MAX))
@@ -158,6 +173,7 @@ impl Memberships {
                 graph,
                 tokens,
                 settings,
+                limits,
                 known,
                 clock,
             }),
@@ -172,6 +188,12 @@ impl Memberships {
         metrics.memberships(&[CACHED, ASKED]);
         metrics.memberships(&MembershipError::NAMES);
         Self { metrics, ..self }
+    }
+
+    /// The state of Graph's circuit.
+    #[must_use]
+    pub fn circuit(&self) -> CircuitState {
+        self.lookup.graph.circuit()
     }
 
     /// Those of `groups` that the user is a member of. Callers of one user at once share one lookup.
@@ -284,6 +306,7 @@ impl Lookup {
     ) -> Result<(HashSet<ObjectId>, Duration), MembershipError> {
         let (tenant, _) = user;
         let token = self.tokens.token(tenant, deadline).await?;
+        self.limits.count_upstream(user)?;
         let mut members = self.check(user, &token, groups, deadline).await;
         if let Err(GraphError::Unauthorized(_)) = members {
             // A secret was changed, or the app's rights were: the calls are made once more with a new token.

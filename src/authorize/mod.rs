@@ -19,6 +19,7 @@ use self::membership::{MembershipError, Memberships};
 pub use self::permit::{MatchedAssignment, Permit};
 use self::source::AssignmentWatch;
 use crate::authenticate::{Caller, Groups, Principal};
+use crate::limits::Limit;
 use base::ids::ObjectId;
 use config::UnknownGroups;
 use telemetry::metrics::labels::Authorization;
@@ -57,6 +58,15 @@ impl Denied {
         match self {
             Self::NotLoaded | Self::NoAssignment | Self::GroupsUnknown => "not_assigned",
             Self::MembershipUnknown(error) => error.name(),
+        }
+    }
+
+    /// The limit that refused the caller, if one did.
+    #[must_use]
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::MembershipUnknown(MembershipError::Exceeded(exceeded)) => Some(exceeded.limit),
+            _ => None,
         }
     }
 

@@ -26,7 +26,7 @@ use crate::api::{self, ApiSettings, SignIn, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Authority, ListedTenant, Policy, RefreshSettings};
 use crate::authorize::source::AssignmentWatch;
 use crate::cache::TokenCache;
-use crate::management::{self, Readiness, ResourceAssignments, Shown};
+use crate::management::{self, Readiness, ResourceAssignments, Shown, Upstreams};
 use crate::pipeline::TokenPipeline;
 use crate::route::{Resource, Routes};
 use ::serve::{
@@ -60,6 +60,7 @@ pub struct Broker {
     config: Config,
     pipeline: Arc<TokenPipeline>,
     assignments: Vec<ResourceAssignments>,
+    upstreams: Upstreams,
     sources: Vec<Sources>,
     tasks: Tasks,
     log_level: Option<LogLevel>,
@@ -149,8 +150,10 @@ impl Broker {
                 enforced: resource.assignments.mode == AssignmentsMode::Enforce,
             });
         }
+        let upstreams = services.upstreams(&resources);
         let pipeline = Arc::new(TokenPipeline {
             authenticator,
+            limits: services.caller_limits(),
             routes: Routes::new(resources),
             cache: TokenCache::new(&config.cache, Arc::clone(&clock)),
             admission: Admission::new(config.server.max_in_flight, Overloaded::Requests),
@@ -166,6 +169,7 @@ impl Broker {
             config,
             pipeline,
             assignments,
+            upstreams,
             sources,
             tasks,
             log_level: None,
@@ -213,6 +217,7 @@ impl Broker {
             config,
             pipeline,
             assignments,
+            upstreams,
             sources,
             tasks,
             log_level,
@@ -230,6 +235,7 @@ impl Broker {
         let readiness = Readiness {
             authenticator: Arc::clone(&pipeline.authenticator),
             assignments,
+            upstreams,
             draining: signals.draining.clone(),
         };
         let open = OpenConnections::default();
@@ -356,6 +362,7 @@ fn api_settings(config: &Config, development: Option<&[String]>, memory: Budget)
     ApiSettings {
         memory,
         audit: config.telemetry.audit,
+        trusted_proxies: config.server.trusted_proxies.clone(),
         access_log: config.telemetry.access_log,
         api_versions: config.server.api_versions.clone(),
         request_timeout: config.server.request_timeout,

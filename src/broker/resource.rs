@@ -159,7 +159,7 @@ fn exchanger(config: &ResourceConfig, services: &Services) -> Result<Exchanger, 
         mode,
         &resource,
         exchange.timeout,
-        services.pause(&exchange.endpoint),
+        services.endpoint(exchange),
         Arc::clone(&services.clock),
     );
     Ok(if services.mixed_modes {

@@ -9,19 +9,29 @@ use url::Url;
 use super::StartError;
 use crate::authenticate::Addressee;
 use crate::authorize::membership::{MembershipSettings, Memberships};
+use crate::limits::CallerLimits;
+use crate::management::Upstreams;
+use crate::route::Resource;
 use azure::acs_signing::AcsAuth;
+use azure::breaker::Breaker;
+use azure::budget::{Budget, BudgetSettings};
 use azure::credential::app_tokens::AppTokens;
 use azure::credential::{
     AppServiceTokens, CredentialDeps, EntraApp, IdentityServiceTokens, ManagedIdentity, ReloadingSecret,
 };
+use azure::endpoint::Endpoint;
 use azure::entra::{EntraClient, TokenEndpoints};
 use azure::graph::GraphClient;
 use azure::pause::Pause;
 use azure::{Upstream, UpstreamSetupError};
 use base::clock::SharedClock;
 use base::ids::TenantId;
-use config::{AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeMode, GraphConfig, UpstreamConfig};
+use config::{
+    AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeConfig, ExchangeMode, GraphConfig, LimitsConfig,
+    UpstreamConfig,
+};
 use telemetry::metrics::Metrics;
+use telemetry::metrics::labels::Peer;
 
 /// Services of the broker, made from its configuration.
 pub struct Services {
@@ -35,7 +45,9 @@ pub struct Services {
     clients: Mutex<HashMap<Duration, Upstream>>,
     connect_timeout: Duration,
     // ACS limits an endpoint, however many resources of ours stand for it.
-    pauses: Mutex<HashMap<String, Arc<Pause>>>,
+    endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
+    limits: LimitsConfig,
+    caller_limits: Arc<CallerLimits>,
     // Whether resources differ in what their tokens are for.
     pub(super) mixed_modes: bool,
 }
@@ -55,8 +67,10 @@ impl Services {
             discovered: endpoints,
             well_known: WellKnownEndpoints::new(&config.entra),
         };
-        let entra = EntraClient::new(upstream.clone(), Arc::new(endpoints), Arc::clone(&clock));
+        let entra = EntraClient::new(upstream.clone(), Arc::new(endpoints), Arc::clone(&clock))
+            .with_breakers(config.upstream.breaker);
         let mut services = Self {
+            caller_limits: Arc::new(CallerLimits::new(&config.limits, &clock)),
             clock,
             memberships: None,
             metrics,
@@ -65,7 +79,8 @@ impl Services {
             cloud: config.entra.cloud,
             clients: Mutex::new(HashMap::from([(connect_timeout, upstream.clone())])),
             connect_timeout,
-            pauses: Mutex::default(),
+            endpoints: Mutex::default(),
+            limits: config.limits.clone(),
             mixed_modes: mixed_modes(config),
         };
         if let Some(graph) = &config.graph {
@@ -75,8 +90,9 @@ impl Services {
                 cache_ttl: graph.cache_ttl,
             };
             let clock = || Arc::clone(&services.clock);
-            let client = GraphClient::new(upstream, graph.endpoint.clone(), clock());
-            let memberships = Memberships::new(client, tokens, settings, clock());
+            let client =
+                GraphClient::new(upstream, graph.endpoint.clone(), clock()).with_breaker(config.upstream.breaker);
+            let memberships = Memberships::new(client, tokens, settings, services.caller_limits(), clock());
             let memberships = memberships.with_metrics(services.metrics.clone());
             services.memberships = Some(Arc::new(memberships));
         }
@@ -94,13 +110,42 @@ impl Services {
         Ok(client)
     }
 
-    /// The pause of an ACS endpoint.
-    pub(super) fn pause(&self, endpoint: &Url) -> Arc<Pause> {
-        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        let pause = pauses
-            .entry(endpoint.origin().ascii_serialization())
-            .or_insert_with(|| Arc::new(Pause::new(Arc::clone(&self.clock))));
-        Arc::clone(pause)
+    /// What guards the ACS endpoint of `exchange`. Resources of one endpoint share it.
+    pub(super) fn endpoint(&self, exchange: &ExchangeConfig) -> Arc<Endpoint> {
+        let origin = exchange.endpoint.origin().ascii_serialization();
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let endpoint = endpoints.entry(origin).or_insert_with_key(|origin| {
+            let clock = || Arc::clone(&self.clock);
+            let budget = exchange.budget.map(|rate| BudgetSettings {
+                rate: rate.shared_by(self.limits.replicas),
+                queue: self.limits.upstream_queue,
+                renewal_share: self.limits.renewal_share,
+            });
+            let (breaker, upstream) = (self.upstream.breaker, Peer::Acs.into_str());
+            Arc::new(Endpoint {
+                pause: Pause::new(clock()),
+                breaker: Breaker::new(breaker, upstream, origin.clone(), clock()),
+                budget: budget.map(|settings| Budget::new(settings, clock())),
+            })
+        });
+        Arc::clone(endpoint)
+    }
+
+    /// The limits on callers.
+    pub(super) fn caller_limits(&self) -> Arc<CallerLimits> {
+        Arc::clone(&self.caller_limits)
+    }
+
+    /// The circuits of Graph and of Entra's token endpoints, and those of the endpoints of `resources`.
+    pub(super) fn upstreams(&self, resources: &[Resource]) -> Upstreams {
+        Upstreams {
+            endpoints: resources
+                .iter()
+                .map(|resource| (resource.name.clone(), Arc::clone(resource.exchanger.endpoint())))
+                .collect(),
+            memberships: self.memberships.clone(),
+            entra: Arc::clone(&self.entra),
+        }
     }
 
     /// Tokens of the app of `[graph]` for Graph.

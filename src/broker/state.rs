@@ -6,7 +6,7 @@ use crate::management::Readiness;
 use crate::pipeline::TokenPipeline;
 use ::serve::OpenConnections;
 use config::Config;
-use telemetry::metrics::{AssignmentsState, Bounded, BrokerState, CacheState, KeysState};
+use telemetry::metrics::{AssignmentsState, Bounded, BrokerState, BudgetState, CacheState, CircuitState, KeysState};
 
 /// The parts of a broker that are looked at.
 pub(super) struct Watched {
@@ -85,6 +85,14 @@ impl BrokerState for Watched {
             usable: status.usable,
         })
         .collect()
+    }
+
+    fn budgets(&self) -> Vec<BudgetState> {
+        self.readiness.upstreams.budgets()
+    }
+
+    fn circuits(&self) -> Vec<CircuitState> {
+        self.readiness.upstreams.circuits()
     }
 
     fn assignments(&self) -> Vec<AssignmentsState> {

@@ -23,7 +23,7 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    fn renews(self) -> bool {
+    pub(super) fn renews(self) -> bool {
         matches!(self, Self::Renewal | Self::BackgroundRenewal)
     }
 }

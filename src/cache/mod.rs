@@ -22,7 +22,7 @@ use self::refusals::Refusals;
 use self::store::Entry;
 pub use self::store::Weigh;
 use base::clock::SharedClock;
-use base::flight::{Flights, Lost, Waiter};
+use base::flight::{Flights, Lost, Ticket, Waiter};
 use base::secret::TokenDigest;
 use config::CacheConfig;
 
@@ -41,6 +41,8 @@ pub trait Token: Send + Sync + 'static {
 pub trait Failure: Clone + From<Lost> + Send + Sync + 'static {
     /// What it refuses, if it is a definite refusal: the same token will get no other answer for a while.
     fn refusal_scope(&self) -> Option<RefusalScope>;
+    /// Whether nothing was tried, as a renewal does not matter enough. It says nothing to a caller who has no token yet.
+    fn is_skipped(&self) -> bool;
 }
 
 /// What a definite refusal is about.
@@ -122,13 +124,23 @@ pub struct Answer<T> {
     pub outcome: Outcome,
 }
 
-/// Whether a caller waits for an exchange.
+/// What an exchange is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunMode {
-    /// The caller who started it waits, until their deadline.
-    Foreground,
-    /// No caller waits: it renews an entry that is still served.
-    Background,
+    /// There is nothing to serve to the caller who started it.
+    FirstTime,
+    /// It renews an entry that is served if it fails. The caller who started it waits.
+    Renewal,
+    /// It renews an entry that is still served. No caller waits.
+    BackgroundRenewal,
+}
+
+impl RunMode {
+    /// Whether a cached token is served if it fails.
+    #[must_use]
+    pub fn is_renewal(self) -> bool {
+        self != Self::FirstTime
+    }
 }
 
 /// What a flight brought: a token, and whether by an exchange. If not, another flight had just brought it.
@@ -165,10 +177,17 @@ where
         self.entries.fill()
     }
 
-    /// A token for `key`, cached or by `exchange`, as the rule in [`decision`] says for this `lookup`.
-    pub async fn get<X, F>(&self, key: K, lookup: &Lookup, exchange: X) -> Result<Answer<T>, E>
+    /// A token for `key`, cached or by `exchange`, as the rule in [`decision`] says for this `lookup`. `on_wait` is called
+    /// when the exchange has to wait by its [`Ticket`] before it begins.
+    pub async fn get<X, F>(
+        &self,
+        key: K,
+        lookup: &Lookup,
+        exchange: X,
+        mut on_wait: impl FnMut(),
+    ) -> Result<Answer<T>, E>
     where
-        X: Fn(RunMode) -> F + Clone + Send + 'static,
+        X: Fn(RunMode, Ticket) -> F + Clone + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let key = CacheKey { shared: key, own: None };
@@ -183,7 +202,9 @@ where
                     return Ok(hit(&entry));
                 }
                 Some((CacheDecision::OwnExchange, _)) => {
-                    return self.exchange_own(key.shared, lookup, Purpose::Miss, exchange).await;
+                    return self
+                        .exchange_own(key.shared, lookup, Purpose::Miss, exchange, on_wait)
+                        .await;
                 }
                 Some((CacheDecision::RenewFirst, entry)) => (Purpose::Renewal, Some(entry)),
                 Some((CacheDecision::Revalidate, _)) => (Purpose::Revalidation, None),
@@ -202,7 +223,7 @@ where
             }
             let waiter = self.join_flight(&key, lookup, purpose, &exchange);
             let is_leader = waiter.is_leader;
-            match wait(waiter).await {
+            match wait(waiter, &mut on_wait).await {
                 Ok((answer, leader)) => {
                     // A joined flight that needed no call decided that for another caller.
                     let confirmed = purpose != Purpose::Revalidation || answer.outcome != Outcome::Hit;
@@ -212,20 +233,23 @@ where
                     }
                     // It was for a token that expires at another time: the next lookup decides anew for this one.
                 }
+                // The renewal that this caller joined did not take place.
+                Err((error, _)) if error.is_skipped() && !purpose.renews() => {}
                 Err((error, leader)) => {
                     let ends_earlier = ends_earlier(&error, lookup);
                     if let Some(entry) = entry.filter(|entry| !ends_earlier && self.entries.is_servable(entry)) {
                         return Ok(hit(&entry));
                     }
                     if error.refusal_scope().is_some() && leader != lookup.digest {
-                        return self.exchange_own(key.shared, lookup, purpose, exchange).await;
+                        return self.exchange_own(key.shared, lookup, purpose, exchange, on_wait).await;
                     }
                     self.entries.apply_failure(&key, lookup, purpose, &error).await;
                     return Err(error);
                 }
             }
         }
-        self.exchange_own(key.shared, lookup, Purpose::Miss, exchange).await
+        self.exchange_own(key.shared, lookup, Purpose::Miss, exchange, on_wait)
+            .await
     }
 
     /// An exchange for this very token: what it brings is kept for the token, and for others only if it outlives what they
@@ -236,9 +260,10 @@ where
         lookup: &Lookup,
         purpose: Purpose,
         exchange: X,
+        on_wait: impl FnMut(),
     ) -> Result<Answer<T>, E>
     where
-        X: Fn(RunMode) -> F + Clone + Send + 'static,
+        X: Fn(RunMode, Ticket) -> F + Clone + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let key = CacheKey {
@@ -253,7 +278,7 @@ where
         if let Some(error) = self.refusals.get(&key.shared, lookup.digest) {
             return Err(error);
         }
-        match wait(self.join_flight(&key, lookup, purpose, &exchange)).await {
+        match wait(self.join_flight(&key, lookup, purpose, &exchange), on_wait).await {
             Ok((answer, _)) => Ok(answer),
             Err((error, _)) => {
                 self.entries.apply_failure(&key, lookup, purpose, &error).await;
@@ -272,15 +297,15 @@ where
         exchange: &X,
     ) -> Waiter<TokenDigest, FlightResult<T, E>>
     where
-        X: Fn(RunMode) -> F + Clone + Send + 'static,
+        X: Fn(RunMode, Ticket) -> F + Clone + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let mode = if purpose == Purpose::BackgroundRenewal {
-            RunMode::Background
-        } else {
-            RunMode::Foreground
+        let mode = match purpose {
+            Purpose::Miss | Purpose::Revalidation => RunMode::FirstTime,
+            Purpose::Renewal => RunMode::Renewal,
+            Purpose::BackgroundRenewal => RunMode::BackgroundRenewal,
         };
-        self.flights.join(key.clone(), lookup.digest, || {
+        self.flights.join_with(key.clone(), lookup.digest, |ticket| {
             let (entries, refusals) = (Arc::clone(&self.entries), Arc::clone(&self.refusals));
             let (key, lookup, exchange) = (key.clone(), *lookup, exchange.clone());
             async move {
@@ -291,7 +316,7 @@ where
                 if let Some(error) = refusals.get(&key.shared, lookup.digest) {
                     return Err(error);
                 }
-                match exchange(mode).await {
+                match exchange(mode, ticket).await {
                     Ok(token) => {
                         let token = Arc::new(token);
                         entries.insert(key, &lookup, purpose, &token).await;
@@ -336,12 +361,15 @@ fn longer_lived<T: Token>(answer: Answer<T>, old: Option<&Entry<T>>) -> Answer<T
     }
 }
 
-async fn wait<T, E: Failure>(waiter: Waiter<TokenDigest, FlightResult<T, E>>) -> WaiterResult<T, E>
+async fn wait<T, E: Failure>(
+    waiter: Waiter<TokenDigest, FlightResult<T, E>>,
+    on_wait: impl FnOnce(),
+) -> WaiterResult<T, E>
 where
     T: Token,
 {
     let (is_leader, leader) = (waiter.is_leader, waiter.leader);
-    match waiter.outcome().await {
+    match waiter.outcome_or_wait(on_wait).await {
         Ok(Ok((token, is_exchanged))) => {
             let outcome = match (is_exchanged, is_leader) {
                 (false, _) => Outcome::Hit,

@@ -50,6 +50,10 @@ impl From<Lost> for Trouble {
 }
 
 impl Failure for Trouble {
+    fn is_skipped(&self) -> bool {
+        false
+    }
+
     fn refusal_scope(&self) -> Option<RefusalScope> {
         match self {
             Self::Refused => Some(RefusalScope::Token),
@@ -125,7 +129,7 @@ impl Bench {
     ) -> impl Future<Output = Result<(Outcome, usize), Trouble>> + Send + 'static {
         let (cache, acs, clock) = (Arc::clone(&self.cache), Arc::clone(&self.acs), Arc::clone(&self.clock));
         async move {
-            let exchange = move |_| {
+            let exchange = move |_, _| {
                 let (acs, clock) = (Arc::clone(&acs), Arc::clone(&clock));
                 async move {
                     let serial = acs.calls.fetch_add(1, Ordering::SeqCst) + 1;
@@ -146,7 +150,7 @@ impl Bench {
                 }
             };
             cache
-                .get(key, &lookup, exchange)
+                .get(key, &lookup, exchange, || {})
                 .await
                 .map(|answer| (answer.outcome, answer.token.serial))
         }
@@ -567,7 +571,7 @@ async fn a_waiter_takes_a_token_of_unbounded_lifetime_however_short_it_is() {
     let calls = Arc::new(AtomicUsize::new(0));
     let gate = Arc::new(Notify::new());
     let (counted, gated) = (Arc::clone(&calls), Arc::clone(&gate));
-    let exchange = move |_| {
+    let exchange = move |_, _| {
         let (clock, counted, gated) = (Arc::clone(&clock), Arc::clone(&counted), Arc::clone(&gated));
         async move {
             let serial = counted.fetch_add(1, Ordering::SeqCst);
@@ -586,7 +590,12 @@ async fn a_waiter_takes_a_token_of_unbounded_lifetime_however_short_it_is() {
                 ..bench.token(name, 0)
             };
             let (cache, exchange) = (Arc::clone(&bench.cache), exchange.clone());
-            tokio::spawn(async move { cache.get("k", &lookup, exchange).await.map(|answer| answer.outcome) })
+            tokio::spawn(async move {
+                cache
+                    .get("k", &lookup, exchange, || {})
+                    .await
+                    .map(|answer| answer.outcome)
+            })
         })
         .collect();
     while calls.load(Ordering::SeqCst) == 0 {
@@ -604,8 +613,8 @@ async fn a_waiter_takes_a_token_of_unbounded_lifetime_however_short_it_is() {
 async fn an_exchange_that_panics_fails_for_all_and_leaves_nothing() {
     let bench = Bench::new();
     let lookup = bench.token("a", 60);
-    let panics = |_| async { panic!("on purpose") };
-    let outcome = bench.cache.get("k", &lookup, panics).await;
+    let panics = |_, _| async { panic!("on purpose") };
+    let outcome = bench.cache.get("k", &lookup, panics, || {}).await;
     assert!(matches!(outcome, Err(Trouble::Lost)));
     assert_eq!(bench.get("k", lookup).await, Ok((Miss, 1)));
 }

@@ -1,12 +1,16 @@
 //! Why an exchange brought no token.
 
+use std::time::Duration;
+
 use crate::admission::Overloaded;
 use crate::cache::RefusalScope;
+use crate::limits::{Exceeded, Limit};
 use azure::acs_signing::{ServiceTokenError, SignedSendError};
 use azure::azure_error::{AzureError, appended};
+use azure::budget::NoPlace;
 use azure::credential::{AppError, CredentialError, ManagedIdentityError};
 use azure::entra::EntraError;
-use azure::retry::CallError;
+use azure::retry::{CallError, Withheld};
 use azure::{SendError, UpstreamFailure};
 use base::flight::Lost;
 
@@ -43,6 +47,21 @@ pub enum ExchangeError {
     /// The path is that of another exchange than this resource makes.
     #[error("the path is that of another exchange than this resource makes")]
     WrongPath,
+    /// The user may start no more upstream work now.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
+    /// There is no room for a renewal, which does not wait.
+    #[error("there is no room for a renewal")]
+    RenewalSkipped,
+    /// The caller's place in the budget of the ACS endpoint would come too late.
+    #[error("the budget of this ACS endpoint is used up, for {}s", .0.as_secs())]
+    BudgetExhausted(Duration),
+    /// As many callers wait for a place in that budget as may.
+    #[error("the queue for the budget of this ACS endpoint is full, for {}s", .0.as_secs())]
+    QueueFull(Duration),
+    /// All who waited for a place in the budget have gone.
+    #[error("nobody waits for the exchange any more")]
+    Abandoned,
     /// The limit on exchanges in flight is reached.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
@@ -68,8 +87,24 @@ impl ExchangeError {
             Self::NoScope => "not_assigned",
             Self::WrongAudience => "wrong_audience",
             Self::WrongPath => "wrong_path",
+            Self::Exceeded(_) => "user_limited",
+            Self::RenewalSkipped => "renewal_skipped",
+            Self::BudgetExhausted(_) => "budget_exhausted",
+            Self::QueueFull(_) => "queue_full",
+            Self::Abandoned => "abandoned",
             Self::Overloaded(_) => "overloaded",
             Self::Lost(_) => "internal",
+        }
+    }
+
+    /// The limit that refused the exchange, if one did.
+    #[must_use]
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Exceeded(exceeded) => Some(exceeded.limit),
+            Self::BudgetExhausted(_) => Some(Limit::UpstreamExchanges),
+            Self::QueueFull(_) => Some(Limit::Queue),
+            _ => None,
         }
     }
 
@@ -93,8 +128,24 @@ impl ExchangeError {
 impl<E: Into<ExchangeError>> From<CallError<E>> for ExchangeError {
     fn from(error: CallError<E>) -> Self {
         match error {
-            CallError::Paused(retry_after) => Self::Upstream(UpstreamFailure::Limited { retry_after }),
+            CallError::Withheld(withheld) => withheld.into(),
             CallError::Send(error) => error.into(),
+        }
+    }
+}
+
+impl From<Withheld> for ExchangeError {
+    fn from(withheld: Withheld) -> Self {
+        Self::Upstream(withheld.into())
+    }
+}
+
+impl From<NoPlace> for ExchangeError {
+    fn from(no_place: NoPlace) -> Self {
+        match no_place {
+            NoPlace::Withheld(withheld) => withheld.into(),
+            NoPlace::TooLate(retry_after) => Self::BudgetExhausted(retry_after),
+            NoPlace::QueueFull(retry_after) => Self::QueueFull(retry_after),
         }
     }
 }

@@ -107,6 +107,12 @@ impl ExchangePlan {
         self.bounded_by
     }
 
+    /// Whose exchange it is.
+    #[must_use]
+    pub fn user(&self) -> (TenantId, ObjectId) {
+        (self.key.tenant, self.key.object_id)
+    }
+
     pub(super) fn permit(&self) -> &Permit {
         &self.permit
     }

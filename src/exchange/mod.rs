@@ -23,12 +23,12 @@ use crate::authenticate::Addressee;
 use crate::authorize::Permit;
 use crate::authorize::assignment::AllowedScopes;
 use crate::cache;
-use azure::UpstreamFailure;
 use azure::acs::{AcsExchange, Granted};
 pub use azure::acs::{Operation, TEAMS_EXTENSION_API_VERSION};
 use azure::acs_identities::{AcsIdentities, IdentityRequest};
+use azure::budget::Place;
+use azure::endpoint::Endpoint;
 pub use azure::entra::{EntraError, EntraErrorResponse, Refusal};
-use azure::pause::Pause;
 use azure::retry;
 use base::clock::SharedClock;
 use base::ids::Scopes;
@@ -83,21 +83,21 @@ pub struct Exchanger {
     mode: Mode,
     resource: Arc<str>,
     timeout: Duration,
-    pause: Arc<Pause>,
+    endpoint: Arc<Endpoint>,
     strict_audience: bool,
     clock: SharedClock,
 }
 
 impl Exchanger {
     /// An exchanger in `mode`. `resource` identifies the resource; one exchange in all takes at most
-    /// `timeout`; `pause` is that of the resource's endpoint.
+    /// `timeout`; `endpoint` guards the resource's endpoint.
     #[must_use]
-    pub fn new(mode: Mode, resource: &str, timeout: Duration, pause: Arc<Pause>, clock: SharedClock) -> Self {
+    pub fn new(mode: Mode, resource: &str, timeout: Duration, endpoint: Arc<Endpoint>, clock: SharedClock) -> Self {
         Self {
             mode,
             resource: resource.into(),
             timeout,
-            pause,
+            endpoint,
             strict_audience: false,
             clock,
         }
@@ -121,6 +121,12 @@ impl Exchanger {
             Mode::OnBehalfOf(..) => "on_behalf_of",
             Mode::Identity { .. } => "identity",
         }
+    }
+
+    /// What guards the resource's endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
     }
 
     /// Whether a token for `addressee` may come by ACS's path for `requested`. Where the token itself goes to ACS, that
@@ -184,27 +190,30 @@ impl Exchanger {
         }
     }
 
-    /// Carries out `plan`, which this exchanger made, for the caller who presented `token`. `deadline` is that of the
-    /// request that waits, if one does.
+    /// Carries out `plan`, which this exchanger made, for the caller who presented `token`. `place` is the one in the
+    /// endpoint's budget, if it has one; `deadline` is that of the request that waits, if one does.
     pub async fn exchange(
         &self,
         plan: &ExchangePlan,
         token: &BearerToken,
+        place: Option<Place>,
         deadline: Option<Instant>,
     ) -> Result<IssuedToken, ExchangeError> {
         let limit = Instant::now() + self.timeout;
         let deadline = deadline.map_or(limit, |deadline| deadline.min(limit));
         // Before Entra is asked for what ACS would not take.
-        if let Some(retry_after) = self.pause.remaining() {
-            return Err(ExchangeError::Upstream(UpstreamFailure::Limited { retry_after }));
+        if let Some(withheld) = self.endpoint.guards().withhold() {
+            return Err(withheld.into());
         }
         let user = plan.permit().caller();
         let operation = || plan.operation().unwrap_or_else(|| default_operation(user.addressee()));
         let (grant, scopes) = match &self.mode {
-            Mode::Passthrough(acs) => (self.at_acs(acs, operation(), token, deadline).await?, None),
+            Mode::Passthrough(acs) => (self.at_acs(acs, operation(), token, place, deadline).await?, None),
             Mode::OnBehalfOf(acs, on_behalf_of) => {
                 let (token, scopes) = on_behalf_of.token(user.tenant(), token, deadline).await?;
-                let grant = self.at_acs(acs, on_behalf_of.operation(), &token, deadline).await?;
+                let grant = self
+                    .at_acs(acs, on_behalf_of.operation(), &token, place, deadline)
+                    .await?;
                 (grant, scopes)
             }
             Mode::Identity {
@@ -220,7 +229,7 @@ impl Exchanger {
                     expires_in_minutes: *lifetime,
                 };
                 let attempt = || identities.send(request, deadline);
-                let called = retry::call(&self.pause, &*self.clock, deadline, attempt).await;
+                let called = retry::call(self.endpoint.guards(), place, &*self.clock, deadline, attempt).await;
                 let grant = answer::from_identity_request(called, self.clock.now())?;
                 (grant, Some(scopes.iter().map(|scope| scope.name()).collect()))
             }
@@ -246,10 +255,11 @@ impl Exchanger {
         acs: &AcsExchange,
         operation: Operation,
         token: &BearerToken,
+        place: Option<Place>,
         deadline: Instant,
     ) -> Result<Granted, ExchangeError> {
         let attempt = || acs.send(operation, token, deadline);
-        let called = retry::call(&self.pause, &*self.clock, deadline, attempt).await;
+        let called = retry::call(self.endpoint.guards(), place, &*self.clock, deadline, attempt).await;
         answer::from_exchange(called, self.clock.now())
     }
 }

@@ -15,7 +15,7 @@ use self::html::Html;
 use super::{Readiness, Report, only_get};
 use crate::authenticate::KeyStatus;
 use base::build_info;
-use telemetry::metrics::{AssignmentsState, Bounded, BrokerState};
+use telemetry::metrics::{AssignmentsState, Bounded, BrokerState, BudgetState, CircuitOf, CircuitState};
 
 /// Rows of a table. ACS's list can name very many tenants.
 const MOST_ROWS: usize = 200;
@@ -68,6 +68,8 @@ impl Overview {
         sources(&mut page, &self.state.assignments());
         self.assignments_by_tenant(&mut page);
         self.fill(&mut page);
+        budgets(&mut page, &self.state.budgets());
+        circuits(&mut page, self.state.circuits());
         page
     }
 
@@ -154,6 +156,43 @@ fn sources(page: &mut Html, sources: &[AssignmentsState]) {
     page.heading("h2", "Sources of assignments");
     let columns = ["Resource", "Source", "Assignments", "Last good look", "Last look"];
     page.table(&columns, &rows, MOST_ROWS);
+}
+
+fn budgets(page: &mut Html, budgets: &[BudgetState]) {
+    let rows: Vec<_> = budgets
+        .iter()
+        .map(|budget| {
+            [
+                resource_name(budget.resource.as_deref()),
+                budget.free.to_string(),
+                format!("{:.1}", budget.limit),
+                budget.waiting.to_string(),
+            ]
+        })
+        .collect();
+    page.heading("h2", "Budget of exchanges");
+    page.table(&["Resource", "Free now", "In force", "Waiting"], &rows, MOST_ROWS);
+}
+
+fn circuits(page: &mut Html, circuits: Vec<CircuitState>) {
+    let rows: Vec<_> = circuits
+        .into_iter()
+        .map(|circuit| {
+            let (upstream, subject) = match circuit.of {
+                CircuitOf::Acs(resource) => ("ACS", format!("resource {}", resource_name(resource.as_deref()))),
+                CircuitOf::Graph => ("Microsoft Graph", String::new()),
+                CircuitOf::EntraToken(tenant) => ("Entra, tokens", format!("tenant {tenant}")),
+            };
+            let state = match circuit.state {
+                0 => "closed",
+                1 => "half-open",
+                _ => "open",
+            };
+            [upstream.to_owned(), subject, state.to_owned()]
+        })
+        .collect();
+    page.heading("h2", "Circuits");
+    page.table(&["Upstream", "Of", "Circuit"], &rows, MOST_ROWS);
 }
 
 fn resource_name(name: Option<&str>) -> String {

@@ -47,7 +47,14 @@ impl PendingAuthentication {
 pub(super) struct AuthenticatedRequest {
     pub(super) token: BearerToken,
     pub(super) operation: Option<Operation>,
-    _permit: InFlightPermit,
+    permit: InFlightPermit,
+}
+
+impl AuthenticatedRequest {
+    /// Leaves the request's permit to others for good.
+    pub(super) fn release_permit(&mut self) {
+        self.permit.release();
+    }
 }
 
 impl TokenPipeline {
@@ -109,7 +116,7 @@ impl TokenPipeline {
         let request = AuthenticatedRequest {
             token,
             operation,
-            _permit: permit,
+            permit,
         };
         outcome.map(|caller| (caller, request))
     }

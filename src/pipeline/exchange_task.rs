@@ -10,7 +10,9 @@ use super::CallerIds;
 use crate::admission::Admission;
 use crate::cache::{Failure, RefusalScope, RunMode};
 use crate::exchange::{ExchangeError, ExchangePlan, Exchanger, IssuedToken};
-use base::flight::Lost;
+use crate::limits::{CallerLimits, User};
+use azure::budget::{Place, Turn};
+use base::flight::{Lost, Ticket};
 use base::secret::BearerToken;
 use telemetry::metrics::ResourceMetrics;
 use telemetry::trace::{self, SpanReference, Trace};
@@ -38,6 +40,10 @@ impl Failure for FailedExchange {
     fn refusal_scope(&self) -> Option<RefusalScope> {
         self.error.refusal_scope()
     }
+
+    fn is_skipped(&self) -> bool {
+        matches!(self.error, ExchangeError::RenewalSkipped)
+    }
 }
 
 /// An exchange with all that it needs once its caller has left.
@@ -50,22 +56,31 @@ pub(super) struct ExchangeTask {
     pub(super) caller: CallerIds,
     pub(super) trace: Trace,
     pub(super) exchange_limit: Admission,
+    pub(super) limits: Arc<CallerLimits>,
+    pub(super) user: User,
     pub(super) metrics: ResourceMetrics,
 }
 
+/// Permission to send an exchange: its place in the endpoint's budget, and until when it may take.
+struct Admitted {
+    place: Option<Place>,
+    deadline: Option<Instant>,
+}
+
 impl ExchangeTask {
-    pub(super) async fn run(self, mode: RunMode) -> Result<IssuedToken, FailedExchange> {
+    pub(super) async fn run(self, mode: RunMode, ticket: Ticket) -> Result<IssuedToken, FailedExchange> {
         let (metrics, mode_name, began) = (self.metrics.clone(), self.exchanger.mode_name(), Instant::now());
-        let outcome = self.run_in_span(mode).await;
+        let outcome = self.run_in_span(mode, &ticket).await;
         let name = outcome.as_ref().err().map_or("granted", |failed| failed.error.name());
-        metrics.exchanged(mode_name, name, mode == RunMode::Background, began.elapsed());
+        metrics.exchanged(mode_name, name, mode == RunMode::BackgroundRenewal, began.elapsed());
         outcome
     }
 
-    async fn run_in_span(self, mode: RunMode) -> Result<IssuedToken, FailedExchange> {
+    async fn run_in_span(self, mode: RunMode, ticket: &Ticket) -> Result<IssuedToken, FailedExchange> {
         // In the caller's trace, but not holding its spans open: they end when the caller is answered.
+        let is_ahead = mode == RunMode::BackgroundRenewal;
         let span = self.trace.follow(|| {
-            info_span!(parent: None, "exchange", acs_broker.exchange.ahead = mode == RunMode::Background,
+            info_span!(parent: None, "exchange", acs_broker.exchange.ahead = is_ahead,
                 error.type = Empty, otel.status_code = Empty)
         });
         let Self {
@@ -76,16 +91,28 @@ impl ExchangeTask {
             caller,
             trace,
             exchange_limit,
+            limits,
+            user,
             metrics: _,
         } = self;
         let exchange = async {
-            // Limited apart from the requests: a renewal, or an exchange whose caller has left, must not keep out callers
-            // that the cache can serve.
-            let _permit = exchange_limit.acquire()?;
-            let deadline = (mode == RunMode::Foreground).then_some(deadline);
-            let outcome = exchanger.exchange(&plan, &token, deadline).await;
+            let outcome = async {
+                if let Some(withheld) = exchanger.endpoint().guards().withhold() {
+                    return Err(withheld.into());
+                }
+                let started = StartedWork::count(&limits, user, mode)?;
+                let admitted = admit(&exchanger, mode, ticket, deadline).await?;
+                // Limited apart from the requests: a renewal, or an exchange whose caller has left, must not keep out
+                // callers that the cache can serve.
+                let _permit = exchange_limit.acquire()?;
+                started.mark_sent();
+                exchanger
+                    .exchange(&plan, &token, admitted.place, admitted.deadline)
+                    .await
+            };
+            let outcome = outcome.await;
             if let Err(error) = &outcome
-                && mode == RunMode::Background
+                && is_ahead
             {
                 let error = caller.without_user_id(error);
                 tracing::warn!(target: RENEWAL_TARGET, error, "renewing a token in the background failed");
@@ -101,5 +128,72 @@ impl ExchangeTask {
             let span = SpanReference::from_span(&span);
             FailedExchange { error, span }
         })
+    }
+}
+
+/// Upstream work that a user starts. It does not count if nothing is sent.
+struct StartedWork<'l> {
+    limits: &'l CallerLimits,
+    user: User,
+    is_sent: bool,
+}
+
+impl<'l> StartedWork<'l> {
+    fn count(limits: &'l CallerLimits, user: User, mode: RunMode) -> Result<Self, ExchangeError> {
+        match limits.count_upstream(user) {
+            Ok(()) => Ok(Self {
+                limits,
+                user,
+                is_sent: false,
+            }),
+            Err(_) if mode.is_renewal() => Err(ExchangeError::RenewalSkipped),
+            Err(exceeded) => Err(exceeded.into()),
+        }
+    }
+
+    fn mark_sent(mut self) {
+        self.is_sent = true;
+    }
+}
+
+impl Drop for StartedWork<'_> {
+    fn drop(&mut self) {
+        if !self.is_sent {
+            self.limits.uncount_upstream(self.user);
+        }
+    }
+}
+
+/// Takes a place in the endpoint's budget. A first-time caller waits for it in the order of arrival; a renewal does not.
+async fn admit(
+    exchanger: &Exchanger,
+    mode: RunMode,
+    ticket: &Ticket,
+    deadline: Instant,
+) -> Result<Admitted, ExchangeError> {
+    let admitted = |place| Admitted {
+        place,
+        deadline: (mode != RunMode::BackgroundRenewal).then_some(deadline),
+    };
+    let Some(budget) = &exchanger.endpoint().budget else {
+        return Ok(admitted(None));
+    };
+    if mode.is_renewal() {
+        let place = budget.try_acquire_for_renewal();
+        return place
+            .map(|place| admitted(Some(place)))
+            .ok_or(ExchangeError::RenewalSkipped);
+    }
+    match budget.acquire(deadline)? {
+        Turn::Now(place) => Ok(admitted(Some(place))),
+        Turn::Later(turn) => {
+            let waited = ticket.wait_for(turn).await.ok_or(ExchangeError::Abandoned)?;
+            let place = waited.map_err(|_| ExchangeError::Lost(Lost))??;
+            // The one who began to wait may have gone, and others who came later wait on: the exchange has its own limit.
+            Ok(Admitted {
+                place: Some(place),
+                deadline: None,
+            })
+        }
     }
 }

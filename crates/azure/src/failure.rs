@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::retry::CallError;
+use super::retry::{CallError, Withheld};
 use super::{Response, SendError, retry_after};
 
 /// A call that failed in a way that every upstream knows.
@@ -102,8 +102,20 @@ impl From<SendError> for UpstreamFailure {
 impl From<CallError> for UpstreamFailure {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Paused(retry_after) => Self::Limited { retry_after },
+            CallError::Withheld(withheld) => withheld.into(),
             CallError::Send(error) => error.into(),
+        }
+    }
+}
+
+impl From<Withheld> for UpstreamFailure {
+    fn from(withheld: Withheld) -> Self {
+        match withheld {
+            Withheld::Paused(retry_after) => Self::Limited { retry_after },
+            Withheld::CircuitOpen(retry_after) => Self::Unavailable {
+                cause: withheld.to_string(),
+                retry_after: Some(retry_after),
+            },
         }
     }
 }

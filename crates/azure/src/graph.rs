@@ -10,12 +10,14 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::azure_error::{AzureError, appended, read_error};
+use super::breaker::{Breaker, CircuitState};
 use super::pause::Pauses;
-use super::retry::{self, CallError};
+use super::retry::{self, CallError, Guards};
 use super::{Response, Upstream, UpstreamFailure, json_fault};
 use base::clock::SharedClock;
 use base::ids::{ObjectId, TenantId};
 use base::secret::BearerToken;
+use config::BreakerConfig;
 use telemetry::metrics::labels::Peer;
 
 /// As many groups can be asked for in one call.
@@ -26,6 +28,7 @@ pub struct GraphClient {
     upstream: Upstream,
     endpoint: Url,
     pauses: Pauses<TenantId>,
+    breaker: Breaker,
     clock: SharedClock,
 }
 
@@ -60,8 +63,24 @@ impl GraphClient {
             upstream,
             endpoint,
             pauses: Pauses::new(SharedClock::clone(&clock)),
+            breaker: breaker(None, &clock),
             clock,
         }
+    }
+
+    /// The same with a circuit breaker.
+    #[must_use]
+    pub fn with_breaker(self, config: Option<BreakerConfig>) -> Self {
+        Self {
+            breaker: breaker(config, &self.clock),
+            ..self
+        }
+    }
+
+    /// The state of Graph's circuit.
+    #[must_use]
+    pub fn circuit(&self) -> CircuitState {
+        self.breaker.state()
     }
 
     /// Which of `groups`, at most [`MOST_GROUPS`], the user is a member of. `token` is an app's for Graph in that
@@ -88,9 +107,19 @@ impl GraphClient {
                 .json(&body);
             self.upstream.send(Peer::Graph, request, deadline)
         };
-        let called = retry::call(&self.pauses.get(tenant), &*self.clock, deadline, attempt).await;
+        let pause = self.pauses.get(tenant);
+        let guards = Guards {
+            pause: &pause,
+            breaker: Some(&self.breaker),
+            budget: None,
+        };
+        let called = retry::call(guards, None, &*self.clock, deadline, attempt).await;
         classify(called, groups, self.clock.now())
     }
+}
+
+fn breaker(config: Option<BreakerConfig>, clock: &SharedClock) -> Breaker {
+    Breaker::new(config, Peer::Graph.into_str(), String::new(), SharedClock::clone(clock))
 }
 
 /// What Graph's answer means.

@@ -219,7 +219,12 @@ impl GraphAdmin {
             }
             self.upstream.send(Peer::Graph, request, deadline)
         };
-        retry::call(&self.pause, &*self.clock, deadline, attempt)
+        let guards = retry::Guards {
+            pause: &self.pause,
+            breaker: None,
+            budget: None,
+        };
+        retry::call(guards, None, &*self.clock, deadline, attempt)
             .await
             .map_err(|error: retry::CallError| AdminError::Upstream(UpstreamFailure::from(error)))
     }

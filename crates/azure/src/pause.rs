@@ -33,11 +33,14 @@ impl Pause {
         until.checked_sub(self.clock.monotonic()).filter(|left| !left.is_zero())
     }
 
-    /// Pauses for `wait` from now, or longer if a longer pause is under way.
-    pub fn extend(&self, wait: Duration) {
-        let until = self.clock.monotonic() + wait;
-        self.until
-            .fetch_max(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// Pauses for `wait` from now, or longer if a longer pause is under way. Whether no pause was under way, and the
+    /// monotonic time at which it ends.
+    pub fn extend(&self, wait: Duration) -> (bool, Duration) {
+        let now = self.clock.monotonic();
+        let until = u64::try_from((now + wait).as_millis()).unwrap_or(u64::MAX);
+        let before = self.until.fetch_max(until, Ordering::Relaxed);
+        let is_new = Duration::from_millis(before) <= now;
+        (is_new, Duration::from_millis(before.max(until)))
     }
 }
 
@@ -79,8 +82,9 @@ mod tests {
         let pauses = Pauses::new(Arc::clone(&clock) as SharedClock);
         let pause = pauses.get("a");
         assert_eq!(pause.remaining(), None);
-        pause.extend(Duration::from_secs(20));
-        pause.extend(Duration::from_secs(5));
+        let until = Duration::from_secs(20);
+        assert_eq!(pause.extend(Duration::from_secs(20)), (true, until));
+        assert_eq!(pause.extend(Duration::from_secs(5)), (false, until));
         assert_eq!(pauses.get("a").remaining(), Some(Duration::from_secs(20)));
         assert_eq!(pauses.get("b").remaining(), None);
         clock.advance(Duration::from_secs(20));

@@ -1,12 +1,16 @@
-//! The one retry: on a lost connection or a 503, within the deadline; none on any 4xx.
+//! How a call is made: not while the upstream is left alone, within its budget, and with one retry on a lost connection
+//! or a 503, within the deadline; none on any 4xx.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::breaker::{Attempt, Breaker};
+use super::budget::{Budget, Place};
 use super::pause::Pause;
 use super::{Response, SendError, retry_after};
 use base::clock::Clock;
@@ -26,12 +30,23 @@ pub(super) fn resends() -> Option<i64> {
     RESENDS.try_with(|resends| *resends).ok().filter(|resends| *resends > 0)
 }
 
+/// Why nothing is sent to an upstream now, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Withheld {
+    /// It limits the broker.
+    #[error("not asked while it limits the broker, for {}s", .0.as_secs())]
+    Paused(Duration),
+    /// It failed too often.
+    #[error("not asked while its circuit is open, for {}s", .0.as_secs())]
+    CircuitOpen(Duration),
+}
+
 /// A call that brought no complete response, or was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError<E = SendError> {
-    /// Nothing was sent: the upstream limits the broker, and for so long yet.
-    #[error("not asked while it limits the broker, for {}s", .0.as_secs())]
-    Paused(Duration),
+    /// Nothing was sent.
+    #[error(transparent)]
+    Withheld(#[from] Withheld),
     /// No complete response.
     #[error(transparent)]
     Send(E),
@@ -40,6 +55,26 @@ pub enum CallError<E = SendError> {
 impl From<SendError> for CallError {
     fn from(error: SendError) -> Self {
         Self::Send(error)
+    }
+}
+
+/// What says whether an upstream may be called.
+#[derive(Clone, Copy)]
+pub struct Guards<'g> {
+    /// While it lasts nothing is sent; a 429 extends it.
+    pub pause: &'g Pause,
+    /// The upstream's circuit, if it has one.
+    pub breaker: Option<&'g Breaker>,
+    /// The budget that a retry takes a place of, if there is one.
+    pub budget: Option<&'g Arc<Budget>>,
+}
+
+impl Guards<'_> {
+    /// Why nothing is sent now, if nothing is.
+    #[must_use]
+    pub fn withhold(&self) -> Option<Withheld> {
+        let paused = self.pause.remaining().map(Withheld::Paused);
+        paused.or_else(|| self.breaker.and_then(Breaker::withholds))
     }
 }
 
@@ -55,9 +90,11 @@ impl Attempted for SendError {
     }
 }
 
-/// Makes a call by `attempt`, and once more where that is worth it; none while `pause` lasts. A 429 extends it.
+/// Makes a call by `attempt`, and once more where that is worth it; none while `guards` withhold it. `place` is the one in
+/// the budget for the first attempt.
 pub async fn call<F, E>(
-    pause: &Pause,
+    guards: Guards<'_>,
+    mut place: Option<Place>,
     clock: &dyn Clock,
     deadline: Instant,
     attempt: impl Fn() -> F,
@@ -69,22 +106,50 @@ where
     let mut retried = false;
     loop {
         // Before the retry too: another call may have been limited meanwhile.
-        if let Some(left) = pause.remaining() {
-            return Err(CallError::Paused(left));
+        if let Some(left) = guards.pause.remaining() {
+            return Err(Withheld::Paused(left).into());
         }
+        let admitted = guards.breaker.map(Breaker::admit).transpose()?;
+        if let Some(place) = &mut place {
+            place.set_sent(true);
+        }
+        let allowed = deadline.saturating_duration_since(Instant::now());
         let sent = RESENDS.scope(i64::from(retried), attempt()).await;
-        if let Some(wait) = wait(&sent, clock.now()).filter(|_| !retried)
+        let outcome = match &sent {
+            Ok(response) => Some(Ok(response)),
+            Err(error) => error.send_error().map(Err),
+        };
+        if let (None, Some(place)) = (outcome, &mut place) {
+            // It failed on this side already.
+            place.set_sent(false);
+        }
+        drop(place.take());
+        let is_probe = admitted.as_ref().is_some_and(Attempt::is_probe);
+        if let Some(attempt) = admitted {
+            attempt.end(outcome, allowed);
+        }
+        if let (Some(budget), Some(withheld)) = (guards.budget, guards.breaker.and_then(Breaker::withholds)) {
+            budget.refuse_waiting(withheld);
+        }
+        if let Some(wait) = wait(&sent, clock.now()).filter(|_| !retried && !is_probe)
             && Instant::now() + wait < deadline
         {
-            retried = true;
-            tracing::warn!(outcome = %describe(&sent), "call failed, retrying once");
-            tokio::time::sleep(wait).await;
-            continue;
+            place = guards.budget.and_then(Budget::try_acquire);
+            // A retry counts as any request does.
+            if guards.budget.is_none() || place.is_some() {
+                retried = true;
+                tracing::warn!(outcome = %describe(&sent), "call failed, retrying once");
+                tokio::time::sleep(wait).await;
+                continue;
+            }
         }
         if let Ok(response) = &sent
             && response.status == StatusCode::TOO_MANY_REQUESTS
         {
-            pause.extend(response.asks_to_wait(clock.now()));
+            let (is_new, until) = guards.pause.extend(response.asks_to_wait(clock.now()));
+            if let Some(budget) = guards.budget {
+                budget.pause(is_new, until);
+            }
         }
         return sent.map_err(CallError::Send);
     }
@@ -161,7 +226,12 @@ mod tests {
                 calls.set(calls.get() + 1);
                 std::future::ready(response(status, headers))
             };
-            call(&pause, &*clock, deadline, attempt)
+            let guards = Guards {
+                pause: &pause,
+                breaker: None,
+                budget: None,
+            };
+            call(guards, None, &*clock, deadline, attempt)
                 .await
                 .map(|response| response.status.as_u16())
         };
@@ -172,7 +242,7 @@ mod tests {
             (answer(429, &[("retry-after", "20")], 5).await, calls.get()),
             (Ok(429), 1)
         );
-        let paused = Err(CallError::Paused(Duration::from_secs(20)));
+        let paused = Err(CallError::Withheld(Withheld::Paused(Duration::from_secs(20))));
         assert_eq!((answer(200, &[], 5).await, calls.get()), (paused, 0));
         clock.advance(Duration::from_secs(20));
         assert_eq!((answer(200, &[], 5).await, calls.get()), (Ok(200), 1));

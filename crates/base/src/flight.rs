@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -15,8 +16,25 @@ pub struct Flights<K, L, T> {
     in_flight: Arc<Mutex<Table<K, L, T>>>,
 }
 
-type Table<K, L, T> = HashMap<K, Flight<L, T>>;
-type Flight<L, T> = (L, watch::Receiver<Option<T>>);
+struct Table<K, L, T> {
+    flights: HashMap<K, Flight<L, T>>,
+    // Flights begun so far: a flight of the same key may follow one that was given up.
+    begun: u64,
+}
+
+struct Flight<L, T> {
+    number: u64,
+    leader: L,
+    progress: watch::Sender<Progress<T>>,
+}
+
+/// How far a flight is.
+enum Progress<T> {
+    Working,
+    // It waits for something that is not its own work.
+    Waiting,
+    Ended(T),
+}
 
 /// A caller's claim on the outcome of a flight. `L` identifies the leader to those who join.
 pub struct Waiter<L, T> {
@@ -24,7 +42,7 @@ pub struct Waiter<L, T> {
     pub is_leader: bool,
     /// What identifies the leader.
     pub leader: L,
-    outcome: watch::Receiver<Option<T>>,
+    progress: watch::Receiver<Progress<T>>,
 }
 
 /// The work ended without an outcome: it panicked, or the broker is stopping.
@@ -33,39 +51,57 @@ pub struct Waiter<L, T> {
 pub struct Lost;
 
 impl<L: Clone, T: Clone> Waiter<L, T> {
-    fn follower((leader, outcome): &Flight<L, T>) -> Self {
+    fn follower(flight: &Flight<L, T>) -> Self {
         Self {
             is_leader: false,
-            leader: leader.clone(),
-            outcome: outcome.clone(),
+            leader: flight.leader.clone(),
+            progress: flight.progress.subscribe(),
         }
     }
 
     /// Waits for the outcome.
-    pub async fn outcome(mut self) -> Result<T, Lost> {
-        let outcome = self.outcome.wait_for(Option::is_some).await.map_err(|_| Lost)?;
-        outcome.clone().ok_or(Lost)
+    pub async fn outcome(self) -> Result<T, Lost> {
+        self.outcome_or_wait(|| {}).await
+    }
+
+    /// Waits for the outcome. `on_wait` is called once if the flight itself waits first.
+    pub async fn outcome_or_wait(mut self, on_wait: impl FnOnce()) -> Result<T, Lost> {
+        let begun = self
+            .progress
+            .wait_for(|progress| !matches!(progress, Progress::Working));
+        if matches!(*begun.await.map_err(|_| Lost)?, Progress::Waiting) {
+            on_wait();
+        }
+        let ended = self
+            .progress
+            .wait_for(|progress| matches!(progress, Progress::Ended(_)));
+        match &*ended.await.map_err(|_| Lost)? {
+            Progress::Ended(outcome) => Ok(outcome.clone()),
+            Progress::Working | Progress::Waiting => Err(Lost),
+        }
     }
 }
 
 impl<K, L, T> Default for Flights<K, L, T> {
     fn default() -> Self {
         Self {
-            in_flight: Arc::default(),
+            in_flight: Arc::new(Mutex::new(Table {
+                flights: HashMap::new(),
+                begun: 0,
+            })),
         }
     }
 }
 
 impl<K, L, T> Flights<K, L, T>
 where
-    K: Clone + Eq + Hash + Send + 'static,
-    L: Clone + Send + 'static,
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    L: Clone + Send + Sync + 'static,
     T: Clone + Send + Sync + 'static,
 {
     /// Joins the flight of `key`, if there is one.
     pub fn join_existing(&self, key: &K) -> Option<Waiter<L, T>> {
-        let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        in_flight.get(key).map(Waiter::follower)
+        lock(&self.in_flight).flights.get(key).map(Waiter::follower)
     }
 
     /// Joins the flight of `key`, or starts one with `work`, whose leader is `leader`.
@@ -73,46 +109,145 @@ where
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = in_flight.get(&key) {
+        self.join_with(key, leader, |_| work())
+    }
+
+    /// The same for work that may have to wait for something else than itself, by its ticket.
+    pub fn join_with<F>(&self, key: K, leader: L, work: impl FnOnce(Ticket) -> F) -> Waiter<L, T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut in_flight = lock(&self.in_flight);
+        if let Some(flight) = in_flight.flights.get(&key) {
             return Waiter::follower(flight);
         }
-        let (sender, outcome) = watch::channel(None);
-        in_flight.insert(key.clone(), (leader.clone(), outcome.clone()));
-        drop(in_flight);
-        let remove_on_drop = RemoveOnDrop {
+        let (sender, progress) = watch::channel(Progress::Working);
+        in_flight.begun += 1;
+        let own = Own {
             in_flight: Arc::clone(&self.in_flight),
-            key,
+            key: key.clone(),
+            number: in_flight.begun,
+            progress: sender.clone(),
         };
-        let work = work();
+        let flight = Flight {
+            number: own.number,
+            leader: leader.clone(),
+            progress: sender.clone(),
+        };
+        in_flight.flights.insert(key, flight);
+        drop(in_flight);
+        let own = Arc::new(own);
+        let remove_on_drop = RemoveOnDrop(Arc::clone(&own));
+        let work = work(Ticket(own));
         // Detached: it outlives its caller, and its own deadline bounds it.
         tokio::spawn(async move {
             let outcome = work.await;
             // Removed first: a caller that comes after the outcome starts a new flight.
             drop(remove_on_drop);
-            sender.send_replace(Some(outcome));
+            sender.send_replace(Progress::Ended(outcome));
         });
         Waiter {
             is_leader: true,
             leader,
-            outcome,
+            progress,
         }
     }
 }
 
-/// Removes the flight from the table, however it ended.
-struct RemoveOnDrop<K: Eq + Hash, L, T> {
+/// What the work of a flight waits by.
+#[derive(Clone)]
+pub struct Ticket(Arc<dyn Hold>);
+
+impl Ticket {
+    /// Waits for `wait`. Callers know of it, and once the last of them has gone the flight is given up: `None`.
+    pub async fn wait_for<F: Future>(&self, wait: F) -> Option<F::Output> {
+        self.0.set_waiting(true);
+        tokio::select! {
+            biased;
+            outcome = wait => {
+                self.0.set_waiting(false);
+                Some(outcome)
+            }
+            () = self.abandoned() => None,
+        }
+    }
+
+    async fn abandoned(&self) {
+        loop {
+            self.0.unattended().await;
+            if self.0.give_up() {
+                return;
+            }
+        }
+    }
+}
+
+/// A flight as its own work sees it.
+trait Hold: Send + Sync {
+    fn set_waiting(&self, waits: bool);
+    /// Waits until no caller waits any more.
+    fn unattended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Ends the flight for newcomers, unless one has joined meanwhile.
+    fn give_up(&self) -> bool;
+}
+
+struct Own<K, L, T> {
     in_flight: Arc<Mutex<Table<K, L, T>>>,
     key: K,
+    number: u64,
+    progress: watch::Sender<Progress<T>>,
 }
+
+impl<K: Eq + Hash, L, T> Own<K, L, T> {
+    fn remove_from(&self, table: &mut Table<K, L, T>) {
+        if table
+            .flights
+            .get(&self.key)
+            .is_some_and(|flight| flight.number == self.number)
+        {
+            table.flights.remove(&self.key);
+        }
+    }
+}
+
+impl<K, L, T> Hold for Own<K, L, T>
+where
+    K: Eq + Hash + Send + Sync,
+    L: Send + Sync,
+    T: Send + Sync,
+{
+    fn set_waiting(&self, waits: bool) {
+        let progress = if waits { Progress::Waiting } else { Progress::Working };
+        self.progress.send_replace(progress);
+    }
+
+    fn unattended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.progress.closed())
+    }
+
+    fn give_up(&self) -> bool {
+        // Callers join under this lock.
+        let mut table = lock(&self.in_flight);
+        let is_unattended = self.progress.is_closed();
+        if is_unattended {
+            self.remove_from(&mut table);
+        }
+        is_unattended
+    }
+}
+
+/// Removes the flight from the table, however it ended.
+struct RemoveOnDrop<K: Eq + Hash, L, T>(Arc<Own<K, L, T>>);
 
 impl<K: Eq + Hash, L, T> Drop for RemoveOnDrop<K, L, T> {
     fn drop(&mut self) {
-        self.in_flight
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.key);
+        let mut table = lock(&self.0.in_flight);
+        self.0.remove_from(&mut table);
     }
+}
+
+fn lock<K, L, T>(in_flight: &Mutex<Table<K, L, T>>) -> MutexGuard<'_, Table<K, L, T>> {
+    in_flight.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -168,5 +303,37 @@ mod tests {
         let flights = Flights::<&str, (), u32>::default();
         let _never = flights.join("a", (), std::future::pending);
         assert_eq!(flights.join("b", (), || async { 2 }).outcome().await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_waits_tells_its_callers_and_is_given_up_with_the_last() {
+        let flights = Flights::<&str, u8, u32>::default();
+        let (go, gate) = oneshot::channel::<()>();
+        let leader = flights.join_with("k", 1, |ticket| async move {
+            match ticket.wait_for(gate).await {
+                Some(_) => 7,
+                None => unreachable!("somebody waits"),
+            }
+        });
+        let follower = flights.join("k", 2, || async { unreachable!() });
+        drop(leader);
+        let mut waited = false;
+        let outcome = follower.outcome_or_wait(|| {
+            waited = true;
+            go.send(()).unwrap();
+        });
+        assert_eq!(outcome.await, Ok(7));
+        assert!(waited);
+
+        let (ended, end) = oneshot::channel();
+        let leader = flights.join_with("k", 1, |ticket| async move {
+            ended.send(ticket.wait_for(std::future::pending::<()>()).await).unwrap();
+            8
+        });
+        drop(leader);
+        assert_eq!(end.await.unwrap(), None);
+        let next = flights.join("k", 3, || async { 9 });
+        assert!(next.is_leader, "whoever comes next begins anew");
+        assert_eq!(next.outcome().await, Ok(9));
     }
 }

@@ -6,7 +6,7 @@ use strum::{VariantArray, VariantNames};
 use url::Url;
 
 use super::units::Reason;
-use super::{AppConfig, Rate, SecretSource};
+use super::{AppConfig, Rate, RateOrOff, SecretSource};
 
 /// `[exchange]`
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ pub struct ExchangeConfig {
     /// number.
     pub budget: Option<Rate>,
     /// What the resource itself says of it, in place of `limits.upstream_exchanges`.
-    pub own_budget: Option<Option<Rate>>,
+    pub own_budget: Option<RateOrOff>,
 }
 
 /// `exchange.mode` with the settings of its own.

@@ -40,6 +40,32 @@ impl Rate {
     }
 }
 
+/// A rate, or "off".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateOrOff {
+    /// So many in a window.
+    Rate(Rate),
+    /// Any number.
+    Off,
+}
+
+impl RateOrOff {
+    /// The rate, if there is one.
+    #[must_use]
+    pub fn rate(self) -> Option<Rate> {
+        match self {
+            Self::Rate(rate) => Some(rate),
+            Self::Off => None,
+        }
+    }
+}
+
+impl From<Option<Rate>> for RateOrOff {
+    fn from(rate: Option<Rate>) -> Self {
+        rate.map_or(Self::Off, Self::Rate)
+    }
+}
+
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { count, window } = self;
@@ -67,6 +93,19 @@ pub struct LimitsConfig {
     pub per_address: Option<Rate>,
     /// Upstream work that one user may start.
     pub upstream_per_user: Option<Rate>,
+}
+
+impl LimitsConfig {
+    /// The same with no limit on callers.
+    #[must_use]
+    pub fn without_callers(self) -> Self {
+        Self {
+            per_user: None,
+            per_address: None,
+            upstream_per_user: None,
+            ..self
+        }
+    }
 }
 
 /// `upstream.breaker`

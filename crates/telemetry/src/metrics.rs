@@ -33,7 +33,9 @@ pub(super) use self::export::Pushing;
 pub use self::http::{Answered, Called};
 use self::labels::{Authentication, Authorization, CacheRequest, KeyFetch, Refusal, Signal};
 use self::state::Watched;
-pub use self::state::{AssignmentsState, Bounded, BrokerState, CacheState, KeysState};
+pub use self::state::{
+    AssignmentsState, Bounded, BrokerState, BudgetState, CacheState, CircuitOf, CircuitState, KeysState,
+};
 use super::lines::LostLines;
 
 /// Buckets of the conventions for HTTP durations, in seconds.
@@ -178,6 +180,11 @@ impl Metrics {
         self.0.counts.unrouted().add(1);
     }
 
+    /// A request was refused by `limit`.
+    pub fn limited(&self, limit: labels::Limit) {
+        self.0.counts.limit(limit).add(1);
+    }
+
     /// A caller's group memberships were known, asked for, or could not be learnt; `outcome` is one of few.
     pub fn membership(&self, outcome: &'static str) {
         self.0.memberships.add(1, &[labels::outcome(outcome)]);
@@ -235,6 +242,7 @@ fn observe(meter: &Meter, counts: &Arc<Counts>, watched: &Watched) {
     count_by(meter, &all::AUTHENTICATION, counts, Counts::observe_authentication);
     count_by(meter, &all::AUTHORIZATION, counts, Counts::observe_authorization);
     count_by(meter, &all::CACHE_REQUESTS, counts, Counts::observe_cache);
+    count_by(meter, &all::LIMITS_REFUSED, counts, Counts::observe_limits);
     count_by(meter, &all::TELEMETRY_DROPPED, counts, Counts::observe_dropped);
     let active = Arc::clone(counts);
     meter

@@ -137,7 +137,13 @@ impl World {
         let app = EntraApp::new(&config, &deps, Arc::new(entra)).unwrap();
         let tokens = AppTokens::new(app, "https://graph.microsoft.com/.default", shared());
         let graph = GraphClient::new(upstream, origin, shared());
-        let memberships = Arc::new(Memberships::new(graph, tokens, settings, shared()));
+        let memberships = Arc::new(Memberships::new(
+            graph,
+            tokens,
+            settings,
+            CallerLimits::unlimited(&shared()),
+            shared(),
+        ));
         Self {
             azure,
             clock,

@@ -235,7 +235,7 @@ fn by_index(watch: &AssignmentWatch, claims: &Claims) -> Covered {
 async fn exchanged(resource: &Resource, permit: Permit, token: &BearerToken) -> Check {
     let id = CheckId::TokenExchange;
     let outcome = match resource.exchanger.plan(permit, TokenDigest::new(token), None) {
-        Ok(plan) => resource.exchanger.exchange(&plan, token, None).await,
+        Ok(plan) => resource.exchanger.exchange(&plan, token, None, None).await,
         Err(error) => Err(error),
     };
     match outcome {

@@ -19,12 +19,14 @@ use url::Url;
 
 pub use self::codes::Refusal;
 pub use self::error::{Advice, EntraError, EntraErrorResponse};
+use super::breaker::{Breakers, CircuitState};
 use super::pause::Pauses;
-use super::retry::{self, CallError};
+use super::retry::{self, CallError, Guards};
 use super::{Response, Upstream, UpstreamFailure};
 use base::clock::SharedClock;
 use base::ids::{ClientAppId, TenantId};
 use base::secret::BearerToken;
+use config::BreakerConfig;
 use telemetry::metrics::labels::Peer;
 
 /// `client_assertion_type` of RFC 7523 section 2.2.
@@ -67,6 +69,8 @@ pub struct EntraClient {
     endpoints: Arc<dyn TokenEndpoints>,
     // A limit on what users cause must not stop what the broker asks for itself.
     pauses: Pauses<(TenantId, Flow)>,
+    // Of the tenants' token endpoints.
+    breakers: Breakers<TenantId>,
     clock: SharedClock,
 }
 
@@ -84,8 +88,24 @@ impl EntraClient {
             upstream,
             endpoints,
             pauses: Pauses::new(Arc::clone(&clock)),
+            breakers: breakers(None, &clock),
             clock,
         }
+    }
+
+    /// The same with circuit breakers.
+    #[must_use]
+    pub fn with_breakers(self, config: Option<BreakerConfig>) -> Self {
+        Self {
+            breakers: breakers(config, &self.clock),
+            ..self
+        }
+    }
+
+    /// The circuits of the tenants whose token endpoints were asked.
+    #[must_use]
+    pub fn circuits(&self) -> Vec<(TenantId, CircuitState)> {
+        self.breakers.states()
     }
 
     /// The token endpoint of `tenant`, which is also what a client assertion for it is addressed to.
@@ -163,7 +183,13 @@ impl EntraClient {
                 .form(&form);
             self.upstream.send(Peer::EntraToken, request, deadline)
         };
-        let called = retry::call(&self.pauses.get((tenant, flow)), &*self.clock, deadline, attempt).await;
+        let (pause, breaker) = (self.pauses.get((tenant, flow)), self.breakers.get(tenant));
+        let guards = Guards {
+            pause: &pause,
+            breaker: Some(&breaker),
+            budget: None,
+        };
+        let called = retry::call(guards, None, &*self.clock, deadline, attempt).await;
         let secrets = form.iter().filter(|(name, _)| SECRETS.contains(name));
         let secrets: Vec<&str> = secrets.map(|(_, value)| *value).collect();
         let outcome = classify(called, &secrets, asked_at, self.clock.now());
@@ -172,6 +198,10 @@ impl EntraClient {
             Flow::ClientCredentials => outcome.map_err(EntraError::without_user),
         }
     }
+}
+
+fn breakers(config: Option<BreakerConfig>, clock: &SharedClock) -> Breakers<TenantId> {
+    Breakers::new(config, Peer::EntraToken.into_str(), Arc::clone(clock))
 }
 
 /// What Entra's answer means.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::SendError;
+use crate::retry::Withheld;
 use base::clock::ManualClock;
 
 mod refusals;
@@ -66,7 +67,10 @@ fn other_answers_are_told_by_their_status() {
         }
     }
     for (failure, meaning) in [
-        (CallError::Paused(Duration::from_secs(3)), "entra_limited"),
+        (
+            CallError::Withheld(Withheld::Paused(Duration::from_secs(3))),
+            "entra_limited",
+        ),
         (SendError::Connection(String::new()).into(), "entra_unavailable"),
         (SendError::Timeout.into(), "entra_timeout"),
         (SendError::TooLarge(1).into(), "entra_invalid_response"),

@@ -8,7 +8,8 @@ use crate::exchange::ExchangeModeName as Mode;
 use crate::reader::Field;
 use crate::section::Section;
 use crate::{
-    ExchangeConfig, ExchangeMode, GraphConfig, IdentityConfig, IdentityScope, OnBehalfOfConfig, validate, value,
+    ExchangeConfig, ExchangeMode, GraphConfig, IdentityConfig, IdentityScope, OnBehalfOfConfig, RateOrOff, validate,
+    value,
 };
 
 /// Reads the section. `other_mode` is set where tokens are not for ACS, even if the section has problems.
@@ -25,7 +26,8 @@ pub(super) fn exchange(
     let api_version = section.field_or("api_version", value::text, API_VERSION.to_owned());
     let connect_timeout = section.field_or("connect_timeout", positive, Duration::from_secs(2));
     let timeout = section.field_or("timeout", positive, Duration::from_secs(5));
-    let own_budget = section.field("upstream_exchanges", limits::budget).given();
+    let own_budget = section.field("upstream_exchanges", limits::budget);
+    let own_budget = own_budget.given().map(RateOrOff::from);
     let on_behalf_of = section.section("on_behalf_of", |section| {
         on_behalf_of(section, context, mode == Mode::OnBehalfOf)
     });
@@ -44,7 +46,7 @@ pub(super) fn exchange(
         connect_timeout,
         timeout,
         // Known once all resources are.
-        budget: own_budget.flatten(),
+        budget: own_budget.and_then(RateOrOff::rate),
         own_budget,
     })
 }

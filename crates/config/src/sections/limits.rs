@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{or_off, positive};
 use crate::exchange::ExchangeModeName as Mode;
-use crate::limits::{BreakerConfig, LimitsConfig, Rate};
+use crate::limits::{BreakerConfig, LimitsConfig, Rate, RateOrOff};
 use crate::reader::Field;
 use crate::section::Section;
 use crate::units::Reason;
@@ -34,7 +34,7 @@ pub(super) fn limits(section: &mut Section<'_, '_>, resources: &mut [ResourceCon
             window: Duration::from_mins(1),
         })
     };
-    let for_all = section.field("upstream_exchanges", budget).given();
+    let for_all = section.field("upstream_exchanges", budget).given().map(RateOrOff::from);
     assign_budgets(section, resources, for_all);
     LimitsConfig {
         replicas: section.field_or("replicas", calls, 1),
@@ -70,8 +70,8 @@ pub(super) fn breaker(section: &mut Section<'_, '_>) -> BreakerConfig {
 
 /// ACS counts by endpoint, so resources of one endpoint share a budget. What one of them says counts; two may not differ.
 /// Where none says anything, the smaller default of their modes counts.
-fn assign_budgets(section: &mut Section<'_, '_>, resources: &mut [ResourceConfig], for_all: Option<Option<Rate>>) {
-    let mut said: HashMap<String, (String, Option<Rate>)> = HashMap::new();
+fn assign_budgets(section: &mut Section<'_, '_>, resources: &mut [ResourceConfig], for_all: Option<RateOrOff>) {
+    let mut said: HashMap<String, (String, RateOrOff)> = HashMap::new();
     let mut defaults: HashMap<String, Rate> = HashMap::new();
     for resource in &*resources {
         let origin = resource.exchange.endpoint.origin().ascii_serialization();
@@ -95,8 +95,8 @@ fn assign_budgets(section: &mut Section<'_, '_>, resources: &mut [ResourceConfig
         let origin = resource.exchange.endpoint.origin().ascii_serialization();
         let default = defaults.get(&origin).copied().or(Some(EXCHANGES));
         resource.exchange.budget = match said.get(&origin) {
-            Some((_, own)) => *own,
-            None => for_all.unwrap_or(default),
+            Some((_, own)) => own.rate(),
+            None => for_all.map_or(default, RateOrOff::rate),
         };
     }
 }

@@ -90,6 +90,18 @@ catalogue! {
     EXCHANGE_DURATION Histogram "acs_broker.exchange.duration" "s"
         ["acs_broker.exchange.mode", "acs_broker.outcome", "acs_broker.exchange.ahead", "acs_broker.resource.name"]
         "Duration of exchanges for an ACS token, retries and Entra included.";
+    EXCHANGE_BUDGET Gauge "acs_broker.exchange.budget" "{request}"
+        ["acs_broker.resource.name"]
+        "Requests that could be sent to the ACS endpoint now.";
+    EXCHANGE_BUDGET_LIMIT Gauge "acs_broker.exchange.budget.limit" "{request}"
+        ["acs_broker.resource.name"]
+        "The budget of the ACS endpoint that is in force, less than the configured one for a while after ACS limited the broker.";
+    EXCHANGE_QUEUE Gauge "acs_broker.exchange.queue" "{caller}"
+        ["acs_broker.resource.name"]
+        "First-time callers who wait for a place in the budget of the ACS endpoint.";
+    CIRCUIT_STATE Gauge "acs_broker.circuit.state" ""
+        ["acs_broker.upstream", "acs_broker.resource.name", "acs_broker.tenant.id"]
+        "Circuit of an upstream: 0 closed, 1 half-open, 2 open.";
     MEMBERSHIP_REQUESTS Counter "acs_broker.membership.requests" "{request}"
         ["acs_broker.outcome"]
         "Callers whose group memberships were looked up, by how that was answered.";
@@ -114,6 +126,9 @@ catalogue! {
     REFUSALS Counter "acs_broker.refusals" "{request}"
         ["acs_broker.reason"]
         "Requests refused for their number or size, or because of a stop.";
+    LIMITS_REFUSED Counter "acs_broker.limits.refused" "{request}"
+        ["acs_broker.limit"]
+        "Requests refused by a limit on callers or by the budget of exchanges.";
     REQUESTS_IN_FLIGHT Gauge "acs_broker.requests.in_flight" "{request}" []
         "Places taken of server.max_in_flight.";
     REQUESTS_LIMIT Gauge "acs_broker.requests.limit" "{request}" []

@@ -10,7 +10,7 @@ use opentelemetry::metrics::AsyncInstrument;
 use opentelemetry::{KeyValue, StringValue};
 use strum::VariantArray as _;
 
-use super::labels::{self, Authentication, Authorization, CacheRequest, Signal};
+use super::labels::{self, Authentication, Authorization, CacheRequest, Limit, Signal};
 use crate::lines::LostLines;
 
 /// The methods with a count of their own, the usual one first.
@@ -55,6 +55,7 @@ pub(super) struct Counts {
     authentication: Box<[Cell<AtomicU64>]>,
     unrouted: Cell<AtomicU64>,
     resources: Mutex<Vec<Arc<ResourceCounts>>>,
+    limits: Box<[Cell<AtomicU64>]>,
     active: Box<[Cell<AtomicI64>]>,
     dropped: Box<[Cell<AtomicU64>]>,
     lost_lines: OnceLock<LostLines>,
@@ -65,6 +66,9 @@ impl Counts {
         let authentication = Authentication::VARIANTS
             .iter()
             .map(|of| Cell::new([labels::outcome(of.outcome()), labels::reason(of.into_str())]));
+        let limits = Limit::VARIANTS
+            .iter()
+            .map(|limit| Cell::new([KeyValue::new("acs_broker.limit", limit.into_str())]));
         let active = METHODS.iter().flat_map(|method| {
             SCHEMES.map(|scheme| {
                 Cell::new([
@@ -80,6 +84,7 @@ impl Counts {
             authentication: authentication.collect(),
             unrouted: authorization(Authorization::NoAssignment, &NO_RESOURCE.into()),
             resources: Mutex::default(),
+            limits: limits.collect(),
             active: active.collect(),
             dropped: dropped.collect(),
             lost_lines: OnceLock::new(),
@@ -92,6 +97,10 @@ impl Counts {
 
     pub(super) fn unrouted(&self) -> &Cell<AtomicU64> {
         &self.unrouted
+    }
+
+    pub(super) fn limit(&self, limit: Limit) -> &Cell<AtomicU64> {
+        &self.limits[limit as usize]
     }
 
     pub(super) fn dropped(&self, signal: Signal) -> &Cell<AtomicU64> {
@@ -154,6 +163,10 @@ impl Counts {
         if self.unrouted.value.load(Ordering::Relaxed) > 0 {
             self.unrouted.observe(observer);
         }
+    }
+
+    pub(super) fn observe_limits(&self, observer: &dyn AsyncInstrument<u64>) {
+        self.limits.iter().for_each(|cell| cell.observe(observer));
     }
 
     pub(super) fn observe_cache(&self, observer: &dyn AsyncInstrument<u64>) {

@@ -52,6 +52,22 @@ impl Authentication {
     }
 }
 
+/// The limit that refused a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(const_into_str, serialize_all = "snake_case")]
+pub enum Limit {
+    /// `limits.per_user`
+    PerUser,
+    /// `limits.per_address`
+    PerAddress,
+    /// `limits.upstream_per_user`
+    UpstreamPerUser,
+    /// `limits.upstream_exchanges`
+    UpstreamExchanges,
+    /// `limits.upstream_queue`
+    Queue,
+}
+
 /// What became of an authenticated caller: what covers them, or why nothing does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(const_into_str)]

@@ -27,6 +27,10 @@ pub trait BrokerState: Send + Sync {
     fn keys(&self) -> Vec<KeysState>;
     /// Each source of assignments.
     fn assignments(&self) -> Vec<AssignmentsState>;
+    /// The budget of each resource's ACS endpoint, if it has one.
+    fn budgets(&self) -> Vec<BudgetState>;
+    /// The circuits of upstreams.
+    fn circuits(&self) -> Vec<CircuitState>;
 }
 
 /// How many there are of how many there may be.
@@ -71,6 +75,60 @@ pub struct AssignmentsState {
     pub age: Option<Duration>,
     /// Whether the last look failed.
     pub failing: bool,
+}
+
+/// How full the budget of a resource's ACS endpoint is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BudgetState {
+    /// The resource's name, where there are several.
+    pub resource: Option<String>,
+    /// Requests that could be sent now.
+    pub free: u64,
+    /// The budget in force.
+    pub limit: f64,
+    /// Callers who wait.
+    pub waiting: u64,
+}
+
+impl BudgetState {
+    fn labels(&self) -> [KeyValue; 1] {
+        [counts::resource_name(&counts::shown(self.resource.as_deref()))]
+    }
+}
+
+/// The circuit of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CircuitState {
+    /// Whose it is.
+    pub of: CircuitOf,
+    /// 0 closed, 1 half-open, 2 open.
+    pub state: u8,
+}
+
+/// What a circuit leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CircuitOf {
+    /// The ACS endpoint of a resource, by name where there are several.
+    Acs(Option<String>),
+    /// Microsoft Graph.
+    Graph,
+    /// Entra's token endpoint of a tenant.
+    EntraToken(String),
+}
+
+impl CircuitState {
+    fn labels(&self) -> Vec<KeyValue> {
+        let (upstream, subject) = match &self.of {
+            CircuitOf::Acs(resource) => {
+                let name = counts::shown(resource.as_deref());
+                (labels::Peer::Acs, Some(counts::resource_name(&name)))
+            }
+            CircuitOf::Graph => (labels::Peer::Graph, None),
+            CircuitOf::EntraToken(id) => (labels::Peer::EntraToken, Some(tenant(id.clone()))),
+        };
+        let upstream = KeyValue::new("acs_broker.upstream", upstream.into_str());
+        std::iter::once(upstream).chain(subject).collect()
+    }
 }
 
 impl AssignmentsState {
@@ -156,6 +214,26 @@ pub(super) fn register(meter: &Meter, watched: &Watched) {
             observe(source.failing.into(), &source.labels());
         }
     });
+    numbers(meter, &all::EXCHANGE_BUDGET, watched, |broker, observe| {
+        for budget in broker.budgets() {
+            observe(budget.free, &budget.labels());
+        }
+    });
+    fractions(meter, &all::EXCHANGE_BUDGET_LIMIT, watched, |broker, observe| {
+        for budget in broker.budgets() {
+            observe(budget.limit, &budget.labels());
+        }
+    });
+    numbers(meter, &all::EXCHANGE_QUEUE, watched, |broker, observe| {
+        for budget in broker.budgets() {
+            observe(budget.waiting, &budget.labels());
+        }
+    });
+    numbers(meter, &all::CIRCUIT_STATE, watched, |broker, observe| {
+        for circuit in broker.circuits() {
+            observe(circuit.state.into(), &circuit.labels());
+        }
+    });
     meter
         .u64_observable_gauge(all::BUILD_INFO.name)
         .with_description(all::BUILD_INFO.description)
@@ -194,6 +272,15 @@ where
 }
 
 fn seconds(meter: &Meter, of: &Definition, watched: &Watched, look: fn(&dyn BrokerState, Observe<'_, Duration>)) {
+    fractions(meter, of, watched, move |broker, observe| {
+        look(broker, &mut |age, labels| observe(age.as_secs_f64(), labels));
+    });
+}
+
+fn fractions<L>(meter: &Meter, of: &Definition, watched: &Watched, look: L)
+where
+    L: Fn(&dyn BrokerState, Observe<'_, f64>) + Send + Sync + 'static,
+{
     let watched = watched.clone();
     meter
         .f64_observable_gauge(of.name)
@@ -201,9 +288,7 @@ fn seconds(meter: &Meter, of: &Definition, watched: &Watched, look: fn(&dyn Brok
         .with_description(of.description)
         .with_callback(move |observer| {
             if let Some(broker) = watched.get() {
-                look(&*broker, &mut |age, labels| {
-                    observer.observe(age.as_secs_f64(), labels);
-                });
+                look(&*broker, &mut |value, labels| observer.observe(value, labels));
             }
         })
         .build();

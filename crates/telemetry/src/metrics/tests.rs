@@ -47,6 +47,24 @@ impl BrokerState for Still {
             failing: false,
         }]
     }
+
+    fn budgets(&self) -> Vec<BudgetState> {
+        vec![BudgetState {
+            resource: None,
+            free: 4,
+            limit: 2.5,
+            waiting: 6,
+        }]
+    }
+
+    fn circuits(&self) -> Vec<CircuitState> {
+        let of = [
+            CircuitOf::Acs(None),
+            CircuitOf::Graph,
+            CircuitOf::EntraToken("a-tenant".to_owned()),
+        ];
+        of.map(|of| CircuitState { of, state: 1 }).into()
+    }
 }
 
 fn url() -> url::Url {
@@ -85,6 +103,7 @@ fn record_everything(metrics: &Metrics) -> Arc<dyn BrokerState> {
     );
     metrics.authenticated(Authentication::Expired);
     metrics.membership("asked");
+    metrics.limited(labels::Limit::Queue);
     metrics.dropped(Signal::Traces, 3);
     let resource = metrics.resource(None);
     resource.authorized(Authorization::NotLoaded);

@@ -1,0 +1,48 @@
+//! The limit on requests from one address, and the count of what limits refused.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::Api;
+use super::error::ApiError;
+use crate::limits::Limit;
+use crate::limits::address::client_address;
+use crate::pipeline::IssueError;
+
+/// Lets a request through if its address may send one more now. What one limit refuses, none counts.
+pub(super) async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let limits = &api.pipeline.limits;
+    let address = limits.counts_addresses().then(|| address(&api, &request));
+    if let Some(Err(exceeded)) = address.map(|address| limits.count_address(address)) {
+        api.pipeline.metrics.limited(exceeded.limit);
+        return ApiError::from(IssueError::from(exceeded)).into_response();
+    }
+    let response = next.run(request).await;
+    if let Some(limit) = refused_by(&response) {
+        api.pipeline.metrics.limited(limit);
+        if let Some(address) = address {
+            limits.uncount_address(address);
+        }
+    }
+    response
+}
+
+fn address(api: &Api, request: &Request) -> IpAddr {
+    let peer = request
+        .extensions()
+        .get()
+        .map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| peer.ip());
+    // Every request that came by a socket has one.
+    let peer = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    client_address(peer, request.headers(), &api.settings.trusted_proxies)
+}
+
+fn refused_by(response: &Response) -> Option<Limit> {
+    match &*ApiError::cause_of(response)? {
+        ApiError::Issue(error) => error.limit(),
+        _ => None,
+    }
+}
