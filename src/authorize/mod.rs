@@ -34,6 +34,7 @@ pub struct Authorizer {
 
 /// Why a caller may not have a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum Denied {
     /// Not all assignments are loaded, or not any more, and what is loaded does not cover the caller: nothing can be
     /// decided.
