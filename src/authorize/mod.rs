@@ -44,7 +44,7 @@ pub enum Denied {
     #[error("no assignment covers this user with this client app")]
     NoAssignment,
     /// Only a group's assignment could, and the token does not list the user's groups.
-    #[error("only a group assignment could cover this user, and the token does not tell groups")]
+    #[error("only a group assignment could cover this user, and the token does not list groups")]
     GroupsUnknown,
     /// Only a group's assignment could, and whether the user is a member cannot be learnt now.
     #[error("only a group assignment could cover this user: {0}")]
