@@ -14,6 +14,7 @@ pub struct Admission {
 
 /// A limit is reached. Callers learn no more than that; operators learn which limit it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum Overloaded {
     /// `server.max_in_flight`
     #[error("too many requests in flight")]

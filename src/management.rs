@@ -148,7 +148,7 @@ async fn scrape(State(metrics): State<Metrics>) -> Response {
     match tokio::task::spawn_blocking(move || metrics.scrape()).await {
         Ok(Ok(text)) => ([(http::header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Ok(Err(fault)) => {
-            tracing::error!(error = %fault, "cannot tell metrics");
+            tracing::error!(error = %fault, "cannot render metrics");
             unscrapable()
         }
         Err(_) => unscrapable(),
@@ -159,7 +159,7 @@ fn unscrapable() -> Response {
     error(
         StatusCode::INTERNAL_SERVER_ERROR,
         "InternalError",
-        "Metrics cannot be told. See the log.",
+        "Metrics cannot be rendered. See the log.",
     )
 }
 

@@ -102,6 +102,7 @@ pub struct Stages {
 
 /// Why the caller gets nothing.
 #[derive(Debug, Clone, thiserror::Error)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum IssueError {
     /// No room for another request.
     #[error(transparent)]

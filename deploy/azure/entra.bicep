@@ -73,7 +73,7 @@ resource communicationClients 'Microsoft.Graph/servicePrincipals@v1.0' = if (nee
   appId: communicationClientsId
 }
 
-// Its permissions have ids that only the service principal tells.
+// Its permissions have ids that only the service principal has.
 var communicationPermissions = !needsCommunication
   ? []
   : map(

@@ -78,7 +78,7 @@ param mode string = 'passthrough'
 @minLength(1)
 param tenants tenant[]
 
-@description('Client id of the broker\'s own API, as entra.bicep tells it. Needed unless the mode is passthrough, and for unknownGroups graph.')
+@description('Client id of the broker\'s own API, as entra.bicep outputs it. Needed unless the mode is passthrough, and for unknownGroups graph.')
 param brokerClientId string = ''
 
 @description('The most that anyone gets in identity mode.')
@@ -93,7 +93,7 @@ param assignmentsSource string = 'file'
 @secure()
 param assignments string = ''
 
-@description('What happens to callers whose token does not tell their groups; empty for the broker\'s default.')
+@description('What happens to callers whose token does not list their groups; empty for the broker\'s default.')
 @allowed(['', 'acs', 'refuse', 'graph'])
 param unknownGroups string = ''
 
@@ -107,7 +107,7 @@ param settings { *: string } = {}
 @allowed(['primary', 'secondary'])
 param accessKey string = 'primary'
 
-@description('Key of the hash by which logs and traces tell users, 16 characters or more; empty for one of each replica\'s own.')
+@description('Key of the hash by which logs and traces name users, 16 characters or more; empty for one of each replica\'s own.')
 @secure()
 param userHashKey string
 
@@ -189,14 +189,14 @@ param metricsHeaders object = {}
 @minLength(1)
 param deploymentEnvironment string = 'production'
 
-@description('Who is told by email when something is wrong; empty for nobody.')
+@description('Who is notified by email when something is wrong; empty for nobody.')
 param alertEmail string = ''
 
-// ---- What cannot work is told here, and not by a replica that does not start.
+// ---- What cannot work is refused here, and not by a replica that does not start.
 
 var needsBroker = mode != 'passthrough' || unknownGroups == 'graph'
 var checkedClientId = needsBroker && empty(brokerClientId)
-  ? fail('brokerClientId is needed in this mode, and for unknownGroups graph; entra.bicep tells it')
+  ? fail('brokerClientId is needed in this mode, and for unknownGroups graph; entra.bicep outputs it')
   : brokerClientId
 var checkedUnknownGroups = mode == 'identity' && unknownGroups == 'acs'
   ? fail('unknownGroups cannot be acs in identity mode: ACS decides nothing there')

@@ -36,7 +36,7 @@ param tenants = [
   }
 ]
 
-// What entra.bicep tells as brokerClientId.
+// What entra.bicep outputs as brokerClientId.
 // param brokerClientId = ''
 
 // Identity mode: the most that anyone gets.
@@ -48,7 +48,7 @@ param tenants = [
 param assignmentsSource = 'file'
 param assignments = loadTextContent('assignments.toml')
 
-// Callers whose token does not tell their groups: 'acs', 'refuse', 'graph', or the broker's default.
+// Callers whose token does not list their groups: 'acs', 'refuse', 'graph', or the broker's default.
 // param unknownGroups = 'graph'
 
 // Origins of web pages that may read answers, exactly as browsers send them.
@@ -61,7 +61,7 @@ param allowedOrigins = [
 //   EXCHANGE__TIMEOUT: '4s'
 // }
 
-// Logs and traces tell users by a hash. With a key of yours it is the same in all replicas and from one deployment to the
+// Logs and traces name users by a hash. With a key of yours it is the same in all replicas and from one deployment to the
 // next. Keep it where you keep secrets, and give it each time: export USER_HASH_KEY=$(openssl rand -hex 32) once.
 // USER_HASH_KEY= (nothing) does without.
 param userHashKey = readEnvironmentVariable('USER_HASH_KEY')
@@ -126,5 +126,5 @@ param userHashKey = readEnvironmentVariable('USER_HASH_KEY')
 
 // param deploymentEnvironment = 'production'
 
-// Who is told when requests fail, replicas start again and again, or Azure refuses the broker's credential.
+// Who is notified when requests fail, replicas start again and again, or Azure refuses the broker's credential.
 param alertEmail = 'operators@contoso.com'

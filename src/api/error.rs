@@ -17,6 +17,7 @@ use base::untrusted::Untrusted;
 
 /// Why a request gets no token.
 #[derive(Debug, Clone, thiserror::Error)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum ApiError {
     /// A malformed header, body or parameter.
     #[error("invalid request: {0}")]

@@ -1,5 +1,8 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
+
+use strum::EnumCount;
 
 use super::*;
 use crate::authenticate::{Malformed, NotDelegated, Rejection};
@@ -73,6 +76,16 @@ fn table() -> Vec<Row> {
     };
     let entra = |error, status, code, inner, retry, oauth| {
         exchange(ExchangeError::from(error), status, code, inner, retry, oauth)
+    };
+    let overloaded = |overloaded| {
+        (
+            issue(IssueError::Overloaded(overloaded)),
+            503,
+            "Overloaded",
+            None,
+            true,
+            "temporarily_unavailable",
+        )
     };
     let plain = |error, status, code| (error, status, code, None, false, "invalid_request");
     vec![
@@ -248,6 +261,14 @@ fn table() -> Vec<Row> {
             None,
             false,
             "temporarily_unavailable",
+        ),
+        exchange(
+            ExchangeError::Upstream(invalid()),
+            502,
+            "UpstreamInvalidResponse",
+            None,
+            false,
+            "server_error",
         ),
         exchange(
             ExchangeError::InvalidResponse(String::new()),
@@ -438,8 +459,11 @@ fn table() -> Vec<Row> {
             false,
             "temporarily_unavailable",
         ),
-        (
-            issue(IssueError::Overloaded(Overloaded::Requests)),
+        overloaded(Overloaded::Requests),
+        overloaded(Overloaded::Exchanges),
+        overloaded(Overloaded::Memory),
+        exchange(
+            ExchangeError::Overloaded(Overloaded::Exchanges),
             503,
             "Overloaded",
             None,
@@ -456,6 +480,77 @@ fn table() -> Vec<Row> {
         ),
         (ApiError::Internal, 500, "InternalError", None, false, "server_error"),
     ]
+}
+
+/// A cause without a row would be in no test of this file.
+#[test]
+fn the_table_has_every_cause() {
+    fn assert_all<T: EnumCount>(of: impl for<'e> Fn(&'e ApiError) -> Option<&'e T>) {
+        let table = table();
+        let causes: HashSet<Discriminant<T>> = table
+            .iter()
+            .filter_map(|(error, ..)| of(error))
+            .map(discriminant)
+            .collect();
+        let name = std::any::type_name::<T>();
+        assert_eq!(causes.len(), T::COUNT, "the table has not every variant of {name}");
+    }
+    fn issue(error: &ApiError) -> Option<&IssueError> {
+        match error {
+            ApiError::Issue(error) => Some(error),
+            _ => None,
+        }
+    }
+    fn denied(error: &ApiError) -> Option<&Denied> {
+        match issue(error)? {
+            IssueError::Denied { denied, .. } => Some(denied),
+            _ => None,
+        }
+    }
+    fn membership(error: &ApiError) -> Option<&MembershipError> {
+        match denied(error)? {
+            Denied::MembershipUnknown(error) => Some(error),
+            _ => None,
+        }
+    }
+    fn exchange(error: &ApiError) -> Option<&ExchangeError> {
+        match issue(error)? {
+            IssueError::Exchange { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+    fn entra(error: &ApiError) -> Option<&EntraError> {
+        match exchange(error)? {
+            ExchangeError::OnBehalfOf(error) => Some(error),
+            _ => None,
+        }
+    }
+    assert_all::<ApiError>(|error| Some(error));
+    assert_all(issue);
+    assert_all(denied);
+    assert_all(membership);
+    assert_all(exchange);
+    assert_all(entra);
+    assert_all::<Rejection>(|error| match issue(error)? {
+        IssueError::Rejected(rejection) => Some(rejection),
+        _ => None,
+    });
+    assert_all::<Overloaded>(|error| match issue(error)? {
+        IssueError::Overloaded(overloaded) => Some(overloaded),
+        _ => None,
+    });
+    assert_all::<UpstreamFailure>(|error| match membership(error)? {
+        MembershipError::Upstream(failure) => Some(failure),
+        _ => None,
+    });
+    assert_all::<UpstreamFailure>(|error| match exchange(error)? {
+        ExchangeError::Upstream(failure) => Some(failure),
+        _ => None,
+    });
+    assert_all::<UpstreamFailure>(|error| match entra(error)? {
+        EntraError::Upstream(failure) => Some(failure),
+        _ => None,
+    });
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn denied(denied: &Denied) -> ErrorResponse {
         ),
         Denied::GroupsUnknown => not_assigned(
             "GroupsUnknown",
-            "Only a group's assignment could cover this user, and the token does not tell groups. Ask the operator.",
+            "Only a group's assignment could cover this user, and the token does not list groups. Ask the operator.",
         ),
         Denied::MembershipUnknown(error) => membership(error),
     }

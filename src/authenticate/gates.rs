@@ -1,6 +1,6 @@
-//! A token's gates: every check that a token has to pass, told with the values that it compares.
+//! A token's gates: every check that a token has to pass, with the values that it compares.
 //!
-//! [`Authenticator::verify`] stops at the first check that fails, as callers are answered. Here all that fail are told,
+//! [`Authenticator::verify`] stops at the first check that fails, as callers are answered. Here all that fail are reported,
 //! since an operator wants to mend all at once. Nothing is asked or fetched, and no outcome here lets anybody in.
 
 use std::fmt::Display;

@@ -11,6 +11,7 @@ use telemetry::metrics::labels::Authentication;
 
 /// A presented token that was refused, or could not be decided.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum Rejection {
     /// Not a signed JWT in compact form that this broker reads at all.
     #[error("malformed token: {0}")]

@@ -20,7 +20,7 @@ impl Authorizer {
             Ok(Decision::Covered(MatchedAssignment::AcsAlone)) => {
                 return Gate::undecided(
                     id::ASSIGNMENT,
-                    "only a group assignment could cover this user, the token does not tell groups, and ACS is to decide \
+                    "only a group assignment could cover this user, the token does not list groups, and ACS is to decide \
                      (assignments.unknown_groups = \"acs\")",
                 );
             }
@@ -37,7 +37,7 @@ impl Authorizer {
                 return Gate::undecided(
                     id::ASSIGNMENT,
                     format!(
-                        "the token does not tell groups; Microsoft Graph is asked whether the user is a member of one of \
+                        "the token does not list groups; Microsoft Graph is asked whether the user is a member of one of \
                          the {} that are assigned",
                         groups.len()
                     ),

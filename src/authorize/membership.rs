@@ -38,6 +38,7 @@ const ASKED: &str = "asked";
 
 /// It is not known whether a user is a member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum MembershipError {
     /// Graph or Entra refused the app that asks, or it cannot show who it is.
     #[error("memberships cannot be asked for: {0}")]

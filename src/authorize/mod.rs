@@ -35,6 +35,7 @@ pub struct Authorizer {
 
 /// Why a caller may not have a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum Denied {
     /// Not all assignments are loaded, or not any more, and what is loaded does not cover the caller: nothing can be
     /// decided.
@@ -44,7 +45,7 @@ pub enum Denied {
     #[error("no assignment covers this user with this client app")]
     NoAssignment,
     /// Only a group's assignment could, and the token does not list the user's groups.
-    #[error("only a group assignment could cover this user, and the token does not tell groups")]
+    #[error("only a group assignment could cover this user, and the token does not list groups")]
     GroupsUnknown,
     /// Only a group's assignment could, and whether the user is a member cannot be learnt now.
     #[error("only a group assignment could cover this user: {0}")]

@@ -16,6 +16,7 @@ use base::flight::Lost;
 
 /// A failed exchange: one variant per distinct cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum ExchangeError {
     /// ACS answered 401 to the caller's token.
     #[error("ACS rejected the Entra token{}", appended(.0.as_ref()))]

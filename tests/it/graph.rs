@@ -1,4 +1,4 @@
-//! `unknown_groups = "graph"`: what a token does not tell, the directory does.
+//! `unknown_groups = "graph"`: what a token does not list, the directory does.
 
 use std::time::Duration;
 

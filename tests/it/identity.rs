@@ -55,7 +55,7 @@ async fn this_broker_alone_decides_who_gets_one() {
         ("alex", "200"),
         // By a group, which tokens for the broker's own API list.
         ("adele", "200"),
-        // In no group at all, which a token does not tell from groups left out.
+        // In no group at all, which a token does not distinguish from groups left out.
         ("megan", "403 NotAssigned/GroupsUnknown"),
         ("grady", "403 NotAssigned/NoAssignment"),
         // In more groups than a token can list.

@@ -132,7 +132,7 @@ def scrape_once(management):
         try:
             text = get(f"http://{address}/metrics")
         except urllib.error.HTTPError as error:
-            fail(f"GET http://{address}/metrics is answered {error.code}: this binary tells no metrics")
+            fail(f"GET http://{address}/metrics is answered {error.code}: this binary has no metrics")
         lint = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
         if lint.returncode != 0:
             problems.append(f"promtool check metrics at {address}:\n{lint.stdout}{lint.stderr}")

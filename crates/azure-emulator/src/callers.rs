@@ -34,7 +34,7 @@ fn permitted(site: &Site, uri: &Uri, headers: &HeaderMap) -> Result<(), &'static
     }
     let mut origins = headers.get_all(header::ORIGIN).iter();
     // A browser hides the origin of a form that was posted by a page without a referrer; that it is the emulator's
-    // own is then told by a header that no page can set (Fetch Metadata Request Headers).
+    // own is then recognized by a header that no page can set (Fetch Metadata Request Headers).
     let own_form = || {
         headers
             .get("sec-fetch-site")

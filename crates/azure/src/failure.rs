@@ -11,7 +11,7 @@ use super::retry::{CallError, Withheld};
 use super::{Response, SendError, retry_after};
 
 /// A call that failed in a way that every upstream knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::EnumCount)]
 pub enum UpstreamFailure {
     /// Too many requests (429), now or a moment ago.
     Limited {

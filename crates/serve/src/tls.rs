@@ -1,18 +1,19 @@
 //! The server's certificate: loaded from PEM files and taken anew when they change.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::digest;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
+use base::changing_file::{ChangingFile, Look};
 use certificates::{Bundle, Fault, Validity, pair};
 
 /// Why a certificate and its key cannot be used.
@@ -49,27 +50,27 @@ pub enum TlsError {
     Protocol(rustls::Error),
 }
 
+/// No chain and no key is as large.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
 /// A certificate chain and its key that follow their files.
 ///
 /// A pair that cannot be used (half written, not belonging together) leaves the last good one in use.
 pub struct ReloadingCertificate {
-    certificate_file: PathBuf,
-    private_key_file: PathBuf,
+    files: Files,
     config: Arc<ServerConfig>,
     current: Arc<Current>,
-    // Digest of the contents last looked at, good or bad: the same bad pair is reported once.
-    // `None` while the files cannot be read.
-    seen: Mutex<Option<Digest>>,
 }
-
-type Digest = [u8; digest::SHA256_OUTPUT_LEN];
 
 impl ReloadingCertificate {
     /// Loads the pair: the server's certificate with its chain, in any order, and its key; see [`certificates`](certificates).
     pub fn load(certificate_file: &Path, private_key_file: &Path) -> Result<Self, TlsError> {
         let provider = Arc::new(default_provider());
-        let (contents, seen) = read(certificate_file, private_key_file)?;
-        let key = contents.parse(certificate_file, private_key_file)?;
+        let files = Files {
+            certificate: ChangingFile::new(certificate_file.to_owned(), MAX_FILE_BYTES),
+            private_key: ChangingFile::new(private_key_file.to_owned(), MAX_FILE_BYTES),
+        };
+        let key = files.pair(files.certificate.look(), files.private_key.look())?;
         let current = Arc::new(Current(ArcSwap::from_pointee(key)));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -78,11 +79,9 @@ impl ReloadingCertificate {
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
-            certificate_file: certificate_file.to_owned(),
-            private_key_file: private_key_file.to_owned(),
+            files,
             config: Arc::new(config),
             current,
-            seen: Mutex::new(Some(seen)),
         })
     }
 
@@ -92,20 +91,14 @@ impl ReloadingCertificate {
         Arc::clone(&self.config)
     }
 
-    /// Looks at the files and takes the pair they hold if it is another one. Returns whether it did.
-    ///
-    /// Contents are compared rather than modification times: a mounted Kubernetes secret swaps symbolic links,
-    /// and a restored file may be older than the one it replaces. An error is reported once for the same contents.
+    /// Looks at the files and takes the pair they hold if it is another one. Returns whether it did. An error is
+    /// reported once for the same contents.
     pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
-        let mut last = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let (contents, seen) = match read(&self.certificate_file, &self.private_key_file) {
-            Ok(read) => read,
-            Err(error) => return if last.take().is_some() { Err(error) } else { Ok(false) },
-        };
-        if last.replace(seen) == Some(seen) {
+        let (certificate, private_key) = (self.files.certificate.look(), self.files.private_key.look());
+        if !certificate.is_new && !private_key.is_new {
             return Ok(false);
         }
-        let key = contents.parse(&self.certificate_file, &self.private_key_file)?;
+        let key = self.files.pair(certificate, private_key)?;
         if key.cert == self.current.0.load().cert {
             return Ok(false);
         }
@@ -145,7 +138,7 @@ impl ReloadingCertificate {
 impl fmt::Debug for ReloadingCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReloadingCertificate")
-            .field("certificate_file", &self.certificate_file)
+            .field("certificate_file", &self.files.certificate.path())
             .finish_non_exhaustive()
     }
 }
@@ -165,52 +158,35 @@ impl ResolvesServerCert for Current {
     }
 }
 
-/// Both files as they were read.
-struct Contents {
-    certificate: Vec<u8>,
-    private_key: Vec<u8>,
+/// The certificate and its key.
+struct Files {
+    certificate: ChangingFile,
+    private_key: ChangingFile,
 }
 
-fn read(certificate_file: &Path, private_key_file: &Path) -> Result<(Contents, Digest), TlsError> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| TlsError::Unreadable {
-            path: path.to_owned(),
-            error,
-        })
-    };
-    let contents = Contents {
-        certificate: read(certificate_file)?,
-        private_key: read(private_key_file)?,
-    };
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in [&contents.certificate, &contents.private_key] {
-        context.update(&part.len().to_be_bytes());
-        context.update(part);
-    }
-    let mut seen = Digest::default();
-    seen.copy_from_slice(context.finish().as_ref());
-    Ok((contents, seen))
-}
-
-impl Contents {
-    fn parse(&self, certificate_file: &Path, private_key_file: &Path) -> Result<CertifiedKey, TlsError> {
-        let of = |path: &Path| {
-            let path = path.to_owned();
-            move |fault| TlsError::Content { path, fault }
-        };
-        let read = |content: &[u8]| Bundle::read(content, None);
-        let chain = read(&self.certificate)
-            .and_then(Bundle::certificates)
-            .map_err(of(certificate_file))?;
-        let keys = read(&self.private_key)
-            .and_then(Bundle::keys)
-            .map_err(of(private_key_file))?;
+impl Files {
+    fn pair(&self, certificate: Look, private_key: Look) -> Result<CertifiedKey, TlsError> {
+        let chain = parse(&self.certificate, certificate.content, Bundle::certificates)?;
+        let keys = parse(&self.private_key, private_key.content, Bundle::keys)?;
         // rustls checks the key against certificates of version 3 alone.
         let paired = pair(&chain, keys).map_err(|fault| TlsError::Unusable {
-            certificate: certificate_file.to_owned(),
-            private_key: private_key_file.to_owned(),
+            certificate: self.certificate.path().to_owned(),
+            private_key: self.private_key.path().to_owned(),
             fault,
         })?;
         Ok(CertifiedKey::new(paired.chain, paired.signer))
     }
+}
+
+fn parse<T>(
+    file: &ChangingFile,
+    content: io::Result<impl AsRef<[u8]>>,
+    part: impl FnOnce(Bundle) -> Result<T, Fault>,
+) -> Result<T, TlsError> {
+    let path = || file.path().to_owned();
+    let content = content.map_err(|error| TlsError::Unreadable { path: path(), error })?;
+    let bundle = Bundle::read(content.as_ref(), None);
+    bundle
+        .and_then(part)
+        .map_err(|fault| TlsError::Content { path: path(), fault })
 }

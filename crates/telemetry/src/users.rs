@@ -198,7 +198,7 @@ mod tests {
             // Near misses: another id, one digit less, and a beginning that was not cut.
             (id.replace("ad", "ae"), "fab00000-0000-4000-8000-0000000000ae"),
             (id[..35].to_owned(), "fab00000-0000-4000-8000-0000000000a"),
-            // Cut: what is left of it, if it is enough to tell the user from others.
+            // Cut: what is left of it, if it is enough to distinguish the user from others.
             (format!("no '{}…", &id[..35]), "no '(user)…"),
             (format!("no {}… (and {id})", &id[..8]), "no (user)… (and (user))"),
             (format!("no {}…", &bare.to_uppercase()[..31]), "no (user)…"),

@@ -9,7 +9,7 @@ param location string
 @description('Tags of the resources.')
 param tags object
 
-@description('Who is told.')
+@description('Who is notified.')
 param email string
 
 @description('Resource id of the container app.')

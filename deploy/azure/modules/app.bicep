@@ -73,7 +73,7 @@ param settings { *: string }
 @description('Address of the key vault, with a slash at its end.')
 param vaultUri string
 
-@description('Whether the vault has the key of the hash by which logs tell users.')
+@description('Whether the vault has the key of the hash by which logs name users.')
 param hasUserHashKey bool
 
 @description('Whether the app can be reached from outside the environment\'s network.')
@@ -124,7 +124,7 @@ var usesFile = assignmentsSource != 'acs'
 var usesAcs = assignmentsSource != 'file'
 var asksGraph = unknownGroups == 'graph'
 
-// ---- What the broker is told: ACS_TOKEN_BROKER__{key}. Lists and tables are TOML.
+// ---- The settings of the broker: ACS_TOKEN_BROKER__{key}. Lists and tables are TOML.
 
 // A name is a TOML text: backslash and quote are escaped.
 var tenantNames = map(tenants, each => replace(replace(each.?name ?? '', '\\', '\\\\'), '"', '\\"'))

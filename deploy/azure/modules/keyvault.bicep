@@ -27,7 +27,7 @@ param communicationServiceName string
 @description('Its resource group.')
 param communicationServiceResourceGroup string
 
-@description('Key of the hash by which logs tell users; empty for none.')
+@description('Key of the hash by which logs name users; empty for none.')
 @secure()
 param userHashKey string
 

@@ -2,7 +2,7 @@ metadata description = 'The broker\'s own registration, by its names alone, so t
 
 extension microsoftGraphV1
 
-@description('What tells the registration apart, also from one deployment to the next.')
+@description('What distinguishes the registration, also from one deployment to the next.')
 param uniqueName string
 
 @description('Name for people.')

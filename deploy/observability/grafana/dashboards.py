@@ -377,7 +377,7 @@ def upstreams():
             lines("Failures by upstream", "Share of calls with no answer, a 5xx or a broken one, over 5 minutes, all replicas. Over 10 % alerts.",
                   query('acs_broker:upstream_errors:ratio_rate5m{job="$job"}', "{{acs_broker_upstream}}"),
                   unit="percentunit", max=1, thresholds=thresholds(GREEN_IS_LOW, 0.01, 0.1)),
-            lines("429 by upstream", "Azure limits us, and the broker pauses as it is told.",
+            lines("429 by upstream", "Azure limits us, and the broker pauses as it is asked to.",
                   query(or_zero(limited, calls), "{{acs_broker_upstream}}"), unit="reqps"),
             lines("Duration by upstream", "p50 and p99 of single calls.",
                   [query(quantile(q, CLIENT, SELECTED, "acs_broker_upstream"), "{{acs_broker_upstream}} " + name, exemplar=True)

@@ -1,9 +1,8 @@
 //! Assignments from a TOML or JSON file, read again when it changes.
 
 use std::collections::HashSet;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use notify::Watcher as _;
@@ -12,6 +11,7 @@ use tokio::sync::Notify;
 use super::parse::{self, Format};
 use super::{SourceHandle, warnings};
 use crate::authorize::assignment::Assignment;
+use base::changing_file::ChangingFile;
 use base::ids::TenantId;
 
 /// A file larger than this is not read: 100,000 assignments make about 25 MiB.
@@ -23,17 +23,9 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Keeps an [`AssignmentWatch`](super::AssignmentWatch) in step with a file. A file that cannot be read, does not parse or breaks a rule
 /// leaves the last good set in force.
 pub struct FileSource {
-    path: PathBuf,
+    file: ChangingFile,
     listed_tenants: HashSet<TenantId>,
     handle: SourceHandle,
-    // What the last look found, so that each state is reported once.
-    seen: Mutex<Option<Seen>>,
-}
-
-#[derive(PartialEq, Eq)]
-enum Seen {
-    Content([u8; 32]),
-    Unreadable(std::io::ErrorKind),
 }
 
 /// What one look at the file came to.
@@ -52,32 +44,27 @@ impl FileSource {
     #[must_use]
     pub fn new(path: PathBuf, listed_tenants: HashSet<TenantId>, handle: SourceHandle) -> Arc<Self> {
         Arc::new(Self {
-            path,
+            file: ChangingFile::new(path, MAX_FILE_BYTES),
             listed_tenants,
             handle,
-            seen: Mutex::new(None),
         })
     }
 
     /// Looks at the file now. Blocks on file I/O.
     pub fn reload(&self) -> Reload {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let (now_seen, content) = match read(&self.path) {
-            Ok(content) => (Seen::Content(digest(&content)), Ok(content)),
-            Err(error) => (Seen::Unreadable(error.kind()), Err(error)),
-        };
-        if seen.as_ref() == Some(&now_seen) {
+        let look = self.file.look();
+        if !look.is_new {
             return Reload::Unchanged;
         }
-        *seen = Some(now_seen);
-        let outcome = content
+        let outcome = look
+            .content
             .map_err(|error| vec![error.to_string()])
             .and_then(|content| self.parse(&content));
         match outcome {
             Ok(assignments) => {
-                let origin = self.path.display().to_string();
+                let origin = self.file.path().display().to_string();
                 warnings::log(&self.handle, &origin, &assignments, &self.listed_tenants);
-                tracing::info!(file = %self.path.display(), assignments = assignments.len(), "assignments loaded");
+                tracing::info!(file = %self.file.path().display(), assignments = assignments.len(), "assignments loaded");
                 self.handle.replace(assignments);
                 Reload::Loaded
             }
@@ -85,7 +72,7 @@ impl FileSource {
                 self.handle.failed();
                 for problem in &problems {
                     tracing::error!(
-                        file = %self.path.display(),
+                        file = %self.file.path().display(),
                         problem,
                         last_good_set_serves = self.handle.serves(),
                         "the assignment file cannot be used"
@@ -98,7 +85,7 @@ impl FileSource {
 
     fn parse(&self, content: &[u8]) -> Result<Vec<Assignment>, Vec<String>> {
         let text = std::str::from_utf8(content).map_err(|error| vec![error.to_string()])?;
-        let format = Format::from_path(&self.path).map_err(|error| vec![error.to_string()])?;
+        let format = Format::from_path(self.file.path()).map_err(|error| vec![error.to_string()])?;
         parse::parse(format, text).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
@@ -120,7 +107,7 @@ impl FileSource {
 
     /// The folder is watched, not the file: editors and Kubernetes replace files and links.
     fn watch_folder(&self, changed: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
-        let folder = match self.path.parent() {
+        let folder = match self.file.path().parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
@@ -140,24 +127,4 @@ impl FileSource {
             })
             .ok()
     }
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    std::fs::File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut content)?;
-    if content.len() as u64 > MAX_FILE_BYTES {
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::FileTooLarge,
-            format!("larger than {MAX_FILE_BYTES} bytes"),
-        ));
-    }
-    Ok(content)
-}
-
-fn digest(content: &[u8]) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content).as_ref());
-    bytes
 }

@@ -63,7 +63,7 @@ pub(super) fn bearer(acs: &Acs, headers: &HeaderMap, accepts: &Accepts) -> Resul
 fn is_assigned(acs: &Acs, caller: &Verified) -> bool {
     let user = acs.scenario.person(caller.tenant, caller.object_id);
     let mut groups = user.map(|user| acs.scenario.groups_of(user)).unwrap_or_default();
-    // ACS is told only of groups that are assigned to its app in their own tenant.
+    // ACS learns only of groups that are assigned to its app in their own tenant.
     groups.retain(|group| acs.directory.knows_group(ACS_CLIENTS_APP, caller.tenant, *group));
     assignments::covering(
         lock(&acs.assignments).values(),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::{EntraError, shortened};
 
-/// The authentication contexts that a client asks for, as a claims challenge told it to:
+/// The authentication contexts that a client asks for, as a claims challenge demands:
 /// `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`, or `values` with several.
 /// <https://learn.microsoft.com/entra/identity-platform/developer-guide-conditional-access-authentication-context>
 pub(super) fn requested_contexts(claims: Option<&str>) -> Result<Vec<String>, EntraError> {

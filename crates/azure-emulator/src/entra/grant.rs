@@ -44,7 +44,7 @@ pub(super) fn consented(
     Ok(scopes)
 }
 
-/// Issues a token for the user, to the client, for the API; and, where asked for, what tells who the user is and a
+/// Issues a token for the user, to the client, for the API; and, where asked for, what says who the user is and a
 /// refresh token.
 pub(super) fn issue_to(call: &TokenCall<'_>, grant: &UserGrant<'_>) -> Result<IssuedToken, EntraError> {
     let (entra, client, user, requested) = (call.entra, grant.client, grant.user, grant.requested);

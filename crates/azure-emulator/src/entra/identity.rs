@@ -1,4 +1,4 @@
-//! What tells a client who has signed in: the ID token, and `client_info`.
+//! What says to a client who has signed in: the ID token, and `client_info`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,6 +1,6 @@
 //! Secrets that change while the broker runs.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::acs_signing::{AccessKeyError, AccessKeySource};
+use base::changing_file::{ChangingFile, Look};
 use base::clock::SharedClock;
 use config::{SecretSource, invisible};
 
@@ -30,7 +31,7 @@ pub enum SecretError {
         /// Why not.
         kind: io::ErrorKind,
     },
-    /// Its file is empty, too large or not text.
+    /// Its file is empty or not text.
     #[error("{0}: holds no secret")]
     Unusable(String),
     /// Its file holds a character that is hardly part of a secret.
@@ -48,7 +49,7 @@ const READ_LIMIT: Duration = Duration::from_secs(2);
 
 /// The bytes of a file, looked at again when that is due. The last good content stays while the file is away.
 pub struct ReloadingFile {
-    path: PathBuf,
+    file: ChangingFile,
     clock: SharedClock,
     state: Mutex<Option<Looked>>,
     // Whether a look is under way that a caller waits for: one at a time, since each takes a thread.
@@ -70,7 +71,7 @@ impl ReloadingFile {
     #[must_use]
     pub fn new(path: PathBuf, clock: SharedClock) -> Arc<Self> {
         Arc::new(Self {
-            path,
+            file: ChangingFile::new(path, MAX_BYTES),
             clock,
             state: Mutex::new(None),
             looking: AtomicBool::new(false),
@@ -80,7 +81,7 @@ impl ReloadingFile {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Its content: the same `Arc` as long as that is the same. Looked at on another thread, at most every few seconds.
@@ -103,13 +104,10 @@ impl ReloadingFile {
         match (tokio::time::timeout(READ_LIMIT, look).await, last) {
             (Ok(Ok(content)), _) => content,
             (Ok(Err(_)) | Err(_), Some(looked)) => {
-                tracing::warn!(file = %self.path.display(), "a secret's file is not read in time; its last content serves");
+                tracing::warn!(file = %self.path().display(), "a secret's file is not read in time; its last content serves");
                 Ok(looked.content)
             }
-            (Ok(Err(_)) | Err(_), None) => Err(SecretError::Unreadable {
-                path: self.path.display().to_string(),
-                kind: io::ErrorKind::TimedOut,
-            }),
+            (Ok(Err(_)) | Err(_), None) => Err(self.unreadable(io::ErrorKind::TimedOut)),
         }
     }
 
@@ -119,12 +117,15 @@ impl ReloadingFile {
         if let Some(looked) = last.as_ref().filter(|looked| self.is_fresh(looked)) {
             return Ok(Arc::clone(&looked.content));
         }
-        let content = match (read(&self.path), last) {
+        let Look { is_new, content } = self.file.look();
+        let content = match (self.checked(content), last) {
             (Ok(content), Some(looked)) if *looked.content == content => looked.content,
             (Ok(content), _) => Arc::new(content),
             (Err(error), Some(looked)) => {
                 // Volumes are swapped in steps: what was there serves until the new one is whole.
-                tracing::warn!(%error, "a secret's file cannot be read; its last content serves");
+                if is_new {
+                    tracing::warn!(%error, "a secret's file cannot be read; its last content serves");
+                }
                 looked.content
             }
             (Err(error), None) => return Err(error),
@@ -137,6 +138,22 @@ impl ReloadingFile {
         Ok(content)
     }
 
+    fn checked(&self, content: io::Result<Zeroizing<Vec<u8>>>) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        let content = content.map_err(|error| self.unreadable(error.kind()))?;
+        let text = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&content);
+        if text.trim_ascii().is_empty() {
+            return Err(SecretError::Unusable(self.path().display().to_string()));
+        }
+        Ok(content)
+    }
+
+    fn unreadable(&self, kind: io::ErrorKind) -> SecretError {
+        SecretError::Unreadable {
+            path: self.path().display().to_string(),
+            kind,
+        }
+    }
+
     fn last(&self) -> Option<Looked> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -144,24 +161,6 @@ impl ReloadingFile {
     fn is_fresh(&self, looked: &Looked) -> bool {
         self.clock.monotonic().saturating_sub(looked.at) < LOOK_INTERVAL
     }
-}
-
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-    let unreadable = |error: io::Error| SecretError::Unreadable {
-        path: path.display().to_string(),
-        kind: error.kind(),
-    };
-    let mut content = Zeroizing::new(Vec::new());
-    // Bounded while it is read: what a file says of its length need not be so.
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut content))
-        .map_err(unreadable)?;
-    let is_too_large = u64::try_from(content.len()).unwrap_or(u64::MAX) > MAX_BYTES;
-    let text = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&content);
-    if is_too_large || text.trim_ascii().is_empty() {
-        return Err(SecretError::Unusable(path.display().to_string()));
-    }
-    Ok(content)
 }
 
 /// A secret from the environment or from a file.

@@ -7,7 +7,7 @@ use crate::UpstreamFailure;
 use base::untrusted::Untrusted;
 
 /// A failed token request: one variant per thing that somebody can do about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, strum::EnumCount)]
 pub enum EntraError {
     /// The user must do something interactively first, such as a second factor.
     #[error("Entra wants the user to sign in interactively: {response}")]

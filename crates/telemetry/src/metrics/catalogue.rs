@@ -144,7 +144,7 @@ catalogue! {
         "Whether /readyz says 200.";
     BUILD_INFO Gauge "acs_broker.build_info" ""
         ["version", "commit"]
-        "Always 1; the labels tell what runs.";
+        "Always 1; the labels say what runs.";
     TELEMETRY_DROPPED Counter "acs_broker.telemetry.dropped" "{item}"
         ["acs_broker.signal"]
         "Spans, log lines and exports of metrics that were lost.";

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::authenticate::Malformed;
+use base::ids::TenantId;
 
 const TENANT: &str = "8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11";
 const ISSUER: &str = "https://login.example/8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11/v2.0";

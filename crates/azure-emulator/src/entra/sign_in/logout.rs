@@ -1,4 +1,4 @@
-//! `GET` and `POST /{tenant}/oauth2/v2.0/logout`. There is no session to end: the user is sent back, or told.
+//! `GET` and `POST /{tenant}/oauth2/v2.0/logout`. There is no session to end: the user is sent back, or shown a page.
 //!
 //! <https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request>
 

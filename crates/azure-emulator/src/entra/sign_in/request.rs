@@ -28,9 +28,9 @@ pub(super) struct AuthorizeRequest {
 /// Why a request cannot be answered.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// Nobody knows whose it is or where to send the user back to: the user is told.
+    /// Nobody knows whose it is or where to send the user back to: the user is shown the error.
     Here(EntraError),
-    /// The client is told.
+    /// The client gets the error.
     AtClient(Box<Reply>, EntraError),
 }
 
@@ -97,7 +97,7 @@ impl AuthorizeRequest {
         }
     }
 
-    /// What the client can be told of.
+    /// What the client can get.
     fn rest(
         entra: &Entra,
         directory: Directory<'_>,
