@@ -30,16 +30,16 @@ async function open(url) {
 const choose = (page, user) => page.getByRole("button", { name: `${user}@` }).click();
 
 try {
-  const adele = await open(address);
-  const opened = adele.page.waitForEvent("popup");
-  await adele.click("POST /token");
-  await choose(await opened, "adele");
-  assert.match(await adele.shown(), /^200 8:acs:.*_fab00000-0000-4000-8000-0000000ade1e$/);
+  const nestor = await open(address);
+  const opened = nestor.page.waitForEvent("popup");
+  await nestor.click("POST /token");
+  await choose(await opened, "nestor");
+  assert.match(await nestor.shown(), /^200 8:acs:.*_fab00000-0000-4000-8000-00000000e570$/);
   console.log("ok  web: InteractiveBrowserCredential signs in by popup, and POST /token answers");
   let popups = 0;
-  adele.page.on("popup", () => (popups += 1));
-  await adele.click("resourceEndpoint");
-  assert.match(await adele.shown(), /^until 20/);
+  nestor.page.on("popup", () => (popups += 1));
+  await nestor.click("resourceEndpoint");
+  assert.match(await nestor.shown(), /^until 20/);
   assert.equal(popups, 0, "who has signed in is not asked again");
   console.log("ok  web: AzureCommunicationTokenCredential over it gets a token from the broker");
 
