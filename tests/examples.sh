@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds and runs the applications of examples/ with the broker and its emulator (`dev --tls`): examples/web in headless
-# Chromium, those for Node, Python and Java as console programs, and the Kotlin of examples/android, compiled against the
+# Builds and runs the applications of examples/ with the broker and its emulator (`dev --tls`): examples/web, and a page that
+# signs in with @azure/identity, in headless Chromium, those for Node, Python and Java as console programs, and the Kotlin of examples/android, compiled against the
 # Android libraries and run with ACS's own credential. Those in C# and Swift are not built: there is no compiler for them here.
 # Everything is on loopback and on free ports. Installs Debian's packages that are missing.
 #
@@ -55,6 +55,7 @@ trap finish EXIT
 start() {
     local name=$1 word=$2
     shift 2
+    : >"$logs/$name"
     "$@" >"$logs/$name" 2>&1 &
     started+=("$!")
     for _ in {1..300}; do
@@ -122,6 +123,14 @@ web() {
     for mode in passthrough on_behalf_of; do
         certutil -A -t C,, -n "$mode" -i "$(authority "$mode")" -d "sql:$work/home/.pki/nssdb"
     done
+    (
+        cd "$work/examples/identity"
+        VITE_BROKER=${PASSTHROUGH% *} VITE_AUTHORITY=${PASSTHROUGH#* } ../node_modules/.bin/vite build --logLevel warn >"$logs/build-identity" 2>&1
+    )
+    local page
+    page=$(free_port)
+    start preview-identity "localhost:$page" env --chdir="$work/examples/identity" ../node_modules/.bin/vite preview --port "$page"
+    trusting passthrough node "$work/examples/identity.mjs" "http://localhost:$page/" "$work/home"
     trusting passthrough node "$work/examples/browser.mjs" "http://localhost:${port[passthrough]}/" "http://localhost:${port[on_behalf_of]}/" "$work/home"
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use azure::acs_assignments::EntraAssignment;
 use base::ids::{ClientAppId, ObjectId, TenantId};
-use config::{Config, ExchangeMode, ResourceConfig};
+use config::{Addressee, Config, EntraConfig, ExchangeMode, ResourceConfig};
 
 use crate::authorize::assignment::PrincipalType;
 
@@ -20,6 +20,8 @@ pub struct AppNeed {
     pub scopes: BTreeSet<String>,
     /// Whether users sign in to it.
     pub signs_in: bool,
+    /// The broker's own APIs that it gets tokens for, by their application, and the scopes, one of which it must have.
+    pub apis: BTreeMap<ClientAppId, BTreeSet<String>>,
 }
 
 /// What is necessary at Entra.
@@ -43,7 +45,7 @@ impl Needs {
         let own_app = match &resource.exchange.mode {
             ExchangeMode::Passthrough => None,
             ExchangeMode::OnBehalfOf(settings) => Some(settings.app.client_id),
-            ExchangeMode::Identity(_) => return self.add_sign_in(assignments),
+            ExchangeMode::Identity(_) => return self.add_sign_in(&config.entra, assignments),
         };
         let scopes = match &resource.exchange.mode {
             ExchangeMode::OnBehalfOf(settings) => short_names(&settings.scope),
@@ -61,8 +63,10 @@ impl Needs {
                 need.tenants.insert(assignment.tenant_id);
                 // At ACS the broker's app is listed too, to which no user signs in.
                 need.signs_in |= own_app != Some(*client);
-                if own_app.is_none() {
-                    need.scopes.extend(scopes.iter().cloned());
+                match own_app {
+                    None => need.scopes.extend(scopes.iter().cloned()),
+                    Some(api) if api != *client => need.add_api(api, &config.entra),
+                    Some(_) => {}
                 }
             }
             if let Some(app) = own_app {
@@ -76,12 +80,17 @@ impl Needs {
         }
     }
 
-    fn add_sign_in(&mut self, assignments: &[EntraAssignment]) {
+    fn add_sign_in(&mut self, entra: &EntraConfig, assignments: &[EntraAssignment]) {
+        let api = own_api(&entra.audiences);
         for assignment in assignments {
             for client in &assignment.client_ids {
                 let need = self.apps.entry(*client).or_default();
                 need.tenants.insert(assignment.tenant_id);
                 need.signs_in = true;
+                if let Some(api) = api.filter(|api| api != client) {
+                    need.add_api(api, entra);
+                    self.apps.entry(api).or_default().tenants.insert(assignment.tenant_id);
+                }
             }
         }
     }
@@ -98,6 +107,28 @@ impl Needs {
         let clients = self.apps.values().filter(|need| !need.scopes.is_empty());
         clients.flat_map(|need| need.tenants.iter().copied()).collect()
     }
+}
+
+impl AppNeed {
+    /// It gets tokens for this API of the broker's own.
+    fn add_api(&mut self, api: ClientAppId, entra: &EntraConfig) {
+        let scopes = entra
+            .required_scopes
+            .iter()
+            .filter(|scope| Addressee::OwnApi.has_scope(scope));
+        self.apis.entry(api).or_default().extend(scopes.cloned());
+    }
+}
+
+/// The application of the broker's own API, where the audiences name one and no other: `{id}`, `api://{id}`.
+fn own_api(audiences: &[String]) -> Option<ClientAppId> {
+    let ids: BTreeSet<ClientAppId> = audiences
+        .iter()
+        .filter(|audience| !Addressee::from_audiences(&[audience]).is_acs())
+        .filter_map(|audience| audience.strip_prefix("api://").unwrap_or(audience).parse().ok())
+        .collect();
+    let mut ids = ids.into_iter();
+    ids.next().filter(|_| ids.next().is_none())
 }
 
 /// `https://communication.azure.com/clients/VoIP` is `VoIP`. With `.default` every permission that was consented to is
@@ -135,5 +166,23 @@ mod tests {
         );
         assert!(!is_of_acs_clients("access") && !is_of_acs_clients("TeamsExtension.ManageCalls"));
         assert_eq!(acs_clients().to_string(), ACS_CLIENTS);
+    }
+
+    #[test]
+    fn the_own_api_is_the_one_that_the_audiences_name() {
+        let (one, other) = (
+            "11111111-0000-4000-8000-000000000001",
+            "11111111-0000-4000-8000-000000000002",
+        );
+        let api = |audiences: &[&str]| {
+            let audiences: Vec<String> = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+            own_api(&audiences).map(|api| api.to_string())
+        };
+        assert_eq!(api(&[one, &format!("api://{one}")]).as_deref(), Some(one));
+        assert_eq!(api(&[ACS_CLIENTS, &format!("api://{one}")]).as_deref(), Some(one));
+        assert_eq!(api(&["api://broker.contoso.com", one]).as_deref(), Some(one));
+        for unclear in [&[one, other][..], &[ACS_CLIENTS], &["https://broker.contoso.com"], &[]] {
+            assert_eq!(api(unclear), None, "{unclear:?}");
+        }
     }
 }

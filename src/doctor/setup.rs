@@ -15,7 +15,7 @@ pub use self::at_acs::added;
 use self::at_acs::assign;
 use self::at_graph::{add_permissions, assign_group, create_principal};
 pub use self::at_graph::{extended, permissions_to_write};
-use self::consent::consent;
+use self::consent::{consent, own_api_consents};
 use super::check::Who;
 use super::needs::Needs;
 use super::rules::acs::ResourceLook;
@@ -122,6 +122,7 @@ pub fn plan(config: &Config, needs: &Needs, tenants: &[TenantGraph], resources: 
         let of_users = tenants.iter().filter(|tenant| need.tenants.contains(&tenant.tenant));
         steps.extend(of_users.filter_map(|tenant| consent(config, needs, *app, need, tenant)));
     }
+    steps.extend(own_api_consents(config, needs, tenants));
     steps
 }
 
@@ -160,7 +161,7 @@ impl Step {
 mod tests {
     use serde_json::json;
 
-    use super::super::needs::{ACS_CLIENTS, AppNeed};
+    use super::super::needs::ACS_CLIENTS;
     use super::consent::message;
     use super::*;
 
@@ -202,15 +203,11 @@ mod tests {
 
     #[test]
     fn the_text_names_everything_that_is_to_be_done() {
-        let need = AppNeed {
-            scopes: ["VoIP".to_owned()].into(),
-            ..AppNeed::default()
-        };
         let id = |number: u32| format!("{number:08x}-0000-4000-8000-000000000000");
         let text = message(
             id(1).parse().unwrap(),
             id(2).parse().unwrap(),
-            &need,
+            "It asks for VoIP.",
             "https://login.example/x",
             &[id(3)],
         );

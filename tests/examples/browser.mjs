@@ -113,6 +113,15 @@ try {
   });
   await adele.context.close();
 
+  const nobody = await open(pageOfPassthrough);
+  await story("a certificate that is not trusted is told", async () => {
+    // To the page it is as if nothing were there.
+    await nobody.page.route(`${passthrough.emulator}/**`, (route) => route.abort("cert_authority_invalid"));
+    await nobody.button("Sign in").click();
+    await shows(nobody, `${passthrough.emulator} cannot be reached.`);
+  });
+  await nobody.context.close();
+
   const megan = await open(pageOfPassthrough);
   await story("a user who is not assigned is told why, after a sign-in with a popup", async () => {
     const opened = megan.page.waitForEvent("popup");

@@ -115,6 +115,15 @@ async fn pages_of_this_machine_and_of_added_origins_may_read_answers() {
     assert_eq!(ended.code, Some(2), "{ended:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_there_is_not_is_answered_with_those_that_there_are() {
+    let ended = Process::run(&arguments(&["--undo", "consent,licences"]), &[]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    for step in azure_emulator::Step::ALL {
+        assert!(ended.stderr.contains(step.name()), "{step:?}: {ended:?}");
+    }
+}
+
 #[tokio::test]
 async fn time_moves_on_for_the_emulator_and_the_broker_together() {
     let process = Process::start(&arguments(&[]), &[]);

@@ -20,8 +20,8 @@ use url::Url;
 
 pub use self::answer::AdminError;
 pub use self::objects::{
-    Application, Group, PermissionGrant, PermissionScope, Principal, RoleAssignment, ServicePlan, ServicePrincipal,
-    Sku, SkuState,
+    ApiApplication, Application, Group, PermissionGrant, PermissionScope, PreAuthorizedApplication, Principal,
+    RoleAssignment, ServicePlan, ServicePrincipal, Sku, SkuState,
 };
 use super::pause::Pause;
 use super::retry;

@@ -1,10 +1,13 @@
 import type { AzureCommunicationTokenCredential } from "@azure/communication-common";
+import { AuthError } from "@azure/msal-browser";
 import { SignInNeeded, account, signIn, signOut, start } from "./auth";
 import { BrokerError } from "./broker";
 import { config } from "./config";
 import { credentialWithEndpoint, credentialWithRefresher } from "./credentials";
 
 const element = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
+/** What MSAL says if its requests to Entra do not arrive. */
+const unreachable = ["endpoints_resolution_error", "openid_config_error", "network_error", "post_request_failed", "get_request_failed"];
 let credential: AzureCommunicationTokenCredential | undefined;
 
 function show(text: string): void {
@@ -16,6 +19,9 @@ function reason(error: unknown): string {
   if (error instanceof BrokerError) {
     const wait = error.retryAfter === undefined ? "" : ` Try again in ${error.retryAfter} s.`;
     return `${error.message}${wait}\n${error.code}, request ${error.requestId}`;
+  }
+  if (error instanceof AuthError && unreachable.includes(error.errorCode)) {
+    return `${new URL(config.authority).origin} cannot be reached. Does it run, and does this browser trust its certificate?\n${error.errorCode}`;
   }
   const text = error instanceof Error ? error.message : String(error);
   const refused = /^Service request failed\. Status: \d+, Body: (\{.*\})$/s.exec(text);

@@ -14,10 +14,11 @@ use config::Config;
 use config::load::Environment;
 use serde_json::json;
 
+use crate::doctor::table::{BOLD, FAINT};
 use crate::doctor::{
     OutputFormat, Source, Usage, access, configuration, end_progress, graph_access, json as to_json, progress, wanted,
 };
-use crate::{ConfigArgument, Exit, complain, say};
+use crate::{ConfigArgument, Exit, complain, say, say_in_colours};
 
 #[derive(Args)]
 pub(crate) struct SetupArguments {
@@ -104,7 +105,7 @@ async fn steps(
     let mut steps = setup::plan(config, &seen.needs, &seen.graph, &seen.resources);
     let wants = arguments.verb == Verb::Apply && steps.iter().any(|step| step.status == State::Planned);
     if arguments.output == OutputFormat::Table {
-        say(&shown(&steps));
+        say_in_colours(&shown(&steps));
     }
     if wants {
         if asks && !is_agreed()? {
@@ -171,25 +172,29 @@ fn shown(steps: &[Step]) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{}. {}  ({}; {})",
+            "{BOLD}{}. {}{BOLD:#}  {FAINT}({}; {}){FAINT:#}",
             index + 1,
             step.summary,
             step.id,
             step.who.words()
         );
         if let Some(az) = &step.az {
-            let _ = writeln!(text, "   az:      {az}");
+            let _ = writeln!(text, "   {FAINT}az:{FAINT:#}      {az}");
         }
         if let Some(request) = &step.request {
-            let _ = writeln!(text, "   request: {} {} {}", request.method, request.url, request.body);
+            let _ = writeln!(
+                text,
+                "   {FAINT}request:{FAINT:#} {} {} {}",
+                request.method, request.url, request.body
+            );
         }
         if let Some(url) = &step.url {
-            let _ = writeln!(text, "   open:    {url}");
+            let _ = writeln!(text, "   {FAINT}open:{FAINT:#}    {url}");
         }
         if let Some(message) = &step.message {
-            let _ = writeln!(text, "   send them this:\n");
+            let _ = writeln!(text, "   {FAINT}send them this:{FAINT:#}\n");
             for line in message.lines() {
-                let _ = writeln!(text, "   | {line}");
+                let _ = writeln!(text, "   {FAINT}|{FAINT:#} {line}");
             }
             text.push('\n');
         }

@@ -69,7 +69,10 @@ pub fn tenant(look: &TenantLook, upstream: &UpstreamConfig) -> [Check; 2] {
             ),
             Check::pass(
                 CheckId::EntraKeys,
-                format!("{} signing keys can be used", published.keys),
+                match published.keys {
+                    1 => "1 signing key can be used".to_owned(),
+                    keys => format!("{keys} signing keys can be used"),
+                },
             ),
         ),
         (Err(_), Some(error)) => {

@@ -12,9 +12,9 @@ use azure::graph_admin::{AdminError, Application, Group, PermissionGrant, RoleAs
 use base::ids::{ClientAppId, ObjectId, TenantId};
 use config::Config;
 
-use self::consent::consent;
-pub(in crate::doctor) use self::consent::consent_of;
 pub use self::consent::{Consent, consented};
+use self::consent::{consent, own_api_consent};
+pub(in crate::doctor) use self::consent::{consent_of, own_api_consent_of};
 use self::groups::{group_assigned, group_exists, license};
 use self::registration::registration;
 pub use self::registration::{asked_for, permission_ids};
@@ -95,6 +95,13 @@ pub fn checks(config: &Config, needs: &Needs, tenants: &[TenantGraph]) -> Vec<Ch
         if !need.scopes.is_empty() {
             let of_users = tenants.iter().filter(|tenant| need.tenants.contains(&tenant.tenant));
             checks.extend(of_users.map(|tenant| consent(config, *app, need, tenant).about(tenant.tenant)));
+        }
+        for (api, scopes) in &need.apis {
+            let of_users = tenants.iter().filter(|tenant| need.tenants.contains(&tenant.tenant));
+            checks.extend(
+                of_users
+                    .map(|tenant| own_api_consent(config, *app, (*api, scopes), tenant, tenants).about(tenant.tenant)),
+            );
         }
     }
     for (group, tenant) in &needs.groups {

@@ -37,6 +37,7 @@ fn needs() -> Needs {
         tenants: [FABRIKAM.parse().unwrap()].into(),
         scopes: ["VoIP".to_owned(), "VoIP.Join".to_owned()].into(),
         signs_in: true,
+        ..AppNeed::default()
     };
     Needs {
         apps: [(APP.parse().unwrap(), need)].into(),
@@ -254,6 +255,110 @@ fn consent_to_something_else_is_none() {
         });
         assert_eq!(check.status, Status::Fail, "{check:?}");
     }
+}
+
+const API: &str = "22222222-0000-4000-8000-000000000002";
+const API_PRINCIPAL: &str = "44444444-0000-4000-8000-000000000003";
+
+/// `graph.consent` of an app that gets tokens for the broker's own API, which `change` finds consented to. Contoso is the
+/// API's home.
+fn own_api_consent(change: impl FnOnce(&mut [TenantGraph; 2])) -> Check {
+    let (app, api): (ClientAppId, ClientAppId) = (APP.parse().unwrap(), API.parse().unwrap());
+    let registration = json!({"id": "55555555-0000-4000-8000-000000000002", "appId": API,
+        "api": {"oauth2PermissionScopes": [{"id": "a", "value": "access"}], "preAuthorizedApplications": []}});
+    let mut world = world();
+    for tenant in &mut world {
+        let principal = json!({"id": API_PRINCIPAL, "appId": API, "appOwnerOrganizationId": CONTOSO});
+        tenant.principals.insert(api, Ok(Some(read(principal))));
+        tenant.registrations.insert(api, Ok(None));
+        tenant
+            .grants
+            .insert(app, Ok(vec![read(grant("AllPrincipals", API_PRINCIPAL, "access"))]));
+    }
+    world[0].registrations.insert(api, Ok(Some(read(registration))));
+    change(&mut world);
+    let need = AppNeed {
+        tenants: [FABRIKAM.parse().unwrap()].into(),
+        signs_in: true,
+        apis: [(api, ["access".to_owned()].into())].into(),
+        ..AppNeed::default()
+    };
+    let needs = Needs {
+        apps: [(app, need), (api, AppNeed::default())].into(),
+        ..Needs::default()
+    };
+    let checks = checks(&config(), &needs, &world);
+    let mut found = checks.into_iter().filter(|check| check.id == CheckId::GraphConsent);
+    let check = found.next().unwrap();
+    assert!(found.next().is_none());
+    assert_eq!(check.subject.as_deref(), Some(FABRIKAM), "{check:?}");
+    if check.status != Status::Skip {
+        assert!(check.summary.contains(API) && check.summary.contains(APP), "{check:?}");
+    }
+    check
+}
+
+fn grant(kind: &str, resource: &str, scope: &str) -> serde_json::Value {
+    json!({"clientId": APP_PRINCIPAL, "consentType": kind, "resourceId": resource, "scope": scope})
+}
+
+#[test]
+fn the_consent_to_the_own_api_is_another_than_that_to_acs() {
+    let (app, api): (ClientAppId, ClientAppId) = (APP.parse().unwrap(), API.parse().unwrap());
+    let granted = |grant| {
+        own_api_consent(|world| {
+            world[1].grants.insert(app, Ok(vec![read(grant)]));
+        })
+    };
+    let none = |world: &mut [TenantGraph; 2]| {
+        world[1].grants.insert(app, Ok(Vec::new()));
+    };
+    assert_eq!(own_api_consent(|_| {}).status, Status::Pass);
+    assert_eq!(
+        granted(grant("Principal", API_PRINCIPAL, "access")).status,
+        Status::Warn
+    );
+    for wrong in [
+        grant("AllPrincipals", ACS_PRINCIPAL, "access"),
+        grant("AllPrincipals", API_PRINCIPAL, "other"),
+    ] {
+        let check = granted(wrong);
+        assert_eq!(
+            (check.status, check.who),
+            (Status::Fail, Some(Who::UserTenantAdmin)),
+            "{check:?}"
+        );
+        assert!(
+            check
+                .fix
+                .unwrap()
+                .contains(&format!("/{FABRIKAM}/adminconsent?client_id={APP} and consents"))
+        );
+    }
+    // The API comes first where the tenant does not know it.
+    let check = own_api_consent(|world| {
+        world[1].principals.insert(api, Ok(None));
+    });
+    assert_eq!(check.status, Status::Fail, "{check:?}");
+    assert!(check.fix.unwrap().contains(&format!("client_id={API} and then ")));
+    // Its registration can make the consent needless, and only a look at it can tell.
+    let authorized = json!({"id": "55555555-0000-4000-8000-000000000002", "appId": API,
+        "api": {"oauth2PermissionScopes": [{"id": "a", "value": "access"}],
+            "preAuthorizedApplications": [{"appId": APP, "delegatedPermissionIds": ["a"]}]}});
+    let check = own_api_consent(|world| {
+        none(world);
+        world[0].registrations.insert(api, Ok(Some(read(authorized))));
+    });
+    assert_eq!(check.status, Status::Pass, "{check:?}");
+    let check = own_api_consent(|world| {
+        none(world);
+        world[0].registrations.insert(api, Ok(None));
+    });
+    assert_eq!(check.status, Status::Warn, "{check:?}");
+    let check = own_api_consent(|world| {
+        world[1].grants.insert(app, forbidden());
+    });
+    assert_eq!(check.status, Status::Skip, "{check:?}");
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! The emulator's Graph: each step undone is found, what `setup` can do is done, and the two administrators do the rest.
 
+use std::time::{Duration, Instant};
+
 use azure_emulator::scenario::{CONTOSO, FABRIKAM, Step};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{CONTOSO_API, CONTOSO_API_SECRET, Report};
+use super::{CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_APP, Report};
+use crate::support::http::Call;
 use crate::support::process::{Process, emulator};
 use crate::support::stack::assignments_toml;
 use azure_emulator::Emulator;
@@ -18,6 +21,11 @@ struct World {
 
 impl World {
     async fn open() -> Self {
+        Self::with("", "").await
+    }
+
+    /// With settings of `[entra]` and `[exchange]`.
+    async fn with(entra: &str, exchange: &str) -> Self {
         let emulator = emulator().await;
         let folder = tempfile::tempdir().unwrap();
         let origin = emulator.origin();
@@ -26,8 +34,8 @@ impl World {
         write("access-key", &emulator.expected_access_key());
         write("client-secret", CONTOSO_API_SECRET);
         let text = format!(
-            "[entra]\nauthority = \"{origin}\"\n[[entra.tenants]]\nid = \"{CONTOSO}\"\n[[entra.tenants]]\nid = \"{FABRIKAM}\"\n\
-             [exchange]\nendpoint = \"{origin}\"\n\
+            "[entra]\nauthority = \"{origin}\"\n{entra}[[entra.tenants]]\nid = \"{CONTOSO}\"\n[[entra.tenants]]\nid = \"{FABRIKAM}\"\n\
+             [exchange]\nendpoint = \"{origin}\"\n{exchange}\
              [assignments]\nfile = \"assignments.toml\"\nunknown_groups = \"graph\"\n\
              [assignments.acs]\naccess_key_file = \"access-key\"\n\
              [graph]\nendpoint = \"{origin}\"\nclient_id = \"{CONTOSO_API}\"\ncredential = \"secret\"\nclient_secret_file = \"client-secret\"\n"
@@ -38,7 +46,12 @@ impl World {
     }
 
     async fn doctor(&self) -> Report {
-        Report::read(&Process::run(&["doctor", "--config", &self.file, "--output", "json"], &[]).await)
+        #[expect(clippy::disallowed_methods, reason = "a real process is measured")]
+        let began = Instant::now();
+        let ended = Process::run(&["doctor", "--config", &self.file, "--output", "json"], &[]).await;
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(2), "two tenants: {took:?}");
+        Report::read(&ended)
     }
 
     /// `setup` with a token of an administrator of that tenant.
@@ -129,5 +142,68 @@ async fn setup_does_what_it_can_and_the_consent_is_left() {
     for tenant in ["Contoso", "Fabrikam"] {
         let (code, again) = world.setup("apply", tenant).await;
         assert_eq!((code, again["done"].as_u64()), (Some(0), Some(0)), "{again:#}");
+    }
+}
+
+/// In the modes in which front ends get tokens for the broker's own API: a consent of its own, of which ACS knows nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_consent_to_the_brokers_own_api_is_looked_at() {
+    let entra = format!("audiences = [\"{CONTOSO_API}\", \"api://{CONTOSO_API}\"]\nrequired_scopes = [\"access\"]\n");
+    let app =
+        format!("client_id = \"{CONTOSO_API}\"\ncredential = \"secret\"\nclient_secret_file = \"client-secret\"\n");
+    for (mode, exchange) in [
+        ("on_behalf_of", app.as_str()),
+        ("identity", "access_key_file = \"access-key\"\nscopes = [\"chat\"]\n"),
+    ] {
+        let world = World::with(&entra, &format!("mode = \"{mode}\"\n[exchange.{mode}]\n{exchange}")).await;
+        let of_own_api = |report: &Report, status: &str| {
+            let names = format!("the broker's own API {CONTOSO_API} (access)");
+            let checks = report.checks().iter().filter(|check| {
+                let is_about_it = check["summary"].as_str().unwrap().contains(&names);
+                check["id"] == "graph.consent" && check["status"] == status && is_about_it
+            });
+            checks
+                .map(|check| check["subject"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let report = world.doctor().await;
+        report.failed(&[]);
+        assert_eq!(
+            of_own_api(&report, "pass"),
+            [CONTOSO.to_string(), FABRIKAM.to_string()],
+            "{mode}"
+        );
+        // Fabrikam consented to the broker's own app, and not to the front end.
+        world.emulator.set_step(Step::Consent, false);
+        let consent = format!(
+            "{}/_emulator/apps/{CONTOSO_API}/consent/Fabrikam",
+            world.emulator.origin()
+        );
+        assert_eq!(Call::new("PUT", consent).send().await.status, 204, "{mode}");
+        let report = world.doctor().await;
+        report.failed(&["graph.consent"]);
+        assert_eq!(of_own_api(&report, "fail"), [FABRIKAM.to_string()], "{mode}");
+        let address = format!(
+            "{}/{FABRIKAM}/adminconsent?client_id={CONTOSO_APP}",
+            world.emulator.origin()
+        );
+        let fix = report.check("graph.consent")["fix"].as_str().unwrap();
+        assert!(fix.contains(&address), "{mode}: {fix}");
+        let (_, plan) = world.setup("plan", "Fabrikam").await;
+        let steps = plan["steps"].as_array().unwrap().iter();
+        let ours: Vec<&Value> = steps.filter(|step| step["url"] == address).collect();
+        assert_eq!(
+            (ours.len(), &ours[0]["status"]),
+            (1, &Value::from("manual")),
+            "{mode}: {plan:#}"
+        );
+        assert!(
+            ours[0]["message"]
+                .as_str()
+                .unwrap()
+                .contains(&format!("our service {CONTOSO_API}: access"))
+        );
+        world.emulator.set_step(Step::Consent, true);
+        world.doctor().await.failed(&[]);
     }
 }

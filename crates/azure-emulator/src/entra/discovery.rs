@@ -145,6 +145,5 @@ fn common_fields(base: &str) -> Value {
         "cloud_instance_name": "microsoftonline.com",
         "cloud_graph_host_name": "graph.windows.net",
         "msgraph_host": "graph.microsoft.com",
-        "rbac_url": "https://pas.windows.net",
     })
 }

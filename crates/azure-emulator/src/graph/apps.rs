@@ -77,18 +77,6 @@ pub(super) fn principal_json(graph: &Graph, principal: &ServicePrincipal) -> Val
     let is_identity = app.is_managed_identity;
     let mut names = vec![app.app_id.to_string()];
     names.extend(app.uris.iter().filter(|uri| !uri.is_empty()).cloned());
-    let scope = |scope: &Permission| {
-        json!({
-            "id": scope.id.to_string(),
-            "value": scope.value,
-            "type": "User",
-            "isEnabled": true,
-            "adminConsentDisplayName": scope.value,
-            "adminConsentDescription": scope.value,
-            "userConsentDisplayName": scope.value,
-            "userConsentDescription": scope.value,
-        })
-    };
     let role = |role: &Permission| {
         json!({
             "id": role.id.to_string(),
@@ -114,7 +102,21 @@ pub(super) fn principal_json(graph: &Graph, principal: &ServicePrincipal) -> Val
         "signInAudience": if is_identity { Value::Null } else { json!("AzureADMultipleOrgs") },
         "tags": [],
         "appRoles": app.roles.iter().map(role).collect::<Vec<_>>(),
-        "oauth2PermissionScopes": app.scopes.iter().map(scope).collect::<Vec<_>>(),
+        "oauth2PermissionScopes": app.scopes.iter().map(scope_json).collect::<Vec<_>>(),
+    })
+}
+
+/// "permissionScope"
+fn scope_json(scope: &Permission) -> Value {
+    json!({
+        "id": scope.id.to_string(),
+        "value": scope.value,
+        "type": "User",
+        "isEnabled": true,
+        "adminConsentDisplayName": scope.value,
+        "adminConsentDescription": scope.value,
+        "userConsentDisplayName": scope.value,
+        "userConsentDescription": scope.value,
     })
 }
 
@@ -194,7 +196,12 @@ pub(super) fn application_json(graph: &Graph, application: &Application) -> Valu
         "spa": {"redirectUris": application.spa},
         "publicClient": {"redirectUris": application.public_client},
         "web": {"redirectUris": application.web},
-        "api": {"requestedAccessTokenVersion": 2},
+        "api": {
+            "requestedAccessTokenVersion": 2,
+            "knownClientApplications": [],
+            "oauth2PermissionScopes": app.into_iter().flat_map(|app| &app.scopes).map(scope_json).collect::<Vec<_>>(),
+            "preAuthorizedApplications": [],
+        },
         "isFallbackPublicClient": null,
         "tags": [],
     })

@@ -8,7 +8,7 @@ use http::StatusCode;
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
 /// Name and text of each page.
-const PAGES: [(&str, &str); 9] = [
+const PAGES: [(&str, &str); 10] = [
     ("assignments", include_str!("../../../../docs/assignments.md")),
     ("caching", include_str!("../../../../docs/caching.md")),
     ("emulator", include_str!("../../../../docs/emulator.md")),
@@ -16,6 +16,10 @@ const PAGES: [(&str, &str); 9] = [
     ("errors", include_str!("../../../../docs/errors.md")),
     ("front-end", include_str!("../../../../docs/front-end.md")),
     ("modes", include_str!("../../../../docs/modes.md")),
+    (
+        "set-up-your-tenants",
+        include_str!("../../../../docs/set-up-your-tenants.md"),
+    ),
     ("troubleshooting", include_str!("../../../../docs/troubleshooting.md")),
     ("try-it", include_str!("../../../../docs/try-it.md")),
 ];

@@ -1,5 +1,7 @@
 //! Objects of Microsoft Graph, as far as the checks look at them. Members that Graph adds are ignored.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -57,6 +59,32 @@ pub struct Application {
     /// The permissions that it asks for, as Graph has them: they are written back whole.
     #[serde(default)]
     pub required_resource_access: Vec<Value>,
+    /// What it is as an API.
+    #[serde(default)]
+    pub api: Option<ApiApplication>,
+}
+
+/// "apiApplication": an application as an API that others call.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiApplication {
+    /// The delegated permissions that it offers.
+    #[serde(default)]
+    pub oauth2_permission_scopes: Vec<PermissionScope>,
+    /// Clients whose users are not asked for consent.
+    #[serde(default)]
+    pub pre_authorized_applications: Vec<PreAuthorizedApplication>,
+}
+
+/// "preAuthorizedApplication": a client, and the delegated permissions that its users need not consent to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreAuthorizedApplication {
+    /// The client.
+    pub app_id: ClientAppId,
+    /// The permissions, by id.
+    #[serde(default)]
+    pub delegated_permission_ids: Vec<String>,
 }
 
 /// A platform's redirect URIs.
@@ -69,6 +97,25 @@ pub struct Redirects {
 }
 
 impl Application {
+    /// Whether users of `client` need no consent for one of these delegated permissions of this application.
+    #[must_use]
+    pub fn pre_authorizes(&self, client: ClientAppId, scopes: &BTreeSet<String>) -> bool {
+        let Some(api) = &self.api else {
+            return false;
+        };
+        let wanted = api
+            .oauth2_permission_scopes
+            .iter()
+            .filter(|scope| scope.value.as_ref().is_some_and(|value| scopes.contains(value)));
+        let wanted: Vec<&str> = wanted.map(|scope| scope.id.as_str()).collect();
+        let mut of_client = api
+            .pre_authorized_applications
+            .iter()
+            .filter(|authorized| authorized.app_id == client)
+            .flat_map(|authorized| &authorized.delegated_permission_ids);
+        of_client.any(|id| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(id)))
+    }
+
     /// The redirect URIs of all platforms.
     pub fn redirect_uris(&self) -> impl Iterator<Item = &str> {
         let platforms = [&self.web, &self.spa, &self.public_client];

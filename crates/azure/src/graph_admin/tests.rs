@@ -51,8 +51,17 @@ fn objects_are_read_as_graph_has_them() {
         "displayName": "x", "signInAudience": "AzureADMultipleOrgs",
         "web": {"redirectUris": ["https://a.example/"], "homePageUrl": null}, "spa": {"redirectUris": ["http://localhost:3000"]},
         "publicClient": null, "requiredResourceAccess": [{"resourceAppId": "x", "resourceAccess": []}],
+        "api": {"requestedAccessTokenVersion": 2, "knownClientApplications": [],
+            "oauth2PermissionScopes": [{"id": "aa", "value": "access"}, {"id": "bb", "value": "other"}],
+            "preAuthorizedApplications": [{"appId": "22222222-0000-4000-8000-000000000002", "delegatedPermissionIds": ["AA"]}]},
     }))
     .unwrap();
+    let pre_authorizes = |client: &str, scope: &str| {
+        let client = format!("22222222-0000-4000-8000-{client}").parse().unwrap();
+        application.pre_authorizes(client, &[scope.to_owned()].into())
+    };
+    assert!(pre_authorizes("000000000002", "access"));
+    assert!(!pre_authorizes("000000000003", "access") && !pre_authorizes("000000000002", "other"));
     assert_eq!(
         application.redirect_uris().collect::<Vec<_>>(),
         ["https://a.example/", "http://localhost:3000"]

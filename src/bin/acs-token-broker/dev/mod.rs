@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use azure_emulator::Step;
 use base::clock::SystemClock;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use config::load::Environment;
 
@@ -32,9 +33,8 @@ pub(crate) struct DevArguments {
     /// How the broker gets ACS tokens. In all but the first, front ends ask Entra for a token for the broker's own API.
     #[arg(long, value_enum, default_value_t = Mode::Passthrough)]
     mode: Mode,
-    /// Begin without these steps of the administrators, to see what a missing one looks like: `acs-clients-principal`,
-    /// `permissions`, `consent`, `group-assignment`, `acs-assignment`.
-    #[arg(long, value_name = "STEP,…", value_delimiter = ',')]
+    /// Begin without these steps of the administrators, to see what a missing one looks like.
+    #[arg(long, value_name = "STEP,…", value_delimiter = ',', value_parser = step())]
     undo: Vec<Step>,
     /// Open the playground in a browser.
     #[arg(long)]
@@ -56,6 +56,12 @@ pub(crate) struct DevArguments {
     /// Its private key.
     #[arg(long, value_name = "FILE", requires = "tls", requires = "tls_certificate")]
     tls_private_key: Option<PathBuf>,
+}
+
+/// A step by its name, of which the usage knows all.
+fn step() -> impl TypedValueParser<Value = Step> {
+    let names = PossibleValuesParser::new(Step::ALL.iter().map(|step| step.name()));
+    names.try_map(|name| name.parse::<Step>())
 }
 
 /// `exchange.mode`, by its name there.

@@ -1,7 +1,7 @@
 //! `doctor`: names the missing step, who must act, and the exact fix.
 
 mod given;
-mod table;
+pub(crate) mod table;
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};

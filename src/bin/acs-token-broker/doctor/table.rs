@@ -8,8 +8,10 @@ use anstyle::{AnsiColor, Style};
 
 use crate::say_in_colours;
 
-const BOLD: Style = Style::new().bold();
-const FAINT: Style = Style::new().dimmed();
+/// What is to be seen first.
+pub(crate) const BOLD: Style = Style::new().bold();
+/// What names the rest.
+pub(crate) const FAINT: Style = Style::new().dimmed();
 
 pub(super) fn print(report: &Report) {
     say_in_colours(&text(report, std::io::stdout().is_terminal()));
@@ -38,8 +40,12 @@ fn text(report: &Report, ticks: bool) -> String {
     }
     let _ = write!(
         text,
-        "\n{} passed, {} warnings, {} failed, {} skipped",
-        report.passed, report.warnings, report.failed, report.skipped
+        "\n{} passed, {} warning{}, {} failed, {} skipped",
+        report.passed,
+        report.warnings,
+        if report.warnings == 1 { "" } else { "s" },
+        report.failed,
+        report.skipped
     );
     text
 }

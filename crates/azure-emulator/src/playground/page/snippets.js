@@ -36,6 +36,7 @@ import { AzureCommunicationTokenCredential } from "@azure/communication-common";
 const tokenCredential = new InteractiveBrowserCredential({
   clientId: "${clientId}",
   tenantId: "${user.tenantId}",
+  redirectUri: \`\${location.origin}/redirect.html\`, // hands the answer to your page: examples/web/redirect.html
   authorityHost: "${location.origin}", // only for the emulator
   disableInstanceDiscovery: true, // only for the emulator
 });
