@@ -627,7 +627,7 @@ fn metrics_count_the_codes_that_callers_get() {
         if let ApiError::Issue(IssueError::Denied { denied, .. }) = &error {
             let counted = denied.counted().into_str();
             assert!(
-                inner.is_none_or(|inner| inner == counted || inner == "UpstreamLimit"),
+                inner.is_none_or(|inner| inner == counted || ["UpstreamLimit", "BrokerLimit"].contains(&inner)),
                 "{error:?}"
             );
         }
