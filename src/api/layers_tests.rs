@@ -86,6 +86,8 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
             memory: Budget::new(1 << 20),
             audit: true,
             api_versions: Vec::new(),
+            teams_api_versions: Vec::new(),
+            base_path: String::new(),
             request_timeout: second,
             diagnostic_headers: true,
             allowed_origins: vec![ORIGIN.to_owned()],

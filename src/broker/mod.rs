@@ -357,6 +357,8 @@ fn api_settings(config: &Config, development: Option<&[String]>, memory: Budget)
         memory,
         audit: config.telemetry.audit,
         api_versions: config.server.api_versions.clone(),
+        teams_api_versions: config.server.teams_api_versions.clone(),
+        base_path: config.server.base_path.clone(),
         request_timeout: config.server.request_timeout,
         diagnostic_headers: config.server.diagnostic_headers,
         allowed_origins: allowed_origins

@@ -130,7 +130,14 @@ fn sources(
 fn exchanger(config: &ResourceConfig, services: &Services) -> Result<Exchanger, StartError> {
     let exchange = &config.exchange;
     let upstream = services.upstream(exchange.connect_timeout)?;
-    let acs = || AcsExchange::new(upstream.clone(), &exchange.endpoint, &exchange.api_version);
+    let acs = || {
+        AcsExchange::new(
+            upstream.clone(),
+            &exchange.endpoint,
+            &exchange.api_version,
+            &exchange.teams_extension_api_version,
+        )
+    };
     let mode = match &exchange.mode {
         ExchangeMode::Passthrough => Mode::Passthrough(acs()),
         ExchangeMode::OnBehalfOf(config) => {

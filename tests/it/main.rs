@@ -13,6 +13,7 @@ mod attacks;
 mod audit;
 mod authenticate;
 mod authorize;
+mod base_path;
 mod cache;
 mod certificates;
 mod cheap;

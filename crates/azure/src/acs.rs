@@ -1,4 +1,4 @@
-//! The wire contract of ACS's token exchanges (data-plane Identity, `2025-03-02-preview` and `2025-06-30`).
+//! The wire contract of ACS's token exchanges (data-plane Identity, `2025-03-02-preview`, `2025-06-30`, `2026-09-23`).
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -11,9 +11,6 @@ use telemetry::metrics::labels::Peer;
 
 /// `expiresOn` has up to seven fractional digits and an offset; anything much longer is something else.
 const MAX_TIMESTAMP: usize = 64;
-
-/// The only version of ACS's interface with the Teams Phone extension's exchange.
-pub const TEAMS_EXTENSION_API_VERSION: &str = "2025-06-30";
 
 /// ACS's exchange operations: which one depends on what the Entra token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,9 +63,9 @@ pub struct Granted {
 }
 
 impl AcsExchange {
-    /// The operations at `endpoint`, an origin; `api_version` is that of the first.
+    /// The operations at `endpoint`, an origin, each with its `api-version`.
     #[must_use]
-    pub fn new(upstream: Upstream, endpoint: &Url, api_version: &str) -> Self {
+    pub fn new(upstream: Upstream, endpoint: &Url, api_version: &str, teams_extension_api_version: &str) -> Self {
         let url = |operation: Operation, api_version: &str| {
             let mut url = endpoint.clone();
             url.set_path(operation.path());
@@ -78,7 +75,7 @@ impl AcsExchange {
         Self {
             upstream,
             entra: url(Operation::Entra, api_version),
-            teams_extension: url(Operation::TeamsExtension, TEAMS_EXTENSION_API_VERSION),
+            teams_extension: url(Operation::TeamsExtension, teams_extension_api_version),
         }
     }
 

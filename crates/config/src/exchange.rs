@@ -17,6 +17,8 @@ pub struct ExchangeConfig {
     pub endpoint: Url,
     /// `api-version` sent to ACS.
     pub api_version: String,
+    /// `api-version` sent to ACS for Teams Phone extension: its exchange and its assignments.
+    pub teams_extension_api_version: String,
     /// Limit for opening a connection to ACS.
     pub connect_timeout: Duration,
     /// Limit for one exchange in all, a retry included.

@@ -90,8 +90,12 @@ pub struct ServerConfig {
     pub drain_delay: Duration,
     /// How long requests in flight may then still take.
     pub drain_timeout: Duration,
+    /// The path below which all public paths stand; empty for none. It begins with a slash and does not end in one.
+    pub base_path: String,
     /// Values of `api-version` accepted on the ACS path.
     pub api_versions: Vec<String>,
+    /// The same on the path of Teams Phone extension.
+    pub teams_api_versions: Vec<String>,
     /// Whether answers carry `Server-Timing` and `x-cache`.
     pub diagnostic_headers: bool,
     /// Certificate and key, if the broker serves TLS itself.

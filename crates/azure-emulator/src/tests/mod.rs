@@ -2,6 +2,7 @@
 
 mod callers;
 mod client_credentials;
+mod contract;
 mod controls;
 mod credentials;
 mod directory;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{API_VERSION, Context, app, non_empty_list, origin, positive};
+use super::{API_VERSION, Context, STABLE_API_VERSION, app, non_empty_list, origin, positive};
 use crate::cloud;
 use crate::exchange::ExchangeModeName as Mode;
 use crate::reader::Field;
@@ -23,6 +23,11 @@ pub(super) fn exchange(
     }
     let endpoint = section.required("endpoint", origin);
     let api_version = section.field_or("api_version", value::text, API_VERSION.to_owned());
+    let teams_extension_api_version = section.field_or(
+        "teams_extension_api_version",
+        value::text,
+        STABLE_API_VERSION.to_owned(),
+    );
     let connect_timeout = section.field_or("connect_timeout", positive, Duration::from_secs(2));
     let timeout = section.field_or("timeout", positive, Duration::from_secs(5));
     let on_behalf_of = section.section("on_behalf_of", |section| {
@@ -40,6 +45,7 @@ pub(super) fn exchange(
         },
         endpoint,
         api_version,
+        teams_extension_api_version,
         connect_timeout,
         timeout,
     })

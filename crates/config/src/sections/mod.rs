@@ -24,6 +24,12 @@ use base::ids::{ClientAppId, TenantId};
 /// The version of ACS's interface that has the Entra exchange.
 const API_VERSION: &str = "2025-03-02-preview";
 
+/// The versions that have the Teams Phone extension's exchange.
+const TEAMS_API_VERSIONS: [&str; 2] = [STABLE_API_VERSION, "2026-09-23"];
+
+/// The first stable version with Teams Phone extension.
+const STABLE_API_VERSION: &str = "2025-06-30";
+
 /// What sections need beside their own settings.
 #[derive(Clone, Copy)]
 struct Context<'c> {
@@ -92,7 +98,13 @@ fn server(section: &mut Section<'_, '_>, folder: &Path) -> ServerConfig {
         trusted_proxies: section.list("trusted_proxies", units::network).or(Vec::new()),
         drain_delay: section.field_or("drain_delay", value::duration, Duration::ZERO),
         drain_timeout: section.field_or("drain_timeout", value::duration, Duration::from_secs(20)),
+        base_path: section.field_or(
+            "base_path",
+            |raw| validate::base_path(value::plain_text(raw)?),
+            String::new(),
+        ),
         api_versions: non_empty_list(section, "api_versions", value::filled, &[API_VERSION]),
+        teams_api_versions: non_empty_list(section, "teams_api_versions", value::filled, &TEAMS_API_VERSIONS),
         diagnostic_headers: section.field_or("diagnostic_headers", value::boolean, false),
         tls: section.section("tls", |section| tls(section, folder)),
         cors: section.section("cors", cors),

@@ -12,7 +12,7 @@ use config::load::Environment;
 use config::{Config, units};
 
 /// Settings, and tables with all that is in them, that may be overridden.
-const HARMLESS: [&str; 36] = [
+const HARMLESS: [&str; 37] = [
     "allow_insecure_upstreams",
     "server",
     "management",
@@ -29,6 +29,7 @@ const HARMLESS: [&str; 36] = [
     "entra.jwks_withdrawal_grace",
     "exchange.mode",
     "exchange.api_version",
+    "exchange.teams_extension_api_version",
     "exchange.connect_timeout",
     "exchange.timeout",
     "exchange.upstream_exchanges",

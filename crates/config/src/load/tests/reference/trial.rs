@@ -186,7 +186,7 @@ impl World {
         }
         // That it makes no difference means something only where another value does.
         let pool: Value =
-            "[true, false, 7, '7s', '7KiB', '15m', '61m', '7m', 'warn', 'pretty', 'none', 'usgov', 'refuse', 'audit', 'x', \
+            "[true, false, 7, '7s', '7KiB', '15m', '61m', '7m', 'warn', 'pretty', 'none', 'usgov', 'refuse', 'audit', 'x', '/x', \
             'identity', 'certificate', 'other.toml', 'http://localhost:1', '127.0.0.1:9', ['x'], ['voip'], \
             ['https://x.com'], ['10.0.0.0/8'], ['acs', 'file']]"
                 .parse()
@@ -205,6 +205,7 @@ impl World {
         self.is_the_default_in_its_variable(setting, &without, &unset);
         match &setting.value {
             Value::Array(items) if items.is_empty() => "none".to_owned(),
+            Value::String(text) if text.is_empty() => "none".to_owned(),
             value => format!("`{value}`"),
         }
     }
