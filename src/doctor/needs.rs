@@ -10,6 +10,46 @@ use crate::authorize::assignment::PrincipalType;
 
 /// "Azure Communication Services Clients", as the quickstart names it.
 pub const ACS_CLIENTS: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
+/// "Azure Communication Services", as the quickstart for Teams users names it.
+pub const ACS_TEAMS: &str = "1fd5118e-2576-4263-8130-9503064c837a";
+
+/// An API of ACS's of which apps have permissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcsApi {
+    /// For Entra users.
+    Clients,
+    /// For Teams users.
+    Teams,
+}
+
+impl AcsApi {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Clients, Self::Teams];
+
+    /// Its application id, as text.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Clients => ACS_CLIENTS,
+            Self::Teams => ACS_TEAMS,
+        }
+    }
+
+    /// Its application id.
+    #[must_use]
+    pub fn app_id(self) -> ClientAppId {
+        self.id().parse().unwrap_or_else(|_| unreachable!("a GUID"))
+    }
+
+    /// Its name in Entra's pages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clients => "Azure Communication Services Clients",
+            Self::Teams => "Azure Communication Services",
+        }
+    }
+}
 
 /// What one application must be able to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +58,8 @@ pub struct AppNeed {
     pub tenants: BTreeSet<TenantId>,
     /// The delegated permissions of ACS Clients, one of which it must have. Empty: it is no client of ACS.
     pub scopes: BTreeSet<String>,
+    /// The same of the API for Teams users.
+    pub teams_scopes: BTreeSet<String>,
     /// Whether users sign in to it.
     pub signs_in: bool,
 }
@@ -31,10 +73,19 @@ pub struct Needs {
     pub groups: BTreeMap<ObjectId, TenantId>,
 }
 
-/// The application id of ACS Clients.
-#[must_use]
-pub fn acs_clients() -> ClientAppId {
-    ACS_CLIENTS.parse().unwrap_or_else(|_| unreachable!("a GUID"))
+impl AppNeed {
+    /// The delegated permissions of `api`, one of which the app must have. Empty: it is no client of that API.
+    #[must_use]
+    pub fn of(&self, api: AcsApi) -> &BTreeSet<String> {
+        match api {
+            AcsApi::Clients => &self.scopes,
+            AcsApi::Teams => &self.teams_scopes,
+        }
+    }
+
+    fn is_client(&self) -> bool {
+        AcsApi::ALL.into_iter().any(|api| !self.of(api).is_empty())
+    }
 }
 
 impl Needs {
@@ -44,6 +95,7 @@ impl Needs {
             ExchangeMode::Passthrough => None,
             ExchangeMode::OnBehalfOf(settings) => Some(settings.app.client_id),
             ExchangeMode::Identity(_) => return self.add_sign_in(assignments),
+            ExchangeMode::TeamsUser(_) => return self.add_teams_users(config, assignments),
         };
         let scopes = match &resource.exchange.mode {
             ExchangeMode::OnBehalfOf(settings) => short_names(&settings.scope),
@@ -86,16 +138,28 @@ impl Needs {
         }
     }
 
-    /// Whether any application is a client of ACS Clients.
+    /// Groups are no matter of ACS's there: none is assigned to its API.
+    fn add_teams_users(&mut self, config: &Config, assignments: &[EntraAssignment]) {
+        self.add_sign_in(assignments);
+        let required = config.entra.required_scopes.iter();
+        let scopes: BTreeSet<String> = required.filter(|scope| scope.starts_with("Teams.")).cloned().collect();
+        for client in assignments.iter().flat_map(|assignment| &assignment.client_ids) {
+            if let Some(need) = self.apps.get_mut(client) {
+                need.teams_scopes.extend(scopes.iter().cloned());
+            }
+        }
+    }
+
+    /// Whether any application is a client of `api`.
     #[must_use]
-    pub fn acs_clients(&self) -> bool {
-        self.apps.values().any(|need| !need.scopes.is_empty())
+    pub fn uses(&self, api: AcsApi) -> bool {
+        self.apps.values().any(|need| !need.of(api).is_empty())
     }
 
     /// The tenants whose users are served through applications that are clients of ACS.
     #[must_use]
     pub fn tenants_of_users(&self) -> BTreeSet<TenantId> {
-        let clients = self.apps.values().filter(|need| !need.scopes.is_empty());
+        let clients = self.apps.values().filter(|need| need.is_client());
         clients.flat_map(|need| need.tenants.iter().copied()).collect()
     }
 }
@@ -134,6 +198,8 @@ mod tests {
             ["VoIP", "VoIP.Join"]
         );
         assert!(!is_of_acs_clients("access") && !is_of_acs_clients("TeamsExtension.ManageCalls"));
-        assert_eq!(acs_clients().to_string(), ACS_CLIENTS);
+        for api in AcsApi::ALL {
+            assert_eq!(api.app_id().to_string(), api.id());
+        }
     }
 }

@@ -92,8 +92,8 @@ impl Attempted for SignedSendError {
     }
 }
 
-/// A request before it is signed.
-#[derive(Debug, Clone)]
+/// A request before it is signed. Its body may hold a token.
+#[derive(Clone)]
 pub(super) struct Unsigned {
     pub(super) method: Method,
     pub(super) url: Url,
@@ -122,6 +122,17 @@ impl SignedAcs {
 
     /// Sends one request. A service token that is refused is asked for anew, once.
     pub(super) async fn send(&self, request: Unsigned, deadline: Instant) -> Result<Response, SignedSendError> {
+        let is_refused = |response: &Response| response.status == StatusCode::UNAUTHORIZED;
+        self.send_unless(request, deadline, is_refused).await
+    }
+
+    /// The same, where not every 401 is about the broker's own: `is_refused` says which answers are.
+    pub(super) async fn send_unless(
+        &self,
+        request: Unsigned,
+        deadline: Instant,
+        is_refused: impl Fn(&Response) -> bool,
+    ) -> Result<Response, SignedSendError> {
         match &self.auth {
             AcsAuth::AccessKey(source) => {
                 let key = source.latest().await?;
@@ -143,7 +154,7 @@ impl SignedAcs {
             AcsAuth::ServiceToken(tokens) => {
                 let token = tokens.token(deadline).await?;
                 let response = self.send_with(&request, &token, deadline).await?;
-                if response.status != StatusCode::UNAUTHORIZED {
+                if !is_refused(&response) {
                     return Ok(response);
                 }
                 tokens.discard(&token);

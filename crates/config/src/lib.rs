@@ -37,7 +37,9 @@ pub use self::assignments::{
 };
 pub use self::cloud::Cloud;
 pub use self::credential::{AppConfig, CredentialConfig, SecretSource};
-pub use self::exchange::{ExchangeConfig, ExchangeMode, IdentityConfig, IdentityScope, OnBehalfOfConfig};
+pub use self::exchange::{
+    ExchangeConfig, ExchangeMode, IdentityConfig, IdentityScope, OnBehalfOfConfig, TeamsCloud, TeamsUserConfig,
+};
 pub use self::log_filter::log_filter;
 pub use self::no_proxy::NoProxy;
 pub use self::validate::SHORTEST_HASH_KEY;

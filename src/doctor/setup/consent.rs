@@ -1,10 +1,12 @@
 //! Consent: an address, and a text to send. It is never given here.
 
+use std::collections::BTreeSet;
+
 use base::ids::{ClientAppId, ObjectId, TenantId};
 use config::Config;
 
 use super::super::check::Who;
-use super::super::needs::{AppNeed, Needs};
+use super::super::needs::{AcsApi, Needs};
 use super::super::rules::entra::consent_url;
 use super::super::rules::graph::{Consent, TenantGraph, consent_of};
 use super::{Action, Step};
@@ -13,11 +15,10 @@ use super::{Action, Step};
 pub(super) fn consent(
     config: &Config,
     needs: &Needs,
-    app: ClientAppId,
-    need: &AppNeed,
+    (app, scopes, api): (ClientAppId, &BTreeSet<String>, AcsApi),
     tenant: &TenantGraph,
 ) -> Option<Step> {
-    let known = consent_of(app, need, tenant);
+    let known = consent_of(app, scopes, api, tenant);
     let seen = match known {
         Ok(Consent::Everyone) => return None,
         Ok(Consent::SomeUsers) => "only single users consented so far",
@@ -29,6 +30,7 @@ pub(super) fn consent(
     let groups: Vec<String> = needs
         .groups
         .iter()
+        .filter(|_| api == AcsApi::Clients)
         .filter(|(group, of)| **of == tenant.tenant && !is_assigned(**group, tenant))
         .map(|(group, _)| group.to_string())
         .collect();
@@ -46,7 +48,7 @@ pub(super) fn consent(
             tenant.tenant
         ),
     );
-    step.message = Some(message(app, tenant.tenant, need, url.as_str(), &groups));
+    step.message = Some(message(app, tenant.tenant, (scopes, api), url.as_str(), &groups));
     step.url = Some(url.into());
     Some(step)
 }
@@ -56,13 +58,20 @@ fn is_assigned(group: ObjectId, tenant: &TenantGraph) -> bool {
 }
 
 /// A text for the administrator of the other company, ready to be sent.
-pub(super) fn message(app: ClientAppId, tenant: TenantId, need: &AppNeed, url: &str, groups: &[String]) -> String {
-    let scopes = need.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+pub(super) fn message(
+    app: ClientAppId,
+    tenant: TenantId,
+    (scopes, api): (&BTreeSet<String>, AcsApi),
+    url: &str,
+    groups: &[String],
+) -> String {
+    let name = api.name();
+    let scopes = scopes.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     let mut text = format!(
         "Hello,\n\nfor your users to make calls with our application, an administrator of your Microsoft Entra tenant\n\
          {tenant} (Global, Application or Cloud Application Administrator) has to consent to it once:\n\n  {url}\n\n\
-         The application's id is {app}. It asks for these delegated permissions of \"Azure Communication Services\n\
-         Clients\": {scopes}. They let it make calls in the name of a user who has signed in, and nothing else.\n"
+         The application's id is {app}. It asks for these delegated permissions of \"{name}\":\n\
+         {scopes}. They let it make calls in the name of a user who has signed in, and nothing else.\n"
     );
     if !groups.is_empty() {
         text.push_str(

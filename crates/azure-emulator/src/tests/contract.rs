@@ -126,6 +126,29 @@ async fn teams_extension() {
     }
 }
 
+#[tokio::test]
+async fn teams_users() {
+    for version in ["2022-06-01", "2022-10-01", "2023-10-01", "2025-03-02-preview"]
+        .into_iter()
+        .chain(STABLE)
+    {
+        let stage = stage().await;
+        let user = stage.emulator.scenario().user("adele").unwrap().object_id;
+        let teams = json!({"audience": "teams", "scopes": ["Teams.ManageCalls"], "lifetime": 4000});
+        let token = stage.token("adele", teams);
+        let body = json!({"token": token, "appId": CONTOSO_APP.to_string(), "userId": user.to_string()});
+        let exchanged = managed(&stage, version, "POST", "/teamsUser/:exchangeAccessToken", body).await;
+        let answer = exchanged.json();
+        assert_eq!(
+            (exchanged.status, shape(&answer)),
+            (200, json!({"token": "text", "expiresOn": "time"})),
+            "{version}"
+        );
+        // With the Entra token's own end.
+        assert_eq!(answer["expiresOn"], "2026-01-01T01:06:40.0000000+00:00", "{version}");
+    }
+}
+
 /// What the preview has, the stable versions have not.
 #[tokio::test]
 async fn the_entra_exchange_stands_in_the_preview_alone() {

@@ -19,3 +19,4 @@ mod signed;
 mod steps;
 mod support;
 mod teams;
+mod teams_users;

@@ -1,5 +1,6 @@
 //! Every setting with its type, its default and its place.
 
+mod acs_auth;
 mod app;
 mod assignments;
 mod entra;
@@ -55,9 +56,9 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
         allow_insecure,
         cloud,
     };
-    let mut other_mode = None;
-    let resources = resources::resources(root, context, &mut other_mode);
-    let entra = root.section("entra", |section| entra::entra(section, context, other_mode));
+    let mut taken = exchange::TokensTaken::default();
+    let resources = resources::resources(root, context, &mut taken);
+    let entra = root.section("entra", |section| entra::entra(section, context, taken));
     let upstream = root.section("upstream", |section| upstream(section, folder, environment));
     let asks_graph = resources.as_deref().is_some_and(resources::asks_graph);
     let graph = root.section("graph", |section| exchange::graph(section, context, asks_graph));

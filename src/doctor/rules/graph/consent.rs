@@ -1,15 +1,17 @@
 //! `graph.consent`: what the users' tenant let the application do.
 
+use std::collections::BTreeSet;
+
 use azure::graph_admin::PermissionGrant;
 use base::ids::{ClientAppId, ObjectId};
 use config::Config;
 
 use super::super::super::check::{Check, CheckId, Who};
-use super::super::super::needs::AppNeed;
+use super::super::super::needs::AcsApi;
 use super::super::entra::consent_url;
 use super::{DIRECTORY, Looked, Missed, TenantGraph, missed};
 
-/// How a tenant consented to an app's permissions of ACS Clients.
+/// How a tenant consented to an app's permissions of an API of ACS's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consent {
     /// An administrator, for everyone.
@@ -20,12 +22,12 @@ pub enum Consent {
     Missing,
 }
 
-/// What the grants of a tenant say about ACS Clients.
+/// What the grants of a tenant say about the API with this service principal.
 #[must_use]
-pub fn consented(grants: &[PermissionGrant], acs_clients: ObjectId, need: &AppNeed) -> Consent {
+pub fn consented(grants: &[PermissionGrant], api: ObjectId, wanted: &BTreeSet<String>) -> Consent {
     let for_acs = grants.iter().filter(|grant| {
         let scopes = grant.scope.as_deref().unwrap_or_default();
-        grant.resource_id == acs_clients && scopes.split_whitespace().any(|scope| need.scopes.contains(scope))
+        grant.resource_id == api && scopes.split_whitespace().any(|scope| wanted.contains(scope))
     });
     let kinds: Vec<&str> = for_acs.map(|grant| grant.consent_type.as_str()).collect();
     if kinds.contains(&"AllPrincipals") {
@@ -38,23 +40,34 @@ pub fn consented(grants: &[PermissionGrant], acs_clients: ObjectId, need: &AppNe
 }
 
 /// What is known of a tenant's consent to an app.
-pub(in crate::doctor) fn consent_of(app: ClientAppId, need: &AppNeed, tenant: &TenantGraph) -> Looked<Consent> {
+pub(in crate::doctor) fn consent_of(
+    app: ClientAppId,
+    scopes: &BTreeSet<String>,
+    api: AcsApi,
+    tenant: &TenantGraph,
+) -> Looked<Consent> {
     let not_asked = || Missed::NotAsked("Graph was not asked".to_owned());
     let principal = tenant
         .principals
         .get(&app)
         .cloned()
         .unwrap_or_else(|| Err(not_asked()))?;
-    let acs_clients = tenant.acs_clients.clone()?;
-    let (Some(_), Some(acs_clients)) = (principal, acs_clients) else {
+    let of_api = tenant.principal_of(api).clone()?;
+    let (Some(_), Some(of_api)) = (principal, of_api) else {
         // An administrator's consent makes them.
         return Ok(Consent::Missing);
     };
     let grants = tenant.grants.get(&app).cloned().unwrap_or_else(|| Err(not_asked()))?;
-    Ok(consented(&grants, acs_clients.id, need))
+    Ok(consented(&grants, of_api.id, scopes))
 }
 
-pub(super) fn consent(config: &Config, app: ClientAppId, need: &AppNeed, tenant: &TenantGraph) -> Check {
+pub(super) fn consent(
+    config: &Config,
+    app: ClientAppId,
+    scopes: &BTreeSet<String>,
+    api: AcsApi,
+    tenant: &TenantGraph,
+) -> Check {
     let id = CheckId::GraphConsent;
     let fix = || {
         format!(
@@ -71,7 +84,7 @@ pub(super) fn consent(config: &Config, app: ClientAppId, need: &AppNeed, tenant:
     } else {
         Who::UserTenantAdmin
     };
-    match consent_of(app, need, tenant) {
+    match consent_of(app, scopes, api, tenant) {
         Ok(Consent::Everyone) => Check::pass(id, format!("an administrator consented to app {app} for everyone")),
         Ok(Consent::SomeUsers) => Check::warn(
             id,
@@ -82,7 +95,7 @@ pub(super) fn consent(config: &Config, app: ClientAppId, need: &AppNeed, tenant:
         Ok(Consent::Missing) => Check::fail(
             id,
             who,
-            format!("app {app} has no consent in the tenant for Azure Communication Services Clients"),
+            format!("app {app} has no consent in the tenant for {}", api.name()),
             fix(),
         ),
         Err(error) => missed(id, &error, DIRECTORY),

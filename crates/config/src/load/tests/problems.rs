@@ -95,7 +95,7 @@ const ALL_PROBLEMS: [&str; 53] = [
     "entra.tenants[3].authority: must not have a path",
     "entra.jwks_refresh_interval: must be less than entra.jwks_max_age",
     "entra.authority: must be https",
-    "exchange.mode: must be \"passthrough\", \"on_behalf_of\" or \"identity\"",
+    "exchange.mode: must be \"passthrough\", \"on_behalf_of\", \"identity\" or \"teams_user\"",
     "exchange.endpoint: is required",
     "exchange.timeout: must be longer than 0s",
     "exchange.identity.access_key: is a secret, which is not for this file",
