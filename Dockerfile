@@ -41,6 +41,8 @@ COPY src ./src
 RUN find crates src -name '*.rs' -exec touch {} +
 
 FROM dependencies AS build-dev
+# The playground has its pages.
+COPY docs ./docs
 ARG VERSION
 ARG COMMIT
 RUN ACS_TOKEN_BROKER_VERSION="${VERSION}" ACS_TOKEN_BROKER_COMMIT="${COMMIT}" \

@@ -9,6 +9,7 @@ use crate::authenticate::{Malformed, NotDelegated, Rejection};
 use crate::authorize::Denied;
 use crate::authorize::membership::MembershipError;
 use crate::exchange::{EntraError, EntraErrorResponse, ExchangeError, Refusal};
+use crate::limits::{Exceeded, Limit};
 use crate::pipeline::CallerIds;
 use azure::UpstreamFailure;
 use base::flight::Lost;
@@ -53,6 +54,26 @@ fn table() -> Vec<Row> {
             retry,
             oauth,
         )
+    };
+    let too_many = |error, inner| {
+        let retry = true;
+        (
+            issue(error),
+            429,
+            "TooManyRequests",
+            Some(inner),
+            retry,
+            "temporarily_unavailable",
+        )
+    };
+    let upstream_limit = |error| {
+        let caller = caller();
+        too_many(IssueError::Exchange { error, caller }, "UpstreamLimit")
+    };
+    let broker_limit = |error| too_many(error, "BrokerLimit");
+    let exceeded = || Exceeded {
+        limit: Limit::PerUser,
+        retry_after: second,
     };
     let membership = |error, status, code, inner, retry, oauth| {
         let denied = Denied::MembershipUnknown(error);
@@ -249,6 +270,19 @@ fn table() -> Vec<Row> {
             true,
             "temporarily_unavailable",
         ),
+        upstream_limit(ExchangeError::BudgetExhausted(second)),
+        upstream_limit(ExchangeError::QueueFull(second)),
+        upstream_limit(ExchangeError::RenewalSkipped),
+        upstream_limit(ExchangeError::Abandoned),
+        broker_limit(IssueError::Exceeded(exceeded())),
+        broker_limit(IssueError::Exchange {
+            error: ExchangeError::Exceeded(exceeded()),
+            caller: caller(),
+        }),
+        broker_limit(IssueError::Denied {
+            denied: Denied::MembershipUnknown(MembershipError::Exceeded(exceeded())),
+            caller: caller(),
+        }),
         exchange(
             ExchangeError::Upstream(unavailable()),
             503,

@@ -114,9 +114,9 @@ try {
   await adele.context.close();
 
   const nobody = await open(pageOfPassthrough);
-  await story("a certificate that is not trusted is told", async () => {
-    // To the page it is as if nothing were there.
-    await nobody.page.route(`${passthrough.emulator}/**`, (route) => route.abort("cert_authority_invalid"));
+  await story("a sign-in service that cannot be reached, or is not trusted, is told", async () => {
+    // A certificate that is not trusted is the same to the page.
+    await nobody.page.route(`${passthrough.emulator}/**`, (route) => route.abort("connectionfailed"));
     await nobody.button("Sign in").click();
     await shows(nobody, `${passthrough.emulator} cannot be reached.`);
   });

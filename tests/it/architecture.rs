@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Every module at the top of `src/` with those that it may name. Tests within a file count like the rest of it.
-const MODULES: [(&str, &[&str]); 12] = [
+const MODULES: [(&str, &[&str]); 13] = [
     ("doctor", &["authenticate", "authorize", "broker", "exchange", "route"]),
     (
         "broker",
@@ -15,6 +15,7 @@ const MODULES: [(&str, &[&str]); 12] = [
             "authorize",
             "cache",
             "exchange",
+            "limits",
             "management",
             "pipeline",
             "route",
@@ -28,6 +29,7 @@ const MODULES: [(&str, &[&str]); 12] = [
             "authorize",
             "cache",
             "exchange",
+            "limits",
             "pipeline",
             "route",
         ],
@@ -35,13 +37,25 @@ const MODULES: [(&str, &[&str]); 12] = [
     ("management", &["authenticate", "authorize", "pipeline"]),
     (
         "pipeline",
-        &["admission", "authenticate", "authorize", "cache", "exchange", "route"],
+        &[
+            "admission",
+            "authenticate",
+            "authorize",
+            "cache",
+            "exchange",
+            "limits",
+            "route",
+        ],
     ),
     ("route", &["authenticate", "authorize", "exchange"]),
-    ("exchange", &["admission", "authenticate", "authorize", "cache"]),
-    ("authorize", &["authenticate"]),
+    (
+        "exchange",
+        &["admission", "authenticate", "authorize", "cache", "limits"],
+    ),
+    ("authorize", &["authenticate", "limits"]),
     ("authenticate", &[]),
     ("cache", &[]),
+    ("limits", &[]),
     ("admission", &[]),
     ("lib", &[]),
 ];

@@ -71,3 +71,29 @@ fn what_the_troubleshooting_guide_quotes_stands_in_the_source() {
         }
     }
 }
+
+/// Sources name files beyond their own folders, and an image is built of what the Dockerfile copies.
+#[test]
+fn what_the_playground_takes_in_is_there_where_its_image_is_built() {
+    let source = fs::read_to_string(root().join("crates/azure-emulator/src/playground/docs.rs")).unwrap();
+    let beyond: BTreeSet<&str> = source
+        .split("\"../../../../")
+        .skip(1)
+        .map(|rest| rest.split(['/', '"']).next().unwrap())
+        .collect();
+    assert_eq!(beyond, BTreeSet::from(["docs"]));
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    let (_, stage) = dockerfile.split_once("\nFROM dependencies AS build-dev\n").unwrap();
+    let stage = stage.split("\nFROM ").next().unwrap();
+    let context = fs::read_to_string(root().join(".dockerignore")).unwrap();
+    for folder in beyond {
+        assert!(
+            stage.contains(&format!("COPY {folder} ./{folder}\n")),
+            "{folder}: {stage}"
+        );
+        assert!(
+            context.lines().any(|line| line == format!("!{folder}")),
+            "{folder}: {context}"
+        );
+    }
+}

@@ -43,10 +43,20 @@ impl LogLevel {
     pub fn set(&self, text: &str, message: &'static str) -> Result<(), TelemetryError> {
         let levels = Levels::read(text)?;
         tracing::warn!(target: LEVEL_TARGET, log_level = %Escaped(text), "{message}");
+        self.put(levels);
+        Ok(())
+    }
+
+    /// Sets the one that was meant from the start, without a line in the log. One that is no filter changes nothing.
+    pub fn begin(&self, text: &str) -> Result<(), TelemetryError> {
+        self.put(Levels::read(text)?);
+        Ok(())
+    }
+
+    fn put(&self, levels: Levels) {
         self.0.store(Arc::new(levels));
         // Call sites remember whether they are heard.
         tracing::callsite::rebuild_interest_cache();
-        Ok(())
     }
 
     pub(super) fn filter(&self) -> impl Deref<Target = EnvFilter> + use<> {

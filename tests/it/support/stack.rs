@@ -246,8 +246,8 @@ impl Builder {
             &self.tenants,
             self.assignments_file,
         );
-        let text = match text.split_once("[exchange]") {
-            Some((text, _)) if self.several_resources => text.to_owned(),
+        let text = match (text.split_once("[exchange]"), text.split_once("[limits]")) {
+            (Some((text, _)), Some((_, limits))) if self.several_resources => format!("{text}[limits]{limits}"),
             _ => text,
         };
         std::fs::write(&file, text).unwrap();
@@ -350,7 +350,7 @@ pub(crate) fn assignments_toml<'a>(assignments: impl IntoIterator<Item = &'a Ass
         .concat()
 }
 
-/// A configuration file with all listeners on ports that the system picks.
+/// A configuration file with all listeners on ports that the system picks. Users are not limited: a test is a few busy ones.
 pub(crate) fn configuration(authority: &str, endpoint: &str, tenants: &[uuid::Uuid], assignments: &str) -> String {
     let tenants = tenants
         .iter()
@@ -362,6 +362,7 @@ pub(crate) fn configuration(authority: &str, endpoint: &str, tenants: &[uuid::Uu
          [management]\nlisten = \"127.0.0.1:0\"\n\
          [entra]\nauthority = \"{authority}\"\n{tenants}\
          [exchange]\nendpoint = \"{endpoint}\"\n\
-         [assignments]\nfile = \"{assignments}\"\nrefresh_interval = \"50ms\"\n"
+         [assignments]\nfile = \"{assignments}\"\nrefresh_interval = \"50ms\"\n\
+         [limits]\nper_user = \"off\"\nupstream_per_user = \"off\"\n"
     )
 }

@@ -150,7 +150,9 @@ fn tenant_of<'a>(
             .and_then(|login| password::person_by_login(&entra.scenario, login))
             .and_then(|user| by_id(user.tenant_id))
             .or_else(|| tenants.first()),
-        _ => None,
+        "client_credentials" | JWT_BEARER => None,
+        // Refused, whichever tenant it is asked in.
+        _ => tenants.first(),
     };
     home.ok_or_else(|| {
         let text = "No tenant-identifying information found in either the request or implied by any provided \

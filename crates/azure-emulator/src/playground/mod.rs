@@ -183,6 +183,7 @@ pub(crate) fn routes(playground: Arc<Playground>) -> Router {
         .route("/", get(index))
         .route("/playground/{file}", get(file))
         .route("/docs/{page}", get(docs::page))
+        .route("/docs/images/{name}", get(docs::picture))
         .route("/_emulator/playground", get(settings))
         .route("/_emulator/playground/modes/{mode}", put(start))
         .with_state(playground)

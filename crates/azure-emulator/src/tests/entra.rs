@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::support::{Pairs, claims, stage};
+use super::support::{Pairs, claims, entra_error, stage};
 use crate::scenario::{CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS, FABRIKAM_NIGHT_SHIFT};
 
 #[tokio::test]
@@ -199,4 +199,17 @@ async fn the_password_grant_checks_what_entra_checks() {
     let huge = "x".repeat(65 * 1024);
     assert_eq!(stage.send("POST", &path, &headers, &huge).await.status, 413);
     assert_eq!(stage.emulator.journal().pop().unwrap().status, Some(413));
+}
+
+#[tokio::test]
+async fn an_unknown_grant_is_unsupported_in_every_tenant() {
+    let stage = stage().await;
+    let client = CONTOSO_APP.to_string();
+    for tenant in ["fabrikam.com", "organizations", "common"] {
+        let answer = stage
+            .ask(tenant, &[("grant_type", "magic"), ("client_id", &client)])
+            .await;
+        let expected = (400, "unsupported_grant_type".to_owned(), 70003);
+        assert_eq!(entra_error(&answer), expected, "{tenant}");
+    }
 }

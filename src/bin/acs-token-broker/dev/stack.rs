@@ -132,7 +132,12 @@ impl Stack {
         })))
     }
 
-    pub(super) fn run(self: Box<Self>, environment: &Environment) -> Exit {
+    pub(super) fn run(mut self: Box<Self>, environment: &Environment) -> Exit {
+        // What is running is printed first. Until then only what is wrong is logged, unless another level is set.
+        let log_level = self.loaded.config.telemetry.log_level.clone();
+        if log_level == "info" {
+            "warn".clone_into(&mut self.loaded.config.telemetry.log_level);
+        }
         let mut files = Broker::wanted_files(&self.loaded.config);
         // The emulator is in this process: a call to it has both its ends here.
         files.upstream *= 2;
@@ -145,13 +150,14 @@ impl Stack {
             async |config: Config, clock, metrics, level| {
                 let broker = Broker::build(config, Arc::clone(&clock), metrics)
                     .await?
-                    .with_log_level(level)
+                    .with_log_level(level.clone())
                     .for_development(self.origins.clone());
                 let signals: ShutdownSignals = signals()?;
                 // A terminal that is closed: the folder with its secrets must not stay.
                 let draining = signals.draining.clone();
                 on_hangup(move || draining.cancel())?;
                 self.announce(broker.public_address(), broker.management_address(), &clock, &signals);
+                level.begin(&log_level)?;
                 broker.run(signals.clone()).await;
                 Ok(signals)
             },
