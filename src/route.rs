@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authenticate::gates::{Gate, id};
-use crate::authenticate::{Caller, TokenContext};
+use crate::authenticate::{Acceptance, Caller, TokenContext};
 use crate::authorize::Authorizer;
 use crate::exchange::{Exchanger, Operation};
 use base::ids::{ClientAppId, TenantId};
@@ -66,12 +66,25 @@ impl Routes {
         self.find(caller.tenant(), Some(caller.client_app()))
     }
 
-    /// Whether a token may come by ACS's path for `requested`: whether the resource that serves its user accepts it there.
-    /// Without such a resource any token may; the user is refused for that reason.
+    /// What may be done with a token that comes by ACS's path for `requested`, or by a path of the broker's own: what the
+    /// resource that serves its user says. Without such a resource any token may come; the user is refused for that reason.
     #[must_use]
-    pub fn accepts(&self, requested: Operation, context: TokenContext) -> bool {
-        let resource = self.resource_of(context);
-        resource.is_none_or(|resource| resource.exchanger.accepts(requested, context.addressee))
+    pub fn acceptance(&self, requested: Option<Operation>) -> impl Acceptance + '_ {
+        AcceptedByRoute {
+            routes: self,
+            requested,
+            to_the_end: false,
+        }
+    }
+
+    /// The same for `POST /token`, to the end of the stages: what only the exchange would refuse is refused too.
+    #[must_use]
+    pub fn acceptance_to_the_end(&self) -> impl Acceptance + '_ {
+        AcceptedByRoute {
+            routes: self,
+            requested: None,
+            to_the_end: true,
+        }
     }
 
     /// The resource that would serve a token of which that much is known.
@@ -84,6 +97,28 @@ impl Routes {
         self.0
             .iter()
             .find(|resource| resource.selector.matches(tenant, client_app))
+    }
+}
+
+struct AcceptedByRoute<'r> {
+    routes: &'r Routes,
+    requested: Option<Operation>,
+    to_the_end: bool,
+}
+
+impl Acceptance for AcceptedByRoute<'_> {
+    fn takes(&self, context: TokenContext) -> bool {
+        let resource = self.routes.resource_of(context);
+        resource.is_none_or(|resource| {
+            let exchanger = &resource.exchanger;
+            exchanger.accepts(self.requested, context.addressee)
+                && (!self.to_the_end || exchanger.takes(context.addressee))
+        })
+    }
+
+    fn counts(&self, context: TokenContext, scope: &str) -> bool {
+        let resource = self.routes.resource_of(context);
+        resource.is_none_or(|resource| resource.exchanger.counts(self.requested, context.addressee, scope))
     }
 }
 

@@ -13,7 +13,7 @@ use super::context::RequestContext;
 use super::error::ApiError;
 use super::media::{self, Media};
 use super::{Api, answer, audit, bearer, token_exchange};
-use crate::exchange::{Operation, TEAMS_EXTENSION_API_VERSION};
+use crate::exchange::Operation;
 use crate::pipeline::{Issued, PendingAuthentication, Requested};
 use base::untrusted::Untrusted;
 
@@ -29,13 +29,13 @@ pub(super) async fn token(State(api): State<Api>, request: Request) -> Result<Re
 
 /// `POST /access/entra/:exchangeAccessToken?api-version=…`: what ACS itself serves under its endpoint.
 pub(super) async fn acs_path(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
-    check_api_version(request.uri(), &api.settings.api_versions)?;
+    check_api_version(request.uri(), "api_versions", &api.settings.api_versions)?;
     on_acs_path(&api, request, Operation::Entra).await
 }
 
 /// `POST /access/teamsExtension/:exchangeAccessToken?api-version=…`: the same for a Teams Phone extension app.
 pub(super) async fn teams_extension_path(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
-    check_api_version(request.uri(), &[TEAMS_EXTENSION_API_VERSION])?;
+    check_api_version(request.uri(), "teams_api_versions", &api.settings.teams_api_versions)?;
     on_acs_path(&api, request, Operation::TeamsExtension).await
 }
 
@@ -115,7 +115,8 @@ impl Api {
     }
 }
 
-fn check_api_version(uri: &Uri, accepted: &[impl AsRef<str>]) -> Result<(), ApiError> {
+/// `setting` is the one that lists the `accepted` versions.
+fn check_api_version(uri: &Uri, setting: &'static str, accepted: &[String]) -> Result<(), ApiError> {
     let mut versions = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
         .filter_map(|(name, value)| (name == "api-version").then_some(value));
     let version = versions
@@ -125,12 +126,13 @@ fn check_api_version(uri: &Uri, accepted: &[impl AsRef<str>]) -> Result<(), ApiE
     if versions.next().is_some() {
         return Err(ApiError::InvalidRequest("Send one api-version."));
     }
-    if accepted.iter().any(|accepted| accepted.as_ref() == version) {
+    if accepted.iter().any(|accepted| *accepted == version) {
         Ok(())
     } else {
-        Err(ApiError::UnsupportedApiVersion(Untrusted::new(loggable_version(
-            &version,
-        ))))
+        Err(ApiError::UnsupportedApiVersion {
+            version: Untrusted::new(loggable_version(&version)),
+            setting,
+        })
     }
 }
 
@@ -213,7 +215,7 @@ mod tests {
                 Some("InvalidRequest"),
             ),
         ] {
-            let outcome = check_api_version(&uri.parse().unwrap(), &accepted);
+            let outcome = check_api_version(&uri.parse().unwrap(), "api_versions", &accepted);
             assert_eq!(outcome.err().map(|error| error.response().code), code, "{uri}");
         }
     }

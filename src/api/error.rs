@@ -25,9 +25,14 @@ pub enum ApiError {
     /// No `api-version` on the ACS path.
     #[error("no api-version")]
     MissingApiVersion,
-    /// An `api-version` that is not among `server.api_versions`.
-    #[error("api-version `{0}` is not among server.api_versions")]
-    UnsupportedApiVersion(Untrusted),
+    /// An `api-version` that is not among `server.api_versions`, or `server.teams_api_versions` on that path.
+    #[error("api-version `{version}` is not among server.{setting}")]
+    UnsupportedApiVersion {
+        /// The version.
+        version: Untrusted,
+        /// The setting that lists those of the path.
+        setting: &'static str,
+    },
     /// No bearer token.
     #[error("no bearer token")]
     AuthenticationRequired,
@@ -93,7 +98,7 @@ impl ApiError {
                     "Add the query parameter api-version, for example ?api-version=2025-03-02-preview.",
                 )
             },
-            Self::UnsupportedApiVersion(_) => ErrorResponse {
+            Self::UnsupportedApiVersion { .. } => ErrorResponse {
                 target: Some("api-version"),
                 ..ErrorResponse::new(
                     S::BAD_REQUEST,

@@ -113,7 +113,10 @@ fn table() -> Vec<Row> {
         plain(ApiError::InvalidRequest("m"), 400, "InvalidRequest"),
         plain(ApiError::MissingApiVersion, 400, "MissingApiVersionParameter"),
         plain(
-            ApiError::UnsupportedApiVersion(text()),
+            ApiError::UnsupportedApiVersion {
+                version: text(),
+                setting: "api_versions",
+            },
             400,
             "UnsupportedApiVersionValue",
         ),

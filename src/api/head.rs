@@ -30,6 +30,11 @@ impl Head {
         }
     }
 
+    /// The route's path as it is below `base_path`.
+    pub(super) fn path(&self, base_path: &str) -> Option<String> {
+        self.route.map(|route| format!("{base_path}{route}"))
+    }
+
     /// `{method} {route}`; an unknown method is called HTTP in a span's name (semantic conventions for HTTP spans).
     pub(super) fn span_name(&self) -> String {
         let verb = if self.method == OTHER_METHOD {

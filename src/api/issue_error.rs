@@ -108,7 +108,7 @@ fn rejected(rejection: &Rejection) -> ErrorResponse {
         Rejection::InvalidAudience(_) => wrong_audience(),
         Rejection::ForOtherPath(_) => ErrorResponse::invalid_token(
             "InvalidAudience",
-            "The token is for the other of ACS's two paths, access/entra and access/teamsExtension. Send it there, or to POST /token.",
+            "The token is for an API that is not taken here. ACS's paths are for one API each, access/entra and access/teamsExtension; POST /token knows by the token what to do.",
         ),
         Rejection::Expired { .. } => ErrorResponse::invalid_token("Expired", "The token has expired. Get a new one."),
         Rejection::NotYetValid { .. } => {

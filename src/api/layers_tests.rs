@@ -89,6 +89,8 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
             trusted_proxies: Vec::new(),
             access_log: config::AccessLog::All,
             api_versions: Vec::new(),
+            teams_api_versions: Vec::new(),
+            base_path: String::new(),
             request_timeout: second,
             diagnostic_headers: true,
             allowed_origins: vec![ORIGIN.to_owned()],

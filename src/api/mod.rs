@@ -3,6 +3,7 @@
 mod answer;
 mod audit;
 mod azure_form;
+mod base_path;
 mod bearer;
 pub mod body;
 mod content;
@@ -95,6 +96,10 @@ pub struct ApiSettings {
     pub access_log: AccessLog,
     /// Accepted on the ACS path.
     pub api_versions: Vec<String>,
+    /// Accepted on the path of Teams Phone extension.
+    pub teams_api_versions: Vec<String>,
+    /// The path below which all paths stand; empty for none.
+    pub base_path: String,
     /// The whole request's deadline.
     pub request_timeout: Duration,
     /// Whether answers carry `Server-Timing` and `x-cache`.
@@ -127,13 +132,14 @@ struct Api {
 /// The public router.
 pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: CancellationToken) -> Router {
     let cors = layers::cors(&settings);
+    let base_path = settings.base_path.clone();
     let api = Api {
         pipeline,
         bodies: BodyReader::new(settings.memory.clone()),
         settings: Arc::new(settings),
         stopping,
     };
-    layered(routes(), cors, api)
+    base_path::mounted(layered(routes(), cors, api), &base_path)
 }
 
 fn routes() -> Router<Api> {

@@ -106,7 +106,7 @@ impl Observed {
         let head = Head::from_request(request);
         let active = api.pipeline.metrics.request_began(head.method, head.scheme);
         let trace = RequestTrace::begin(request.headers());
-        let span = trace.span(|| server_span(&head, &context));
+        let span = trace.span(|| server_span(&head, &context, &api.settings.base_path));
         Self {
             api,
             context,
@@ -147,7 +147,7 @@ impl Observed {
         self.trace.record_late_span(is_ours, duration, || LateSpan {
             name: self.head.span_name(),
             end: self.api.pipeline.clock.now(),
-            attributes: late_attributes(&self.head, &self.context, status, failure),
+            attributes: late_attributes(&self.head, &self.context, &self.api.settings.base_path, status, failure),
         });
     }
 
@@ -250,8 +250,8 @@ fn access_line(
 }
 
 /// Server span after the OpenTelemetry HTTP semantic conventions. The path is recorded only where it is one of ours:
-/// any other is whatever a caller makes up.
-fn server_span(head: &Head, context: &RequestContext) -> Span {
+/// any other is whatever a caller makes up. The route leaves `server.base_path` out, the path has it.
+fn server_span(head: &Head, context: &RequestContext, base_path: &str) -> Span {
     tracing::info_span!(
         "http_server",
         otel.name = head.span_name(),
@@ -260,7 +260,7 @@ fn server_span(head: &Head, context: &RequestContext) -> Span {
         http.request.method = head.method,
         http.route = head.route,
         http.response.status_code = Empty,
-        url.path = head.route,
+        url.path = head.path(base_path),
         url.scheme = head.scheme,
         network.protocol.version = head.version,
         request_id = %context.request_id,
@@ -272,13 +272,13 @@ fn server_span(head: &Head, context: &RequestContext) -> Span {
 fn late_attributes(
     head: &Head,
     context: &RequestContext,
+    base_path: &str,
     status: Option<i64>,
     failure: Option<&Failure<'_>>,
 ) -> Vec<KeyValue> {
     let texts = [
         ("http.request.method", Some(head.method)),
         ("http.route", head.route),
-        ("url.path", head.route),
         ("url.scheme", Some(head.scheme)),
         ("network.protocol.version", Some(head.version)),
         ("error.type", failure.map(|failure| failure.code)),
@@ -287,6 +287,7 @@ fn late_attributes(
         .into_iter()
         .filter_map(|(key, text)| Some(KeyValue::new(key, text?)));
     let status = status.map(|status| KeyValue::new("http.response.status_code", status));
+    let path = head.path(base_path).map(|path| KeyValue::new("url.path", path));
     let id = KeyValue::new("request_id", context.request_id.to_string());
-    texts.chain(status).chain([id]).collect()
+    texts.chain(path).chain(status).chain([id]).collect()
 }

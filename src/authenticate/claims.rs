@@ -75,14 +75,33 @@ pub struct TokenContext {
     pub addressee: Addressee,
 }
 
-/// Checks signed claims in the published order; the first failure counts. `is_wanted` says whether a token for that
-/// addressee may be presented in this way; it is asked once the audience is an accepted one.
+/// What may be done with a token where it is presented: what the resource that serves its user takes.
+pub trait Acceptance {
+    /// Whether a token for that addressee may be presented in this way. It is asked once the audience is an accepted one.
+    fn takes(&self, context: TokenContext) -> bool;
+
+    /// Whether a scope of that name, which is among the required ones, counts for what is done with the token.
+    fn counts(&self, context: TokenContext, scope: &str) -> bool;
+}
+
+/// A rule for addressees alone: every required scope counts.
+impl<F: Fn(TokenContext) -> bool> Acceptance for F {
+    fn takes(&self, context: TokenContext) -> bool {
+        self(context)
+    }
+
+    fn counts(&self, _: TokenContext, _: &str) -> bool {
+        true
+    }
+}
+
+/// Checks signed claims in the published order; the first failure counts.
 pub(super) fn check(
     claims: &SignedClaims,
     tenant: TenantId,
     issuers: &[Box<str>],
     policy: &Policy,
-    is_wanted: &dyn Fn(TokenContext) -> bool,
+    acceptance: &dyn Acceptance,
     now: Timestamp,
 ) -> Result<Caller, Rejection> {
     for (claim, is_there) in [
@@ -97,14 +116,14 @@ pub(super) fn check(
     check_issuer(claims, tenant, issuers)?;
     let audiences = check_audience(claims, policy)?;
     let context = context(claims, tenant);
-    if !is_wanted(context) {
+    if !acceptance.takes(context) {
         return Err(Rejection::ForOtherPath(shown(audiences)));
     }
     let token_expires_on = check_lifetime(claims, policy, now)?;
     let scopes = Scopes::parse(claims.scp.as_deref().unwrap_or_default());
     let object_id = check_delegated(claims, &scopes)?;
     let client_app = check_client_app(claims)?;
-    check_scopes(&scopes, context.addressee, policy)?;
+    check_scopes(&scopes, context, acceptance, policy)?;
     Ok(Caller {
         principal: principal(claims, tenant, object_id, client_app),
         scopes,
@@ -185,11 +204,17 @@ fn check_client_app(claims: &SignedClaims) -> Result<ClientAppId, Rejection> {
     claims.client_app.ok_or(Rejection::MissingClaim("azp"))
 }
 
-/// One of the required scopes that counts for the API that the token is for.
-fn check_scopes<'p>(scopes: &Scopes, addressee: Addressee, policy: &'p Policy) -> Result<&'p str, Rejection> {
+/// One of the required scopes that counts for the API that the token is for, and for what is done with it.
+fn check_scopes<'p>(
+    scopes: &Scopes,
+    context: TokenContext,
+    acceptance: &dyn Acceptance,
+    policy: &'p Policy,
+) -> Result<&'p str, Rejection> {
     let mut required = policy.required_scopes.iter();
+    let counts = |scope: &str| context.addressee.has_scope(scope) && acceptance.counts(context, scope);
     required
-        .find(|scope| addressee.has_scope(scope) && scopes.contains(scope))
+        .find(|scope| counts(scope) && scopes.contains(scope))
         .map(String::as_str)
         .ok_or_else(|| Rejection::InsufficientScope(Untrusted::new(&scopes.to_string())))
 }

@@ -20,12 +20,12 @@ fn good() -> Value {
 }
 
 fn outcome(changes: &Value) -> Result<Caller, Rejection> {
-    outcome_where(&|_| true, changes)
+    outcome_where(&|_: TokenContext| true, changes)
 }
 
-fn outcome_where(is_wanted: &dyn Fn(TokenContext) -> bool, changes: &Value) -> Result<Caller, Rejection> {
+fn outcome_where(acceptance: &dyn Acceptance, changes: &Value) -> Result<Caller, Rejection> {
     with_claims(changes, |claims, tenant, issuers, policy, now| {
-        check(claims, tenant, issuers, policy, is_wanted, now)
+        check(claims, tenant, issuers, policy, acceptance, now)
     })?
 }
 
@@ -281,7 +281,8 @@ fn audiences_are_one_text_whichever_way_they_are_written() {
 
 #[test]
 fn a_token_that_is_not_wanted_is_one_for_another_audience() {
-    let refused = |changes: Value| outcome_where(&|context| context.client_app.is_none(), &changes).map(drop);
+    let refused =
+        |changes: Value| outcome_where(&|context: TokenContext| context.client_app.is_none(), &changes).map(drop);
     let audience = Err(Rejection::ForOtherPath(Untrusted::new(
         "2a04943b-b6a7-4f65-8786-2bb6131b59f6",
     )));
@@ -319,7 +320,7 @@ fn every_gate_that_fails_is_told_and_agrees_with_the_check() {
     use crate::authenticate::gates::{GateStatus, id};
     let failing = |changes: &Value| -> Vec<&'static str> {
         let gates = with_claims(changes, |claims, tenant, issuers, policy, now| {
-            gates::gates(claims, tenant, issuers, policy, &|_| true, now).gates
+            gates::gates(claims, tenant, issuers, policy, &|_: TokenContext| true, now).gates
         });
         let gates = gates.unwrap();
         let ids: Vec<_> = gates.iter().map(|gate| gate.id).collect();
@@ -356,7 +357,7 @@ fn every_gate_that_fails_is_told_and_agrees_with_the_check() {
 fn gates_tell_what_is_compared_and_cut_what_comes_from_the_token() {
     let gates = |changes: &Value| {
         let judged = with_claims(changes, |claims, tenant, issuers, policy, now| {
-            gates::gates(claims, tenant, issuers, policy, &|_| false, now)
+            gates::gates(claims, tenant, issuers, policy, &|_: TokenContext| false, now)
         });
         judged.unwrap()
     };

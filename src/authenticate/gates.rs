@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::claims::gates::ClaimGates;
-use super::claims::{self, TokenContext};
+use super::claims::{self, Acceptance, TokenContext};
 use super::token::UnverifiedToken;
 use super::{Authenticator, Principal, Rejection};
 use base::ids::TenantId;
@@ -177,18 +177,18 @@ impl TokenGates {
 impl Authenticator {
     /// How `token` fares at each gate of authentication, by the keys at hand: nothing is fetched. After a gate up to
     /// `token.signature` that it does not pass the rest is missing, since no claim counts without a good signature.
-    /// `is_taken` says whether the resource that serves its caller takes tokens for its addressee.
+    /// `acceptance` says what the resource that serves its caller takes.
     #[must_use]
-    pub fn gates(&self, token: &BearerToken, is_taken: &dyn Fn(TokenContext) -> bool) -> TokenGates {
+    pub fn gates(&self, token: &BearerToken, acceptance: &dyn Acceptance) -> TokenGates {
         let mut gates = Vec::with_capacity(id::ALL.len());
-        let verified = self.look_at_gates(token, is_taken, &mut gates);
+        let verified = self.look_at_gates(token, acceptance, &mut gates);
         TokenGates { gates, verified }
     }
 
     fn look_at_gates(
         &self,
         token: &BearerToken,
-        is_taken: &dyn Fn(TokenContext) -> bool,
+        acceptance: &dyn Acceptance,
         gates: &mut Vec<Gate>,
     ) -> Option<VerifiedClaims> {
         let unverified = match UnverifiedToken::read(token) {
@@ -257,7 +257,7 @@ impl Authenticator {
             gates: of_claims,
             context,
             principal,
-        } = claims::gates::gates(&claims, tenant, keys.issuers(), &self.policy, is_taken, instant);
+        } = claims::gates::gates(&claims, tenant, keys.issuers(), &self.policy, acceptance, instant);
         gates.extend(of_claims);
         Some(VerifiedClaims { context, principal })
     }

@@ -24,7 +24,7 @@ use url::Url;
 
 pub use self::authority::Authority;
 pub use self::caller::{Caller, Groups, Principal};
-pub use self::claims::{Policy, TokenContext};
+pub use self::claims::{Acceptance, Policy, TokenContext};
 use self::fetch::KeyFetcher;
 use self::keys::TenantKeys;
 pub use self::published::{Published, Unpublished, published};
@@ -175,18 +175,17 @@ impl Authenticator {
         self.tenants.values().map(|store| store.status())
     }
 
-    /// Checks `token` against the keys at hand. `is_wanted` says whether a token for its
-    /// addressee may be presented in this way. Never waits.
+    /// Checks `token` against the keys at hand, where `acceptance` says what may be presented in this way. Never waits.
     #[must_use]
-    pub fn verify(&self, token: &BearerToken, is_wanted: &dyn Fn(TokenContext) -> bool) -> Verdict {
-        self.look(token, is_wanted).unwrap_or_else(Verdict::Refused)
+    pub fn verify(&self, token: &BearerToken, acceptance: &dyn Acceptance) -> Verdict {
+        self.look(token, acceptance).unwrap_or_else(Verdict::Refused)
     }
 
-    fn look(&self, token: &BearerToken, is_wanted: &dyn Fn(TokenContext) -> bool) -> Result<Verdict, Rejection> {
+    fn look(&self, token: &BearerToken, acceptance: &dyn Acceptance) -> Result<Verdict, Rejection> {
         let now = self.clock.monotonic();
         let is_long = token.expose().len() > LONG_TOKEN_BYTES;
         if !is_long && let Some((verified, keys)) = self.verified_before(token, now) {
-            return self.check(&verified, &keys, is_wanted);
+            return self.check(&verified, &keys, acceptance);
         }
         let unverified = UnverifiedToken::parse(token)?;
         if unverified.algorithm() != "RS256" {
@@ -212,7 +211,7 @@ impl Authenticator {
             }));
         };
         if is_long && let Some((verified, keys)) = self.verified_before(token, now) {
-            return self.check(&verified, &keys, is_wanted);
+            return self.check(&verified, &keys, acceptance);
         }
         let claims = unverified.verify(key).ok_or_else(|| Rejection::InvalidSignature {
             tenant,
@@ -220,7 +219,7 @@ impl Authenticator {
         })?;
         let verified = Arc::new(Verified::new(tenant, claims, kid, keys, key_ends));
         self.verified.remember(TokenDigest::new(token), Arc::clone(&verified));
-        self.check(&verified, keys, is_wanted)
+        self.check(&verified, keys, acceptance)
     }
 
     /// What is remembered of the very token, if its tenant's keys are still those that verified it.
@@ -234,15 +233,10 @@ impl Authenticator {
         Some((verified, keys))
     }
 
-    fn check(
-        &self,
-        verified: &Verified,
-        keys: &TenantKeys,
-        is_wanted: &dyn Fn(TokenContext) -> bool,
-    ) -> Result<Verdict, Rejection> {
+    fn check(&self, verified: &Verified, keys: &TenantKeys, acceptance: &dyn Acceptance) -> Result<Verdict, Rejection> {
         let Verified { claims, tenant, .. } = verified;
         let now = self.clock.now();
-        claims::check(claims, *tenant, keys.issuers(), &self.policy, is_wanted, now).map(Verdict::Accepted)
+        claims::check(claims, *tenant, keys.issuers(), &self.policy, acceptance, now).map(Verdict::Accepted)
     }
 }
 

@@ -63,8 +63,8 @@ pub enum Rejection {
     /// `aud` is none of the accepted audiences.
     #[error("audience `{0}` is not accepted")]
     InvalidAudience(Untrusted),
-    /// `aud` is accepted, but on the other of ACS's two paths alone.
-    #[error("audience `{0}` is for the other of ACS's paths")]
+    /// `aud` is accepted, but not on this path for the resource that serves the token's user.
+    #[error("audience `{0}` is not taken on this path by the resource that serves the user")]
     ForOtherPath(Untrusted),
     /// `exp` lies in the past by more than the clock skew.
     #[error("expired at {expired_at}, now {now}")]

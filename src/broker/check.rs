@@ -53,18 +53,23 @@ impl Check {
         match &resource.exchange.mode {
             ExchangeMode::Passthrough => {}
             ExchangeMode::OnBehalfOf(mode) => self.app(resource.key("exchange.on_behalf_of"), &mode.app.credential),
+            ExchangeMode::TeamsUser(mode) => self.acs_auth(resource.key("exchange.teams_user"), &mode.auth),
             ExchangeMode::Identity(mode) => self.access_key(&resource.key("exchange.identity"), &mode.access_key),
         }
-        let section = resource.key("assignments.acs");
-        match &resource.assignments.acs_auth {
-            Some(AcsAuthConfig::AccessKey(source)) => self.access_key(&section, source),
-            Some(AcsAuthConfig::App { app, .. }) => self.app(section, &app.credential),
+        if let Some(auth) = &resource.assignments.acs_auth {
+            self.acs_auth(resource.key("assignments.acs"), auth);
+        }
+    }
+
+    fn acs_auth(&mut self, section: String, auth: &AcsAuthConfig) {
+        match auth {
+            AcsAuthConfig::AccessKey(source) => self.access_key(&section, source),
+            AcsAuthConfig::App { app, .. } => self.app(section, &app.credential),
             // A platform whose identities are not supported is found when one is made.
-            Some(AcsAuthConfig::ManagedIdentity { client_id }) => {
+            AcsAuthConfig::ManagedIdentity { client_id } => {
                 let client_id = *client_id;
                 self.app(section, &CredentialConfig::ManagedIdentity { client_id });
             }
-            None => {}
         }
     }
 

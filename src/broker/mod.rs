@@ -365,6 +365,8 @@ fn api_settings(config: &Config, development: Option<&[String]>, memory: Budget)
         trusted_proxies: config.server.trusted_proxies.clone(),
         access_log: config.telemetry.access_log,
         api_versions: config.server.api_versions.clone(),
+        teams_api_versions: config.server.teams_api_versions.clone(),
+        base_path: config.server.base_path.clone(),
         request_timeout: config.server.request_timeout,
         diagnostic_headers: config.server.diagnostic_headers,
         allowed_origins: allowed_origins

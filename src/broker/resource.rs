@@ -16,6 +16,7 @@ use azure::acs::AcsExchange;
 use azure::acs_assignments::AcsAssignments;
 use azure::acs_identities::AcsIdentities;
 use azure::acs_signing::{AcsAuth, SignedAcs};
+use azure::acs_teams_users::AcsTeamsUsers;
 use azure::credential::ReloadingSecret;
 use base::ids::TenantId;
 use base::tasks::Tasks;
@@ -88,7 +89,7 @@ fn authorizer(config: &ResourceConfig, assignments: AssignmentWatch, services: &
     }
     match config.exchange.mode {
         ExchangeMode::Identity(_) => authorizer.with_scopes(),
-        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => authorizer,
+        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) | ExchangeMode::TeamsUser(_) => authorizer,
     }
 }
 
@@ -113,7 +114,7 @@ fn sources(
         Some(acs) => {
             let exchange = &config.exchange;
             let upstream = services.upstream(exchange.connect_timeout)?;
-            let auth = services.acs_auth(&acs.auth)?;
+            let auth = services.acs_auth(&acs.auth, "assignments.acs")?;
             let signed = SignedAcs::new(upstream, auth, Arc::clone(&services.clock));
             let client = AcsAssignments::new(signed, &exchange.endpoint, &exchange.api_version, exchange.timeout);
             let settings = AcsSourceSettings {
@@ -130,7 +131,14 @@ fn sources(
 fn exchanger(config: &ResourceConfig, services: &Services) -> Result<Exchanger, StartError> {
     let exchange = &config.exchange;
     let upstream = services.upstream(exchange.connect_timeout)?;
-    let acs = || AcsExchange::new(upstream.clone(), &exchange.endpoint, &exchange.api_version);
+    let acs = || {
+        AcsExchange::new(
+            upstream.clone(),
+            &exchange.endpoint,
+            &exchange.api_version,
+            &exchange.teams_extension_api_version,
+        )
+    };
     let mode = match &exchange.mode {
         ExchangeMode::Passthrough => Mode::Passthrough(acs()),
         ExchangeMode::OnBehalfOf(config) => {
@@ -149,6 +157,14 @@ fn exchanger(config: &ResourceConfig, services: &Services) -> Result<Exchanger, 
                 scopes: config.scopes.clone(),
                 // Validated to be a day at most.
                 lifetime: u16::try_from(config.lifetime.as_secs() / 60).unwrap_or(u16::MAX),
+            }
+        }
+        ExchangeMode::TeamsUser(config) => {
+            let auth = services.acs_auth(&config.auth, "exchange.teams_user")?;
+            let signed = SignedAcs::new(upstream.clone(), auth, Arc::clone(&services.clock));
+            Mode::TeamsUser {
+                teams_users: AcsTeamsUsers::new(signed, &exchange.endpoint, &config.api_version),
+                cloud: config.cloud,
             }
         }
     };

@@ -27,8 +27,7 @@ use azure::{Upstream, UpstreamSetupError};
 use base::clock::SharedClock;
 use base::ids::TenantId;
 use config::{
-    AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeConfig, ExchangeMode, GraphConfig, LimitsConfig,
-    UpstreamConfig,
+    AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeConfig, GraphConfig, LimitsConfig, UpstreamConfig,
 };
 use telemetry::metrics::Metrics;
 use telemetry::metrics::labels::Peer;
@@ -172,16 +171,15 @@ impl Services {
         Ok(AppTokens::new(app, scope, Arc::clone(&self.clock)))
     }
 
-    /// How the broker shows an ACS resource who asks for its assignments.
-    pub fn acs_auth(&self, config: &AcsAuthConfig) -> Result<AcsAuth, StartError> {
-        const KEY: &str = "assignments.acs";
+    /// How the broker shows an ACS resource who asks in its own name. `key` is the section that says so.
+    pub fn acs_auth(&self, config: &AcsAuthConfig, key: &str) -> Result<AcsAuth, StartError> {
         let scope = || format!("{}/.default", self.cloud.acs());
         Ok(match config {
             AcsAuthConfig::AccessKey(source) => {
                 AcsAuth::AccessKey(Arc::new(ReloadingSecret::new(source.clone(), Arc::clone(&self.clock))))
             }
             AcsAuthConfig::App { tenant_id, app } => {
-                let tokens = self.app_tokens(app, scope(), KEY)?;
+                let tokens = self.app_tokens(app, scope(), key)?;
                 AcsAuth::ServiceToken(Arc::new(AppServiceTokens::new(tokens, *tenant_id)))
             }
             AcsAuthConfig::ManagedIdentity { client_id } => {
@@ -189,7 +187,7 @@ impl Services {
                 let identity =
                     ManagedIdentity::new(*client_id, upstream, Arc::clone(&self.clock)).map_err(|source| {
                         StartError::Credential {
-                            key: KEY.to_owned(),
+                            key: key.to_owned(),
                             source: source.into(),
                         }
                     })?;
@@ -211,16 +209,16 @@ fn graph_name(endpoint: &Url, cloud: Cloud) -> &'static str {
 
 /// Whether some resources take tokens for ACS, and others those for an API of the broker's own.
 fn mixed_modes(config: &Config) -> bool {
-    let mut passthrough = config
+    let mut for_acs = config
         .resources
         .iter()
-        .map(|resource| resource.exchange.mode == ExchangeMode::Passthrough);
-    let first = passthrough.next();
-    let mixed = passthrough.any(|other| Some(other) != first);
+        .map(|resource| resource.exchange.mode.takes_acs_tokens());
+    let first = for_acs.next();
+    let mixed = for_acs.any(|other| Some(other) != first);
     // Where the operator lists one kind of audience alone, it is meant for all.
-    let for_acs = |audience: &String| Addressee::from_audiences(&[audience]).is_acs();
+    let is_for_acs = |audience: &String| Addressee::from_audiences(&[audience]).is_acs();
     let audiences = &config.entra.audiences;
-    mixed && audiences.iter().any(for_acs) && !audiences.iter().all(for_acs)
+    mixed && audiences.iter().any(is_for_acs) && !audiences.iter().all(is_for_acs)
 }
 
 /// For Entra and Graph, which belong to no resource: the first resource's.

@@ -10,6 +10,46 @@ use crate::authorize::assignment::PrincipalType;
 
 /// "Azure Communication Services Clients", as the quickstart names it.
 pub const ACS_CLIENTS: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
+/// "Azure Communication Services", as the quickstart for Teams users names it.
+pub const ACS_TEAMS: &str = "1fd5118e-2576-4263-8130-9503064c837a";
+
+/// An API of ACS's of which apps have permissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcsApi {
+    /// For Entra users.
+    Clients,
+    /// For Teams users.
+    Teams,
+}
+
+impl AcsApi {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Clients, Self::Teams];
+
+    /// Its application id, as text.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Clients => ACS_CLIENTS,
+            Self::Teams => ACS_TEAMS,
+        }
+    }
+
+    /// Its application id.
+    #[must_use]
+    pub fn app_id(self) -> ClientAppId {
+        self.id().parse().unwrap_or_else(|_| unreachable!("a GUID"))
+    }
+
+    /// Its name in Entra's pages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clients => "Azure Communication Services Clients",
+            Self::Teams => "Azure Communication Services",
+        }
+    }
+}
 
 /// What one application must be able to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +58,8 @@ pub struct AppNeed {
     pub tenants: BTreeSet<TenantId>,
     /// The delegated permissions of ACS Clients, one of which it must have. Empty: it is no client of ACS.
     pub scopes: BTreeSet<String>,
+    /// The same of the API for Teams users.
+    pub teams_scopes: BTreeSet<String>,
     /// Whether users sign in to it.
     pub signs_in: bool,
     /// The broker's own APIs that it gets tokens for, by their application, and the scopes, one of which it must have.
@@ -33,10 +75,30 @@ pub struct Needs {
     pub groups: BTreeMap<ObjectId, TenantId>,
 }
 
-/// The application id of ACS Clients.
-#[must_use]
-pub fn acs_clients() -> ClientAppId {
-    ACS_CLIENTS.parse().unwrap_or_else(|_| unreachable!("a GUID"))
+impl AppNeed {
+    /// The delegated permissions of `api`, one of which the app must have. Empty: it is no client of that API.
+    #[must_use]
+    pub fn of(&self, api: AcsApi) -> &BTreeSet<String> {
+        match api {
+            AcsApi::Clients => &self.scopes,
+            AcsApi::Teams => &self.teams_scopes,
+        }
+    }
+
+    /// Whether the app is a client of an API of ACS's.
+    #[must_use]
+    pub fn is_client(&self) -> bool {
+        AcsApi::ALL.into_iter().any(|api| !self.of(api).is_empty())
+    }
+
+    /// It gets tokens for this API of the broker's own.
+    fn add_api(&mut self, api: ClientAppId, entra: &EntraConfig) {
+        let scopes = entra
+            .required_scopes
+            .iter()
+            .filter(|scope| Addressee::OwnApi.has_scope(scope));
+        self.apis.entry(api).or_default().extend(scopes.cloned());
+    }
 }
 
 impl Needs {
@@ -45,7 +107,8 @@ impl Needs {
         let own_app = match &resource.exchange.mode {
             ExchangeMode::Passthrough => None,
             ExchangeMode::OnBehalfOf(settings) => Some(settings.app.client_id),
-            ExchangeMode::Identity(_) => return self.add_sign_in(&config.entra, assignments),
+            ExchangeMode::Identity(_) => return self.add_clients_of_own_api(&config.entra, assignments),
+            ExchangeMode::TeamsUser(_) => return self.add_teams_users(&config.entra, assignments),
         };
         let scopes = match &resource.exchange.mode {
             ExchangeMode::OnBehalfOf(settings) => short_names(&settings.scope),
@@ -80,43 +143,50 @@ impl Needs {
         }
     }
 
-    fn add_sign_in(&mut self, entra: &EntraConfig, assignments: &[EntraAssignment]) {
-        let api = own_api(&entra.audiences);
+    fn add_sign_in(&mut self, assignments: &[EntraAssignment]) {
         for assignment in assignments {
             for client in &assignment.client_ids {
                 let need = self.apps.entry(*client).or_default();
                 need.tenants.insert(assignment.tenant_id);
                 need.signs_in = true;
-                if let Some(api) = api.filter(|api| api != client) {
-                    need.add_api(api, entra);
-                    self.apps.entry(api).or_default().tenants.insert(assignment.tenant_id);
-                }
             }
         }
     }
 
-    /// Whether any application is a client of ACS Clients.
+    fn add_clients_of_own_api(&mut self, entra: &EntraConfig, assignments: &[EntraAssignment]) {
+        self.add_sign_in(assignments);
+        let Some(api) = own_api(&entra.audiences) else { return };
+        for assignment in assignments {
+            for client in assignment.client_ids.iter().filter(|client| **client != api) {
+                self.apps.entry(*client).or_default().add_api(api, entra);
+                self.apps.entry(api).or_default().tenants.insert(assignment.tenant_id);
+            }
+        }
+    }
+
+    /// Groups are no matter of ACS's there: none is assigned to its API.
+    fn add_teams_users(&mut self, entra: &EntraConfig, assignments: &[EntraAssignment]) {
+        self.add_sign_in(assignments);
+        let required = entra.required_scopes.iter();
+        let scopes: BTreeSet<String> = required.filter(|scope| scope.starts_with("Teams.")).cloned().collect();
+        for client in assignments.iter().flat_map(|assignment| &assignment.client_ids) {
+            if let Some(need) = self.apps.get_mut(client) {
+                need.teams_scopes.extend(scopes.iter().cloned());
+            }
+        }
+    }
+
+    /// Whether any application is a client of `api`.
     #[must_use]
-    pub fn acs_clients(&self) -> bool {
-        self.apps.values().any(|need| !need.scopes.is_empty())
+    pub fn uses(&self, api: AcsApi) -> bool {
+        self.apps.values().any(|need| !need.of(api).is_empty())
     }
 
     /// The tenants whose users are served through applications that are clients of ACS.
     #[must_use]
     pub fn tenants_of_users(&self) -> BTreeSet<TenantId> {
-        let clients = self.apps.values().filter(|need| !need.scopes.is_empty());
+        let clients = self.apps.values().filter(|need| need.is_client());
         clients.flat_map(|need| need.tenants.iter().copied()).collect()
-    }
-}
-
-impl AppNeed {
-    /// It gets tokens for this API of the broker's own.
-    fn add_api(&mut self, api: ClientAppId, entra: &EntraConfig) {
-        let scopes = entra
-            .required_scopes
-            .iter()
-            .filter(|scope| Addressee::OwnApi.has_scope(scope));
-        self.apis.entry(api).or_default().extend(scopes.cloned());
     }
 }
 
@@ -154,6 +224,8 @@ fn is_of_acs_clients(scope: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use config::load::{Environment, load};
+
     use super::*;
 
     #[test]
@@ -165,7 +237,64 @@ mod tests {
             ["VoIP", "VoIP.Join"]
         );
         assert!(!is_of_acs_clients("access") && !is_of_acs_clients("TeamsExtension.ManageCalls"));
-        assert_eq!(acs_clients().to_string(), ACS_CLIENTS);
+        for api in AcsApi::ALL {
+            assert_eq!(api.app_id().to_string(), api.id());
+        }
+    }
+
+    /// Front ends of Teams users get tokens for ACS alone, whatever other resources take.
+    #[test]
+    fn each_app_needs_the_api_of_its_own_resource() {
+        let id = |number: u32| format!("{number:08x}-0000-4000-8000-000000000000");
+        let (tenant, api, chat, teams) = (id(1), id(2), id(3), id(4));
+        let text = format!(
+            "entra.audiences = ['{api}', '{ACS_TEAMS}']\nentra.required_scopes = ['access', 'Teams.ManageCalls']\n\
+             entra.tenants = [{{ id = '{tenant}' }}]\n\
+             resources = [{{ name = 'chat', client_ids = ['{chat}'], exchange = {{ endpoint = 'https://one.example', mode = \
+             'identity', identity = {{ access_key_file = '/proc/version' }} }} }}, {{ name = 'teams', exchange = {{ endpoint = \
+             'https://two.example', mode = 'teams_user', teams_user = {{ access_key_file = '/proc/version' }} }} }}]\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("broker.toml");
+        std::fs::write(&file, text).unwrap();
+        let config = load(Some(&file), &Environment::default()).unwrap().config;
+        let assignment = |client: &str| EntraAssignment {
+            object_id: id(9).parse().unwrap(),
+            tenant_id: tenant.parse().unwrap(),
+            principal_type: azure::acs_assignments::PrincipalType::User,
+            client_ids: vec![client.parse().unwrap()],
+        };
+        let mut needs = Needs::default();
+        needs.add(&config, &config.resources[0], &[assignment(&chat)]);
+        needs.add(&config, &config.resources[1], &[assignment(&teams)]);
+        let need = |app: &str| needs.apps[&app.parse().unwrap()].clone();
+        let tenants = BTreeSet::from([tenant.parse().unwrap()]);
+        let scopes = |name: &str| BTreeSet::from([name.to_owned()]);
+        assert_eq!(
+            need(&chat),
+            AppNeed {
+                tenants: tenants.clone(),
+                signs_in: true,
+                apis: [(api.parse().unwrap(), scopes("access"))].into(),
+                ..AppNeed::default()
+            }
+        );
+        assert_eq!(
+            need(&teams),
+            AppNeed {
+                tenants: tenants.clone(),
+                teams_scopes: scopes("Teams.ManageCalls"),
+                signs_in: true,
+                ..AppNeed::default()
+            }
+        );
+        assert_eq!(
+            need(&api),
+            AppNeed {
+                tenants,
+                ..AppNeed::default()
+            }
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use self::at_graph::{add_permissions, assign_group, create_principal};
 pub use self::at_graph::{extended, permissions_to_write};
 use self::consent::{consent, own_api_consents};
 use super::check::Who;
-use super::needs::Needs;
+use super::needs::{AcsApi, Needs};
 use super::rules::acs::ResourceLook;
 use super::rules::config::graph_endpoint;
 use super::rules::graph::TenantGraph;
@@ -39,10 +39,10 @@ pub enum State {
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Makes the service principal of ACS Clients.
-    CreatePrincipal(TenantId),
-    /// Adds permissions of ACS Clients to an application.
-    AddPermissions(TenantId, ClientAppId),
+    /// Makes the service principal of an API of ACS's.
+    CreatePrincipal(TenantId, AcsApi),
+    /// Adds permissions of an API of ACS's to an application.
+    AddPermissions(TenantId, ClientAppId, AcsApi),
     /// Assigns a group to ACS Clients.
     AssignGroup(TenantId, ObjectId),
     /// Sets an assignment at ACS, of the resource at this place in the configuration.
@@ -101,15 +101,22 @@ pub struct Step {
 pub fn plan(config: &Config, needs: &Needs, tenants: &[TenantGraph], resources: &[ResourceLook<'_>]) -> Vec<Step> {
     let graph = graph_endpoint(config).map_or_else(String::new, |url| url.origin().ascii_serialization());
     let mut steps = Vec::new();
-    if needs.acs_clients() {
-        steps.extend(tenants.iter().filter_map(|tenant| create_principal(tenant, &graph)));
-    }
-    for (app, need) in needs.apps.iter().filter(|(_, need)| !need.scopes.is_empty()) {
+    // Each app with each API that it is a client of.
+    let clients = || {
+        let apps = needs.apps.iter();
+        apps.flat_map(|(app, need)| AcsApi::ALL.map(|api| (*app, need, api)))
+            .filter(|(_, need, api)| !need.of(*api).is_empty())
+    };
+    for api in AcsApi::ALL.into_iter().filter(|api| needs.uses(*api)) {
         steps.extend(
             tenants
                 .iter()
-                .filter_map(|home| add_permissions(*app, need, home, &graph)),
+                .filter_map(|tenant| create_principal(api, tenant, &graph)),
         );
+    }
+    for (app, need, api) in clients() {
+        let homes = tenants.iter();
+        steps.extend(homes.filter_map(|home| add_permissions(app, need.of(api), api, home, &graph)));
     }
     for (index, resource) in resources.iter().enumerate() {
         steps.extend(assign(index, resource));
@@ -118,9 +125,9 @@ pub fn plan(config: &Config, needs: &Needs, tenants: &[TenantGraph], resources: 
         let tenant = tenants.iter().find(|each| each.tenant == *tenant);
         steps.extend(tenant.and_then(|tenant| assign_group(*group, tenant, &graph)));
     }
-    for (app, need) in needs.apps.iter().filter(|(_, need)| !need.scopes.is_empty()) {
+    for (app, need, api) in clients() {
         let of_users = tenants.iter().filter(|tenant| need.tenants.contains(&tenant.tenant));
-        steps.extend(of_users.filter_map(|tenant| consent(config, needs, *app, need, tenant)));
+        steps.extend(of_users.filter_map(|tenant| consent(config, needs, app, (api, need.of(api)), tenant)));
     }
     steps.extend(own_api_consents(config, needs, tenants));
     steps

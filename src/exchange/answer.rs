@@ -7,6 +7,7 @@ use super::ExchangeError;
 use azure::acs::{self, Granted};
 use azure::acs_identities;
 use azure::acs_signing::SignedSendError;
+use azure::acs_teams_users;
 use azure::azure_error::{appended, read_error};
 use azure::retry::CallError;
 use azure::{Response, UpstreamFailure};
@@ -22,7 +23,7 @@ pub(super) fn from_exchange(called: Result<Response, CallError>, now: Timestamp)
     }
 }
 
-/// The answer to a request in the broker's own name: 401 and 403 are about its access key, and nothing in it is the
+/// The answer to a request in the broker's own name: 401 and 403 are about its key or its app, and nothing in it is the
 /// caller's.
 pub(super) fn from_identity_request(
     called: Result<Response, CallError<SignedSendError>>,
@@ -35,9 +36,30 @@ pub(super) fn from_identity_request(
             let said = appended(read_error(&response).as_ref());
             let status = status.as_u16();
             Err(ExchangeError::BrokerRejected(format!(
-                "ACS answered {status} to the access key{said}"
+                "ACS answered {status} to the credential of exchange.identity{said}"
             )))
         }
+        _ => Err(from_status(&response, now)),
+    }
+}
+
+/// The answer to a Teams user's exchange: a 401 is about the user's token, unless ACS refuses what shows who asks.
+pub(super) fn from_teams_user_exchange(
+    called: Result<Response, CallError<SignedSendError>>,
+    identity: &str,
+    now: Timestamp,
+) -> Result<Granted, ExchangeError> {
+    let response = called?;
+    match response.status {
+        StatusCode::OK => acs::read_access_token(&response, identity).map_err(ExchangeError::Upstream),
+        StatusCode::UNAUTHORIZED if acs_teams_users::is_denied(&response) => {
+            let said = appended(read_error(&response).as_ref());
+            Err(ExchangeError::BrokerRejected(format!(
+                "ACS answered 401 to the credential of exchange.teams_user{said}"
+            )))
+        }
+        StatusCode::UNAUTHORIZED => Err(ExchangeError::Rejected(read_error(&response))),
+        StatusCode::FORBIDDEN => Err(ExchangeError::Forbidden(read_error(&response))),
         _ => Err(from_status(&response, now)),
     }
 }
@@ -122,6 +144,37 @@ mod tests {
         assert_eq!(outcome(Err(SendError::Connection(String::new()).into())), "unavailable");
         assert_eq!(outcome(Err(SendError::Timeout.into())), "timeout");
         assert_eq!(outcome(Err(SendError::TooLarge(1).into())), "invalid");
+    }
+
+    #[test]
+    fn each_answer_to_a_teams_users_exchange_has_one_meaning() {
+        let json = [("content-type", "application/json")];
+        let denied = r#"{"error":{"code":"Denied","message":"m"}}"#;
+        let refused = r#"{"error":{"code":"Unauthorized","message":"m"}}"#;
+        let grant = r#"{"token":"t","expiresOn":"2030-01-01T00:00:00Z"}"#;
+        for (status, body, meaning) in [
+            (200, grant, "granted"),
+            (200, r#"{"token":"t"}"#, "acs_invalid_response"),
+            (200, r#"{"expiresOn":"2030-01-01T00:00:00Z"}"#, "acs_invalid_response"),
+            (400, refused, "acs_invalid_response"),
+            (401, refused, "acs_unauthorized"),
+            (401, "", "acs_unauthorized"),
+            (401, denied, "broker_refused"),
+            (403, refused, "acs_forbidden"),
+            (404, refused, "acs_invalid_response"),
+            (429, "", "acs_limited"),
+            (500, "", "acs_unavailable"),
+            (503, "", "acs_unavailable"),
+            (504, "", "acs_timeout"),
+        ] {
+            let called = response(status, &json, body).map_err(|_| unreachable!());
+            let outcome = from_teams_user_exchange(called, "8:orgid:1", Timestamp::UNIX_EPOCH);
+            let found = outcome.as_ref().map_or_else(ExchangeError::name, |granted| {
+                assert_eq!(&*granted.identity_id, "8:orgid:1");
+                "granted"
+            });
+            assert_eq!(found, meaning, "{status} {body}");
+        }
     }
 
     #[test]

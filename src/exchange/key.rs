@@ -61,6 +61,13 @@ impl ExchangePlan {
         }
     }
 
+    /// The user's token goes to ACS in a request of the broker's own; otherwise as in passthrough mode.
+    pub(super) fn teams_user(permit: Permit, resource: &Arc<str>) -> Self {
+        let mut plan = Self::passthrough(permit, Operation::TeamsExtension, resource);
+        plan.key.operation = None;
+        plan
+    }
+
     /// Entra decides by the very token presented: a session with a stronger sign-in may get what a weaker one of the
     /// same user may not (conditional access). So the outcome is that token's alone. It has a lifetime of its own.
     pub(super) fn on_behalf_of(

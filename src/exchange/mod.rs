@@ -1,14 +1,15 @@
-//! Stage four: from a permitted caller's Entra token to an ACS token, in one of three modes.
+//! Stage four: from a permitted caller's Entra token to an ACS token, in one of four modes.
 //!
 //! The modes differ in what is sent to ACS: the caller's own token (passthrough), one that Entra gives the broker on the
-//! caller's behalf (`on_behalf_of`), or a request in the broker's own name (`identity`). What ACS's answers mean,
-//! the retry and the pause are the same.
+//! caller's behalf (`on_behalf_of`), a request in the broker's own name (`identity`), or such a request with a Teams
+//! user's token in it (`teams_user`). What ACS's answers mean, the retry and the pause are the same.
 
 mod answer;
 mod error;
 mod identity;
 mod key;
 mod on_behalf_of;
+mod teams_user;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +24,10 @@ use crate::authenticate::Addressee;
 use crate::authorize::Permit;
 use crate::authorize::assignment::AllowedScopes;
 use crate::cache;
+pub use azure::acs::Operation;
 use azure::acs::{AcsExchange, Granted};
-pub use azure::acs::{Operation, TEAMS_EXTENSION_API_VERSION};
 use azure::acs_identities::{AcsIdentities, IdentityRequest};
+use azure::acs_teams_users::{AcsTeamsUsers, TeamsUserToken};
 use azure::budget::Place;
 use azure::endpoint::Endpoint;
 pub use azure::entra::{EntraError, EntraErrorResponse, Refusal};
@@ -33,7 +35,7 @@ use azure::retry;
 use base::clock::SharedClock;
 use base::ids::Scopes;
 use base::secret::{BearerToken, TokenDigest};
-use config::IdentityScope;
+use config::{IdentityScope, TeamsCloud};
 use telemetry::trace::SpanReference;
 
 /// An ACS access token: what is cached, and what callers get.
@@ -75,6 +77,13 @@ pub enum Mode {
         scopes: Vec<IdentityScope>,
         /// How long tokens live, in minutes.
         lifetime: u16,
+    },
+    /// ACS issues one for the Teams user whose token it is shown.
+    TeamsUser {
+        /// The operation.
+        teams_users: AcsTeamsUsers,
+        /// How such users are named at ACS.
+        cloud: TeamsCloud,
     },
 }
 
@@ -120,6 +129,7 @@ impl Exchanger {
             Mode::Passthrough(_) => "passthrough",
             Mode::OnBehalfOf(..) => "on_behalf_of",
             Mode::Identity { .. } => "identity",
+            Mode::TeamsUser { .. } => "teams_user",
         }
     }
 
@@ -129,28 +139,50 @@ impl Exchanger {
         &self.endpoint
     }
 
-    /// Whether a token for `addressee` may come by ACS's path for `requested`. Where the token itself goes to ACS, that
-    /// path's API is the only one whose tokens ACS takes there; one for the other path's could only be refused.
+    /// Whether a token for `addressee` may come by ACS's path for `requested`, or by a path of the broker's own. Where the
+    /// token itself goes to ACS, that path's API is the only one whose tokens ACS takes there; one for the other path's
+    /// could only be refused.
     #[must_use]
-    pub fn accepts(&self, requested: Operation, addressee: Addressee) -> bool {
-        let is_for_other_path = match requested {
-            Operation::Entra => addressee == Addressee::AcsTeamsExtension,
-            Operation::TeamsExtension => addressee == Addressee::AcsClients,
-        };
-        !(is_for_other_path && matches!(self.mode, Mode::Passthrough(_)))
+    pub fn accepts(&self, requested: Option<Operation>, addressee: Addressee) -> bool {
+        match (&self.mode, requested) {
+            (Mode::TeamsUser { .. }, _) => self.takes(addressee),
+            (Mode::Passthrough(_), Some(Operation::Entra)) => addressee != Addressee::AcsTeams,
+            (Mode::Passthrough(_), Some(Operation::TeamsExtension)) => addressee != Addressee::AcsClients,
+            (Mode::Passthrough(_), None) | (Mode::OnBehalfOf(..) | Mode::Identity { .. }, _) => true,
+        }
     }
 
     /// Whether tokens for `addressee` count here at all.
     #[must_use]
     pub fn takes(&self, addressee: Addressee) -> bool {
-        !self.strict_audience || addressee.is_acs() == matches!(self.mode, Mode::Passthrough(_))
+        match &self.mode {
+            Mode::TeamsUser { .. } => matches!(addressee, Addressee::AcsTeams | Addressee::AcsBoth),
+            Mode::Passthrough(_) => !self.strict_audience || addressee.is_acs(),
+            Mode::OnBehalfOf(..) | Mode::Identity { .. } => !self.strict_audience || !addressee.is_acs(),
+        }
+    }
+
+    /// Whether a scope of that name is good for what is done here with a token for `addressee`. ACS's API for Teams has
+    /// scopes of two operations, and each of them refuses tokens that have the other's alone.
+    #[must_use]
+    pub fn counts(&self, requested: Option<Operation>, addressee: Addressee, scope: &str) -> bool {
+        let family = match &self.mode {
+            Mode::TeamsUser { .. } => "Teams.",
+            Mode::Passthrough(_)
+                if requested.unwrap_or_else(|| default_operation(addressee)) == Operation::TeamsExtension =>
+            {
+                "TeamsExtension."
+            }
+            Mode::Passthrough(_) | Mode::OnBehalfOf(..) | Mode::Identity { .. } => return true,
+        };
+        scope.starts_with(family)
     }
 
     /// Whether a caller whose assignments allow `allowed` gets any scope. Where ACS chooses the scopes, that is its business.
     #[must_use]
     pub fn grants(&self, allowed: Option<AllowedScopes>) -> bool {
         match &self.mode {
-            Mode::Passthrough(_) | Mode::OnBehalfOf(..) => true,
+            Mode::Passthrough(_) | Mode::OnBehalfOf(..) | Mode::TeamsUser { .. } => true,
             Mode::Identity { scopes, .. } => !identity::granted(scopes, allowed).is_empty(),
         }
     }
@@ -187,6 +219,9 @@ impl Exchanger {
                 }
                 Ok(ExchangePlan::identity(permit, &granted, &self.resource))
             }
+            // ACS's own paths promise what this is not.
+            Mode::TeamsUser { .. } if requested.is_some() => Err(ExchangeError::WrongPath),
+            Mode::TeamsUser { .. } => Ok(ExchangePlan::teams_user(permit, &self.resource)),
         }
     }
 
@@ -233,6 +268,20 @@ impl Exchanger {
                 let grant = answer::from_identity_request(called, self.clock.now())?;
                 (grant, Some(scopes.iter().map(|scope| scope.name()).collect()))
             }
+            Mode::TeamsUser { teams_users, cloud } => {
+                let shown = TeamsUserToken {
+                    token,
+                    app: user.client_app(),
+                    user: user.object_id(),
+                };
+                let identity = teams_user::identifier(*cloud, user.object_id());
+                let guards = self.endpoint.guards();
+                let called = teams_user::call(teams_users, shown, guards, place, &*self.clock, deadline).await;
+                (
+                    answer::from_teams_user_exchange(called, &identity, self.clock.now())?,
+                    None,
+                )
+            }
         };
         let now = self.clock.now();
         if grant.expires_on > now {
@@ -267,7 +316,7 @@ impl Exchanger {
 /// The operation for a token whose caller did not choose one.
 fn default_operation(addressee: Addressee) -> Operation {
     match addressee {
-        Addressee::AcsTeamsExtension | Addressee::AcsBoth => Operation::TeamsExtension,
+        Addressee::AcsTeams | Addressee::AcsBoth => Operation::TeamsExtension,
         Addressee::AcsClients | Addressee::OwnApi => Operation::Entra,
     }
 }

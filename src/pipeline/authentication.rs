@@ -122,8 +122,7 @@ impl TokenPipeline {
     }
 
     fn verify(&self, token: &BearerToken, operation: Option<Operation>) -> Verdict {
-        let is_accepted = |presenter| operation.is_none_or(|operation| self.routes.accepts(operation, presenter));
-        self.authenticator.verify(token, &is_accepted)
+        self.authenticator.verify(token, &self.routes.acceptance(operation))
     }
 
     async fn complete(

@@ -9,10 +9,7 @@ impl TokenPipeline {
     /// How `token` fares at every gate, as if it came to `POST /token`.
     #[must_use]
     pub fn explain(&self, token: &BearerToken) -> Vec<Gate> {
-        let mut found = self.authenticator.gates(token, &|context| {
-            let resource = self.routes.resource_of(context);
-            resource.is_none_or(|resource| resource.exchanger.takes(context.addressee))
-        });
+        let mut found = self.authenticator.gates(token, &self.routes.acceptance_to_the_end());
         if let Some(verified) = found.verified.take() {
             let resource = self.routes.resource_of(verified.context);
             let route = route::gate(verified.context, resource.map(|resource| &resource.name));

@@ -179,6 +179,36 @@ async fn teams_extension_tokens_go_to_their_own_path() {
     );
 }
 
+/// Callers may send any version that the operator accepts; ACS gets the configured one.
+#[tokio::test]
+async fn teams_extension_versions_are_the_operators_choice() {
+    let sent = |stack: &Stack| -> Vec<String> {
+        let calls = stack.emulator.journal().into_iter();
+        let exchanges = calls.filter(|call| call.endpoint == Some(Endpoint::TeamsExchange));
+        exchanges.filter_map(|call| call.api_version).collect()
+    };
+    let for_teams = |request: &mut azure_emulator::TokenRequest| request.audience = Some("teams".to_owned());
+    let stack = teams().start().await;
+    let token = stack.user("diego").with(for_teams).token();
+    for version in ["2025-06-30", "2026-09-23"] {
+        let answer = post_teams(&stack, &token, &format!("?api-version={version}")).await;
+        assert_eq!(answer.told(), "200", "{version}");
+    }
+    assert_eq!(sent(&stack), ["2025-06-30"]);
+
+    let stack = teams()
+        .set("server.teams_api_versions", "2026-09-23")
+        .set("exchange.teams_extension_api_version", "2026-09-23")
+        .start()
+        .await;
+    let token = stack.user("diego").with(for_teams).token();
+    for (version, told) in [("2025-06-30", "400 UnsupportedApiVersionValue"), ("2026-09-23", "200")] {
+        let answer = post_teams(&stack, &token, &format!("?api-version={version}")).await;
+        assert_eq!(answer.told(), told, "{version}");
+    }
+    assert_eq!(sent(&stack), ["2026-09-23"]);
+}
+
 #[tokio::test]
 async fn where_modes_differ_each_takes_only_tokens_that_are_for_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -341,6 +341,7 @@ impl Check {
         let alex = self.entra_token("alex", &json!({"audience": "teams"}));
         let at = |target: &str, token: &str| Request::post(target).bearer(token);
         self.expect(TEAMS, 200, "", &at(&good, &diego));
+        self.expect(TEAMS, 200, "", &at(&format!("{TEAMS}?api-version=2026-09-23"), &diego));
         self.expect(TEAMS, 403, "ExchangeForbidden", &at(&good, &alex));
         self.expect(TEAMS, 401, "AuthenticationRequired", &Request::post(&good));
         self.expect(TEAMS, 400, "MissingApiVersionParameter", &at(TEAMS, &diego));

@@ -50,6 +50,8 @@ pub enum Endpoint {
     Exchange,
     /// ACS's exchange of Teams Phone extension tokens.
     TeamsExchange,
+    /// ACS's exchange of Teams users' tokens.
+    TeamsUser,
     /// ACS's Entra assignments.
     Assignments,
     /// ACS's Teams Phone extension assignments.
@@ -88,6 +90,8 @@ impl Endpoint {
             Some(Self::Exchange)
         } else if path == "/access/teamsExtension/:exchangeAccessToken" {
             Some(Self::TeamsExchange)
+        } else if path == "/teamsUser/:exchangeAccessToken" {
+            Some(Self::TeamsUser)
         } else if in_tree("/access/teamsExtension/tenants") {
             Some(Self::TeamsAssignments)
         } else if path == IDENTITY_ENDPOINT || path == IMDS {
@@ -117,7 +121,10 @@ impl Endpoint {
 
     /// Whether the endpoint answers with an ACS token that has an end.
     pub(crate) fn gives_acs_tokens(self) -> bool {
-        matches!(self, Self::Exchange | Self::TeamsExchange | Self::Identities)
+        matches!(
+            self,
+            Self::Exchange | Self::TeamsExchange | Self::TeamsUser | Self::Identities
+        )
     }
 
     /// Whether errors have the shape of Entra's: managed identities' are much alike.
@@ -160,6 +167,7 @@ mod tests {
                 "/access/teamsExtension/:exchangeAccessToken",
                 Some(Endpoint::TeamsExchange),
             ),
+            ("/teamsUser/:exchangeAccessToken", Some(Endpoint::TeamsUser)),
             (
                 "/access/teamsExtension/tenants/t/assignments/o",
                 Some(Endpoint::TeamsAssignments),

@@ -1,4 +1,4 @@
-//! The wire contract of ACS's token exchanges (data-plane Identity, `2025-03-02-preview` and `2025-06-30`).
+//! The wire contract of ACS's token exchanges (data-plane Identity, `2025-03-02-preview`, `2025-06-30`, `2026-09-23`).
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -11,9 +11,6 @@ use telemetry::metrics::labels::Peer;
 
 /// `expiresOn` has up to seven fractional digits and an offset; anything much longer is something else.
 const MAX_TIMESTAMP: usize = 64;
-
-/// The only version of ACS's interface with the Teams Phone extension's exchange.
-pub const TEAMS_EXTENSION_API_VERSION: &str = "2025-06-30";
 
 /// ACS's exchange operations: which one depends on what the Entra token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,9 +63,9 @@ pub struct Granted {
 }
 
 impl AcsExchange {
-    /// The operations at `endpoint`, an origin; `api_version` is that of the first.
+    /// The operations at `endpoint`, an origin, each with its `api-version`.
     #[must_use]
-    pub fn new(upstream: Upstream, endpoint: &Url, api_version: &str) -> Self {
+    pub fn new(upstream: Upstream, endpoint: &Url, api_version: &str, teams_extension_api_version: &str) -> Self {
         let url = |operation: Operation, api_version: &str| {
             let mut url = endpoint.clone();
             url.set_path(operation.path());
@@ -78,7 +75,7 @@ impl AcsExchange {
         Self {
             upstream,
             entra: url(Operation::Entra, api_version),
-            teams_extension: url(Operation::TeamsExtension, TEAMS_EXTENSION_API_VERSION),
+            teams_extension: url(Operation::TeamsExtension, teams_extension_api_version),
         }
     }
 
@@ -104,6 +101,41 @@ impl AcsExchange {
     }
 }
 
+/// An access token as every answer has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AccessToken {
+    token: String,
+    expires_on: Box<str>,
+}
+
+impl AccessToken {
+    /// The token for `identity_id`, if it is one.
+    fn granted_to(self, identity_id: Box<str>) -> Result<Granted, UpstreamFailure> {
+        if identity_id.is_empty() || self.token.is_empty() {
+            let fault = "body is not the JSON that the contract says: empty id or token";
+            return Err(UpstreamFailure::invalid(fault));
+        }
+        let text = self.expires_on;
+        // RFC 9557 suffixes in brackets are no part of the contract.
+        let expires_on = Some(&text)
+            .filter(|text| text.len() <= MAX_TIMESTAMP && !text.contains('['))
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| UpstreamFailure::invalid("expiresOn is no timestamp"))?;
+        Ok(Granted {
+            identity_id,
+            token: AcsToken::new(self.token),
+            expires_on,
+            expires_on_text: text,
+        })
+    }
+}
+
+/// Reads the body of a 200 that is an access token alone, for an identity that is known.
+pub fn read_access_token(response: &Response, identity_id: &str) -> Result<Granted, UpstreamFailure> {
+    response.json::<AccessToken>()?.granted_to(identity_id.into())
+}
+
 /// Reads the body of a 200.
 pub fn read_grant(response: &Response) -> Result<Granted, UpstreamFailure> {
     #[derive(Deserialize)]
@@ -116,29 +148,8 @@ pub fn read_grant(response: &Response) -> Result<Granted, UpstreamFailure> {
     struct Identity {
         id: Box<str>,
     }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct AccessToken {
-        token: String,
-        expires_on: Box<str>,
-    }
     let body: Body = response.json()?;
-    if body.identity.id.is_empty() || body.access_token.token.is_empty() {
-        let fault = "body is not the JSON that the contract says: empty id or token";
-        return Err(UpstreamFailure::invalid(fault));
-    }
-    let text = body.access_token.expires_on;
-    // RFC 9557 suffixes in brackets are no part of the contract.
-    let expires_on = Some(&text)
-        .filter(|text| text.len() <= MAX_TIMESTAMP && !text.contains('['))
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| UpstreamFailure::invalid("expiresOn is no timestamp"))?;
-    Ok(Granted {
-        identity_id: body.identity.id,
-        token: AcsToken::new(body.access_token.token),
-        expires_on,
-        expires_on_text: text,
-    })
+    body.access_token.granted_to(body.identity.id)
 }
 
 #[cfg(test)]
@@ -221,6 +232,24 @@ mod tests {
                 error.starts_with("body is not the JSON that the contract says: "),
                 "{body}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn an_access_token_alone_is_read() {
+        let body = json!({"token": "t", "expiresOn": "2025-04-10T21:39:39.3244584+00:00"}).to_string();
+        let granted = read_access_token(&response("application/json", &body), "8:orgid:1").unwrap();
+        assert_eq!((&*granted.identity_id, granted.token.expose()), ("8:orgid:1", "t"));
+        assert_eq!(granted.expires_on.as_second(), 1_744_321_179);
+        for body in [
+            r#"{"token":"t"}"#,
+            r#"{"expiresOn":"2025-04-10T21:39:39Z"}"#,
+            r#"{"token":"","expiresOn":"2025-04-10T21:39:39Z"}"#,
+            r#"{"token":"t","expiresOn":"soon"}"#,
+            r#"{"accessToken":{"token":"t","expiresOn":"2025-04-10T21:39:39Z"}}"#,
+        ] {
+            let response = response("application/json", body);
+            assert!(read_access_token(&response, "8:orgid:1").is_err(), "{body}");
         }
     }
 

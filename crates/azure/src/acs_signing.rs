@@ -92,8 +92,8 @@ impl Attempted for SignedSendError {
     }
 }
 
-/// A request before it is signed.
-#[derive(Debug, Clone)]
+/// A request before it is signed. Its body may hold a token.
+#[derive(Clone)]
 pub(super) struct Unsigned {
     pub(super) method: Method,
     pub(super) url: Url,
@@ -122,6 +122,28 @@ impl SignedAcs {
 
     /// Sends one request. A service token that is refused is asked for anew, once.
     pub(super) async fn send(&self, request: Unsigned, deadline: Instant) -> Result<Response, SignedSendError> {
+        let is_refused = |response: &Response| response.status == StatusCode::UNAUTHORIZED;
+        let response = self.send_once(&request, deadline, is_refused).await?;
+        if self.can_renew() && is_refused(&response) {
+            self.send_once(&request, deadline, |_| false).await
+        } else {
+            Ok(response)
+        }
+    }
+
+    /// Whether it is a service token that shows who asks.
+    pub(super) fn can_renew(&self) -> bool {
+        matches!(self.auth, AcsAuth::ServiceToken(_))
+    }
+
+    /// Sends one request, and no other. `is_to_be_discarded` says from the answer whether the next request needs another
+    /// service token.
+    pub(super) async fn send_once(
+        &self,
+        request: &Unsigned,
+        deadline: Instant,
+        is_to_be_discarded: impl Fn(&Response) -> bool,
+    ) -> Result<Response, SignedSendError> {
         match &self.auth {
             AcsAuth::AccessKey(source) => {
                 let key = source.latest().await?;
@@ -134,7 +156,7 @@ impl SignedAcs {
                     &request.body,
                 );
                 let builder = self
-                    .builder(&request)
+                    .builder(request)
                     .header("x-ms-date", signature.date)
                     .header("x-ms-content-sha256", signature.content_hash)
                     .header(header::AUTHORIZATION, secret_header(&signature.authorization));
@@ -142,25 +164,14 @@ impl SignedAcs {
             }
             AcsAuth::ServiceToken(tokens) => {
                 let token = tokens.token(deadline).await?;
-                let response = self.send_with(&request, &token, deadline).await?;
-                if response.status != StatusCode::UNAUTHORIZED {
-                    return Ok(response);
+                let builder = self.builder(request).bearer_auth(token.expose_secret());
+                let response = self.upstream.send(Peer::Acs, builder, deadline).await?;
+                if is_to_be_discarded(&response) {
+                    tokens.discard(&token);
                 }
-                tokens.discard(&token);
-                let token = tokens.token(deadline).await?;
-                Ok(self.send_with(&request, &token, deadline).await?)
+                Ok(response)
             }
         }
-    }
-
-    async fn send_with(
-        &self,
-        request: &Unsigned,
-        token: &SecretString,
-        deadline: Instant,
-    ) -> Result<Response, SendError> {
-        let builder = self.builder(request).bearer_auth(token.expose_secret());
-        self.upstream.send(Peer::Acs, builder, deadline).await
     }
 
     fn builder(&self, request: &Unsigned) -> reqwest::RequestBuilder {

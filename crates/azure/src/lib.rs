@@ -5,6 +5,7 @@ pub mod acs;
 pub mod acs_assignments;
 pub mod acs_identities;
 pub mod acs_signing;
+pub mod acs_teams_users;
 pub mod azure_error;
 pub mod breaker;
 pub mod budget;

@@ -155,6 +155,25 @@ where
     }
 }
 
+/// The same for a call that is made a second time: it counts as any does, and is made only if there is a place at once.
+/// `None`: there is none.
+pub async fn call_again<F, E>(
+    guards: Guards<'_>,
+    clock: &dyn Clock,
+    deadline: Instant,
+    attempt: impl Fn() -> F,
+) -> Option<Result<Response, CallError<E>>>
+where
+    F: Future<Output = Result<Response, E>>,
+    E: Attempted + std::fmt::Display,
+{
+    let place = match guards.budget {
+        Some(budget) => Some(budget.try_acquire()?),
+        None => None,
+    };
+    Some(call(guards, place, clock, deadline, attempt).await)
+}
+
 /// Whether, and after how long, to try once more.
 fn wait<E: Attempted>(sent: &Result<Response, E>, now: Timestamp) -> Option<Duration> {
     let jittered = || RETRY_PAUSE.mul_f64(0.5 + fastrand::f64());

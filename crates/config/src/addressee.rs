@@ -3,17 +3,17 @@
 /// ACS's client interfaces: the application id (v2 tokens), and what its name begins with in every cloud (v1 tokens).
 pub(super) const ACS_CLIENTS_APP: &str = "2a04943b-b6a7-4f65-8786-2bb6131b59f6";
 const ACS_CLIENTS_URI: &str = "https://communication.azure.";
-/// The same of its Teams Phone extension.
-const TEAMS_EXTENSION_APP: &str = "1fd5118e-2576-4263-8130-9503064c837a";
-const TEAMS_EXTENSION_URI: &str = "https://auth.msft.communication.azure.";
+/// The same of the API of its Teams Phone extension and of Teams users.
+pub(super) const TEAMS_APP: &str = "1fd5118e-2576-4263-8130-9503064c837a";
+const TEAMS_URI: &str = "https://auth.msft.communication.azure.";
 
 /// The API that a token is for, by `aud`. One for ACS counts as that, even if it is for others too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addressee {
     /// ACS's client interfaces.
     AcsClients,
-    /// ACS's Teams Phone extension.
-    AcsTeamsExtension,
+    /// ACS's API for Teams Phone extension and for Teams users.
+    AcsTeams,
     /// Both of them.
     AcsBoth,
     /// Some other API: the broker's own.
@@ -29,11 +29,11 @@ impl Addressee {
             audiences.any(|audience: &str| audience.eq_ignore_ascii_case(app) || audience.starts_with(uri))
         };
         let clients = is(ACS_CLIENTS_APP, ACS_CLIENTS_URI);
-        let teams_extension = is(TEAMS_EXTENSION_APP, TEAMS_EXTENSION_URI);
-        match (clients, teams_extension) {
+        let teams = is(TEAMS_APP, TEAMS_URI);
+        match (clients, teams) {
             (true, true) => Self::AcsBoth,
             (true, false) => Self::AcsClients,
-            (false, true) => Self::AcsTeamsExtension,
+            (false, true) => Self::AcsTeams,
             (false, false) => Self::OwnApi,
         }
     }
@@ -65,15 +65,15 @@ mod tests {
 
     #[test]
     fn the_audience_decides_which_api_a_token_is_for() {
-        use Addressee::{AcsBoth, AcsClients, AcsTeamsExtension, OwnApi};
+        use Addressee::{AcsBoth, AcsClients, AcsTeams, OwnApi};
         for (audiences, addressee) in [
             (&["2a04943b-b6a7-4f65-8786-2bb6131b59f6"][..], AcsClients),
             (&["2A04943B-B6A7-4F65-8786-2BB6131B59F6"], AcsClients),
             (&["https://communication.azure.com/clients"], AcsClients),
             (&["https://communication.azure.us/clients"], AcsClients),
-            (&["1fd5118e-2576-4263-8130-9503064c837a"], AcsTeamsExtension),
-            (&["https://auth.msft.communication.azure.com"], AcsTeamsExtension),
-            (&["https://auth.msft.communication.azure.us"], AcsTeamsExtension),
+            (&["1fd5118e-2576-4263-8130-9503064c837a"], AcsTeams),
+            (&["https://auth.msft.communication.azure.com"], AcsTeams),
+            (&["https://auth.msft.communication.azure.us"], AcsTeams),
             (
                 &[
                     "https://auth.msft.communication.azure.com",
@@ -113,8 +113,8 @@ mod tests {
             ("TeamsApp.Use", false),
             ("My.VoIP", false),
         ] {
-            use Addressee::{AcsBoth, AcsClients, AcsTeamsExtension, OwnApi};
-            for acs in [AcsClients, AcsTeamsExtension, AcsBoth] {
+            use Addressee::{AcsBoth, AcsClients, AcsTeams, OwnApi};
+            for acs in [AcsClients, AcsTeams, AcsBoth] {
                 assert_eq!(acs.has_scope(scope), of_acs, "{scope}");
             }
             assert_eq!(OwnApi.has_scope(scope), !of_acs, "{scope}");

@@ -59,6 +59,16 @@ impl Cloud {
         }
     }
 
+    /// The App ID URI of ACS's API for Teams Phone extension and for Teams users.
+    #[must_use]
+    pub fn acs_teams(self) -> &'static str {
+        match self {
+            Self::Public => "https://auth.msft.communication.azure.com",
+            Self::UsGov => "https://auth.msft.communication.azure.us",
+            Self::China => "https://auth.msft.communication.azure.cn",
+        }
+    }
+
     /// The audience of managed identity tokens that serve as client assertions.
     #[must_use]
     pub fn token_exchange_audience(self) -> &'static str {
@@ -82,7 +92,13 @@ mod tests {
     #[test]
     fn every_address_is_a_url() {
         for cloud in [Cloud::Public, Cloud::UsGov, Cloud::China] {
-            for text in [cloud.authority(), cloud.graph(), cloud.acs(), cloud.acs_clients()] {
+            for text in [
+                cloud.authority(),
+                cloud.graph(),
+                cloud.acs(),
+                cloud.acs_clients(),
+                cloud.acs_teams(),
+            ] {
                 assert_eq!(url(text).map(|url| url.scheme().to_owned()).as_deref(), Some("https"));
             }
         }

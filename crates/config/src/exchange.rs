@@ -6,7 +6,7 @@ use strum::{VariantArray, VariantNames};
 use url::Url;
 
 use super::units::Reason;
-use super::{AppConfig, Rate, RateOrOff, SecretSource};
+use super::{AcsAuthConfig, AppConfig, Rate, RateOrOff, SecretSource};
 
 /// `[exchange]`
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,8 @@ pub struct ExchangeConfig {
     pub endpoint: Url,
     /// `api-version` sent to ACS.
     pub api_version: String,
+    /// `api-version` sent to ACS for Teams Phone extension: its exchange and its assignments.
+    pub teams_extension_api_version: String,
     /// Limit for opening a connection to ACS.
     pub connect_timeout: Duration,
     /// Limit for one exchange in all, a retry included.
@@ -43,6 +45,8 @@ pub enum ExchangeMode {
     OnBehalfOf(OnBehalfOfConfig),
     /// The broker's access key gets a token for an ACS identity that stands for the caller.
     Identity(IdentityConfig),
+    /// The broker hands ACS the Entra token of a Teams user, in its own name; ACS gives one for that user.
+    TeamsUser(TeamsUserConfig),
 }
 
 impl ExchangeMode {
@@ -50,6 +54,15 @@ impl ExchangeMode {
     #[must_use]
     pub fn name(&self) -> &'static str {
         ExchangeModeName::from(self).into()
+    }
+
+    /// Whether callers' tokens are for ACS, not for an API of the broker's own.
+    #[must_use]
+    pub fn takes_acs_tokens(&self) -> bool {
+        match self {
+            Self::Passthrough | Self::TeamsUser(_) => true,
+            Self::OnBehalfOf(_) | Self::Identity(_) => false,
+        }
     }
 }
 
@@ -73,6 +86,42 @@ pub struct IdentityConfig {
     pub lifetime: Duration,
     /// `api-version` of the identity operations.
     pub api_version: String,
+}
+
+/// `[exchange.teams_user]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct TeamsUserConfig {
+    /// How the broker shows ACS who asks.
+    pub auth: AcsAuthConfig,
+    /// `api-version` of the exchange.
+    pub api_version: String,
+    /// The cloud of the users' Teams.
+    pub cloud: TeamsCloud,
+}
+
+/// `exchange.teams_user.teams_cloud`: how a Teams user is named at ACS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum TeamsCloud {
+    /// The worldwide one.
+    #[default]
+    Public,
+    /// US Government Community Cloud High.
+    Gcch,
+    /// US Department of Defense.
+    Dod,
+}
+
+impl TeamsCloud {
+    /// What a Teams user's identifier at ACS begins with, before the object id.
+    #[must_use]
+    pub fn identifier_prefix(self) -> &'static str {
+        match self {
+            Self::Public => "8:orgid:",
+            Self::Gcch => "8:gcch:",
+            Self::Dod => "8:dod:",
+        }
+    }
 }
 
 /// A scope of an ACS identity's token (`createTokenWithScopes`).

@@ -38,7 +38,9 @@ pub use self::assignments::{
 };
 pub use self::cloud::Cloud;
 pub use self::credential::{AppConfig, CredentialConfig, SecretSource};
-pub use self::exchange::{ExchangeConfig, ExchangeMode, IdentityConfig, IdentityScope, OnBehalfOfConfig};
+pub use self::exchange::{
+    ExchangeConfig, ExchangeMode, IdentityConfig, IdentityScope, OnBehalfOfConfig, TeamsCloud, TeamsUserConfig,
+};
 pub use self::limits::{BreakerConfig, LimitsConfig, Rate, RateOrOff};
 pub use self::log_filter::log_filter;
 pub use self::no_proxy::NoProxy;
@@ -94,8 +96,12 @@ pub struct ServerConfig {
     pub drain_delay: Duration,
     /// How long requests in flight may then still take.
     pub drain_timeout: Duration,
+    /// The path below which all public paths stand; empty for none. It begins with a slash and does not end in one.
+    pub base_path: String,
     /// Values of `api-version` accepted on the ACS path.
     pub api_versions: Vec<String>,
+    /// The same on the path of Teams Phone extension.
+    pub teams_api_versions: Vec<String>,
     /// Whether answers carry `Server-Timing` and `x-cache`.
     pub diagnostic_headers: bool,
     /// Certificate and key, if the broker serves TLS itself.

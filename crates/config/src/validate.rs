@@ -62,6 +62,24 @@ pub(super) fn assignment_source(text: &str) -> Result<String, Reason> {
     require(text.to_owned(), matches!(text, "file" | "acs"), reason)
 }
 
+/// The path below which others stand. It is compared as it is written, so it has only characters that are never
+/// encoded (RFC 3986 section 2.3), and no segment that clients resolve.
+pub(super) fn base_path(text: String) -> Result<String, Reason> {
+    let is_segment = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    };
+    let is_path = text
+        .strip_prefix('/')
+        .is_some_and(|segments| segments.split('/').all(is_segment));
+    let reason = "must be empty, or begin with \"/\" and not end with one, such as \"/broker\"; segments take letters, digits, \
+                  \"-\", \".\", \"_\" and \"~\"";
+    let holds = text.is_empty() || is_path;
+    require(text, holds, reason)
+}
+
 /// A resource's name stands in logs, and may be asked for as `audience`.
 pub(super) fn resource_name(text: &str) -> Result<String, Reason> {
     let is_name = text.len() <= 63
@@ -336,6 +354,19 @@ mod tests {
         }
         for text in ["", "*", "x-*", "two words", "x:", "x,y", "x\r\ny", "ümlaut", " x"] {
             assert!(header_name(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn base_paths() {
+        for text in ["", "/broker", "/a/b.c/d-e_f~", "/..."] {
+            assert_eq!(base_path(text.to_owned()).as_deref(), Ok(text), "{text}");
+        }
+        for text in [
+            "/", "broker", "/broker/", "//broker", "/a//b", "/.", "/a/../b", "/a b", "/%61", "/a?b", "/a#b", "/a:b",
+            "/ü",
+        ] {
+            assert!(base_path(text.to_owned()).is_err(), "{text}");
         }
     }
 

@@ -34,9 +34,14 @@ pub(super) fn any_text(raw: Raw<'_>) -> Result<String, Reason> {
     string(raw, invisible::words)
 }
 
+/// A string, perhaps an empty one.
+pub(super) fn plain_text(raw: Raw<'_>) -> Result<String, Reason> {
+    string(raw, invisible::plain)
+}
+
 /// A string that is not empty.
 pub(super) fn text(raw: Raw<'_>) -> Result<String, Reason> {
-    string(raw, invisible::plain).and_then(|text| filled(&text))
+    plain_text(raw).and_then(|text| filled(&text))
 }
 
 /// A secret.

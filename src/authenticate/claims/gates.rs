@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Policy, SignedClaims, TokenContext, check_audience, check_client_app, check_delegated, check_issuer,
+    Acceptance, Policy, SignedClaims, TokenContext, check_audience, check_client_app, check_delegated, check_issuer,
     check_lifetime, check_scopes, context, principal, shown,
 };
 use crate::authenticate::caller::Principal;
@@ -20,20 +20,20 @@ pub(in crate::authenticate) struct ClaimGates {
     pub(in crate::authenticate) principal: Option<Principal>,
 }
 
-/// Judges signed claims. `is_taken` says whether the resource that serves the caller takes tokens for that addressee.
+/// Judges signed claims. `acceptance` says what the resource that serves the caller takes.
 pub(in crate::authenticate) fn gates(
     claims: &SignedClaims,
     tenant: TenantId,
     issuers: &[Box<str>],
     policy: &Policy,
-    is_taken: &dyn Fn(TokenContext) -> bool,
+    acceptance: &dyn Acceptance,
     now: Timestamp,
 ) -> ClaimGates {
     let context = context(claims, tenant);
     let scopes = Scopes::parse(claims.scp.as_deref().unwrap_or_default());
     let gates = vec![
         issuer(claims, tenant, issuers),
-        audience(claims, policy, context, is_taken),
+        audience(claims, policy, context, acceptance),
         lifetime(claims, policy, now),
         match check_delegated(claims, &scopes) {
             Ok(user) => Gate::pass(id::DELEGATED, format!("a delegated token of user {user}")),
@@ -43,7 +43,7 @@ pub(in crate::authenticate) fn gates(
             Ok(app) => Gate::pass(id::CLIENT_APP, format!("client app {app}")),
             Err(_) => Gate::fail(id::CLIENT_APP, "neither `azp` nor `appid` names a client app"),
         },
-        required_scopes(claims, &scopes, context, policy),
+        required_scopes(claims, &scopes, context, acceptance, policy),
     ];
     let ids = claims.oid.zip(claims.client_app);
     ClaimGates {
@@ -67,14 +67,9 @@ fn issuer(claims: &SignedClaims, tenant: TenantId, issuers: &[Box<str>]) -> Gate
     }
 }
 
-fn audience(
-    claims: &SignedClaims,
-    policy: &Policy,
-    context: TokenContext,
-    is_taken: &dyn Fn(TokenContext) -> bool,
-) -> Gate {
+fn audience(claims: &SignedClaims, policy: &Policy, context: TokenContext, acceptance: &dyn Acceptance) -> Gate {
     match check_audience(claims, policy) {
-        Ok(audiences) if is_taken(context) => Gate::pass(id::AUDIENCE, format!("`{}`", shown(audiences))),
+        Ok(audiences) if acceptance.takes(context) => Gate::pass(id::AUDIENCE, format!("`{}`", shown(audiences))),
         Ok(audiences) => Gate::fail(
             id::AUDIENCE,
             format!(
@@ -102,10 +97,16 @@ fn lifetime(claims: &SignedClaims, policy: &Policy, now: Timestamp) -> Gate {
 }
 
 /// By name alone where it is not known which API the token is for: the audience's gate says that already.
-fn required_scopes(claims: &SignedClaims, scopes: &Scopes, context: TokenContext, policy: &Policy) -> Gate {
+fn required_scopes(
+    claims: &SignedClaims,
+    scopes: &Scopes,
+    context: TokenContext,
+    acceptance: &dyn Acceptance,
+    policy: &Policy,
+) -> Gate {
     let addressee = check_audience(claims, policy).ok().map(|_| context.addressee);
-    let found = if let Some(addressee) = addressee {
-        check_scopes(scopes, addressee, policy).ok()
+    let found = if addressee.is_some() {
+        check_scopes(scopes, context, acceptance, policy).ok()
     } else {
         let mut required = policy.required_scopes.iter();
         required.find(|scope| scopes.contains(scope)).map(String::as_str)
@@ -119,7 +120,9 @@ fn required_scopes(claims: &SignedClaims, scopes: &Scopes, context: TokenContext
         Some(_) => " for a token for an API of one's own",
         None => "",
     };
-    let counts = |scope: &&String| addressee.is_none_or(|addressee| addressee.has_scope(scope));
+    let counts = |scope: &&String| {
+        addressee.is_none_or(|addressee| addressee.has_scope(scope) && acceptance.counts(context, scope))
+    };
     let counting = listed(policy.required_scopes.iter().filter(counts));
     let rejection = Rejection::InsufficientScope(held);
     Gate::fail(

@@ -4,7 +4,7 @@ use azure::graph_admin::AdminError;
 use config::Config;
 
 use super::{GraphAccess, Looker};
-use crate::doctor::needs::{Needs, acs_clients};
+use crate::doctor::needs::{AcsApi, Needs};
 use crate::doctor::rules::graph::TokenLook;
 use crate::doctor::setup::{Action, Step, added, permissions_to_write};
 use base::ids::TenantId;
@@ -14,21 +14,21 @@ impl Looker<'_> {
     pub async fn apply(&self, step: &Step, needs: &Needs, access: &GraphAccess) -> Result<(), String> {
         match &step.action {
             Action::None => Ok(()),
-            Action::CreatePrincipal(tenant) => {
+            Action::CreatePrincipal(tenant, api) => {
                 let graph = self.admin(*tenant, access).await?;
-                let created = graph.create_service_principal(acs_clients()).await;
+                let created = graph.create_service_principal(api.app_id()).await;
                 created.map_err(|error| refused(&error, "Application.ReadWrite.All"))
             }
-            Action::AddPermissions(tenant, app) => {
+            Action::AddPermissions(tenant, app, api) => {
                 let graph = self.admin(*tenant, access).await?;
                 let words = |error: AdminError| refused(&error, "Application.ReadWrite.All");
-                let principal = graph.service_principal(acs_clients()).await.map_err(words)?;
+                let principal = graph.service_principal(api.app_id()).await.map_err(words)?;
                 let principal =
-                    principal.ok_or("the service principal of Azure Communication Services Clients is not there")?;
+                    principal.ok_or_else(|| format!("the service principal of {} is not there", api.name()))?;
                 let registration = graph.application(*app).await.map_err(words)?;
                 let registration = registration.ok_or("the application is not registered there")?;
                 let need = needs.apps.get(app).cloned().unwrap_or_default();
-                match permissions_to_write(&registration.required_resource_access, &principal, &need) {
+                match permissions_to_write(&registration.required_resource_access, &principal, &need, *api) {
                     Some(all) => graph
                         .set_required_permissions(registration.id, &all)
                         .await
@@ -39,7 +39,7 @@ impl Looker<'_> {
             Action::AssignGroup(tenant, group) => {
                 let graph = self.admin(*tenant, access).await?;
                 let words = |error: AdminError| refused(&error, "AppRoleAssignment.ReadWrite.All");
-                let principal = graph.service_principal(acs_clients()).await.map_err(words)?;
+                let principal = graph.service_principal(AcsApi::Clients.app_id()).await.map_err(words)?;
                 let principal =
                     principal.ok_or("the service principal of Azure Communication Services Clients is not there")?;
                 graph.assign(principal.id, *group).await.map_err(words)

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{CALL_LIMIT, Looker};
 use crate::broker::StartError;
-use crate::doctor::needs::{AppNeed, Needs, acs_clients};
+use crate::doctor::needs::{AcsApi, AppNeed, Needs};
 use crate::doctor::rules::config::graph_endpoint;
 use crate::doctor::rules::graph::{Looked, Missed, TenantGraph, TokenLook};
 use crate::doctor::rules::token::Claims;
@@ -130,6 +130,7 @@ fn not_asked(tenant: TenantId, needs: &Needs, token: TokenLook, why: &str) -> Te
         tenant,
         token,
         acs_clients: none(why),
+        acs_teams: none(why),
         assigned: none(why),
         registrations: needs.apps.keys().map(|app| (*app, none(why))).collect(),
         principals: needs.apps.keys().map(|app| (*app, none(why))).collect(),
@@ -142,7 +143,10 @@ fn not_asked(tenant: TenantId, needs: &Needs, token: TokenLook, why: &str) -> Te
 
 async fn ask(tenant: TenantId, needs: &Needs, graph: &GraphAdmin, from: &'static str) -> TenantGraph {
     // The first question shows whether Graph takes the token at all.
-    let acs_clients = graph.service_principal(acs_clients()).await.map_err(Missed::Failed);
+    let acs_clients = graph
+        .service_principal(AcsApi::Clients.app_id())
+        .await
+        .map_err(Missed::Failed);
     if let Err(Missed::Failed(AdminError::Unauthorized(_))) = acs_clients {
         let refused = not_asked(
             tenant,
@@ -152,6 +156,14 @@ async fn ask(tenant: TenantId, needs: &Needs, graph: &GraphAdmin, from: &'static
         );
         return TenantGraph { acs_clients, ..refused };
     }
+    let acs_teams = async {
+        if needs.uses(AcsApi::Teams) {
+            let found = graph.service_principal(AcsApi::Teams.app_id()).await;
+            found.map_err(Missed::Failed)
+        } else {
+            Err(Missed::NotAsked("no Teams users are served".to_owned()))
+        }
+    };
     let assigned = async {
         match &acs_clients {
             Ok(Some(principal)) => graph.assigned_to(principal.id).await.map_err(Missed::Failed),
@@ -171,11 +183,12 @@ async fn ask(tenant: TenantId, needs: &Needs, graph: &GraphAdmin, from: &'static
             Err(Missed::NotAsked("no group of this tenant is assigned".to_owned()))
         }
     };
-    let (assigned, apps, groups, skus) = tokio::join!(assigned, apps, groups, skus);
+    let (acs_teams, assigned, apps, groups, skus) = tokio::join!(acs_teams, assigned, apps, groups, skus);
     let mut seen = TenantGraph {
         tenant,
         token: TokenLook::Have(from),
         acs_clients,
+        acs_teams,
         assigned,
         registrations: BTreeMap::new(),
         principals: BTreeMap::new(),

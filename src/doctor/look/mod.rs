@@ -177,7 +177,7 @@ impl<'c> Looker<'c> {
             .iter()
             .filter_map(|resource| match &resource.exchange.mode {
                 ExchangeMode::OnBehalfOf(settings) => Some((resource.key("exchange.on_behalf_of"), &settings.app)),
-                ExchangeMode::Passthrough | ExchangeMode::Identity(_) => None,
+                ExchangeMode::Passthrough | ExchangeMode::Identity(_) | ExchangeMode::TeamsUser(_) => None,
             });
         let graph = self
             .config

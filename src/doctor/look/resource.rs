@@ -48,7 +48,10 @@ impl<'c> Looker<'c> {
     /// ACS's assignments of a resource, if the broker has something to sign with.
     pub fn assignments(&self, config: &ResourceConfig) -> Result<Option<AcsAssignments>, StartError> {
         let auth = match (&config.assignments.acs_auth, &config.exchange.mode) {
-            (Some(auth), _) => self.services.acs_auth(auth)?,
+            (Some(auth), _) => self.services.acs_auth(auth, "assignments.acs")?,
+            (None, ExchangeMode::TeamsUser(settings)) => {
+                self.services.acs_auth(&settings.auth, "exchange.teams_user")?
+            }
             (None, ExchangeMode::Identity(settings)) => {
                 let key = ReloadingSecret::new(settings.access_key.clone(), Arc::clone(&self.clock));
                 AcsAuth::AccessKey(Arc::new(key))

@@ -15,13 +15,13 @@ use crate::authenticate::{Caller, Verdict};
 use crate::authorize::assignment::Assignment;
 use crate::authorize::source::{AssignmentWatch, SourceKind};
 use crate::authorize::{AssignmentIndex, Denied, MatchedAssignment, Permit};
-use crate::broker;
+use crate::broker::{self, StartError};
 use crate::doctor::check::{Check, CheckId, Status, Who};
 use crate::doctor::rules::acs::ResourceLook;
 use crate::doctor::rules::entra::TenantLook;
 use crate::doctor::rules::token::{Claims, Covered, Seen, TokenLook, gates};
 use crate::exchange::ExchangeError;
-use crate::route::{Resource, Selector};
+use crate::route::{Resource, Routes, Selector};
 use config::{Config, ResourceConfig};
 
 /// Who was looked up, and with what outcome.
@@ -100,7 +100,15 @@ impl Looker<'_> {
         let tasks = Tasks::default();
         let metrics = Metrics::noop();
         let authenticator = broker::authenticator(&config, &self.upstream, &self.clock, &tasks, &metrics);
-        let look = || authenticator.verify(token, &|_| true);
+        // By the service's own routes, as far as its resources can be built.
+        let stages = config
+            .resources
+            .iter()
+            .map(|each| broker::stages(each, &self.services, &self.listed()));
+        let routes = stages.map(|built| Ok(built?.0)).collect::<Result<_, StartError>>();
+        let routes = Routes::new(routes.unwrap_or_default());
+        let acceptance = routes.acceptance(None);
+        let look = || authenticator.verify(token, &acceptance);
         let verdict = match look() {
             Verdict::KeyMiss(_) if !online => return (Seen::KeyNotLookedFor, None),
             Verdict::KeyMiss(miss) => match miss.settle().await {

@@ -15,6 +15,15 @@ use crate::authorize::assignment::{Assignment, PrincipalType};
 
 /// The version that has the Entra exchange, its assignments, and `customId`.
 pub const PREVIEW: &str = "2025-03-02-preview";
+/// The versions that have the exchange for Teams users as it is called here, the newest last.
+const TEAMS_USER: [&str; 6] = [
+    "2022-06-01",
+    "2022-10-01",
+    "2023-10-01",
+    PREVIEW,
+    "2025-06-30",
+    "2026-09-23",
+];
 /// When the retiring services end ("ACS retirement and breaking changes guide", 2026-08-18).
 const RETIREMENT: Date = date(2028, 9, 30);
 /// From then on the end is near enough to be a warning for calls too.
@@ -119,7 +128,7 @@ fn away(id: CheckId, look: &ResourceLook<'_>, failure: &UpstreamFailure) -> Chec
 fn client_at_acs(config: &ResourceConfig) -> Option<ClientAppId> {
     match &config.exchange.mode {
         ExchangeMode::OnBehalfOf(settings) => Some(settings.app.client_id),
-        ExchangeMode::Passthrough | ExchangeMode::Identity(_) => None,
+        ExchangeMode::Passthrough | ExchangeMode::Identity(_) | ExchangeMode::TeamsUser(_) => None,
     }
 }
 
@@ -253,11 +262,13 @@ fn same(wanted: &EntraAssignment, at_acs: &EntraAssignment) -> bool {
 
 /// ACS's list, where it has a part in who gets a token.
 fn usable<'l>(id: CheckId, look: &'l ResourceLook<'_>) -> Result<&'l [EntraAssignment], Box<Check>> {
-    if let ExchangeMode::Identity(_) = look.config.exchange.mode {
-        return Err(Box::new(Check::skip(
-            id,
-            "in identity mode ACS's assignments have no part",
-        )));
+    match look.config.exchange.mode {
+        ExchangeMode::Identity(_) | ExchangeMode::TeamsUser(_) => {
+            let mode = look.config.exchange.mode.name();
+            let why = format!("in {mode} mode ACS's assignments have no part");
+            return Err(Box::new(Check::skip(id, why)));
+        }
+        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => {}
     }
     match &look.listed {
         None => Err(Box::new(Check::skip(
@@ -283,10 +294,14 @@ fn shortened(items: &[String]) -> String {
 fn api_version(look: &ResourceLook<'_>) -> Check {
     let id = CheckId::AcsApiVersion;
     let exchange = &look.config.exchange;
-    let (key, version) = match &exchange.mode {
-        ExchangeMode::Identity(settings) => ("exchange.identity.api_version", &settings.api_version),
-        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => ("exchange.api_version", &exchange.api_version),
+    let (key, version, known): (_, _, &[&str]) = match &exchange.mode {
+        ExchangeMode::Identity(settings) => ("exchange.identity.api_version", &settings.api_version, &[PREVIEW]),
+        ExchangeMode::TeamsUser(settings) => ("exchange.teams_user.api_version", &settings.api_version, &TEAMS_USER),
+        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => {
+            ("exchange.api_version", &exchange.api_version, &[PREVIEW])
+        }
     };
+    let good = known.last().copied().unwrap_or(PREVIEW);
     let key = look.config.key(key);
     let refused = match &look.listed {
         Some(Err(AssignmentsError::UnexpectedStatus {
@@ -305,15 +320,18 @@ fn api_version(look: &ResourceLook<'_>) -> Check {
             id,
             Who::Operator,
             format!("ACS refuses {key} = \"{version}\": {said}"),
-            format!("set {key} to \"{PREVIEW}\""),
+            format!("set {key} to \"{good}\""),
         )
-    } else if version == PREVIEW {
-        Check::pass(id, format!("{key} is \"{PREVIEW}\", which has what the mode needs"))
+    } else if known.contains(&version.as_str()) {
+        Check::pass(id, format!("{key} is \"{version}\", which has what the mode needs"))
     } else {
         Check::warn(
             id,
-            format!("{key} is \"{version}\"; of the published versions \"{PREVIEW}\" alone has what the mode needs"),
-            format!("set {key} to \"{PREVIEW}\", unless {version} is newer and has it"),
+            format!(
+                "{key} is \"{version}\"; of the published versions \"{}\" alone has what the mode needs",
+                known.join("\", \"")
+            ),
+            format!("set {key} to \"{good}\", unless {version} is newer and has it"),
         )
         .by(Who::Operator)
     }
@@ -324,7 +342,7 @@ fn retirement(config: &ResourceConfig, today: Date) -> Check {
     let id = CheckId::AcsRetirement;
     let chat = match &config.exchange.mode {
         ExchangeMode::Identity(settings) => settings.scopes.iter().any(|scope| is_chat(*scope)),
-        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => false,
+        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) | ExchangeMode::TeamsUser(_) => false,
     };
     let mode = config.exchange.mode.discriminant();
     let mode: &str = mode.into();

@@ -19,7 +19,7 @@ use self::groups::{group_assigned, group_exists, license};
 use self::registration::registration;
 pub use self::registration::{asked_for, permission_ids};
 use super::super::check::{Check, CheckId, Who};
-use super::super::needs::{ACS_CLIENTS, Needs};
+use super::super::needs::{AcsApi, Needs};
 use super::entra::{app_failure, undecided};
 
 /// What Graph said, or why it was not asked.
@@ -56,6 +56,8 @@ pub struct TenantGraph {
     pub token: TokenLook,
     /// The service principal of ACS Clients.
     pub acs_clients: Looked<Option<ServicePrincipal>>,
+    /// The one of the API for Teams users, if it is needed.
+    pub acs_teams: Looked<Option<ServicePrincipal>>,
     /// Who is assigned to it.
     pub assigned: Looked<Vec<RoleAssignment>>,
     /// The registrations of the apps that are needed, in their home tenant.
@@ -83,8 +85,8 @@ pub fn checks(config: &Config, needs: &Needs, tenants: &[TenantGraph]) -> Vec<Ch
     for tenant in tenants {
         let home = tenant.is_home();
         checks.push(token(config, tenant).about(tenant.tenant));
-        if needs.acs_clients() {
-            checks.push(acs_clients(tenant, home).about(tenant.tenant));
+        for api in AcsApi::ALL.into_iter().filter(|api| needs.uses(*api)) {
+            checks.push(acs_principal(api, tenant, home).about(tenant.tenant));
         }
         if needs.groups.values().any(|of| *of == tenant.tenant) {
             checks.push(license(tenant).about(tenant.tenant));
@@ -92,9 +94,10 @@ pub fn checks(config: &Config, needs: &Needs, tenants: &[TenantGraph]) -> Vec<Ch
     }
     for (app, need) in &needs.apps {
         checks.extend(registration(*app, need, tenants));
-        if !need.scopes.is_empty() {
+        for api in AcsApi::ALL.into_iter().filter(|api| !need.of(*api).is_empty()) {
             let of_users = tenants.iter().filter(|tenant| need.tenants.contains(&tenant.tenant));
-            checks.extend(of_users.map(|tenant| consent(config, *app, need, tenant).about(tenant.tenant)));
+            checks
+                .extend(of_users.map(|tenant| consent(config, *app, (api, need.of(api)), tenant).about(tenant.tenant)));
         }
         for (api, scopes) in &need.apis {
             let of_users = tenants.iter().filter(|tenant| need.tenants.contains(&tenant.tenant));
@@ -118,6 +121,14 @@ impl TenantGraph {
     #[must_use]
     pub fn is_home(&self) -> bool {
         self.registrations.values().any(|found| matches!(found, Ok(Some(_))))
+    }
+
+    /// The service principal of an API of ACS's.
+    pub fn principal_of(&self, api: AcsApi) -> &Looked<Option<ServicePrincipal>> {
+        match api {
+            AcsApi::Clients => &self.acs_clients,
+            AcsApi::Teams => &self.acs_teams,
+        }
     }
 }
 
@@ -163,32 +174,29 @@ fn az_token(tenant: TenantId) -> String {
     format!("az account get-access-token --resource-type ms-graph --tenant {tenant} --query accessToken -o tsv")
 }
 
-fn acs_clients(tenant: &TenantGraph, is_home: bool) -> Check {
+fn acs_principal(api: AcsApi, tenant: &TenantGraph, is_home: bool) -> Check {
     let id = CheckId::GraphAcsClientsPrincipal;
     let who = if is_home {
         Who::AppTenantAdmin
     } else {
         Who::UserTenantAdmin
     };
-    let command = format!("az ad sp create --id {ACS_CLIENTS}");
-    match &tenant.acs_clients {
+    let (name, api_id) = (api.name(), api.id());
+    match tenant.principal_of(api) {
         Ok(Some(principal)) if principal.account_enabled == Some(false) => Check::fail(
             id,
             who,
-            "the service principal of Azure Communication Services Clients is disabled",
-            "enable it: Enterprise applications, Azure Communication Services Clients, Properties, Enabled for users to sign-in",
+            format!("the service principal of {name} is disabled"),
+            format!("enable it: Enterprise applications, {name}, Properties, Enabled for users to sign-in"),
         ),
-        Ok(Some(_)) => Check::pass(
-            id,
-            "the tenant has a service principal of Azure Communication Services Clients",
-        ),
+        Ok(Some(_)) => Check::pass(id, format!("the tenant has a service principal of {name}")),
         Ok(None) => Check::fail(
             id,
             who,
-            "the tenant has no service principal of Azure Communication Services Clients",
-            format!("create it: az, or Graph POST /v1.0/servicePrincipals {{\"appId\":\"{ACS_CLIENTS}\"}}"),
+            format!("the tenant has no service principal of {name}"),
+            format!("create it: az, or Graph POST /v1.0/servicePrincipals {{\"appId\":\"{api_id}\"}}"),
         )
-        .with_command(command),
+        .with_command(format!("az ad sp create --id {api_id}")),
         Err(error) => missed(id, error, APPLICATIONS),
     }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::super::super::check::Status;
-use super::super::super::needs::AppNeed;
+use super::super::super::needs::{ACS_CLIENTS, ACS_TEAMS, AppNeed};
 use super::*;
 
 const CONTOSO: &str = "11111111-0000-4000-8000-00000000000c";
@@ -60,6 +60,7 @@ fn tenant(id: &str, is_home: bool) -> TenantGraph {
         token: TokenLook::Have("a token"),
         acs_clients: Ok(Some(read(json!({"id": ACS_PRINCIPAL, "appId": ACS_CLIENTS,
             "oauth2PermissionScopes": [{"id": "v", "value": "VoIP"}, {"id": "j", "value": "VoIP.Join"}]})))),
+        acs_teams: Err(Missed::NotAsked("not needed".to_owned())),
         assigned: Ok(vec![read(json!({"principalId": GROUP}))]),
         registrations: [(app, Ok(is_home.then(application)))].into(),
         principals: [(
@@ -417,5 +418,68 @@ fn an_app_of_elsewhere_is_looked_up_with_a_token_from_there() {
     assert!(
         check.summary.contains(CONTOSO) && check.summary.contains("--graph-token-file"),
         "{check:?}"
+    );
+}
+
+/// The same steps for the API of Teams users: another application, other permissions, and no group.
+#[test]
+fn teams_users_need_the_api_for_teams() {
+    use CheckId::{GraphAcsClientsPrincipal as Principal, GraphAppPermissions as Permissions, GraphConsent};
+    let app: ClientAppId = APP.parse().unwrap();
+    let principal = "44444444-0000-4000-8000-000000000003";
+    let need = AppNeed {
+        tenants: [FABRIKAM.parse().unwrap()].into(),
+        teams_scopes: ["Teams.ManageCalls".to_owned()].into(),
+        signs_in: true,
+        ..AppNeed::default()
+    };
+    let needs = Needs {
+        apps: [(app, need)].into(),
+        groups: BTreeMap::new(),
+    };
+    let mut world = world();
+    for tenant in &mut world {
+        tenant.acs_teams = Ok(Some(read(json!({"id": principal, "appId": ACS_TEAMS,
+            "oauth2PermissionScopes": [{"id": "t", "value": "Teams.ManageCalls"}]}))));
+    }
+    let found = |world: &[TenantGraph]| -> Vec<(CheckId, Status)> {
+        let checks = checks(&config(), &needs, world);
+        let ids = [Principal, Permissions, GraphConsent];
+        for check in &checks {
+            let text = format!("{} {}", check.summary, check.fix.as_deref().unwrap_or_default());
+            assert!(
+                !text.contains(ACS_CLIENTS) && !text.contains("Services Clients"),
+                "{text}"
+            );
+        }
+        let wanted = checks.iter().filter(|check| ids.contains(&check.id));
+        wanted.map(|check| (check.id, check.status)).collect()
+    };
+    // The permissions and the consent that are there are of ACS Clients.
+    assert_eq!(
+        found(&world),
+        [
+            (Principal, Status::Pass),
+            (Principal, Status::Pass),
+            (Permissions, Status::Fail),
+            (GraphConsent, Status::Fail)
+        ]
+    );
+    if let Some(Ok(Some(registration))) = world[0].registrations.get_mut(&app) {
+        registration.required_resource_access =
+            vec![json!({"resourceAppId": ACS_TEAMS, "resourceAccess": [{"id": "t", "type": "Scope"}]})];
+    }
+    let grant = json!({"clientId": APP_PRINCIPAL, "consentType": "AllPrincipals", "resourceId": principal,
+        "scope": "Teams.ManageCalls"});
+    world[1].grants.insert(app, Ok(vec![read(grant)]));
+    world[0].acs_teams = Ok(None);
+    assert_eq!(
+        found(&world),
+        [
+            (Principal, Status::Fail),
+            (Principal, Status::Pass),
+            (Permissions, Status::Pass),
+            (GraphConsent, Status::Pass)
+        ]
     );
 }

@@ -187,7 +187,11 @@ impl TokenLook<'_> {
             Addressee::OwnApi => {
                 "ask Entra for a scope of an accepted API; or add the API to entra.audiences if it is the broker's own"
             }
-            _ => {
+            Addressee::AcsTeams => {
+                "the token is for ACS's API for Teams: exchange.mode teams_user takes it, or passthrough for Teams Phone \
+                 extension where entra.audiences names it"
+            }
+            Addressee::AcsClients | Addressee::AcsBoth => {
                 "the token is for ACS: exchange.mode passthrough takes it; in other modes ask Entra for the broker's own API"
             }
         };

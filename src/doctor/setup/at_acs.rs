@@ -12,8 +12,11 @@ use super::{Action, Request, Step};
 
 /// The assignments that ACS lacks.
 pub(super) fn assign(index: usize, look: &ResourceLook<'_>) -> Vec<Step> {
-    let is_identity = matches!(look.config.exchange.mode, config::ExchangeMode::Identity(_));
-    let (Some(Ok(listed)), Some(Ok(file)), false) = (&look.listed, &look.file, is_identity) else {
+    let has_no_part = matches!(
+        look.config.exchange.mode,
+        config::ExchangeMode::Identity(_) | config::ExchangeMode::TeamsUser(_)
+    );
+    let (Some(Ok(listed)), Some(Ok(file)), false) = (&look.listed, &look.file, has_no_part) else {
         return Vec::new();
     };
     // Several entries of the file may be about one object, which has one assignment at ACS.

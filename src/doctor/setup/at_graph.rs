@@ -1,5 +1,7 @@
 //! The steps in Microsoft Graph.
 
+use std::collections::BTreeSet;
+
 use azure::graph_admin::{
     DEFAULT_ROLE, ServicePrincipal, assignment_body, required_permissions_body, service_principal_body,
 };
@@ -7,12 +9,12 @@ use base::ids::{ClientAppId, ObjectId};
 use serde_json::{Value, json};
 
 use super::super::check::Who;
-use super::super::needs::{ACS_CLIENTS, AppNeed, acs_clients};
+use super::super::needs::{AcsApi, AppNeed};
 use super::super::rules::graph::{TenantGraph, asked_for, permission_ids};
 use super::{Action, Request, Step};
 
-pub(super) fn create_principal(tenant: &TenantGraph, graph: &str) -> Option<Step> {
-    if !matches!(tenant.acs_clients, Ok(None)) {
+pub(super) fn create_principal(api: AcsApi, tenant: &TenantGraph, graph: &str) -> Option<Step> {
+    if !matches!(tenant.principal_of(api), Ok(None)) {
         return None;
     }
     let who = if tenant.is_home() {
@@ -24,29 +26,37 @@ pub(super) fn create_principal(tenant: &TenantGraph, graph: &str) -> Option<Step
         "graph.acs_clients_principal",
         tenant.tenant,
         who,
-        Action::CreatePrincipal(tenant.tenant),
+        Action::CreatePrincipal(tenant.tenant, api),
         format!(
-            "create the service principal of Azure Communication Services Clients in tenant {}",
+            "create the service principal of {} in tenant {}",
+            api.name(),
             tenant.tenant
         ),
     );
     let request = Request {
         method: "POST",
         url: format!("{graph}/v1.0/servicePrincipals"),
-        body: service_principal_body(acs_clients()),
+        body: service_principal_body(api.app_id()),
     };
-    Some(step.with(format!("az ad sp create --id {ACS_CLIENTS}"), request))
+    Some(step.with(format!("az ad sp create --id {}", api.id()), request))
 }
 
-pub(super) fn add_permissions(app: ClientAppId, need: &AppNeed, home: &TenantGraph, graph: &str) -> Option<Step> {
+pub(super) fn add_permissions(
+    app: ClientAppId,
+    scopes: &BTreeSet<String>,
+    api: AcsApi,
+    home: &TenantGraph,
+    graph: &str,
+) -> Option<Step> {
+    let api_id = api.id();
     let Some(Ok(Some(registration))) = home.registrations.get(&app) else {
         return None;
     };
-    let names = need.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let (ids, body) = match &home.acs_clients {
+    let names = scopes.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let (ids, body) = match home.principal_of(api) {
         Ok(Some(principal)) => {
-            let ids = permission_ids(principal, need);
-            let asked = asked_for(&registration.required_resource_access, ACS_CLIENTS);
+            let ids = permission_ids(principal, scopes);
+            let asked = asked_for(&registration.required_resource_access, api_id);
             if ids.is_empty()
                 || ids
                     .iter()
@@ -54,12 +64,12 @@ pub(super) fn add_permissions(app: ClientAppId, need: &AppNeed, home: &TenantGra
             {
                 return None;
             }
-            let all = extended(&registration.required_resource_access, ACS_CLIENTS, &ids)?;
+            let all = extended(&registration.required_resource_access, api_id, &ids)?;
             (ids, required_permissions_body(&all))
         }
         // Its permissions have ids once the service principal is there.
-        Ok(None) if asked_for(&registration.required_resource_access, ACS_CLIENTS).is_empty() => {
-            let body = json!({ "requiredResourceAccess": ["{what is there}", { "resourceAppId": ACS_CLIENTS, "resourceAccess": [{ "id": format!("{{id of {names}}}"), "type": "Scope" }] }] });
+        Ok(None) if asked_for(&registration.required_resource_access, api_id).is_empty() => {
+            let body = json!({ "requiredResourceAccess": ["{what is there}", { "resourceAppId": api_id, "resourceAccess": [{ "id": format!("{{id of {names}}}"), "type": "Scope" }] }] });
             (vec![format!("{{id of {names}}}")], body)
         }
         Ok(None) | Err(_) => return None,
@@ -68,8 +78,8 @@ pub(super) fn add_permissions(app: ClientAppId, need: &AppNeed, home: &TenantGra
         "graph.app_permissions",
         app,
         Who::AppTenantAdmin,
-        Action::AddPermissions(home.tenant, app),
-        format!("add {names} of Azure Communication Services Clients to the permissions of app {app}"),
+        Action::AddPermissions(home.tenant, app, api),
+        format!("add {names} of {} to the permissions of app {app}", api.name()),
     );
     let arguments: Vec<String> = ids.iter().map(|id| format!("{id}=Scope")).collect();
     let request = Request {
@@ -79,7 +89,7 @@ pub(super) fn add_permissions(app: ClientAppId, need: &AppNeed, home: &TenantGra
     };
     Some(step.with(
         format!(
-            "az ad app permission add --id {app} --api {ACS_CLIENTS} --api-permissions {}",
+            "az ad app permission add --id {app} --api {api_id} --api-permissions {}",
             arguments.join(" ")
         ),
         request,
@@ -116,8 +126,13 @@ pub fn extended(required: &[Value], api: &str, ids: &[String]) -> Option<Vec<Val
 
 /// What is added to an application, by what Graph says at the moment of writing; `None` if nothing is missing.
 #[must_use]
-pub fn permissions_to_write(required: &[Value], principal: &ServicePrincipal, need: &AppNeed) -> Option<Vec<Value>> {
-    extended(required, ACS_CLIENTS, &permission_ids(principal, need))
+pub fn permissions_to_write(
+    required: &[Value],
+    principal: &ServicePrincipal,
+    need: &AppNeed,
+    api: AcsApi,
+) -> Option<Vec<Value>> {
+    extended(required, api.id(), &permission_ids(principal, need.of(api)))
 }
 
 pub(super) fn assign_group(group: ObjectId, tenant: &TenantGraph, graph: &str) -> Option<Step> {

@@ -6,30 +6,32 @@ use base::ids::{ClientAppId, ObjectId, TenantId};
 use config::Config;
 
 use super::super::check::Who;
-use super::super::needs::{AppNeed, Needs};
+use super::super::needs::{AcsApi, AppNeed, Needs};
 use super::super::rules::entra::consent_url;
 use super::super::rules::graph::{Consent, Looked, TenantGraph, consent_of, own_api_consent_of};
 use super::{Action, Step};
 
-/// The consent to permissions of ACS Clients that is missing.
+/// The consent to permissions of an API of ACS's that is missing.
 pub(super) fn consent(
     config: &Config,
     needs: &Needs,
     app: ClientAppId,
-    need: &AppNeed,
+    (api, scopes): (AcsApi, &BTreeSet<String>),
     tenant: &TenantGraph,
 ) -> Option<Step> {
-    let seen = seen(&consent_of(app, need, tenant))?;
+    let seen = seen(&consent_of(app, (api, scopes), tenant))?;
     let groups: Vec<String> = needs
         .groups
         .iter()
+        .filter(|_| api == AcsApi::Clients)
         .filter(|(group, of)| **of == tenant.tenant && !is_assigned(**group, tenant))
         .map(|(group, _)| group.to_string())
         .collect();
     let asks = format!(
-        "It asks for these delegated permissions of \"Azure Communication Services\n\
-         Clients\": {}. They let it make calls in the name of a user who has signed in, and nothing else.",
-        names(&need.scopes)
+        "It asks for these delegated permissions of \"{}\":\n\
+         {}. They let it make calls in the name of a user who has signed in, and nothing else.",
+        api.name(),
+        names(scopes)
     );
     let url = consent_url(config, tenant.tenant, app);
     let text = message(app, tenant.tenant, &asks, url.as_str(), &groups);
@@ -50,7 +52,7 @@ pub(super) fn own_api_consents(config: &Config, needs: &Needs, tenants: &[Tenant
                 let known = own_api_consent_of(*app, (*api, scopes), tenant, tenants);
                 let Some(seen) = seen(&known) else { continue };
                 // An app with permissions of ACS has a step for them.
-                let has_own_step = needs.apps.get(api).is_some_and(|of_api| !of_api.scopes.is_empty());
+                let has_own_step = needs.apps.get(api).is_some_and(AppNeed::is_client);
                 if matches!(known, Ok(Consent::NoApi)) && !has_own_step {
                     apis.insert((tenant.tenant, *api));
                 }

@@ -13,6 +13,7 @@ mod request;
 mod signing;
 pub(crate) mod state;
 mod teams;
+mod teams_users;
 pub(crate) mod token;
 mod verify;
 
@@ -43,6 +44,7 @@ pub(super) fn routes(acs: Arc<Acs>) -> Router {
             "/access/teamsExtension/tenants/{tenant}/assignments/{id}",
             get(teams::get).put(teams::put).delete(teams::delete),
         )
+        .route("/teamsUser/:exchangeAccessToken", post(teams_users::exchange))
         .route("/identities", post(identities::create))
         .route("/identities/{id}", delete(identities::delete))
         .route("/identities/{id}/:issueAccessToken", post(identities::issue))

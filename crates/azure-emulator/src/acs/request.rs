@@ -11,7 +11,16 @@ use crate::request::{query_parameter, read_body};
 /// The api-versions that know the Entra exchange and assignments.
 pub(super) const ENTRA_VERSIONS: &[&str] = &["2025-03-02-preview"];
 /// The api-versions that know Teams Phone extension.
-pub(super) const TEAMS_VERSIONS: &[&str] = &["2025-03-02-preview", "2025-06-30"];
+pub(super) const TEAMS_VERSIONS: &[&str] = &["2025-03-02-preview", "2025-06-30", "2026-09-23"];
+/// The api-versions that know the exchange for Teams users by token, app and user.
+pub(super) const TEAMS_USER_VERSIONS: &[&str] = &[
+    "2022-06-01",
+    "2022-10-01",
+    "2023-10-01",
+    "2025-03-02-preview",
+    "2025-06-30",
+    "2026-09-23",
+];
 /// The api-versions of the identity operations.
 pub(super) const IDENTITY_VERSIONS: &[&str] = &[
     "2021-03-07",
@@ -20,6 +29,7 @@ pub(super) const IDENTITY_VERSIONS: &[&str] = &[
     "2023-10-01",
     "2025-03-02-preview",
     "2025-06-30",
+    "2026-09-23",
 ];
 
 /// Only plain JSON.

@@ -1,6 +1,6 @@
 //! Teams Phone extension: the exchange of its Entra tokens, and its assignments.
 //!
-//! [REST API specification, data-plane Identity, 2025-06-30]
+//! [REST API specification, data-plane Identity, 2025-06-30 and 2026-09-23]
 
 use std::sync::Arc;
 

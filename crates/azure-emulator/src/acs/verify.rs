@@ -30,6 +30,13 @@ pub(super) const TEAMS_EXTENSION: Accepts = Accepts {
     scopes: &["TeamsExtension.ManageCalls"],
 };
 
+/// The exchange for Teams users.
+pub(super) const TEAMS_USER: Accepts = Accepts {
+    app: TEAMS_EXTENSION_APP,
+    uri: TEAMS_EXTENSION_URI,
+    scopes: &["Teams.ManageCalls", "Teams.ManageChats"],
+};
+
 /// Who a verified token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verified {

@@ -38,7 +38,7 @@ pub enum TokenVersion {
 pub(crate) enum Api {
     /// "Azure Communication Services Clients": what users' tokens are for.
     AcsClients,
-    /// Teams Phone extension.
+    /// Teams Phone extension and Teams users.
     TeamsExtension,
     /// The broker's own API.
     Broker,
@@ -121,7 +121,7 @@ impl Api {
     pub(crate) fn consented_scopes(self, scenario: &Scenario) -> Vec<String> {
         let fixed: &[&str] = match self {
             Self::AcsClients => &["VoIP", "VoIP.Join"],
-            Self::TeamsExtension => &["TeamsExtension.ManageCalls"],
+            Self::TeamsExtension => &["TeamsExtension.ManageCalls", "Teams.ManageCalls", "Teams.ManageChats"],
             Self::Broker => return scenario.api_app.scopes.clone(),
             Self::ClientApp => &["access_as_user"],
             Self::Graph | Self::Acs | Self::TokenExchange => &[],

@@ -2,6 +2,7 @@
 
 mod callers;
 mod client_credentials;
+mod contract;
 mod controls;
 mod credentials;
 mod directory;
@@ -18,3 +19,4 @@ mod signed;
 mod steps;
 mod support;
 mod teams;
+mod teams_users;

@@ -88,7 +88,10 @@ async fn single_scopes_are_granted_as_asked() {
     let teams = ("scope", "https://auth.msft.communication.azure.com/.default");
     let answer = exchange(&stage, &incoming, &[teams]).await.json();
     let issued = claims(answer["access_token"].as_str().unwrap());
-    assert_eq!(issued["scp"], "TeamsExtension.ManageCalls");
+    assert_eq!(
+        issued["scp"],
+        "TeamsExtension.ManageCalls Teams.ManageCalls Teams.ManageChats"
+    );
 }
 
 #[tokio::test]

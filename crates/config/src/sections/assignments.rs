@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use super::app::{self, CredentialKind};
-use super::{Context, client_id, non_empty_list, positive, tenant_id};
-use crate::reader::Field;
+use super::{Context, acs_auth, non_empty_list, positive};
 use crate::section::Section;
 use crate::{
-    AcsAuthConfig, AcsSourceConfig, AppConfig, AssignmentFileConfig, AssignmentsConfig, AssignmentsMode, ExchangeMode,
+    AcsAuthConfig, AcsSourceConfig, AssignmentFileConfig, AssignmentsConfig, AssignmentsMode, ExchangeMode,
     UnknownGroups, validate, value,
 };
 
@@ -29,11 +27,8 @@ pub(super) fn assignments(
     let (acs, acs_auth) = section.section("acs", |section| acs(section, context, has("acs")));
     let enforcement = section.field_or("mode", value::choice, AssignmentsMode::Enforce);
     if enforcement == AssignmentsMode::Audit {
-        if matches!(mode, Some(ExchangeMode::Identity(_))) {
-            section.problem(
-                "mode",
-                "must be \"enforce\" with exchange.mode = \"identity\": ACS checks nothing there",
-            );
+        if let Some(alone) = decides_alone(mode) {
+            section.problem("mode", format!("must be \"enforce\" {alone}"));
         } else {
             let key = section.path_of("mode");
             section.warn(format!(
@@ -47,13 +42,14 @@ pub(super) fn assignments(
     }
     let unknown_groups = inner.or(outer).unwrap_or(match mode {
         Some(ExchangeMode::Passthrough) | None => UnknownGroups::Acs,
-        Some(ExchangeMode::OnBehalfOf(_) | ExchangeMode::Identity(_)) => UnknownGroups::Refuse,
+        Some(ExchangeMode::OnBehalfOf(_) | ExchangeMode::Identity(_) | ExchangeMode::TeamsUser(_)) => {
+            UnknownGroups::Refuse
+        }
     });
-    if unknown_groups == UnknownGroups::Acs && matches!(mode, Some(ExchangeMode::Identity(_))) {
-        section.problem(
-            "unknown_groups",
-            "must be \"refuse\" or \"graph\" with exchange.mode = \"identity\": ACS checks nothing there",
-        );
+    if unknown_groups == UnknownGroups::Acs
+        && let Some(alone) = decides_alone(mode)
+    {
+        section.problem("unknown_groups", format!("must be \"refuse\" or \"graph\" {alone}"));
     }
     AssignmentsConfig {
         file: has("file").then_some(AssignmentFileConfig {
@@ -68,6 +64,15 @@ pub(super) fn assignments(
     }
 }
 
+/// Where ACS knows no assignments, so that nothing can be left to it.
+fn decides_alone(mode: Option<&ExchangeMode>) -> Option<&'static str> {
+    match mode? {
+        ExchangeMode::Identity(_) => Some("with exchange.mode = \"identity\": ACS checks nothing there"),
+        ExchangeMode::TeamsUser(_) => Some("with exchange.mode = \"teams_user\": ACS knows no assignments there"),
+        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => None,
+    }
+}
+
 fn acs(
     section: &mut Section<'_, '_>,
     context: Context<'_>,
@@ -75,7 +80,7 @@ fn acs(
 ) -> (Option<AcsSourceConfig>, Option<AcsAuthConfig>) {
     let refresh_interval = section.field_or("refresh_interval", positive, Duration::from_mins(5));
     let max_age = section.field_or("max_age", positive, Duration::from_hours(1));
-    let auth = auth(section, context, needed);
+    let auth = acs_auth::acs_auth(section, context, needed);
     let path = section.path_of("refresh_interval");
     let beside = section.path_of("max_age");
     section.rule(
@@ -90,48 +95,4 @@ fn acs(
         auth,
     });
     (source, auth)
-}
-
-fn auth(section: &mut Section<'_, '_>, context: Context<'_>, needed: bool) -> Option<AcsAuthConfig> {
-    let access_key = app::secret(section, "access_key", context, validate::access_key);
-    let client_id = section.field("client_id", client_id);
-    let tenant_id = section.field("tenant_id", tenant_id);
-    let credential = app::fields(section, context, None);
-    let has_credential = section.was_given("credential");
-    match (access_key, credential.kind) {
-        (Some(_), Some(_)) => {
-            section.problem("access_key", "is set beside credential; set one of them");
-            None
-        }
-        (Some(key), None) => Some(AcsAuthConfig::AccessKey(key)),
-        (None, Some(CredentialKind::ManagedIdentity)) if matches!(client_id, Field::Absent) => {
-            Some(AcsAuthConfig::ManagedIdentity {
-                client_id: credential.managed_identity_client_id,
-            })
-        }
-        (None, Some(_)) => {
-            for (key, absent) in [
-                ("client_id", matches!(client_id, Field::Absent)),
-                ("tenant_id", matches!(tenant_id, Field::Absent)),
-            ] {
-                if absent {
-                    section.missing(key, "is required beside credential");
-                }
-            }
-            let credential = credential.chosen(section);
-            Some(AcsAuthConfig::App {
-                tenant_id: tenant_id.given()?,
-                app: AppConfig {
-                    client_id: client_id.given()?,
-                    credential: credential?,
-                },
-            })
-        }
-        (None, None) => {
-            if needed && !has_credential {
-                section.missing("access_key", "or access_key_file or credential is required");
-            }
-            None
-        }
-    }
 }

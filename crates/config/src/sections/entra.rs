@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::exchange::TokensTaken;
 use super::{Context, client_id, non_empty_list, origin, positive, tenant_id};
-use crate::addressee::ACS_CLIENTS_APP;
+use crate::addressee::{ACS_CLIENTS_APP, TEAMS_APP};
 use crate::cloud::{self, Cloud};
 use crate::reader::Field;
 use crate::section::Section;
@@ -17,11 +18,7 @@ pub(super) fn cloud(section: &mut Section<'_, '_>) -> Cloud {
 }
 
 /// The rest. Audiences and scopes have a default only where every resource takes tokens that are for ACS.
-pub(super) fn entra(
-    section: &mut Section<'_, '_>,
-    context: Context<'_>,
-    other_mode: Option<&str>,
-) -> Option<EntraConfig> {
+pub(super) fn entra(section: &mut Section<'_, '_>, context: Context<'_>, taken: TokensTaken) -> Option<EntraConfig> {
     let cloud = context.cloud;
     // Read ahead already; a variable that holds the whole table still holds it.
     let _ = section.field("cloud", |_| Ok(()));
@@ -29,14 +26,10 @@ pub(super) fn entra(
         Field::Absent => cloud::url(cloud.authority()),
         other => other.given(),
     };
-    let audiences = non_empty_list(
-        section,
-        "audiences",
-        value::filled,
-        &[ACS_CLIENTS_APP, cloud.acs_clients()],
-    );
-    let required_scopes = non_empty_list(section, "required_scopes", validate::scope, &["VoIP", "VoIP.Join"]);
-    if let Some(mode) = other_mode {
+    let (known_audiences, known_scopes) = defaults(cloud, taken);
+    let audiences = non_empty_list(section, "audiences", value::filled, &known_audiences);
+    let required_scopes = non_empty_list(section, "required_scopes", validate::scope, &known_scopes);
+    if let Some(mode) = taken.own_api {
         for (key, what) in [
             ("audiences", "the client id or App ID URI of the broker's own API"),
             ("required_scopes", "a scope of the broker's own API"),
@@ -80,6 +73,21 @@ pub(super) fn entra(
         jwks_withdrawal_grace,
         tenants,
     })
+}
+
+/// The audiences and scopes of the tokens for ACS that the resources take.
+fn defaults(cloud: Cloud, taken: TokensTaken) -> (Vec<&'static str>, Vec<&'static str>) {
+    let (mut audiences, mut scopes) = (Vec::new(), Vec::new());
+    // Those of the default mode stand in where a problem hides the modes.
+    if taken.acs_clients || !taken.teams_users {
+        audiences.extend([ACS_CLIENTS_APP, cloud.acs_clients()]);
+        scopes.extend(["VoIP", "VoIP.Join"]);
+    }
+    if taken.teams_users {
+        audiences.extend([TEAMS_APP, cloud.acs_teams()]);
+        scopes.extend(["Teams.ManageCalls", "Teams.ManageChats"]);
+    }
+    (audiences, scopes)
 }
 
 fn tenants(section: &mut Section<'_, '_>, allow_insecure: bool) -> Vec<TenantConfig> {

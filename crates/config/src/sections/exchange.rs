@@ -2,28 +2,52 @@
 
 use std::time::Duration;
 
-use super::{API_VERSION, Context, app, limits, non_empty_list, origin, positive};
+use super::{API_VERSION, Context, STABLE_API_VERSION, acs_auth, app, limits, non_empty_list, origin, positive};
 use crate::cloud;
 use crate::exchange::ExchangeModeName as Mode;
 use crate::reader::Field;
 use crate::section::Section;
 use crate::{
-    ExchangeConfig, ExchangeMode, GraphConfig, IdentityConfig, IdentityScope, OnBehalfOfConfig, RateOrOff, validate,
-    value,
+    ExchangeConfig, ExchangeMode, GraphConfig, IdentityConfig, IdentityScope, OnBehalfOfConfig, RateOrOff, TeamsCloud,
+    TeamsUserConfig, validate, value,
 };
 
-/// Reads the section. `other_mode` is set where tokens are not for ACS, even if the section has problems.
+/// Whose tokens the resources take: what Entra's defaults follow from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TokensTaken {
+    /// A mode whose tokens are for an API of the broker's own, if a resource has one.
+    pub(super) own_api: Option<&'static str>,
+    /// Whether a resource takes those for ACS's client interfaces.
+    pub(super) acs_clients: bool,
+    /// Whether a resource takes those of Teams users.
+    pub(super) teams_users: bool,
+}
+
+impl TokensTaken {
+    fn add(&mut self, mode: Mode) {
+        match mode {
+            Mode::Passthrough => self.acs_clients = true,
+            Mode::TeamsUser => self.teams_users = true,
+            Mode::OnBehalfOf | Mode::Identity => self.own_api = Some(mode.into()),
+        }
+    }
+}
+
+/// Reads the section. The mode is added to `taken` even if the section has problems.
 pub(super) fn exchange(
     section: &mut Section<'_, '_>,
     context: Context<'_>,
-    other_mode: &mut Option<&'static str>,
+    taken: &mut TokensTaken,
 ) -> Option<ExchangeConfig> {
     let mode = section.field_or("mode", value::choice, Mode::Passthrough);
-    if mode != Mode::Passthrough {
-        *other_mode = Some(mode.into());
-    }
+    taken.add(mode);
     let endpoint = section.required("endpoint", origin);
     let api_version = section.field_or("api_version", value::text, API_VERSION.to_owned());
+    let teams_extension_api_version = section.field_or(
+        "teams_extension_api_version",
+        value::text,
+        STABLE_API_VERSION.to_owned(),
+    );
     let connect_timeout = section.field_or("connect_timeout", positive, Duration::from_secs(2));
     let timeout = section.field_or("timeout", positive, Duration::from_secs(5));
     let own_budget = section.field("upstream_exchanges", limits::budget);
@@ -32,6 +56,9 @@ pub(super) fn exchange(
         on_behalf_of(section, context, mode == Mode::OnBehalfOf)
     });
     let identity = section.section("identity", |section| identity(section, context, mode == Mode::Identity));
+    let teams_user = section.section("teams_user", |section| {
+        teams_user(section, context, mode == Mode::TeamsUser)
+    });
     let endpoint = endpoint?;
     let path = section.path_of("endpoint");
     validate::secure(section, &path, &endpoint, context.allow_insecure);
@@ -40,9 +67,11 @@ pub(super) fn exchange(
             Mode::Passthrough => ExchangeMode::Passthrough,
             Mode::OnBehalfOf => ExchangeMode::OnBehalfOf(on_behalf_of?),
             Mode::Identity => ExchangeMode::Identity(identity?),
+            Mode::TeamsUser => ExchangeMode::TeamsUser(teams_user?),
         },
         endpoint,
         api_version,
+        teams_extension_api_version,
         connect_timeout,
         timeout,
         // Known once all resources are.
@@ -82,6 +111,18 @@ fn identity(section: &mut Section<'_, '_>, context: Context<'_>, chosen: bool) -
         scopes,
         lifetime,
         api_version,
+    })
+}
+
+fn teams_user(section: &mut Section<'_, '_>, context: Context<'_>, chosen: bool) -> Option<TeamsUserConfig> {
+    unused(section, chosen, "teams_user");
+    let auth = acs_auth::acs_auth(section, context, chosen);
+    let api_version = section.field_or("api_version", value::text, STABLE_API_VERSION.to_owned());
+    let cloud = section.field_or("teams_cloud", value::choice, TeamsCloud::Public);
+    Some(TeamsUserConfig {
+        auth: auth?,
+        api_version,
+        cloud,
     })
 }
 

@@ -1,5 +1,6 @@
 //! Every setting with its type, its default and its place.
 
+mod acs_auth;
 mod app;
 mod assignments;
 mod entra;
@@ -24,6 +25,12 @@ use base::ids::{ClientAppId, TenantId};
 
 /// The version of ACS's interface that has the Entra exchange.
 const API_VERSION: &str = "2025-03-02-preview";
+
+/// The versions that have the Teams Phone extension's exchange.
+const TEAMS_API_VERSIONS: [&str; 2] = [STABLE_API_VERSION, "2026-09-23"];
+
+/// The first stable version with Teams Phone extension.
+const STABLE_API_VERSION: &str = "2025-06-30";
 
 /// What sections need beside their own settings.
 #[derive(Clone, Copy)]
@@ -50,12 +57,12 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
         allow_insecure,
         cloud,
     };
-    let mut other_mode = None;
-    let mut resources = resources::resources(root, context, &mut other_mode);
+    let mut taken = exchange::TokensTaken::default();
+    let mut resources = resources::resources(root, context, &mut taken);
     let limits = root.section("limits", |section| {
         limits::limits(section, resources.as_deref_mut().unwrap_or_default())
     });
-    let entra = root.section("entra", |section| entra::entra(section, context, other_mode));
+    let entra = root.section("entra", |section| entra::entra(section, context, taken));
     let upstream = root.section("upstream", |section| upstream(section, folder, environment));
     let asks_graph = resources.as_deref().is_some_and(resources::asks_graph);
     let graph = root.section("graph", |section| exchange::graph(section, context, asks_graph));
@@ -97,7 +104,13 @@ fn server(section: &mut Section<'_, '_>, folder: &Path) -> ServerConfig {
         trusted_proxies: section.list("trusted_proxies", units::network).or(Vec::new()),
         drain_delay: section.field_or("drain_delay", value::duration, Duration::ZERO),
         drain_timeout: section.field_or("drain_timeout", value::duration, Duration::from_secs(20)),
+        base_path: section.field_or(
+            "base_path",
+            |raw| validate::base_path(value::plain_text(raw)?),
+            String::new(),
+        ),
         api_versions: non_empty_list(section, "api_versions", value::filled, &[API_VERSION]),
+        teams_api_versions: non_empty_list(section, "teams_api_versions", value::filled, &TEAMS_API_VERSIONS),
         diagnostic_headers: section.field_or("diagnostic_headers", value::boolean, false),
         tls: section.section("tls", |section| tls(section, folder)),
         cors: section.section("cors", cors),

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 
+use super::exchange::TokensTaken;
 use super::{Context, assignments, exchange, parse_id};
 use crate::reader::Field;
 use crate::section::Section;
 use crate::{ResourceConfig, UnknownGroups, validate, value};
 
-/// Reads them. `other_mode` is set to a mode whose tokens are not for ACS, if a resource has one.
+/// Reads them. Whose tokens they take is added to `taken`.
 pub(super) fn resources(
     root: &mut Section<'_, '_>,
     context: Context<'_>,
-    other_mode: &mut Option<&'static str>,
+    taken: &mut TokensTaken,
 ) -> Option<Vec<ResourceConfig>> {
     let mut names: HashMap<String, usize> = HashMap::new();
     let listed = root.sections("resources", |section, index| {
@@ -37,7 +38,7 @@ pub(super) fn resources(
             section.problem(key, "must hold at least one; leave it out to match all");
         }
         let unknown_groups = section.field("unknown_groups", value::choice).given();
-        let (exchange, assignments) = both(section, context, unknown_groups, other_mode);
+        let (exchange, assignments) = both(section, context, unknown_groups, taken);
         Some(ResourceConfig {
             name: Some(name?),
             path: section.path.clone(),
@@ -49,7 +50,7 @@ pub(super) fn resources(
     });
     match listed {
         Field::Absent => {
-            let (exchange, assignments) = both(root, context, None, other_mode);
+            let (exchange, assignments) = both(root, context, None, taken);
             Some(vec![ResourceConfig {
                 name: None,
                 path: String::new(),
@@ -75,9 +76,9 @@ fn both(
     section: &mut Section<'_, '_>,
     context: Context<'_>,
     unknown_groups: Option<UnknownGroups>,
-    other_mode: &mut Option<&'static str>,
+    taken: &mut TokensTaken,
 ) -> (Option<crate::ExchangeConfig>, crate::AssignmentsConfig) {
-    let exchange = section.section("exchange", |section| exchange::exchange(section, context, other_mode));
+    let exchange = section.section("exchange", |section| exchange::exchange(section, context, taken));
     let assignments = section.section("assignments", |section| {
         let mode = exchange.as_ref().map(|exchange| &exchange.mode);
         assignments::assignments(section, context, mode, unknown_groups)

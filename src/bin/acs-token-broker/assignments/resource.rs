@@ -31,7 +31,7 @@ impl Resource {
         let clock = SystemClock::shared();
         let endpoints = WellKnownEndpoints::new(&config.entra);
         let services = Services::new(&config, Arc::new(endpoints), Arc::clone(&clock), Metrics::noop())?;
-        let auth = services.acs_auth(auth)?;
+        let auth = services.acs_auth(auth, "assignments.acs")?;
         let upstream = services.upstream(resource.exchange.connect_timeout)?;
         Ok(Self {
             client: AcsAssignments::new(

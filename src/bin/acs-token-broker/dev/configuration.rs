@@ -39,6 +39,12 @@ fn mode_settings(mode: Mode, origin: &str) -> (String, String) {
                  {graph}{assignments}"
             ),
         ),
+        Mode::TeamsUser => (
+            String::new(),
+            format!(
+                "mode = \"teams_user\"\n[exchange.teams_user]\naccess_key_file = \"{ACCESS_KEY_FILE}\"\n{graph}{assignments}"
+            ),
+        ),
     }
 }
 

@@ -12,7 +12,7 @@ use config::load::Environment;
 use config::{Config, units};
 
 /// Settings, and tables with all that is in them, that may be overridden.
-const HARMLESS: [&str; 36] = [
+const HARMLESS: [&str; 39] = [
     "allow_insecure_upstreams",
     "server",
     "management",
@@ -29,6 +29,7 @@ const HARMLESS: [&str; 36] = [
     "entra.jwks_withdrawal_grace",
     "exchange.mode",
     "exchange.api_version",
+    "exchange.teams_extension_api_version",
     "exchange.connect_timeout",
     "exchange.timeout",
     "exchange.upstream_exchanges",
@@ -36,6 +37,8 @@ const HARMLESS: [&str; 36] = [
     "exchange.identity.scopes",
     "exchange.identity.lifetime",
     "exchange.identity.api_version",
+    "exchange.teams_user.api_version",
+    "exchange.teams_user.teams_cloud",
     "upstream.ca_file",
     "upstream.no_proxy",
     "upstream.max_response_bytes",

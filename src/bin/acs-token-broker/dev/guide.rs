@@ -31,10 +31,11 @@ impl Guide<'_> {
         let trust = self
             .ca
             .map_or_else(String::new, |ca| format!(" --cacert {}", ca.display()));
-        // In the other modes the user signs in to the broker's own API.
+        // What the user's token is for: ACS, the broker's own API, or ACS's API for Teams.
         let body = match self.mode {
             Mode::Passthrough => "",
             Mode::OnBehalfOf | Mode::Identity => " -H 'Content-Type: application/json' -d '{\"audience\":\"api\"}'",
+            Mode::TeamsUser => " -H 'Content-Type: application/json' -d '{\"audience\":\"teams\"}'",
         };
         let token = |user: &str| {
             format!(

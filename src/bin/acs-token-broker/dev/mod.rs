@@ -30,7 +30,8 @@ pub(crate) struct DevArguments {
     /// Address of the emulator; loopback only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     emulator_listen: SocketAddr,
-    /// How the broker gets ACS tokens. In all but the first, front ends ask Entra for a token for the broker's own API.
+    /// How the broker gets ACS tokens. For `on_behalf_of` and `identity` front ends ask Entra for a token for the broker's own
+    /// API.
     #[arg(long, value_enum, default_value_t = Mode::Passthrough)]
     mode: Mode,
     /// Begin without these steps of the administrators, to see what a missing one looks like.
@@ -74,6 +75,8 @@ enum Mode {
     OnBehalfOf,
     /// The broker's access key gets a token for an identity that stands for the user; Chat too.
     Identity,
+    /// The token of a Teams user becomes an ACS token for that user.
+    TeamsUser,
 }
 
 impl Mode {

@@ -40,6 +40,7 @@ impl OtherModes {
     async fn start(&self, mode: &str) -> Option<String> {
         let mut config = self.configs.get(mode)?.clone();
         let is_https = config.server.tls.is_some();
+        let base_path = config.server.base_path.clone();
         config.server.max_connections = config.server.max_connections.min(MOST_CONNECTIONS);
         let loopback = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
         (config.server.listen, config.management.listen) = (loopback, loopback);
@@ -55,9 +56,9 @@ impl OtherModes {
         let address = broker.public_address();
         tokio::spawn(broker.run(self.signals.clone()));
         Some(if is_https {
-            format!("https://localhost:{}", address.port())
+            format!("https://localhost:{}{base_path}", address.port())
         } else {
-            format!("http://{address}")
+            format!("http://{address}{base_path}")
         })
     }
 }

@@ -172,6 +172,7 @@ impl Stack {
             Some(emulator) => (format!("https://localhost:{}", public.port()), emulator),
             None => (format!("http://{public}"), self.emulator.origin()),
         };
+        let broker = broker + &self.loaded.config.server.base_path;
         let offered = std::iter::once(self.mode.name()).chain(self.others.keys().cloned());
         let modes = offered.filter_map(|name| {
             let known = (name == self.mode.name()).then(|| broker.clone());

@@ -1,4 +1,4 @@
-//! `graph.consent`: what the users' tenant let the application do, at ACS Clients and at the broker's own API.
+//! `graph.consent`: what the users' tenant let the application do, at ACS's APIs and at the broker's own.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use base::ids::{ClientAppId, ObjectId};
 use config::Config;
 
 use super::super::super::check::{Check, CheckId, Who};
-use super::super::super::needs::AppNeed;
+use super::super::super::needs::AcsApi;
 use super::super::entra::consent_url;
 use super::{DIRECTORY, Looked, Missed, TenantGraph, missed};
 
@@ -49,16 +49,20 @@ fn not_asked<T>() -> Looked<T> {
     Err(Missed::NotAsked("Graph was not asked".to_owned()))
 }
 
-/// What is known of a tenant's consent to an app's permissions of ACS Clients.
-pub(in crate::doctor) fn consent_of(app: ClientAppId, need: &AppNeed, tenant: &TenantGraph) -> Looked<Consent> {
+/// What is known of a tenant's consent to an app's permissions of an API of ACS's.
+pub(in crate::doctor) fn consent_of(
+    app: ClientAppId,
+    (api, scopes): (AcsApi, &BTreeSet<String>),
+    tenant: &TenantGraph,
+) -> Looked<Consent> {
     let principal = tenant.principals.get(&app).cloned().unwrap_or_else(not_asked)?;
-    let acs_clients = tenant.acs_clients.clone()?;
-    let (Some(_), Some(acs_clients)) = (principal, acs_clients) else {
+    let of_api = tenant.principal_of(api).clone()?;
+    let (Some(_), Some(of_api)) = (principal, of_api) else {
         // An administrator's consent makes them.
         return Ok(Consent::Missing);
     };
     let grants = tenant.grants.get(&app).cloned().unwrap_or_else(not_asked)?;
-    Ok(consented(&grants, acs_clients.id, &need.scopes))
+    Ok(consented(&grants, of_api.id, scopes))
 }
 
 /// What is known of a tenant's consent to an app's permissions of the broker's own API. Its registration is looked for in all
@@ -97,17 +101,16 @@ fn who(app: ClientAppId, tenant: &TenantGraph) -> Who {
     }
 }
 
-pub(super) fn consent(config: &Config, app: ClientAppId, need: &AppNeed, tenant: &TenantGraph) -> Check {
-    let known = consent_of(app, need, tenant);
+pub(super) fn consent(
+    config: &Config,
+    app: ClientAppId,
+    (api, scopes): (AcsApi, &BTreeSet<String>),
+    tenant: &TenantGraph,
+) -> Check {
+    let known = consent_of(app, (api, scopes), tenant);
     let url = consent_url(config, tenant.tenant, app);
     let fix = format!("an administrator of the tenant opens {url} and consents");
-    check(
-        known,
-        app,
-        "Azure Communication Services Clients",
-        fix,
-        who(app, tenant),
-    )
+    check(known, app, api.name(), fix, who(app, tenant))
 }
 
 pub(super) fn own_api_consent(

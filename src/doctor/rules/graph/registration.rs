@@ -1,36 +1,37 @@
 //! What an application's registration says, in its home tenant.
 
+use std::collections::BTreeSet;
+
 use azure::graph_admin::{Application, ServicePrincipal};
 use base::ids::{ClientAppId, TenantId};
 use serde_json::Value;
 
 use super::super::super::check::{Check, CheckId, Who};
-use super::super::super::needs::{ACS_CLIENTS, AppNeed};
+use super::super::super::needs::{AcsApi, AppNeed};
 use super::{APPLICATIONS, TenantGraph, missed};
 
 /// `graph.app_account_type`, `graph.app_redirect_uris`, `graph.app_permissions`: in the app's home tenant.
 pub(super) fn registration(app: ClientAppId, need: &AppNeed, tenants: &[TenantGraph]) -> Vec<Check> {
     let mut ids = Vec::new();
     if need.signs_in {
-        ids.extend([CheckId::GraphAppAccountType, CheckId::GraphAppRedirectUris]);
+        ids.extend([CheckId::GraphAppAccountType, CheckId::GraphAppRedirectUris].map(|id| (id, AcsApi::Clients)));
     }
-    if !need.scopes.is_empty() {
-        ids.push(CheckId::GraphAppPermissions);
-    }
+    let apis = AcsApi::ALL.into_iter().filter(|api| !need.of(*api).is_empty());
+    ids.extend(apis.map(|api| (CheckId::GraphAppPermissions, api)));
     let found = tenants.iter().find_map(|tenant| match tenant.registrations.get(&app) {
         Some(Ok(Some(registration))) => Some((tenant, registration)),
         _ => None,
     });
     let Some((home, registration)) = found else {
-        let check = |id| no_registration(id, app, tenants);
+        let check = |(id, _)| no_registration(id, app, tenants);
         return ids.into_iter().map(check).collect();
     };
-    let check = |id| match id {
+    let check = |(id, api)| match id {
         CheckId::GraphAppAccountType => account_type(app, need, home.tenant, registration),
         CheckId::GraphAppRedirectUris => redirect_uris(app, registration),
-        _ => permissions(app, need, home, registration),
+        _ => permissions(app, need.of(api), api, home, registration),
     };
-    ids.into_iter().map(|id| check(id).about(home.tenant)).collect()
+    ids.into_iter().map(|each| check(each).about(home.tenant)).collect()
 }
 
 /// No tenant that was asked has the registration.
@@ -112,14 +113,14 @@ fn redirect_uris(app: ClientAppId, registration: &Application) -> Check {
 
 /// The ids of the permissions that are needed, by name, as the tenant's service principal has them.
 #[must_use]
-pub fn permission_ids(principal: &ServicePrincipal, need: &AppNeed) -> Vec<String> {
+pub fn permission_ids(principal: &ServicePrincipal, scopes: &BTreeSet<String>) -> Vec<String> {
     let of = |name: &str| {
         principal
             .oauth2_permission_scopes
             .iter()
             .find(|scope| scope.value.as_deref() == Some(name))
     };
-    need.scopes
+    scopes
         .iter()
         .filter_map(|name| of(name))
         .map(|scope| scope.id.clone())
@@ -141,15 +142,22 @@ pub fn asked_for(required: &[Value], api: &str) -> Vec<String> {
         .collect()
 }
 
-fn permissions(app: ClientAppId, need: &AppNeed, home: &TenantGraph, registration: &Application) -> Check {
+fn permissions(
+    app: ClientAppId,
+    scopes: &BTreeSet<String>,
+    api: AcsApi,
+    home: &TenantGraph,
+    registration: &Application,
+) -> Check {
     let id = CheckId::GraphAppPermissions;
-    let asked = asked_for(&registration.required_resource_access, ACS_CLIENTS);
-    let wanted = match &home.acs_clients {
-        Ok(Some(principal)) => permission_ids(principal, need),
+    let (api_name, api_id) = (api.name(), api.id());
+    let asked = asked_for(&registration.required_resource_access, api_id);
+    let wanted = match home.principal_of(api) {
+        Ok(Some(principal)) => permission_ids(principal, scopes),
         // Without it the names of the permissions are not known.
         _ => Vec::new(),
     };
-    let names: Vec<&str> = need.scopes.iter().map(String::as_str).collect();
+    let names: Vec<&str> = scopes.iter().map(String::as_str).collect();
     let has_one = if wanted.is_empty() {
         !asked.is_empty()
     } else {
@@ -158,26 +166,20 @@ fn permissions(app: ClientAppId, need: &AppNeed, home: &TenantGraph, registratio
             .any(|id| asked.iter().any(|asked| asked.eq_ignore_ascii_case(id)))
     };
     if has_one {
-        return Check::pass(
-            id,
-            format!("app {app} asks for permissions of Azure Communication Services Clients"),
-        );
+        return Check::pass(id, format!("app {app} asks for permissions of {api_name}"));
     }
     let permission = wanted.first().map_or("{permission id}", String::as_str);
     Check::fail(
         id,
         Who::AppTenantAdmin,
+        format!("app {app} does not ask for {} of {api_name}", names.join(" or ")),
         format!(
-            "app {app} does not ask for {} of Azure Communication Services Clients",
-            names.join(" or ")
-        ),
-        format!(
-            "API permissions, Add a permission, APIs my organization uses, Azure Communication Services Clients: {}; \
+            "API permissions, Add a permission, APIs my organization uses, {api_name}: {}; \
              then grant admin consent",
             names.join(", ")
         ),
     )
     .with_command(format!(
-        "az ad app permission add --id {app} --api {ACS_CLIENTS} --api-permissions {permission}=Scope"
+        "az ad app permission add --id {app} --api {api_id} --api-permissions {permission}=Scope"
     ))
 }

@@ -22,7 +22,7 @@ const FAULTS = {
 export async function setFault(name) {
   if (!name) return control("DELETE", "faults");
   const fault = FAULTS[name];
-  await control("PUT", "faults", { exchange: fault, identities: fault, teams_exchange: fault });
+  await control("PUT", "faults", { exchange: fault, identities: fault, teams_exchange: fault, teams_user: fault });
 }
 
 export const rotateKeys = () => control("POST", "keys/rotate", {});

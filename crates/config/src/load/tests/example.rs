@@ -49,6 +49,7 @@ fn the_example_holds_every_setting() {
         "exchange",
         "exchange.identity",
         "exchange.on_behalf_of",
+        "exchange.teams_user",
         "graph",
         "limits",
         "management",

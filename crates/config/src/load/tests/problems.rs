@@ -97,7 +97,7 @@ const ALL_PROBLEMS: [&str; 60] = [
     "entra.tenants[3].authority: must not have a path",
     "entra.jwks_refresh_interval: must be less than entra.jwks_max_age",
     "entra.authority: must be https",
-    "exchange.mode: must be \"passthrough\", \"on_behalf_of\" or \"identity\"",
+    "exchange.mode: must be \"passthrough\", \"on_behalf_of\", \"identity\" or \"teams_user\"",
     "exchange.endpoint: is required",
     "exchange.timeout: must be longer than 0s",
     "exchange.identity.access_key: is a secret, which is not for this file",
@@ -278,6 +278,22 @@ fn resources_of_one_endpoint_have_one_budget() {
         budgets(format!("{all}{tenant}{}{}", a(""), resource("b", "two.example", own))).unwrap(),
         ["7/1s", "5/1s"]
     );
+    // Teams users' tokens are exchanged under the limit of all exchanges; identities have one of their own.
+    let mode = |mode| format!("mode = '{mode}', {mode} = {{ access_key_file = '/proc/version' }}");
+    let audiences = "[entra]\naudiences = ['api://broker', '1fd5118e-2576-4263-8130-9503064c837a']\n\
+                     required_scopes = ['access', 'Teams.ManageCalls']\n";
+    for (other, expected) in [
+        ("two.example", ["500/30s", "1000/30s"]),
+        ("one.example", ["500/30s", "500/30s"]),
+    ] {
+        let teams = resource("a", "one.example", &mode("teams_user"));
+        let identity = resource("b", other, &mode("identity"));
+        assert_eq!(
+            budgets(format!("{audiences}{tenant}{teams}{identity}")).unwrap(),
+            expected,
+            "{other}"
+        );
+    }
     let reported = budgets(format!("{tenant}{}{}", a(own), b(other))).unwrap_err();
     assert_eq!(reported.len(), 1, "{reported:?}");
     assert!(

@@ -37,6 +37,9 @@ impl World {
                 "{tenant}{endpoint}{own_api}exchange.mode = \"identity\"\nexchange.identity = {{ access_key_file = \"key\" }}\n\
                  assignments.unknown_groups = \"refuse\"\n"
             ),
+            path if path.starts_with("exchange.teams_user") => format!(
+                "{tenant}{endpoint}exchange.mode = \"teams_user\"\nexchange.teams_user = {{ access_key_file = \"key\" }}\n"
+            ),
             path if path.starts_with("graph") => {
                 format!("{tenant}{endpoint}assignments.unknown_groups = \"graph\"\ngraph = {{ {app} }}\n")
             }
@@ -187,7 +190,8 @@ impl World {
         }
         // That it makes no difference means something only where another value does.
         let pool: Value =
-            "[true, false, 7, 0.3, '7s', '7KiB', '7/1s', 'errors', '15m', '61m', '7m', 'warn', 'pretty', 'none', 'usgov', 'refuse', 'audit', 'x', \
+            "[true, false, 7, 0.3, '7s', '7KiB', '7/1s', 'errors', '15m', '61m', '7m', 'warn', 'pretty', 'none', 'usgov', 'refuse', 'audit', \
+             'gcch', 'x', '/x', \
             'identity', 'certificate', 'other.toml', 'http://localhost:1', '127.0.0.1:9', ['x'], ['voip'], \
             ['https://x.com'], ['10.0.0.0/8'], ['acs', 'file']]"
                 .parse()
@@ -206,6 +210,7 @@ impl World {
         self.is_the_default_in_its_variable(setting, &without, &unset);
         match &setting.value {
             Value::Array(items) if items.is_empty() => "none".to_owned(),
+            Value::String(text) if text.is_empty() => "none".to_owned(),
             value => format!("`{value}`"),
         }
     }
