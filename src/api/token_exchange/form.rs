@@ -23,10 +23,10 @@ const MAX_EMPTY: usize = 256;
 const MAX_NAME_BYTES: usize = 256;
 /// As many bytes of parameters are decoded that are not plain text. Tokens, by far the longest values, are.
 const MAX_ENCODED_BYTES: usize = 4 * 1024;
-/// The longest URL of a resource: a host has 253 bytes at most.
+/// As many bytes of URLs are parsed, of all resources together: a host has 253 bytes at most.
 const MAX_RESOURCE_BYTES: usize = 300;
 /// The longest list of scopes, in bytes and in names.
-const MAX_SCOPE_BYTES: usize = 2 * 1024;
+const MAX_SCOPE_BYTES: usize = 1024;
 const MAX_SCOPES: usize = 64;
 
 const TOO_MANY: ApiError = ApiError::InvalidRequest("There are more than 16 parameters.");
@@ -160,7 +160,7 @@ impl<'c> Parameters<'c> {
     /// repeat, but all must name one target: the URL of its endpoint, or as audience its name.
     fn target_names(&self, targets: &[Target]) -> Result<Option<Vec<ResourceName>>, ApiError> {
         let mut meant: Vec<&Target> = targets.iter().collect();
-        let mut is_any = false;
+        let mut bytes = 0;
         for (name, text) in &self.0 {
             let is_audience = name == "audience";
             if !is_audience && name != "resource" {
@@ -169,16 +169,16 @@ impl<'c> Parameters<'c> {
             let Some(value) = text.value() else {
                 continue;
             };
-            let url = (value.len() <= MAX_RESOURCE_BYTES).then(|| Url::parse(&value).ok());
+            bytes += value.len();
+            let url = (bytes <= MAX_RESOURCE_BYTES).then(|| Url::parse(&value).ok());
             let url = url.flatten();
             meant.retain(|target| url.as_ref() == Some(&target.endpoint) || is_audience && target.has_name(&value));
             // The first that names none decides: what comes after it is not parsed.
             if meant.is_empty() {
                 return Err(ApiError::InvalidTarget);
             }
-            is_any = true;
         }
-        Ok(is_any.then(|| meant.into_iter().map(|target| target.name.clone()).collect()))
+        Ok((bytes > 0).then(|| meant.into_iter().map(|target| target.name.clone()).collect()))
     }
 
     fn take(&self, name: &str) -> Option<Cow<'c, str>> {

@@ -226,6 +226,8 @@ fn what_is_costly_to_read_is_bounded() {
         (resource(MAX_RESOURCE_BYTES - 1), resource(MAX_RESOURCE_BYTES + 1)),
         (Ok(()), Err(("invalid_target", "InvalidRequest")))
     );
+    let many = vec![("resource", "https://contoso.communication.azure.com/"); 7];
+    assert_eq!(read(&many).map(|_| ()), Ok(()));
     let empty = |count: usize| Parameters::parse("&".repeat(count).as_bytes()).map(|_| ());
     assert!(empty(MAX_EMPTY).is_ok() && empty(MAX_EMPTY + 1).is_err());
 }
