@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_assignments_from_acs() {
+    fn what_is_reported_of_assignments_from_acs() {
         let usual = SourceStatus {
             kind: SourceKind::Acs,
             entries: None,

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use memchr::memchr3;
 
 use super::error::ApiError;
 use base::secret::BearerToken;
@@ -13,15 +14,17 @@ pub(super) fn from_headers(headers: &HeaderMap) -> Result<BearerToken, ApiError>
     if values.next().is_some() {
         return Err(ApiError::InvalidRequest("Send one Authorization header."));
     }
-    let text = value
-        .to_str()
-        .map_err(|_| ApiError::InvalidRequest("The Authorization header is not ASCII."))?;
+    // No field's value has control characters, so that this is `to_str`, only faster.
+    let text = Some(value.as_bytes()).filter(|value| value.is_ascii());
+    let text = text
+        .and_then(|text| std::str::from_utf8(text).ok())
+        .ok_or(ApiError::InvalidRequest("The Authorization header is not ASCII."))?;
     let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
     let token = rest.trim_matches(' ');
     if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() {
         return Err(ApiError::AuthenticationRequired);
     }
-    if token.contains([' ', '\t', ',']) {
+    if memchr3(b' ', b'\t', b',', token.as_bytes()).is_some() {
         return Err(ApiError::InvalidRequest(
             "The Authorization header holds more than one token.",
         ));
@@ -33,8 +36,8 @@ pub(super) fn from_headers(headers: &HeaderMap) -> Result<BearerToken, ApiError>
 /// otherwise (RFC 6749 section 2.3.1).
 pub(super) fn has_basic(headers: &HeaderMap) -> bool {
     headers.get_all(AUTHORIZATION).iter().any(|value| {
-        let scheme = value.as_bytes().split(|byte| *byte == b' ').next();
-        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Basic"))
+        let scheme = value.as_bytes().split_at_checked(5);
+        scheme.is_some_and(|(scheme, rest)| scheme.eq_ignore_ascii_case(b"Basic") && matches!(rest, [] | [b' ', ..]))
     })
 }
 

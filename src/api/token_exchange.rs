@@ -81,19 +81,14 @@ impl Target {
         }
     }
 
-    /// `resource` is the endpoint's URL, with or without a slash at its end.
-    fn is_resource(&self, text: &str) -> bool {
-        Url::parse(text).is_ok_and(|url| url == self.endpoint)
-    }
-
-    /// `audience` is the endpoint or the resource's name: the first label of its host, or the operator's for it.
-    fn is_audience(&self, text: &str) -> bool {
+    /// The resource's name is the first label of its host, or the operator's for it.
+    fn has_name(&self, text: &str) -> bool {
         let label = match self.endpoint.host() {
             Some(url::Host::Domain(domain)) => domain.split('.').next(),
             _ => None,
         };
         let is_name = |name: &str| name.eq_ignore_ascii_case(text);
-        self.is_resource(text) || label.is_some_and(is_name) || self.name.as_deref().is_some_and(is_name)
+        label.is_some_and(is_name) || self.name.as_deref().is_some_and(is_name)
     }
 }
 

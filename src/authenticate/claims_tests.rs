@@ -316,7 +316,7 @@ fn what_a_marker_says_beside_another_counts() {
 }
 
 #[test]
-fn every_gate_that_fails_is_told_and_agrees_with_the_check() {
+fn every_gate_that_fails_is_reported_and_agrees_with_the_check() {
     use crate::authenticate::gates::{GateStatus, id};
     let failing = |changes: &Value| -> Vec<&'static str> {
         let gates = with_claims(changes, |claims, tenant, issuers, policy, now| {

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn filters_are_told_and_set() {
+    async fn filters_are_shown_and_set() {
         let level = LogLevel::new("info").unwrap();
         for (method, body, status, after) in [
             ("GET", "", 200, "info"),

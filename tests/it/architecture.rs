@@ -196,13 +196,13 @@ fn the_table_of_crates_is_that_of_the_manifests() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
     let (_, section) = text.split_once("\n## The crates\n").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
-    let mut told = BTreeMap::new();
+    let mut listed = BTreeMap::new();
     for row in section.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let code = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
-        // The last: the package at the top is told with its folder.
+        // The last: the package at the top stands there with its folder.
         let name = code(cells[1]).pop().unwrap();
-        told.insert(name, code(cells[3]).into_iter().filter(|name| name != "dev").collect());
+        listed.insert(name, code(cells[3]).into_iter().filter(|name| name != "dev").collect());
     }
-    assert_eq!(told, manifests());
+    assert_eq!(listed, manifests());
 }

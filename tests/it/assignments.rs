@@ -55,8 +55,8 @@ fn user(id: &str) -> Value {
     })
 }
 
-async fn told(stack: &Stack, user: &'static str) -> String {
-    stack.user(user).post().await.told()
+async fn outcome_of(stack: &Stack, user: &'static str) -> String {
+    stack.user(user).post().await.outcome()
 }
 
 async fn degraded(stack: &Stack) -> String {
@@ -66,13 +66,13 @@ async fn degraded(stack: &Stack) -> String {
 #[tokio::test]
 async fn what_acs_lists_counts_and_changes_take_effect() {
     let stack = stack("acs", |builder| builder).await;
-    assert_eq!(told(&stack, "alex").await, "200");
-    assert_eq!(told(&stack, "diego").await, "200");
-    assert_eq!(told(&stack, "megan").await, "403 NotAssigned/GroupsUnknown");
+    assert_eq!(outcome_of(&stack, "alex").await, "200");
+    assert_eq!(outcome_of(&stack, "diego").await, "200");
+    assert_eq!(outcome_of(&stack, "megan").await, "403 NotAssigned/GroupsUnknown");
     // The file is there and is nobody's business.
     stack.emulator.set_assignments([]);
     eventually("nobody is assigned", async || {
-        told(&stack, "alex").await == NO_ASSIGNMENT
+        outcome_of(&stack, "alex").await == NO_ASSIGNMENT
     })
     .await;
     assert_eq!(stack.probe("/readyz").await.status, 200, "an empty list is a list");
@@ -82,8 +82,8 @@ async fn what_acs_lists_counts_and_changes_take_effect() {
         principal_type: PrincipalType::User,
         client_ids: vec![CONTOSO_APP],
     }]);
-    eventually("Alex is back", async || told(&stack, "alex").await == "200").await;
-    assert_eq!(told(&stack, "diego").await, NO_ASSIGNMENT);
+    eventually("Alex is back", async || outcome_of(&stack, "alex").await == "200").await;
+    assert_eq!(outcome_of(&stack, "diego").await, NO_ASSIGNMENT);
     assert_eq!(degraded(&stack).await, "[]");
 }
 
@@ -106,7 +106,7 @@ async fn all_pages_are_read_and_each_request_is_signed() {
         .start()
         .await;
     for user in ["alex", "diego"] {
-        assert_eq!(told(&stack, user).await, "200", "{user}");
+        assert_eq!(outcome_of(&stack, user).await, "200", "{user}");
     }
     // The emulated ACS refuses what is not signed for the very address.
     assert_eq!(stack.emulator.count(Endpoint::Assignments), 3);
@@ -130,7 +130,7 @@ async fn what_is_not_a_whole_list_leaves_the_last_good_one() {
     elsewhere.on("/more", Reply::json(&json!({"value": []})));
     let good = json!({"value": [user(ALEX)]});
     let stack = with_fake("acs", &fake, &good).await;
-    assert_eq!(told(&stack, "alex").await, "200");
+    assert_eq!(outcome_of(&stack, "alex").await, "200");
     let more = |link: &str| json!({"value": [], "nextLink": link});
     fake.on("/round", Reply::json(&more("/round")));
     fake.on("/broken", Reply::json(&json!({"value": [{"objectId": ALEX}]})));
@@ -181,7 +181,7 @@ async fn what_is_not_a_whole_list_leaves_the_last_good_one() {
                 .contains("assignments from ACS were last fetched")
         })
         .await;
-        assert_eq!(told(&stack, "alex").await, "200", "{name}");
+        assert_eq!(outcome_of(&stack, "alex").await, "200", "{name}");
         assert_eq!(stack.probe("/readyz").await.status, 200, "{name}");
         fake.on(LIST, Reply::json(&good));
         eventually("all is well", async || degraded(&stack).await == "[]").await;
@@ -198,7 +198,7 @@ async fn links_are_followed_at_the_endpoint() {
     );
     let first = json!({"value": [], "nextLink": format!("{}/second?skip=1", fake.origin())});
     let stack = with_fake("acs", &fake, &first).await;
-    assert_eq!(told(&stack, "alex").await, "200");
+    assert_eq!(outcome_of(&stack, "alex").await, "200");
     let calls = fake.calls();
     let second = calls.iter().find(|call| call.path == "/second").unwrap();
     let authorization = second.headers["authorization"].to_str().unwrap();
@@ -212,7 +212,7 @@ async fn links_are_followed_at_the_endpoint() {
 #[tokio::test]
 async fn what_acs_listed_serves_until_it_is_too_old() {
     let stack = stack("acs", |builder| builder.set("assignments.acs.max_age", "1h")).await;
-    assert_eq!(told(&stack, "alex").await, "200");
+    assert_eq!(outcome_of(&stack, "alex").await, "200");
     let away = Fault {
         status: Some(503),
         ..Fault::default()
@@ -220,16 +220,16 @@ async fn what_acs_listed_serves_until_it_is_too_old() {
     stack.fault(Endpoint::Assignments, away);
     eventually("it was seen", async || degraded(&stack).await != "[]").await;
     stack.advance(3600);
-    assert_eq!(told(&stack, "alex").await, "200");
+    assert_eq!(outcome_of(&stack, "alex").await, "200");
     let aged = degraded(&stack).await;
     assert!(
         aged.contains("assignments from ACS were last fetched 3600 s ago"),
         "{aged}"
     );
     stack.advance(1);
-    // Nobody can be told whether they are assigned: neither those who are nor those who are not.
+    // Nobody can learn whether they are assigned: neither those who are nor those who are not.
     for user in ["alex", "diego", "megan"] {
-        assert_eq!(told(&stack, user).await, UNAVAILABLE, "{user}");
+        assert_eq!(outcome_of(&stack, user).await, UNAVAILABLE, "{user}");
     }
     let readiness = stack.probe("/readyz").await;
     assert_eq!(
@@ -238,8 +238,8 @@ async fn what_acs_listed_serves_until_it_is_too_old() {
     );
     assert!(degraded(&stack).await.contains("3601 s ago"));
     stack.emulator.clear_faults();
-    eventually("ACS is back", async || told(&stack, "alex").await == "200").await;
-    assert_eq!(told(&stack, "megan").await, "403 NotAssigned/GroupsUnknown");
+    eventually("ACS is back", async || outcome_of(&stack, "alex").await == "200").await;
+    assert_eq!(outcome_of(&stack, "megan").await, "403 NotAssigned/GroupsUnknown");
 }
 
 #[tokio::test]
@@ -266,13 +266,13 @@ async fn not_ready_before_each_source_was_loaded() {
     })
     .await;
     // Users that the file covers are covered; of the others nothing is known.
-    assert_eq!(told(&stack, "alex").await, "200");
+    assert_eq!(outcome_of(&stack, "alex").await, "200");
     for user in ["diego", "megan"] {
-        assert_eq!(told(&stack, user).await, UNAVAILABLE, "{user}");
+        assert_eq!(outcome_of(&stack, user).await, UNAVAILABLE, "{user}");
     }
     stack.emulator.clear_faults();
     eventually("it is ready", async || stack.probe("/readyz").await.status == 200).await;
-    assert_eq!(told(&stack, "diego").await, "200");
+    assert_eq!(outcome_of(&stack, "diego").await, "200");
 }
 
 fn one_user(id: &str, more: &str) -> String {
@@ -297,11 +297,11 @@ async fn the_file_and_acs_are_one_set() {
     // The emulated ACS decides for itself: that it was asked shows that the broker let the caller pass.
     assert_eq!(asking(other).await, 403);
     assert_eq!(stack.exchanges(), 2);
-    assert_eq!(told(&stack, "diego").await, "200");
+    assert_eq!(outcome_of(&stack, "diego").await, "200");
     // The file is read anew, and ACS's part stays.
     stack.write_assignments("assignments = []\n");
     eventually("the file's part is gone", async || {
-        asking(other).await == 403 && told(&stack, "diego").await == "200" && {
+        asking(other).await == 403 && outcome_of(&stack, "diego").await == "200" && {
             let before = stack.exchanges();
             asking(other).await;
             stack.exchanges() == before
@@ -319,7 +319,7 @@ async fn the_files_part_serves_when_acss_is_too_old() {
             .set("assignments.acs.max_age", "1h")
     })
     .await;
-    assert_eq!(told(&stack, "diego").await, "200");
+    assert_eq!(outcome_of(&stack, "diego").await, "200");
     let away = Fault {
         status: Some(500),
         ..Fault::default()
@@ -327,8 +327,8 @@ async fn the_files_part_serves_when_acss_is_too_old() {
     stack.fault(Endpoint::Assignments, away);
     eventually("it was seen", async || degraded(&stack).await != "[]").await;
     stack.advance(3601);
-    assert_eq!(told(&stack, "alex").await, "200");
-    assert_eq!(told(&stack, "diego").await, UNAVAILABLE);
+    assert_eq!(outcome_of(&stack, "alex").await, "200");
+    assert_eq!(outcome_of(&stack, "diego").await, UNAVAILABLE);
     assert_eq!(stack.probe("/readyz").await.status, 200);
 }
 
@@ -354,8 +354,8 @@ async fn in_identity_mode_no_caller_is_served_before_the_file_is_loaded() {
     })
     .await;
     // ACS lists Alex, but what the file would narrow is not known.
-    assert_eq!(told(&stack, "alex").await, UNAVAILABLE);
+    assert_eq!(outcome_of(&stack, "alex").await, UNAVAILABLE);
     stack.write_assignments(&one_user(ALEX, "allowedScopes = [\"chat\"]\n"));
-    eventually("Alex is served", async || told(&stack, "alex").await == "200").await;
-    assert_eq!(told(&stack, "diego").await, "200");
+    eventually("Alex is served", async || outcome_of(&stack, "alex").await == "200").await;
+    assert_eq!(outcome_of(&stack, "diego").await, "200");
 }

@@ -58,7 +58,7 @@ async fn other_algorithms() {
         ));
     }
     for (name, token) in cases {
-        assert_eq!(stack.post_token(&token).await.told(), ALGORITHM, "{name}");
+        assert_eq!(stack.post_token(&token).await.outcome(), ALGORITHM, "{name}");
     }
     assert_eq!(stack.exchanges(), 0);
 }
@@ -72,31 +72,31 @@ async fn other_algorithms_under_a_trusted_key() {
     let good = key.sign_as(&RSA_PKCS1_SHA256, header("RS256"), &claims);
     // Accepted here: only the emulated ACS does not know this key.
     assert_eq!(
-        stack.post_token(&good).await.told(),
+        stack.post_token(&good).await.outcome(),
         "401 InvalidToken/RejectedUpstream"
     );
     let says_other = key.sign_as(&RSA_PKCS1_SHA512, header("RS512"), &claims);
-    assert_eq!(stack.post_token(&says_other).await.told(), ALGORITHM);
+    assert_eq!(stack.post_token(&says_other).await.outcome(), ALGORITHM);
     // Good signatures of another algorithm under a header that says RS256.
     assert_eq!(
         stack
             .post_token(&key.sign_as(&RSA_PKCS1_SHA512, header("RS256"), &claims))
             .await
-            .told(),
+            .outcome(),
         SIGNATURE
     );
     assert_eq!(
         stack
             .post_token(&key.sign_as(&RSA_PSS_SHA256, header("RS256"), &claims))
             .await
-            .told(),
+            .outcome(),
         SIGNATURE
     );
     let secret = hmac::Key::new(hmac::HMAC_SHA256, key.pem().as_bytes());
     let signed = format!("{}.{}", b64(header("RS256")), b64(&claims));
     let tag = hmac::sign(&secret, signed.as_bytes());
     assert_eq!(
-        stack.post_token(&format!("{signed}.{}", b64(tag))).await.told(),
+        stack.post_token(&format!("{signed}.{}", b64(tag))).await.outcome(),
         SIGNATURE
     );
 }
@@ -110,7 +110,7 @@ async fn members_named_twice_under_a_trusted_signature() {
     let with = |member: &str| format!("{},{member}}}", claims.strip_suffix('}').unwrap());
     let header_with = |member: &str| format!("{},{member}}}", header.strip_suffix('}').unwrap());
     assert_eq!(
-        stack.post_token(&key.sign(header, with(r#""x":1"#))).await.told(),
+        stack.post_token(&key.sign(header, with(r#""x":1"#))).await.outcome(),
         "401 InvalidToken/RejectedUpstream",
         "the base case is good"
     );
@@ -133,7 +133,7 @@ async fn members_named_twice_under_a_trusted_signature() {
         format!("\u{feff}{claims}"),
     ] {
         assert_eq!(
-            stack.post_token(&key.sign(header, &payload)).await.told(),
+            stack.post_token(&key.sign(header, &payload)).await.outcome(),
             MALFORMED,
             "{payload}"
         );
@@ -147,13 +147,13 @@ async fn members_named_twice_under_a_trusted_signature() {
         header_with(r#""crit":null"#),
     ] {
         assert_eq!(
-            stack.post_token(&key.sign(&header, &claims)).await.told(),
+            stack.post_token(&key.sign(&header, &claims)).await.outcome(),
             MALFORMED,
             "{header}"
         );
     }
     let not_utf8 = key.sign(header, b"{\"tid\":\"\xff\"}");
-    assert_eq!(stack.post_token(&not_utf8).await.told(), MALFORMED);
+    assert_eq!(stack.post_token(&not_utf8).await.outcome(), MALFORMED);
     assert_eq!(stack.exchanges(), 1);
 }
 
@@ -173,14 +173,14 @@ async fn keys_that_the_token_brings_itself() {
         json!({"x5c": ["MIIB"]}),
         json!({"jku": url, "jwk": key.jwk("trap"), "x5u": url, "x5c": ["MIIB"]}),
     ] {
-        for (kid, told) in [(json!("trap"), UNKNOWN_KEY), (kid.clone(), SIGNATURE)] {
+        for (kid, expected) in [(json!("trap"), UNKNOWN_KEY), (kid.clone(), SIGNATURE)] {
             let mut header = json!({"typ": "JWT", "alg": "RS256", "kid": kid});
             header
                 .as_object_mut()
                 .unwrap()
                 .extend(member.as_object().unwrap().clone());
             let token = key.sign(header.to_string(), claims.to_string());
-            assert_eq!(stack.post_token(&token).await.told(), told, "{member}");
+            assert_eq!(stack.post_token(&token).await.outcome(), expected, "{member}");
         }
         // Nor does it do harm in a good token.
         let good = with_header(&stack, |header| {
@@ -189,18 +189,18 @@ async fn keys_that_the_token_brings_itself() {
                 .unwrap()
                 .extend(member.as_object().unwrap().clone());
         });
-        assert_eq!(stack.post_token(&good).await.told(), "200", "{member}");
+        assert_eq!(stack.post_token(&good).await.outcome(), "200", "{member}");
     }
     for kid in [url.as_str(), "../../etc/passwd", "' OR 1=1 --", "\u{0}", "kid\r\nx: y"] {
         let token = with_header(&stack, |header| change(header, "kid", json!(kid)));
-        assert_eq!(stack.post_token(&token).await.told(), UNKNOWN_KEY, "{kid:?}");
+        assert_eq!(stack.post_token(&token).await.outcome(), UNKNOWN_KEY, "{kid:?}");
     }
     // The claim sources of an overage are never asked either.
     let overage = with_claims(&stack, |claims| {
         change(claims, "_claim_names", json!({"groups": "src1"}));
         change(claims, "_claim_sources", json!({"src1": {"endpoint": url}}));
     });
-    assert_eq!(stack.post_token(&overage).await.told(), "200");
+    assert_eq!(stack.post_token(&overage).await.outcome(), "200");
     assert_eq!(trap.calls().len(), 0, "nothing was fetched from where a token said");
 }
 
@@ -215,11 +215,11 @@ async fn another_tenants_key_and_tenant() {
     };
     // Contoso's administrator can make Contoso tokens, and must not be able to make Fabrikam's.
     assert_eq!(
-        stack.post_token(&sign("Contoso", "Contoso", &claims)).await.told(),
+        stack.post_token(&sign("Contoso", "Contoso", &claims)).await.outcome(),
         UNKNOWN_KEY
     );
     assert_eq!(
-        stack.post_token(&sign("Contoso", "Fabrikam", &claims)).await.told(),
+        stack.post_token(&sign("Contoso", "Fabrikam", &claims)).await.outcome(),
         SIGNATURE
     );
     let mut as_contoso = claims.clone();
@@ -228,11 +228,14 @@ async fn another_tenants_key_and_tenant() {
         stack
             .post_token(&sign("Fabrikam", "Fabrikam", &as_contoso))
             .await
-            .told(),
+            .outcome(),
         UNKNOWN_KEY
     );
     assert_eq!(
-        stack.post_token(&sign("Contoso", "Contoso", &as_contoso)).await.told(),
+        stack
+            .post_token(&sign("Contoso", "Contoso", &as_contoso))
+            .await
+            .outcome(),
         "401 InvalidToken/InvalidIssuer"
     );
     assert_eq!(stack.exchanges(), 0);
@@ -259,7 +262,7 @@ async fn tampered_parts() {
     let table = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let index = table.find(last).unwrap();
     let trailing = format!("{}{}", &signature[..signature.len() - 1], &table[index + 1..=index + 1]);
-    for (name, token, told) in [
+    for (name, token, outcome) in [
         ("another payload", format!("{header}.{other}.{signature}"), SIGNATURE),
         (
             "a flipped signature",
@@ -300,12 +303,12 @@ async fn tampered_parts() {
         ("not base64", format!("{header}.{payload}.!!!!"), MALFORMED),
         ("JSON serialization", json!({"payload": payload}).to_string(), MALFORMED),
     ] {
-        assert_eq!(stack.post_token(&token).await.told(), told, "{name}");
+        assert_eq!(stack.post_token(&token).await.outcome(), outcome, "{name}");
     }
     // Blanks cannot be inside a token.
     let blank = format!("{header}. {payload}.{signature}");
-    let told = stack.post_token(&blank).await.told();
-    assert_eq!(told, "400 InvalidRequest");
+    let outcome = stack.post_token(&blank).await.outcome();
+    assert_eq!(outcome, "400 InvalidRequest");
     for blank in ["\n", " ", "\r\n", "\t"] {
         let token = format!("{header}.{payload}.{blank}{signature}");
         let form = [
@@ -314,7 +317,7 @@ async fn tampered_parts() {
             ("subject_token", token.as_str()),
         ];
         assert_eq!(
-            stack.post_form(&form).await.told(),
+            stack.post_form(&form).await.outcome(),
             "400 invalid_request InvalidToken",
             "{blank:?}"
         );
@@ -325,7 +328,7 @@ async fn tampered_parts() {
 async fn sizes() {
     let stack = Stack::start().await;
     let padded = |bytes: usize| with_claims(&stack, |claims| change(claims, "x", json!("x".repeat(bytes))));
-    assert_eq!(stack.post_token(&padded(16 * 1024)).await.told(), "200");
+    assert_eq!(stack.post_token(&padded(16 * 1024)).await.outcome(), "200");
     let form = |token: String| {
         let stack = &stack;
         async move {
@@ -334,11 +337,14 @@ async fn sizes() {
                 ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
                 ("subject_token", token.as_str()),
             ];
-            stack.post_form(&form).await.told()
+            stack.post_form(&form).await.outcome()
         }
     };
     // In a header it hits the bound of the header section first; in a form its own.
-    assert_eq!(stack.post_token(&padded(30 * 1024)).await.told(), "431 HeadersTooLarge");
+    assert_eq!(
+        stack.post_token(&padded(30 * 1024)).await.outcome(),
+        "431 HeadersTooLarge"
+    );
     let answer = form(padded(30 * 1024)).await;
     assert_eq!(answer, "400 invalid_request InvalidToken");
     let many = (0..3000).map(|n| format!("\"m{n}\":1,")).collect::<Vec<_>>().concat();
@@ -371,7 +377,7 @@ async fn mutations_never_cause_a_fault() {
             continue;
         }
         let answer = stack.post_token(&token).await;
-        assert!([400, 401].contains(&answer.status), "{token}: {}", answer.told());
+        assert!([400, 401].contains(&answer.status), "{token}: {}", answer.outcome());
     }
     assert_eq!(stack.exchanges(), 0);
 }

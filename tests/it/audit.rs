@@ -19,8 +19,8 @@ async fn post(served: &Served, user: &str, n: u32) -> String {
 /// Gives the user's id.
 async fn post_token(served: &Served, token: &str, n: u32) -> String {
     let call = served.call("/token").bearer(token);
-    let told = call.header("traceparent", &traceparent(n)).send().await.told();
-    assert!(!told.is_empty());
+    let outcome = call.header("traceparent", &traceparent(n)).send().await.outcome();
+    assert!(!outcome.is_empty());
     user_of(token)
 }
 
@@ -52,14 +52,14 @@ async fn each_decision_about_a_verified_user_has_an_event() {
         .unwrap();
     post(&served, "lidia", 6).await;
     let output = flushed(served).await.stdout;
-    let told = events(&output);
-    assert_eq!(told.len(), 6, "{output}");
+    let written = events(&output);
+    assert_eq!(written.len(), 6, "{output}");
     let requests = lines(&output).filter(|line| line["message"] == "request");
     assert_eq!(requests.count(), 0, "the rest is off");
     let fabrikam = FABRIKAM.to_string();
     let contoso = CONTOSO.to_string();
     let group = FABRIKAM_CALLERS.to_string();
-    let hash = told[0]["enduser.pseudo.id"].as_str().unwrap().to_owned();
+    let hash = written[0]["enduser.pseudo.id"].as_str().unwrap().to_owned();
     assert_eq!(hash.len(), 32);
     let cases = [
         (1, "issued", &fabrikam, Some("user"), Some(&hash), Some("miss"), None),
@@ -76,7 +76,7 @@ async fn each_decision_about_a_verified_user_has_an_event() {
         ),
         (5, "refused", &fabrikam, None, None, None, Some("NotAssigned")),
     ];
-    for (event, (n, decision, tenant, kind, object, cache, code)) in told.iter().zip(cases) {
+    for (event, (n, decision, tenant, kind, object, cache, code)) in written.iter().zip(cases) {
         assert_eq!(event["decision"], decision, "{event}");
         assert_eq!(event["level"], "INFO");
         assert_eq!(event["trace_id"], trace(n));
@@ -93,16 +93,16 @@ async fn each_decision_about_a_verified_user_has_an_event() {
         assert_eq!(event["request_id"].as_str().unwrap().len(), 36);
         assert_eq!(event["enduser.pseudo.id"].as_str().unwrap().len(), 32);
     }
-    assert_eq!(told[5]["acs_broker.error.code"], "ExchangeForbidden");
-    assert_ne!(told[4]["enduser.pseudo.id"], hash.as_str());
+    assert_eq!(written[5]["acs_broker.error.code"], "ExchangeForbidden");
+    assert_ne!(written[4]["enduser.pseudo.id"], hash.as_str());
     // The same over OTLP.
     let sent: Vec<_> = collector
         .logs()
         .into_iter()
         .filter(|(target, _)| target == TARGET)
         .collect();
-    assert_eq!(sent.len(), told.len());
-    for ((_, record), line) in sent.iter().zip(&told) {
+    assert_eq!(sent.len(), written.len());
+    for ((_, record), line) in sent.iter().zip(&written) {
         assert_eq!(line["trace_id"], hex(&record.trace_id));
         for name in [
             "decision",
@@ -126,9 +126,13 @@ async fn users_are_named_as_configured() {
         let alex = post(&served, "alex", 1).await;
         post(&served, "grady", 2).await;
         let output = flushed(served).await.stdout;
-        let told = events(&output);
-        assert_eq!(told[0]["enduser.id"].as_str(), plain.then_some(alex.as_str()), "{rule}");
-        assert_eq!(told[0]["enduser.pseudo.id"].is_string(), pseudonym, "{rule}");
+        let written = events(&output);
+        assert_eq!(
+            written[0]["enduser.id"].as_str(),
+            plain.then_some(alex.as_str()),
+            "{rule}"
+        );
+        assert_eq!(written[0]["enduser.pseudo.id"].is_string(), pseudonym, "{rule}");
         assert_eq!(output.contains(&alex), plain);
         assert_eq!(collector.bytes().contains(&alex), plain);
         assert_eq!(collector.bytes().contains("enduser.pseudo.id"), pseudonym);

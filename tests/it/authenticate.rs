@@ -1,4 +1,4 @@
-//! Which Entra tokens are accepted, and what is told about those that are not.
+//! Which Entra tokens are accepted, and what is answered to those that are not.
 
 use azure_emulator::scenario::{CONTOSO, CONTOSO_APP, FABRIKAM};
 use azure_emulator::{Endpoint, TokenVersion};
@@ -17,7 +17,7 @@ async fn both_token_versions_of_both_tenants_are_accepted() {
                 .with(|request| request.version = Some(version))
                 .post()
                 .await;
-            assert_eq!(answer.told(), "200", "{user} {version:?}");
+            assert_eq!(answer.outcome(), "200", "{user} {version:?}");
         }
     }
 }
@@ -25,7 +25,7 @@ async fn both_token_versions_of_both_tenants_are_accepted() {
 #[tokio::test]
 async fn the_forged_good_token_is_good() {
     let stack = Stack::start().await;
-    assert_eq!(stack.post_token(&with_claims(&stack, |_| {})).await.told(), "200");
+    assert_eq!(stack.post_token(&with_claims(&stack, |_| {})).await.outcome(), "200");
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn claims_one_by_one() {
     let audience = "401 InvalidToken/InvalidAudience";
     let early = "401 InvalidToken/NotYetValid";
     let tenant = "401 InvalidToken/UnknownTenant";
-    for (name, value, told) in [
+    for (name, value, expected) in [
         // Absent.
         ("tid", Value::Null, missing),
         ("iss", Value::Null, missing),
@@ -130,7 +130,7 @@ async fn claims_one_by_one() {
     ] {
         let token = with_claims(&stack, |claims| change(claims, name, value.clone()));
         let answer = stack.post_token(&token).await;
-        assert_eq!(answer.told(), told, "{name} = {value}");
+        assert_eq!(answer.outcome(), expected, "{name} = {value}");
         let challenge = answer.header("www-authenticate").unwrap_or_default();
         match answer.status {
             401 => assert!(challenge.contains("error=\"invalid_token\""), "{challenge}"),
@@ -159,10 +159,10 @@ async fn a_token_that_skew_alone_lets_in_brings_no_acs_token() {
     let stack = Stack::start().await;
     // ACS lets it in too, and gives a token that is over: nobody is handed that.
     let over = stack.user("alex").lifetime(-30).post().await;
-    assert_eq!(over.told(), "401 InvalidToken/Expired");
+    assert_eq!(over.outcome(), "401 InvalidToken/Expired");
     assert_eq!(stack.exchanges(), 1);
     assert_eq!(
-        stack.user("alex").lifetime(-60).post().await.told(),
+        stack.user("alex").lifetime(-60).post().await.outcome(),
         "401 InvalidToken/Expired"
     );
     assert_eq!(stack.exchanges(), 1, "beyond the skew ACS is not asked");
@@ -178,16 +178,16 @@ async fn the_clock_decides_when_a_token_ends() {
     let stack = Stack::builder().set("entra.clock_skew", "0s").start().await;
     let token = stack.user("alex").lifetime(100).token();
     stack.advance(99);
-    assert_eq!(stack.post_token(&token).await.told(), "200");
+    assert_eq!(stack.post_token(&token).await.outcome(), "200");
     stack.advance(1);
-    assert_eq!(stack.post_token(&token).await.told(), "401 InvalidToken/Expired");
+    assert_eq!(stack.post_token(&token).await.outcome(), "401 InvalidToken/Expired");
 }
 
 #[tokio::test]
-async fn the_first_failed_check_is_told() {
+async fn the_first_failed_check_is_reported() {
     let stack = Stack::start().await;
     let now = stack.now();
-    // Each step breaks one more check, from the last to the first: what is told moves forward each time.
+    // Each step breaks one more check, from the last to the first: what is reported moves forward each time.
     let mut claims = forge::good_claims(&stack);
     let mut header = forge::good_header(&stack);
     let steps: [(bool, &str, Value, &str); 13] = [
@@ -205,17 +205,17 @@ async fn the_first_failed_check_is_told() {
         (false, "alg", json!("PS256"), "401 InvalidToken/UnsupportedAlgorithm"),
         (false, "kid", json!(7), "401 InvalidToken/Malformed"),
     ];
-    for (in_claims, name, value, told) in steps {
+    for (in_claims, name, value, expected) in steps {
         change(if in_claims { &mut claims } else { &mut header }, name, value);
         let token = stack.emulator.sign("Fabrikam", &header, &claims).unwrap();
-        assert_eq!(stack.post_token(&token).await.told(), told, "{name}");
+        assert_eq!(stack.post_token(&token).await.outcome(), expected, "{name}");
     }
 }
 
 #[tokio::test]
 async fn headers_that_lack_something() {
     let stack = Stack::start().await;
-    for (name, value, told) in [
+    for (name, value, expected) in [
         ("kid", Value::Null, "401 InvalidToken/UnknownKey"),
         ("kid", json!(""), "401 InvalidToken/UnknownKey"),
         ("alg", Value::Null, "401 InvalidToken/Malformed"),
@@ -230,7 +230,7 @@ async fn headers_that_lack_something() {
         ("x5t", json!("anything"), "200"),
     ] {
         let token = with_header(&stack, |header| change(header, name, value.clone()));
-        assert_eq!(stack.post_token(&token).await.told(), told, "{name} = {value}");
+        assert_eq!(stack.post_token(&token).await.outcome(), expected, "{name} = {value}");
     }
 }
 
@@ -238,7 +238,7 @@ async fn headers_that_lack_something() {
 async fn other_kinds_of_tokens() {
     let stack = Stack::start().await;
     assert_eq!(
-        stack.user("app-only").post().await.told(),
+        stack.user("app-only").post().await.outcome(),
         "401 InvalidToken/NotDelegated"
     );
     // An ID token: for the client app itself, without scopes.
@@ -248,12 +248,12 @@ async fn other_kinds_of_tokens() {
         change(claims, "nonce", json!("n"));
     });
     assert_eq!(
-        stack.post_token(&id_token).await.told(),
+        stack.post_token(&id_token).await.outcome(),
         "401 InvalidToken/InvalidAudience"
     );
     let id_token_for_us = with_claims(&stack, |claims| change(claims, "scp", Value::Null));
     assert_eq!(
-        stack.post_token(&id_token_for_us).await.told(),
+        stack.post_token(&id_token_for_us).await.outcome(),
         "401 InvalidToken/NotDelegated"
     );
     assert_eq!(stack.exchanges(), 0);
@@ -272,16 +272,16 @@ async fn audiences_and_scopes_are_the_configured_ones() {
     });
     // Accepted here; the emulated ACS then refuses it, as its own audience is another.
     assert_eq!(
-        stack.post_token(&token).await.told(),
+        stack.post_token(&token).await.outcome(),
         "401 InvalidToken/RejectedUpstream"
     );
     assert_eq!(
-        stack.user("alex").post().await.told(),
+        stack.user("alex").post().await.outcome(),
         "401 InvalidToken/InvalidAudience"
     );
     let scopes = with_claims(&stack, |claims| change(claims, "aud", json!("api://contoso-broker")));
     let answer = stack.post_token(&scopes).await;
-    assert_eq!(answer.told(), "403 InsufficientScope");
+    assert_eq!(answer.outcome(), "403 InsufficientScope");
     assert!(
         answer
             .header("www-authenticate")
@@ -294,13 +294,19 @@ async fn audiences_and_scopes_are_the_configured_ones() {
 async fn a_token_seen_before_is_still_checked() {
     let stack = Stack::start().await;
     let token = stack.user("alex").lifetime(3600).token();
-    assert_eq!(stack.post_token(&token).await.told(), "200");
-    assert_eq!(stack.post_token(&token).await.told(), "200");
+    assert_eq!(stack.post_token(&token).await.outcome(), "200");
+    assert_eq!(stack.post_token(&token).await.outcome(), "200");
     // Not a byte of it may change ...
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
-    assert!(stack.post_token(&forged).await.told().starts_with("401 InvalidToken/"));
+    assert!(
+        stack
+            .post_token(&forged)
+            .await
+            .outcome()
+            .starts_with("401 InvalidToken/")
+    );
     // ... and it ends when it ends.
     stack.advance(3600 + 60);
-    assert_eq!(stack.post_token(&token).await.told(), "401 InvalidToken/Expired");
+    assert_eq!(stack.post_token(&token).await.outcome(), "401 InvalidToken/Expired");
 }

@@ -18,7 +18,7 @@ async fn each_kind_of_assignment_covers_its_own() {
             .start()
             .await;
         let acs = unknown_groups == "acs";
-        for (user, groups, told) in [
+        for (user, groups, expected) in [
             // By the user and by the tenant: groups do not matter.
             ("alex", GroupsClaim::None, "200"),
             ("alex", GroupsClaim::Overage, "200"),
@@ -62,7 +62,7 @@ async fn each_kind_of_assignment_covers_its_own() {
                 .with(|request| request.groups = Some(groups))
                 .post()
                 .await;
-            assert_eq!(answer.told(), told, "{user} {groups:?} {unknown_groups}");
+            assert_eq!(answer.outcome(), expected, "{user} {groups:?} {unknown_groups}");
         }
     }
 }
@@ -76,7 +76,7 @@ async fn what_a_token_tells_of_groups() {
     let callers = FABRIKAM_CALLERS.to_string();
     let marketing = FABRIKAM_MARKETING.to_string();
     let overage = json!({"groups": "src1"});
-    for (claims, told) in [
+    for (claims, expected) in [
         (vec![("groups", json!([callers]))], "200"),
         (vec![("groups", json!([callers.to_uppercase()]))], "200"),
         (vec![("groups", json!([marketing, callers]))], "200"),
@@ -121,9 +121,9 @@ async fn what_a_token_tells_of_groups() {
         for (name, value) in &claims {
             user = user.claim(name, value.clone());
         }
-        let answer = user.post().await.told();
+        let answer = user.post().await.outcome();
         // The emulated ACS goes by its own directory, in which Adele is a caller.
-        assert_eq!(answer, told, "{claims:?}");
+        assert_eq!(answer, expected, "{claims:?}");
     }
 }
 
@@ -143,12 +143,12 @@ async fn the_client_app_must_be_named() {
             })
         };
         assert_eq!(
-            asking(OTHER_APP).post().await.told(),
+            asking(OTHER_APP).post().await.outcome(),
             "403 NotAssigned/NoAssignment",
             "{user}"
         );
         let upper = CONTOSO_APP.to_string().to_uppercase();
-        assert_eq!(asking(&upper).post().await.told(), "200", "{user}");
+        assert_eq!(asking(&upper).post().await.outcome(), "200", "{user}");
     }
     assert_eq!(
         stack.exchanges(),
@@ -177,7 +177,7 @@ async fn ids_mean_nothing_in_another_tenant() {
             .with(|request| request.groups = Some(GroupsClaim::Listed))
             .post()
             .await;
-        assert_eq!(answer.told(), "403 NotAssigned/NoAssignment", "{user}");
+        assert_eq!(answer.outcome(), "403 NotAssigned/NoAssignment", "{user}");
     }
     assert_eq!(stack.exchanges(), 0);
 }
@@ -196,9 +196,12 @@ async fn an_assignment_taken_away_takes_effect_though_cached() {
         stack.post_token(&token).await.status == 403
     })
     .await;
-    assert_eq!(stack.post_token(&token).await.told(), "403 NotAssigned/GroupsUnknown");
+    assert_eq!(
+        stack.post_token(&token).await.outcome(),
+        "403 NotAssigned/GroupsUnknown"
+    );
     // The user of another assignment is untouched, and so is the cached token if it comes back.
-    assert_eq!(stack.user("diego").post().await.told(), "200");
+    assert_eq!(stack.user("diego").post().await.outcome(), "200");
     stack.write_assignments(&stack.demo_assignments_without(&[]));
     eventually("the assignment is back", async || {
         stack.post_token(&token).await.status == 200
@@ -208,10 +211,13 @@ async fn an_assignment_taken_away_takes_effect_though_cached() {
 }
 
 #[tokio::test]
-async fn an_unlisted_tenant_is_told_before_its_assignments_are_read() {
+async fn an_unlisted_tenant_is_reported_before_its_assignments_are_read() {
     let stack = Stack::builder().tenants(&[CONTOSO]).start().await;
-    assert_eq!(stack.user("alex").post().await.told(), "401 InvalidToken/UnknownTenant");
-    assert_eq!(stack.user("diego").post().await.told(), "200");
+    assert_eq!(
+        stack.user("alex").post().await.outcome(),
+        "401 InvalidToken/UnknownTenant"
+    );
+    assert_eq!(stack.user("diego").post().await.outcome(), "200");
     let fabrikam = FABRIKAM.to_string();
     assert!(
         stack

@@ -97,7 +97,7 @@ async fn many_callers_cause_one_exchange() {
     let (answers, ()) = tokio::join!(callers, async {
         // All are in once there is no place left for another.
         eventually("all wait", async || {
-            stack.post_token("a.b.c").await.told() == "503 Overloaded"
+            stack.post_token("a.b.c").await.outcome() == "503 Overloaded"
         })
         .await;
         gate.open();
@@ -131,13 +131,13 @@ async fn the_exchange_goes_on_when_its_leader_leaves() {
     let waiter = stack.user("alex").lifetime(60 * MINUTE).token();
     let (answer, ()) = tokio::join!(stack.post_token(&waiter), async {
         eventually("both wait", async || {
-            stack.post_token("a.b.c").await.told() == "503 Overloaded"
+            stack.post_token("a.b.c").await.outcome() == "503 Overloaded"
         })
         .await;
         drop(leader);
         // Nobody works on the leader's request any more; the exchange goes on for the other.
         eventually("the leader's place is free", async || {
-            stack.post_token("a.b.c").await.told() == "401 InvalidToken/Malformed"
+            stack.post_token("a.b.c").await.outcome() == "401 InvalidToken/Malformed"
         })
         .await;
         gate.open();
@@ -152,14 +152,14 @@ async fn the_exchange_goes_on_when_its_leader_leaves() {
 async fn errors_are_not_cached() {
     let stack = Stack::start().await;
     let token = stack.user("alex").token();
-    for (fault, told) in [
+    for (fault, expected) in [
         (Fault::status(500), "503 UpstreamUnavailable"),
         (Fault::status(403), "403 ExchangeForbidden"),
         (Fault::status(401), "401 InvalidToken/RejectedUpstream"),
         (Fault::status(418), "502 UpstreamInvalidResponse"),
     ] {
         stack.fault(Endpoint::Exchange, fault);
-        assert_eq!(stack.post_token(&token).await.told(), told);
+        assert_eq!(stack.post_token(&token).await.outcome(), expected);
         // Refusals are remembered for a moment; see `refusals`.
         stack.advance(15);
     }
@@ -181,7 +181,7 @@ async fn a_waiter_with_another_token_makes_one_exchange_after_a_refusal() {
     let both = futures_util::future::join_all(tokens.iter().map(|token| stack.post_token(token)));
     let (answers, ()) = tokio::join!(both, async {
         eventually("both wait", async || {
-            stack.post_token("a.b.c").await.told() == "503 Overloaded"
+            stack.post_token("a.b.c").await.outcome() == "503 Overloaded"
         })
         .await;
         eventually("ACS is asked", async || acs.count(ACS_PATH) == 1).await;
@@ -189,9 +189,9 @@ async fn a_waiter_with_another_token_makes_one_exchange_after_a_refusal() {
         acs.on(ACS_PATH, Reply::json(&grant("own", end)));
         gate.open();
     });
-    let mut told: Vec<String> = answers.iter().map(Answer::told).collect();
-    told.sort_unstable();
-    assert_eq!(told, ["200", "401 InvalidToken/RejectedUpstream"]);
+    let mut shown: Vec<String> = answers.iter().map(Answer::outcome).collect();
+    shown.sort_unstable();
+    assert_eq!(shown, ["200", "401 InvalidToken/RejectedUpstream"]);
     assert_eq!(acs.count(ACS_PATH), 2);
 
     // A waiter with the very token that was refused does not ask again.
@@ -201,12 +201,12 @@ async fn a_waiter_with_another_token_makes_one_exchange_after_a_refusal() {
     let both = futures_util::future::join_all([&token, &token].map(|token| stack.post_token(token)));
     let (answers, ()) = tokio::join!(both, async {
         eventually("both wait", async || {
-            stack.post_token("a.b.c").await.told() == "503 Overloaded"
+            stack.post_token("a.b.c").await.outcome() == "503 Overloaded"
         })
         .await;
         gate.open();
     });
-    assert!(answers.iter().all(|answer| answer.told() == "403 ExchangeForbidden"));
+    assert!(answers.iter().all(|answer| answer.outcome() == "403 ExchangeForbidden"));
     assert_eq!(acs.count(ACS_PATH), 3);
 }
 
@@ -223,7 +223,7 @@ async fn the_cache_is_bounded() {
         .map(|user| user.token())
         .collect();
     for token in users.iter().chain(&users) {
-        assert_eq!(stack.post_token(token).await.told(), "200");
+        assert_eq!(stack.post_token(token).await.outcome(), "200");
     }
     // Eviction lags behind a little, and nobody says which entries stay.
     assert!(stack.exchanges() > 150, "{}", stack.exchanges());
@@ -241,7 +241,7 @@ async fn each_user_gets_only_their_own_token() {
         .collect();
     let calls = (0..10).flat_map(|_| &users).map(async |(token, id)| {
         let answer = stack.post_token(token).await;
-        assert_eq!(answer.told(), "200");
+        assert_eq!(answer.outcome(), "200");
         let identity = answer.json()["identity"]["id"].as_str().unwrap().to_owned();
         assert!(identity.ends_with(&format!("_{id}")), "{identity} for {id}");
     });
@@ -292,7 +292,7 @@ async fn waiters_share_a_token_too_short_to_cache() {
     let both = futures_util::future::join_all([&token, &token].map(|token| stack.post_token(token)));
     let (answers, ()) = tokio::join!(both, async {
         eventually("both wait", async || {
-            stack.post_token("a.b.c").await.told() == "503 Overloaded"
+            stack.post_token("a.b.c").await.outcome() == "503 Overloaded"
         })
         .await;
         gate.open();

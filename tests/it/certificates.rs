@@ -49,7 +49,7 @@ async fn check_config_and_serve_refuse_the_same_files_for_the_same_reason() {
     );
     let server_file = write(folder, "server.pem", &server);
     let server_key_file = write(folder, "server-key.pem", &key);
-    for (variables, told) in [
+    for (variables, expected) in [
         (
             vec![(ca_file, write(folder, "empty.pem", "\n"))],
             "upstream.ca_file: FOLDER/empty.pem is empty",
@@ -83,11 +83,15 @@ async fn check_config_and_serve_refuse_the_same_files_for_the_same_reason() {
         ),
     ] {
         let environment: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, &**value)).collect();
-        let told = told.replace("FOLDER", folder.to_str().unwrap());
+        let expected = expected.replace("FOLDER", folder.to_str().unwrap());
         for command in ["check-config", "serve"] {
             let ended = Process::run(&[command, "--config", &file], &environment).await;
             assert_eq!(ended.code, Some(2), "{ended:?}");
-            assert!(ended.stderr.contains(&told), "{command} {told}: {}", ended.stderr);
+            assert!(
+                ended.stderr.contains(&expected),
+                "{command} {expected}: {}",
+                ended.stderr
+            );
             assert!(!ended.stderr.contains("builder error"), "{}", ended.stderr);
         }
     }

@@ -1,4 +1,4 @@
-//! What follows from a request's head is told without its body, and what is told is what comes first in the published order.
+//! What follows from a request's head is answered without its body, and what is reported is what comes first in the published order.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn a_refusal_does_not_wait_for_the_body() {
     let scope = with_claims(&stack, |claims| change(claims, "scp", json!("Chat")));
     let expired = stack.user("alex").lifetime(-3600).token();
     for path in ["/token", acs.as_str()] {
-        for (authorization, told) in [
+        for (authorization, expected) in [
             (String::new(), "401 Unauthorized AuthenticationRequired"),
             (
                 "Authorization: Basic eA==\r\n".to_owned(),
@@ -50,7 +50,7 @@ async fn a_refusal_does_not_wait_for_the_body() {
                 "400 Bad Request InvalidRequest",
             ),
         ] {
-            let (status, code) = told.rsplit_once(' ').unwrap();
+            let (status, code) = expected.rsplit_once(' ').unwrap();
             // Who waits for a word before sending the body gets the answer instead; others after a moment.
             for (more, limit) in [("Expect: 100-continue\r\n", 1), ("", 8)] {
                 let started = Instant::now();
@@ -104,7 +104,7 @@ async fn a_request_that_awaits_its_body_holds_no_permit() {
         })
     })
     .await;
-    assert_eq!(stack.post_token(&token).await.told(), "200");
+    assert_eq!(stack.post_token(&token).await.outcome(), "200");
     stream.write_all(b"}").await.unwrap();
     let text = read_to_end(&mut stream).await;
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
@@ -117,7 +117,7 @@ async fn a_bad_body_is_reported_before_a_bad_token() {
     let good = stack.user("alex").token();
     let nested = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
     let wide = format!("[{}1]", "1,".repeat(30_000));
-    for (content_type, body, told) in [
+    for (content_type, body, expected) in [
         ("application/json", "[]", "400 InvalidRequest"),
         ("application/json", &nested, "400 InvalidRequest"),
         ("application/json", &wide, "400 InvalidRequest"),
@@ -125,9 +125,9 @@ async fn a_bad_body_is_reported_before_a_bad_token() {
         ("text/plain", "x", "415 UnsupportedMediaType"),
     ] {
         let call = || Call::new("POST", stack.url("/token")).body(content_type, body.to_owned());
-        assert_eq!(call().send().await.told(), told);
+        assert_eq!(call().send().await.outcome(), expected);
         for token in [good.as_str(), "a.b.c", "eyJ0.e30.", ""] {
-            assert_eq!(call().bearer(token).send().await.told(), told, "{token}");
+            assert_eq!(call().bearer(token).send().await.outcome(), expected, "{token}");
         }
     }
 }
@@ -138,11 +138,11 @@ async fn forms_of_many_parameters() {
     let many = (0..7_000).map(|n| format!("p{n}=1&")).collect::<Vec<_>>().concat();
     for body in [many, "a&".repeat(30_000), format!("a={}", "%41".repeat(21_000))] {
         let call = Call::new("POST", stack.url("/token")).body("application/x-www-form-urlencoded", body);
-        assert_eq!(call.send().await.told(), "400 invalid_request InvalidRequest");
+        assert_eq!(call.send().await.outcome(), "400 invalid_request InvalidRequest");
     }
 }
 
-/// However large a token is, what is told of it is what comes first.
+/// However large a token is, what is reported of it is what comes first.
 #[tokio::test]
 async fn large_tokens_are_refused_by_the_published_order() {
     let stack = Stack::start().await;
@@ -160,7 +160,7 @@ async fn large_tokens_are_refused_by_the_published_order() {
         format!("\"x\":\"{}\",", "x".repeat(15_000)),
         format!("\"x\":[{}1],", "{\"y\":1},".repeat(200)),
     ] {
-        for (header, payload, told) in [
+        for (header, payload, expected) in [
             (
                 none,
                 format!("{{{content}{tid}}}"),
@@ -184,8 +184,8 @@ async fn large_tokens_are_refused_by_the_published_order() {
             let token = assemble(header, payload, "");
             assert!(token.len() < 31_000);
             assert_eq!(
-                stack.post_token(&token).await.told(),
-                told,
+                stack.post_token(&token).await.outcome(),
+                expected,
                 "{header} {}",
                 content.len()
             );
@@ -194,13 +194,16 @@ async fn large_tokens_are_refused_by_the_published_order() {
     // More members than a token of Entra's ever has, or more elements, are a bound of their own.
     for content in [members(1_500), format!("\"x\":[{}1],", "1,".repeat(3_000))] {
         let token = assemble(none, format!("{{{content}{tid}}}"), "");
-        assert_eq!(stack.post_token(&token).await.told(), "401 InvalidToken/Malformed");
+        assert_eq!(stack.post_token(&token).await.outcome(), "401 InvalidToken/Malformed");
     }
     let deep = format!("{{{tid},\"x\":{}1{}}}", "[".repeat(100), "]".repeat(100));
     assert_eq!(
-        stack.post_token(&assemble(none, deep, "")).await.told(),
+        stack.post_token(&assemble(none, deep, "")).await.outcome(),
         "401 InvalidToken/UnsupportedAlgorithm"
     );
     let signature = format!("{}.{}.{}", b64(none), b64(format!("{{{tid}}}")), "!".repeat(20_000));
-    assert_eq!(stack.post_token(&signature).await.told(), "401 InvalidToken/Malformed");
+    assert_eq!(
+        stack.post_token(&signature).await.outcome(),
+        "401 InvalidToken/Malformed"
+    );
 }

@@ -35,14 +35,14 @@ async fn usage() {
 }
 
 #[tokio::test]
-async fn the_version_and_the_commit_are_told() {
-    let told = Process::run(&["--version"], &[]).await.stdout;
+async fn the_version_and_the_commit_are_shown() {
+    let version = Process::run(&["--version"], &[]).await.stdout;
     let built = format!(
         "acs-token-broker {} (commit {})\n",
         build_info::VERSION,
         build_info::COMMIT
     );
-    assert_eq!(told, built);
+    assert_eq!(version, built);
 }
 
 #[tokio::test]
@@ -170,12 +170,12 @@ async fn check_config_looks_into_files_though_settings_are_wrong() {
     ];
     let ended = Process::run(&["check-config", "--config", &file], &environment).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    for told in [
+    for expected in [
         "ACS_TOKEN_BROKER__ZZ: unknown variable",
         "exchange.on_behalf_of.certificate_file: ",
         "assignments.toml: assignments[0].objectId",
     ] {
-        assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
+        assert!(ended.stderr.contains(expected), "{expected}: {}", ended.stderr);
     }
     // And serve names the file once.
     let ended = Process::run(&["serve", "--config", &file], &environment[1..]).await;
@@ -230,7 +230,7 @@ async fn the_environment_alone_will_do() {
         ],
     );
     let public = process
-        .line("the address is told", |line| address(line, "public"))
+        .line("the address is logged", |line| address(line, "public"))
         .await
         + "/token";
     let token = emulator
@@ -331,7 +331,7 @@ async fn dev_prints_where_it_is_and_works() {
         }
         let temporary = tempfile::tempdir().unwrap();
         let process = Process::start(&arguments, &[("TMPDIR", temporary.path().to_str().unwrap())]);
-        let told = async |name: &'static str| {
+        let printed = async |name: &'static str| {
             process
                 .line(name, |line| {
                     line.strip_prefix(name)?.split_whitespace().next().map(str::to_owned)
@@ -339,12 +339,12 @@ async fn dev_prints_where_it_is_and_works() {
                 .await
         };
         let (broker, management, emulator) = (
-            told("broker ").await,
-            told("management ").await,
-            told("emulator ").await,
+            printed("broker ").await,
+            printed("management ").await,
+            printed("emulator ").await,
         );
         let client = if tls {
-            let pem = std::fs::read(told("CA file ").await).unwrap();
+            let pem = std::fs::read(printed("CA file ").await).unwrap();
             client(|builder| builder.tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()]))
         } else {
             client(|builder| builder)
@@ -360,13 +360,13 @@ async fn dev_prints_where_it_is_and_works() {
         eventually("dev is ready", ready).await;
         let output = process.stdout();
         assert!(!output.contains(" ERROR "), "a good start tells of no error: {output}");
-        for (user, told) in [("adele", "200"), ("diego", "200"), ("megan", "403 ExchangeForbidden")] {
+        for (user, outcome) in [("adele", "200"), ("diego", "200"), ("megan", "403 ExchangeForbidden")] {
             let url = format!("{emulator}/_emulator/users/{user}/token");
             let token = Call::new("POST", url).send_with(&client).await.unwrap().json()["access_token"].clone();
             let call = Call::new("POST", format!("{broker}/token")).bearer(token.as_str().unwrap());
             let answer = call.clone().send_with(&client).await.unwrap();
-            assert_eq!(answer.told(), told, "{user} tls={tls}");
-            if told == "200" {
+            assert_eq!(answer.outcome(), outcome, "{user} tls={tls}");
+            if outcome == "200" {
                 assert_eq!(answer.cache(), "miss", "diagnostic headers are on");
                 assert_eq!(call.send_with(&client).await.unwrap().cache(), "hit");
             }

@@ -194,7 +194,7 @@ async fn content_is_still_held_to_its_type() {
     let stack = Stack::start().await;
     let token = stack.user("alex").token();
     let [own, acs] = paths();
-    for (path, content_type, body, told) in [
+    for (path, content_type, body, expected) in [
         (&own, FORM, "a=b", "400 invalid_request InvalidRequest"),
         (&acs, FORM, "a=b", "415 UnsupportedMediaType"),
         (&own, TEXT, "{}", "415 UnsupportedMediaType"),
@@ -207,18 +207,18 @@ async fn content_is_still_held_to_its_type() {
         let call = Call::new("POST", stack.url(path)).body(content_type, body);
         for token in [&token, "a.b.c"] {
             let answer = call.clone().bearer(token).send().await;
-            assert_eq!(answer.told(), told, "{path} {content_type:?} {body}");
+            assert_eq!(answer.outcome(), expected, "{path} {content_type:?} {body}");
         }
     }
     // Without the header it is the type that makes a request.
-    for (content_type, told) in [
+    for (content_type, expected) in [
         (FORM, "400 invalid_request InvalidRequest"),
         (TEXT, "415 UnsupportedMediaType"),
         ("", "401 AuthenticationRequired"),
         ("application/json", "401 AuthenticationRequired"),
     ] {
         let call = Call::new("POST", stack.url(&own)).body(content_type, "");
-        assert_eq!(call.send().await.told(), told, "{content_type:?}");
+        assert_eq!(call.send().await.outcome(), expected, "{content_type:?}");
     }
 }
 

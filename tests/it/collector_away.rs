@@ -39,7 +39,7 @@ async fn call(served: &Served, token: &str, n: u32) {
         .call("/token")
         .bearer(token)
         .header("traceparent", &traceparent(n));
-    assert_eq!(call.send().await.told(), "200");
+    assert_eq!(call.send().await.outcome(), "200");
 }
 
 /// How many server spans, access lines and audit events of calls have come, doubled ones included.
@@ -69,8 +69,8 @@ fn distinct(collector: &Collector) -> [usize; 3] {
 }
 
 async fn dropped(served: &Served, signal: &str) -> f64 {
-    let told = Scrape::of(served.management.trim_start_matches("http://")).await;
-    told.sum("acs_broker_telemetry_dropped_total", &[("acs_broker_signal", signal)])
+    let scraped = Scrape::of(served.management.trim_start_matches("http://")).await;
+    scraped.sum("acs_broker_telemetry_dropped_total", &[("acs_broker_signal", signal)])
 }
 
 /// Waits until an attempt has failed.

@@ -92,9 +92,9 @@ async fn a_collector_over_tls_is_trusted_by_the_systems_anchors() {
         tls: Some(Arc::new(certificate)),
         ..ServeOptions::new(8, heads)
     };
-    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let router = Router::new().fallback(async move |request: Request| {
-        let _ = told.send(request.uri().path().to_owned());
+        let _ = sender.send(request.uri().path().to_owned());
     });
     tokio::spawn(run(listener, router, options, ShutdownSignals::default()));
     for (anchors, trusted) in [(folder.path(), true), (other.path(), false)] {

@@ -68,7 +68,7 @@ async fn over_http_2(builder: Builder, change: impl FnOnce(Builder, &Far) -> Bui
 #[tokio::test]
 async fn acs() {
     let (stack, far) = over_http_2(Stack::builder(), |builder, far| builder.endpoint(&far.origin)).await;
-    assert_eq!(stack.user("alex").post().await.told(), "200");
+    assert_eq!(stack.user("alex").post().await.outcome(), "200");
     for next in ["diego", "lidia"] {
         far.forwarder.swallow();
         let before = far.forwarder.opened();
@@ -76,9 +76,9 @@ async fn acs() {
         let tokens = ["adele", "nestor", "megan"].map(|name| stack.user(name).token());
         let waiting = tokens.iter().map(|token| stack.post_token(token));
         for answer in futures_util::future::join_all(waiting).await {
-            assert_eq!(answer.told(), "504 UpstreamTimeout");
+            assert_eq!(answer.outcome(), "504 UpstreamTimeout");
         }
-        assert_eq!(stack.user(next).post().await.told(), "200");
+        assert_eq!(stack.user(next).post().await.outcome(), "200");
         assert_eq!(far.forwarder.opened(), before + 1, "one connection in its place");
     }
     assert_eq!(stack.probe("/readyz").await.status, 200);
@@ -87,23 +87,23 @@ async fn acs() {
 #[tokio::test]
 async fn an_upstream_that_is_merely_slow_costs_one_connection_for_each_deadline() {
     let (stack, far) = over_http_2(Stack::builder(), |builder, far| builder.endpoint(&far.origin)).await;
-    assert_eq!(stack.user("alex").post().await.told(), "200");
+    assert_eq!(stack.user("alex").post().await.outcome(), "200");
     let before = far.forwarder.opened();
     stack.fault(Endpoint::Exchange, Fault::latency(Duration::from_secs(5)));
     let token = stack.user("adele").token();
     for _ in 0..3 {
-        assert_eq!(stack.post_token(&token).await.told(), "504 UpstreamTimeout");
+        assert_eq!(stack.post_token(&token).await.outcome(), "504 UpstreamTimeout");
     }
     // The first was sent on the connection that was there.
     assert_eq!(far.forwarder.opened(), before + 2);
     stack.emulator.clear_faults();
-    assert_eq!(stack.post_token(&token).await.told(), "200");
+    assert_eq!(stack.post_token(&token).await.outcome(), "200");
     assert_eq!(far.forwarder.opened(), before + 3);
 }
 
 #[tokio::test]
 async fn idle_connections_of_http_1_are_given_up_together() {
-    for (fate, told) in [("swallowed", "504 UpstreamTimeout"), ("broken", "200")] {
+    for (fate, expected) in [("swallowed", "504 UpstreamTimeout"), ("broken", "200")] {
         let clock = clock();
         let emulator = emulator(&clock).await;
         let target = emulator.origin().trim_start_matches("http://").parse().unwrap();
@@ -118,7 +118,7 @@ async fn idle_connections_of_http_1_are_given_up_together() {
         let tokens = ["alex", "diego", "lidia", "adele"].map(|name| stack.user(name).token());
         let waiting = tokens.iter().map(|token| stack.post_token(token));
         for answer in futures_util::future::join_all(waiting).await {
-            assert_eq!(answer.told(), "200");
+            assert_eq!(answer.outcome(), "200");
         }
         stack.emulator.clear_faults();
         let idle = forwarder.opened();
@@ -129,8 +129,8 @@ async fn idle_connections_of_http_1_are_given_up_together() {
         }
         // Where a connection breaks, the retry goes by a new one. Where it is silent, one caller loses.
         let token = stack.user("nestor").token();
-        for told in [told, "200"] {
-            assert_eq!(stack.post_token(&token).await.told(), told, "{fate}");
+        for expected in [expected, "200"] {
+            assert_eq!(stack.post_token(&token).await.outcome(), expected, "{fate}");
         }
         assert_eq!(forwarder.opened(), idle + 1, "{fate}");
     }
@@ -139,11 +139,11 @@ async fn idle_connections_of_http_1_are_given_up_together() {
 #[tokio::test]
 async fn entras_token_endpoint() {
     let (stack, far) = over_http_2(with_secret(), |builder, _| builder).await;
-    assert_eq!(stack.user("alex").with(for_api).post().await.told(), "200");
+    assert_eq!(stack.user("alex").with(for_api).post().await.outcome(), "200");
     far.forwarder.swallow();
     let token = stack.user("diego").with(for_api).token();
-    assert_eq!(stack.post_token(&token).await.told(), "504 UpstreamTimeout");
-    assert_eq!(stack.post_token(&token).await.told(), "200");
+    assert_eq!(stack.post_token(&token).await.outcome(), "504 UpstreamTimeout");
+    assert_eq!(stack.post_token(&token).await.outcome(), "200");
 }
 
 #[tokio::test]
@@ -158,10 +158,10 @@ async fn graph() {
             .set("graph.client_secret", CONTOSO_API_SECRET)
     })
     .await;
-    assert_eq!(stack.user("adele").post().await.told(), "200");
+    assert_eq!(stack.user("adele").post().await.outcome(), "200");
     far.forwarder.swallow();
-    assert_eq!(stack.user("lidia").post().await.told(), "503 UpstreamUnavailable");
-    assert_eq!(stack.user("lidia").post().await.told(), "200");
+    assert_eq!(stack.user("lidia").post().await.outcome(), "503 UpstreamUnavailable");
+    assert_eq!(stack.user("lidia").post().await.outcome(), "200");
 }
 
 #[tokio::test]
@@ -175,11 +175,11 @@ async fn the_list_of_acss_assignments() {
             .set("assignments.unknown_groups", "refuse")
     })
     .await;
-    assert_eq!(stack.user("alex").post().await.told(), "200");
+    assert_eq!(stack.user("alex").post().await.outcome(), "200");
     far.forwarder.swallow();
     stack.emulator.set_assignments([]);
     eventually("the new list is in force", async || {
-        stack.user("alex").post().await.told() == "403 NotAssigned/NoAssignment"
+        stack.user("alex").post().await.outcome() == "403 NotAssigned/NoAssignment"
     })
     .await;
 }
@@ -187,7 +187,7 @@ async fn the_list_of_acss_assignments() {
 #[tokio::test]
 async fn entras_keys() {
     let (stack, far) = over_http_2(Stack::builder(), |builder, _| builder.set("entra.jwks_wait", "100ms")).await;
-    assert_eq!(stack.user("alex").post().await.told(), "200");
+    assert_eq!(stack.user("alex").post().await.outcome(), "200");
     far.forwarder.swallow();
     let before = far.forwarder.opened();
     stack.emulator.rotate_keys(None).unwrap();

@@ -16,7 +16,7 @@ async fn probes_and_exchanges_go_on_while_all_connections_are_taken() {
     let file = write_configuration(folder.path(), &emulator, None);
     let process = Process::start_with_files(64, 256, &["serve", "--config", &file], &[]);
     let (public, management) = process
-        .line("the addresses are told", |line| {
+        .line("the addresses are logged", |line| {
             line.contains("listening").then_some(())?;
             Some((address(line, "public")?, address(line, "management")?))
         })
@@ -46,7 +46,7 @@ async fn probes_and_exchanges_go_on_while_all_connections_are_taken() {
     let exchange = async |user: &str| {
         let token = emulator.issue_token(user, &TokenRequest::default()).unwrap();
         let call = Call::new("POST", format!("{public}/token")).bearer(&token);
-        call.send_with(&caller).await.unwrap().told()
+        call.send_with(&caller).await.unwrap().outcome()
     };
     assert_eq!(exchange("alex").await, "200");
     let mut held = Vec::new();
@@ -79,13 +79,13 @@ async fn without_room_for_callers_it_does_not_start() {
     assert!(ended.stderr.contains("at least 160"), "{ended:?}");
 
     // Where it is checked need not be where it will run: a warning.
-    for (limit, told) in [(32, "at least 160"), (1024, "448 instead of 4096")] {
+    for (limit, expected) in [(32, "at least 160"), (1024, "448 instead of 4096")] {
         let ended = Process::start_with_files(limit, limit, &["check-config", "--config", &file], &[])
             .end()
             .await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(
-            ended.stderr.contains("warning: ") && ended.stderr.contains(told),
+            ended.stderr.contains("warning: ") && ended.stderr.contains(expected),
             "{ended:?}"
         );
     }

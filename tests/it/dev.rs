@@ -17,7 +17,7 @@ const ARGUMENTS: [&str; 7] = [
 ];
 
 async fn where_it_is(process: &Process) -> (String, String, String) {
-    let told = async |name: &'static str| {
+    let printed = async |name: &'static str| {
         process
             .line(name, |line| {
                 line.strip_prefix(name)?.split_whitespace().next().map(str::to_owned)
@@ -25,9 +25,9 @@ async fn where_it_is(process: &Process) -> (String, String, String) {
             .await
     };
     (
-        told("broker ").await,
-        told("management ").await,
-        told("emulator ").await,
+        printed("broker ").await,
+        printed("management ").await,
+        printed("emulator ").await,
     )
 }
 
@@ -37,7 +37,7 @@ async fn no_variable_leads_elsewhere() {
     let other: Emulator = emulator().await;
     let origin = other.origin();
     let client = "b0b00000-0000-4000-8000-000000000005";
-    // Every problem is told at once, so that one start shows many; each variable is there once.
+    // Every problem is reported at once, so that one start shows many; each variable is there once.
     let mut starts: Vec<Vec<(String, String, &str)>> = Vec::new();
     for (variable, value, key) in [
         (
@@ -118,11 +118,11 @@ async fn no_variable_leads_elsewhere() {
         let ended = Process::run(&ARGUMENTS, &variables).await;
         assert_eq!(ended.code, Some(2), "{ended:?}");
         for (name, value, key) in start {
-            let told = ended
+            let is_named = ended
                 .stderr
                 .lines()
                 .any(|line| line.contains(key) && line.contains(&name));
-            assert!(told, "{name}={value} {ended:?}");
+            assert!(is_named, "{name}={value} {ended:?}");
         }
         assert!(
             !ended.stderr.contains("hunter2") && !ended.stderr.contains("aHVudGVy"),
@@ -167,7 +167,7 @@ async fn what_leads_nowhere_is_obeyed() {
     let token = Call::new("POST", format!("{emulator}/_emulator/users/adele/token"));
     let token = token.send().await.json()["access_token"].as_str().unwrap().to_owned();
     let answer = Call::new("POST", format!("{broker}/token")).bearer(&token).send().await;
-    assert_eq!(answer.told(), "200");
+    assert_eq!(answer.outcome(), "200");
     assert_eq!(answer.header("x-cache"), None, "the variable holds");
 }
 
@@ -199,7 +199,7 @@ async fn only_requests_that_name_this_machine_are_answered() {
             let expected = if refused { 403 } else { status };
             assert_eq!(answer.status, expected, "{host} {answer:?}");
             if refused {
-                assert_eq!(answer.told(), "403 Forbidden");
+                assert_eq!(answer.outcome(), "403 Forbidden");
                 assert_eq!(answer.header("access-control-allow-origin"), None);
             }
         }
@@ -213,5 +213,5 @@ async fn a_deployed_broker_answers_to_any_name() {
         .header("host", "broker.contoso.com")
         .send()
         .await;
-    assert_eq!(answer.told(), "401 AuthenticationRequired");
+    assert_eq!(answer.outcome(), "401 AuthenticationRequired");
 }

@@ -76,7 +76,7 @@ async fn the_playground_comes_first_and_lets_nothing_else_in() {
     assert_eq!(start("identity").send().await.json()["broker"], identity, "once");
     assert_eq!(start("other").send().await.status, 404);
     let answer = Call::new("POST", format!("{identity}/token")).send().await;
-    assert_eq!(answer.told(), "401 AuthenticationRequired");
+    assert_eq!(answer.outcome(), "401 AuthenticationRequired");
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn time_moves_on_for_the_emulator_and_the_broker_together() {
     let first = token(&emulator).await;
     let ask = async |token: &str| {
         let call = Call::new("POST", format!("{broker}/token")).bearer(token);
-        call.send().await.told()
+        call.send().await.outcome()
     };
     assert_eq!(ask(&first).await, "200");
     let advance =

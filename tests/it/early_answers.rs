@@ -76,8 +76,8 @@ async fn over_http_2_the_connection_goes_on() {
             .bearer(&token)
             .body("application/json", " ".repeat(LARGE));
         let answer = call.send_with(&client).await.unwrap();
-        assert_eq!(answer.told(), "413 PayloadTooLarge");
+        assert_eq!(answer.outcome(), "413 PayloadTooLarge");
     }
     let call = Call::new("POST", stack.url("/token")).bearer(&token);
-    assert_eq!(call.send_with(&client).await.unwrap().told(), "200");
+    assert_eq!(call.send_with(&client).await.unwrap().outcome(), "200");
 }

@@ -50,7 +50,7 @@ async fn form(stack: &Stack, token: &str) -> (String, Value) {
             ("subject_token", token),
         ])
         .await;
-    (answer.told(), answer.json())
+    (answer.outcome(), answer.json())
 }
 
 const CLAIMS: &str = r#"{"access_token":{"capolids":{"essential":true,"values":["c1"]}}}"#;
@@ -165,20 +165,20 @@ fn cases() -> Vec<(u16, Value, &'static str, &'static str, &'static str)> {
 }
 
 #[tokio::test]
-async fn each_refusal_is_told_as_what_somebody_can_do_about_it() {
+async fn each_refusal_is_reported_as_what_somebody_can_do_about_it() {
     let stack = with_secret().start().await;
     for (number, (status, body, azure, oauth, part)) in cases().into_iter().enumerate() {
         answers(&stack, status, body.clone());
         let answer = stack.post_token(&another_token(&stack, 2 * number)).await;
-        assert_eq!(answer.told(), azure, "{body}");
+        assert_eq!(answer.outcome(), azure, "{body}");
         let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(message.contains(part), "{body}: {message}");
         assert!(
             !answer.json().to_string().contains("AADSTS"),
             "Entra's words are for the log"
         );
-        let (told, form) = form(&stack, &another_token(&stack, 2 * number + 1)).await;
-        assert_eq!(told, oauth, "{body}");
+        let (outcome, form) = form(&stack, &another_token(&stack, 2 * number + 1)).await;
+        assert_eq!(outcome, oauth, "{body}");
         assert_eq!(form["error_description"], json!(message));
         assert_eq!(form.get("claims").is_some(), body.get("claims").is_some(), "{form}");
     }
@@ -186,12 +186,12 @@ async fn each_refusal_is_told_as_what_somebody_can_do_about_it() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_told_as_a_code_is_one() {
+async fn a_rate_limit_reported_as_a_code_is_one() {
     for (number, code) in [50196, 90055].into_iter().enumerate() {
         let stack = with_secret().start().await;
         answers(&stack, 400, coded("invalid_grant", code));
         let answer = stack.post_token(&another_token(&stack, number)).await;
-        assert_eq!(answer.told(), "429 TooManyRequests/UpstreamLimit");
+        assert_eq!(answer.outcome(), "429 TooManyRequests/UpstreamLimit");
         assert!(answer.header("retry-after").is_some());
     }
 }
@@ -203,7 +203,7 @@ async fn without_claims_nobody_is_asked_to_pass_them() {
     let place = format!("Bearer realm=\"\", authorization_uri=\"{origin}/common/oauth2/v2.0/authorize\", ");
     answers(&stack, 400, coded("interaction_required", 50079));
     let answer = stack.post_token(&another_token(&stack, 0)).await;
-    assert_eq!(answer.told(), "401 InsufficientClaims");
+    assert_eq!(answer.outcome(), "401 InsufficientClaims");
     let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(!message.contains("claims"), "{message}");
     // `insufficient_claims` must have `claims` beside it, MSAL reads it for them alone.

@@ -67,7 +67,7 @@ async fn the_broker_starts_with_it() {
             .collect();
         let process = Process::start(&["serve"], &variables);
         let public = process
-            .line("the address is told", |line| address(line, "public"))
+            .line("the address is logged", |line| address(line, "public"))
             .await
             + "/token";
         let token = emulator.issue_token("alex", &TokenRequest::default()).unwrap();

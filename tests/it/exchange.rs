@@ -15,7 +15,7 @@ fn set(change: impl FnOnce(&mut Fault)) -> Fault {
     fault
 }
 
-/// The answer, what is told, how often ACS is asked.
+/// The fault, the outcome, how often ACS is asked.
 fn faults(elsewhere: &str) -> Vec<(&'static str, Fault, &'static str, usize)> {
     let redirect = |status: u16| {
         set(|fault| {
@@ -110,16 +110,16 @@ async fn answers_of_the_emulated_acs() {
         .start()
         .await;
     let elsewhere = Fake::start().await;
-    for (name, fault, told, calls) in faults(&elsewhere.origin()) {
+    for (name, fault, expected, calls) in faults(&elsewhere.origin()) {
         // A good answer is to a token too short-lived to be cached, so that each is a call of its own.
-        let good = told == "200";
+        let good = expected == "200";
         let own = stack.user("alex").lifetime(20).token();
         // Another token each time, since a refused one is not sent again for a while.
         let token = stack.user("alex").token();
         stack.emulator.clear_journal();
         stack.fault(Endpoint::Exchange, fault);
         let answer = stack.post_token(if good { &own } else { &token }).await;
-        assert_eq!(answer.told(), told, "{name}");
+        assert_eq!(answer.outcome(), expected, "{name}");
         assert_eq!(stack.exchanges(), calls, "{name}");
         if !good {
             assert_eq!(answer.header("cache-control"), Some("no-store"), "{name}");
@@ -194,7 +194,7 @@ async fn bodies_that_are_no_grant() {
         ),
     ] {
         acs.on(ACS_PATH, reply);
-        assert_eq!(stack.post_token(&token).await.told(), INVALID, "{name}");
+        assert_eq!(stack.post_token(&token).await.outcome(), INVALID, "{name}");
     }
     for (name, expires_on) in [
         ("seven digits", "2026-11-24T13:00:00.1234567+00:00"),
@@ -205,7 +205,7 @@ async fn bodies_that_are_no_grant() {
             .user("alex")
             .with(|request| request.lifetime = Some(if name == "Z" { 30_000 } else { 3600 }));
         let answer = own.post().await;
-        assert_eq!(answer.told(), "200", "{name}");
+        assert_eq!(answer.outcome(), "200", "{name}");
     }
     acs.on(
         ACS_PATH,
@@ -225,7 +225,7 @@ async fn a_limit_pauses_exchanges_while_hits_are_served() {
     let cached = stack.user("diego").lifetime(3600).token();
     stack.post_token(&cached).await;
     let token = stack.user("alex").token();
-    for (asked, told_wait) in [
+    for (asked, stated_wait) in [
         (Some("20"), 20),
         (None, 1),
         (Some("100000"), 300),
@@ -239,25 +239,29 @@ async fn a_limit_pauses_exchanges_while_hits_are_served() {
         stack.emulator.clear_journal();
         stack.fault(Endpoint::Exchange, fault);
         let limited = stack.post_token(&token).await;
-        assert_eq!(limited.told(), "429 TooManyRequests/UpstreamLimit", "{asked:?}");
+        assert_eq!(limited.outcome(), "429 TooManyRequests/UpstreamLimit", "{asked:?}");
         assert_eq!(
             limited.header("retry-after"),
-            Some(told_wait.to_string().as_str()),
+            Some(stated_wait.to_string().as_str()),
             "{asked:?}"
         );
         stack.emulator.clear_faults();
         // Until it ends ACS is left alone, for every caller; what is cached is served.
         stack
             .clock
-            .advance(std::time::Duration::from_millis(told_wait * 1000 - 500));
+            .advance(std::time::Duration::from_millis(stated_wait * 1000 - 500));
         let paused = stack.post_token(&token).await;
-        assert_eq!(paused.told(), "429 TooManyRequests/UpstreamLimit", "{asked:?}");
+        assert_eq!(paused.outcome(), "429 TooManyRequests/UpstreamLimit", "{asked:?}");
         assert_eq!(paused.header("retry-after"), Some("1"), "rounded up");
         assert_eq!(stack.post_token(&cached).await.cache(), "hit");
         assert_eq!(stack.exchanges(), 1, "{asked:?}");
         stack.clock.advance(std::time::Duration::from_millis(500));
         // A token too short-lived to be cached, so that the next round asks again.
-        assert_eq!(stack.user("alex").lifetime(20).post().await.told(), "200", "{asked:?}");
+        assert_eq!(
+            stack.user("alex").lifetime(20).post().await.outcome(),
+            "200",
+            "{asked:?}"
+        );
         assert_eq!(stack.exchanges(), 2);
     }
 }
@@ -270,7 +274,7 @@ async fn deadlines() {
         let never = Gate::closed();
         acs.on(ACS_PATH, Reply::status(200).behind(&never));
         let answer = stack.user("alex").post().await;
-        assert_eq!(answer.told(), "504 UpstreamTimeout", "{key}");
+        assert_eq!(answer.outcome(), "504 UpstreamTimeout", "{key}");
         assert_eq!(acs.count(ACS_PATH), 1, "{key}: a deadline is not retried");
     }
 }
@@ -279,7 +283,7 @@ async fn deadlines() {
 async fn an_acs_that_is_not_there() {
     let gone = Fake::start().await.origin();
     let stack = Stack::builder().endpoint(&gone).start().await;
-    assert_eq!(stack.user("alex").post().await.told(), UNAVAILABLE);
+    assert_eq!(stack.user("alex").post().await.outcome(), UNAVAILABLE);
 }
 
 #[tokio::test]
@@ -291,7 +295,7 @@ async fn upstream_trouble_in_oauths_shape() {
         ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
         ("subject_token", token.as_str()),
     ];
-    for (status, told) in [
+    for (status, expected) in [
         (401, "400 invalid_request InvalidToken"),
         (403, "400 invalid_request ExchangeForbidden"),
         (500, "503 temporarily_unavailable UpstreamUnavailable"),
@@ -300,7 +304,7 @@ async fn upstream_trouble_in_oauths_shape() {
         (429, "429 temporarily_unavailable TooManyRequests"),
     ] {
         stack.fault(Endpoint::Exchange, Fault::status(status));
-        assert_eq!(stack.post_form(&form).await.told(), told);
+        assert_eq!(stack.post_form(&form).await.outcome(), expected);
         // A refused token is not sent again for a while.
         stack.advance(15);
     }

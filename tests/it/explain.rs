@@ -43,12 +43,12 @@ async fn explained(stack: &Stack, token: &str) -> (String, Vec<(String, String)>
         assert!(!text.contains(part), "{text}");
     }
     let not_passed = gates.iter().filter(|gate| gate["status"] != "pass");
-    let told = not_passed.map(|gate| {
+    let shown = not_passed.map(|gate| {
         assert!(!gate["detail"].as_str().unwrap().is_empty(), "{gate}");
         let text = |name: &str| gate[name].as_str().unwrap().to_owned();
         (text("id"), text("status"))
     });
-    (json["outcome"].as_str().unwrap().to_owned(), told.collect())
+    (json["outcome"].as_str().unwrap().to_owned(), shown.collect())
 }
 
 fn failed<'g>(gates: &'g [(String, String)], status: &str) -> Vec<&'g str> {

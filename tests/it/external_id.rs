@@ -67,13 +67,13 @@ async fn each_tenant_is_served_from_its_own_authority() {
     let folder = tempfile::tempdir().unwrap();
     let (stack, external) = two_authorities(&folder, |builder, _| builder).await;
     let alex = external_token(&external, "alex", |_| {});
-    assert_eq!(stack.post_token(&alex).await.told(), "200");
+    assert_eq!(stack.post_token(&alex).await.outcome(), "200");
     assert_eq!(
         (external.count(Endpoint::OnBehalfOf), external.count(Endpoint::Exchange)),
         (1, 1)
     );
     assert_eq!(stack.emulator.count(Endpoint::OnBehalfOf), 0);
-    assert_eq!(stack.user("diego").with(for_api).post().await.told(), "200");
+    assert_eq!(stack.user("diego").with(for_api).post().await.outcome(), "200");
     assert_eq!(stack.emulator.count(Endpoint::OnBehalfOf), 1);
     assert_eq!(external.count(Endpoint::OnBehalfOf), 1);
     // Each tenant's keys are looked up at its own authority alone.
@@ -87,9 +87,15 @@ async fn each_tenant_is_served_from_its_own_authority() {
     assert!(asked(&stack.emulator, CONTOSO) && !asked(&stack.emulator, FABRIKAM));
     // A token of this tenant that the other authority signed, and the other way round.
     let foreign = stack.user("alex").with(for_api).token();
-    assert_eq!(stack.post_token(&foreign).await.told(), "401 InvalidToken/UnknownKey");
+    assert_eq!(
+        stack.post_token(&foreign).await.outcome(),
+        "401 InvalidToken/UnknownKey"
+    );
     let foreign = external_token(&external, "diego", |_| {});
-    assert_eq!(stack.post_token(&foreign).await.told(), "401 InvalidToken/UnknownKey");
+    assert_eq!(
+        stack.post_token(&foreign).await.outcome(),
+        "401 InvalidToken/UnknownKey"
+    );
 }
 
 #[tokio::test]
@@ -97,12 +103,12 @@ async fn without_a_v1_document_v1_tokens_are_of_nobodys() {
     let folder = tempfile::tempdir().unwrap();
     let (stack, external) = two_authorities(&folder, |builder, _| builder).await;
     let v1 = external_token(&external, "alex", |request| request.version = Some(TokenVersion::V1));
-    assert_eq!(stack.post_token(&v1).await.told(), "401 InvalidToken/InvalidIssuer");
+    assert_eq!(stack.post_token(&v1).await.outcome(), "401 InvalidToken/InvalidIssuer");
     let v1 = stack.user("diego").with(|request| {
         for_api(request);
         request.version = Some(TokenVersion::V1);
     });
-    assert_eq!(v1.post().await.told(), "200", "both documents are there");
+    assert_eq!(v1.post().await.outcome(), "200", "both documents are there");
 }
 
 #[tokio::test]
@@ -113,7 +119,7 @@ async fn graph_is_asked_with_a_token_of_the_tenants_authority() {
     let adele = external_token(&external, "adele", |request| {
         request.claims.insert("groups".to_owned(), json!(null));
     });
-    assert_eq!(stack.post_token(&adele).await.told(), "200");
+    assert_eq!(stack.post_token(&adele).await.outcome(), "200");
     assert_eq!(
         (
             external.count(Endpoint::ClientCredentials),
@@ -130,7 +136,7 @@ async fn a_claims_challenge_leads_to_the_tenants_authority() {
     let (stack, external) = two_authorities(&folder, |builder, _| builder).await;
     let joni = external_token(&external, "joni", |_| {});
     let answer = stack.post_token(&joni).await;
-    assert_eq!(answer.told(), "401 InsufficientClaims");
+    assert_eq!(answer.outcome(), "401 InsufficientClaims");
     let start = format!(
         "Bearer realm=\"{FABRIKAM}\", authorization_uri=\"{}/{FABRIKAM}/oauth2/v2.0/authorize\", \
          error=\"insufficient_claims\", claims=\"",
@@ -147,7 +153,7 @@ async fn a_common_authority_still_needs_both_documents() {
     let (fake, entra, builder) = fabrikam_elsewhere(&["Fabrikam"]).await;
     fake.on(&entra.v1, Reply::status(404));
     let stack = builder.not_awaiting_readiness().start().await;
-    assert_eq!(stack.user("alex").post().await.told(), KEYS_UNAVAILABLE);
+    assert_eq!(stack.user("alex").post().await.outcome(), KEYS_UNAVAILABLE);
 }
 
 /// Fabrikam at a fake authority of its own.
@@ -167,10 +173,10 @@ async fn at_a_fake() -> (Fake, crate::support::fake::Entra, Stack) {
 async fn which_v1_documents_may_be_missing_and_which_may_not_lie() {
     let (fake, entra, stack) = at_a_fake().await;
     let known = stack.user("alex").lifetime(80_000).token();
-    assert_eq!(stack.post_token(&known).await.told(), "200");
+    assert_eq!(stack.post_token(&known).await.outcome(), "200");
     let fetched = "401 InvalidToken/UnknownKey";
     let other_issuer = entra.v1_issuer.replace(&FABRIKAM.to_string(), &CONTOSO.to_string());
-    for (name, v1, told) in [
+    for (name, v1, expected) in [
         ("404", Reply::status(404), fetched),
         ("400, as for an unknown tenant", Reply::status(400), fetched),
         ("a page", Reply::status(200).body("<html>"), fetched),
@@ -194,15 +200,19 @@ async fn which_v1_documents_may_be_missing_and_which_may_not_lie() {
     ] {
         fake.on(&entra.v1, v1);
         stack.advance(30);
-        assert_eq!(stack.post_token(&unknown_kid(&stack, "x")).await.told(), told, "{name}");
-        assert_eq!(stack.post_token(&known).await.told(), "200", "{name}");
+        assert_eq!(
+            stack.post_token(&unknown_kid(&stack, "x")).await.outcome(),
+            expected,
+            "{name}"
+        );
+        assert_eq!(stack.post_token(&known).await.outcome(), "200", "{name}");
     }
     // The v2 document and the key set are required as everywhere.
     for path in [&entra.v2, &entra.keys] {
         fake.on(path, Reply::status(404));
         stack.advance(30);
         assert_eq!(
-            stack.post_token(&unknown_kid(&stack, "x")).await.told(),
+            stack.post_token(&unknown_kid(&stack, "x")).await.outcome(),
             KEYS_UNAVAILABLE,
             "{path}"
         );
@@ -221,18 +231,18 @@ async fn a_v1_issuer_that_was_known_stays_known_while_its_document_is_away() {
         fake.on(&entra.v1, reply);
         stack.advance(30);
         assert_eq!(
-            stack.post_token(&unknown_kid(&stack, "x")).await.told(),
+            stack.post_token(&unknown_kid(&stack, "x")).await.outcome(),
             "401 InvalidToken/UnknownKey"
         );
     };
     let refused = "401 InvalidToken/InvalidIssuer";
-    assert_eq!(stack.post_token(&v1).await.told(), refused, "it was never there");
+    assert_eq!(stack.post_token(&v1).await.outcome(), refused, "it was never there");
     fetch(entra.document(&entra.v1_issuer, &entra.jwks_uri)).await;
-    assert_eq!(stack.post_token(&v1).await.told(), "200");
+    assert_eq!(stack.post_token(&v1).await.outcome(), "200");
     fetch(Reply::status(500)).await;
-    assert_eq!(stack.post_token(&v1).await.told(), "200");
+    assert_eq!(stack.post_token(&v1).await.outcome(), "200");
     fetch(Reply::status(404)).await;
-    assert_eq!(stack.post_token(&v1).await.told(), refused, "now it is gone");
+    assert_eq!(stack.post_token(&v1).await.outcome(), refused, "now it is gone");
 }
 
 #[tokio::test]
@@ -258,6 +268,6 @@ async fn a_token_endpoint_elsewhere_gets_nothing() {
     })
     .await;
     let alex = external_token(&external, "alex", |_| {});
-    assert_eq!(stack.post_token(&alex).await.told(), "502 UpstreamInvalidResponse");
+    assert_eq!(stack.post_token(&alex).await.outcome(), "502 UpstreamInvalidResponse");
     assert!(elsewhere.calls().is_empty());
 }

@@ -21,7 +21,7 @@ fn good_form(token: &str) -> Vec<(&str, &str)> {
 }
 
 fn assert_token_headers(answer: &Answer) {
-    assert_eq!(answer.told(), "200");
+    assert_eq!(answer.outcome(), "200");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert!(answer.header("server-timing").unwrap().contains("exchange;dur="));
@@ -61,7 +61,7 @@ async fn the_colon_of_the_acs_path_may_be_encoded() {
             "/access/entra/{colon}exchangeAccessToken?api-version={API_VERSION}"
         ));
         assert_eq!(
-            Call::new("POST", url).bearer(&token).send().await.told(),
+            Call::new("POST", url).bearer(&token).send().await.outcome(),
             "200",
             "{colon}"
         );
@@ -73,7 +73,7 @@ async fn the_colon_of_the_acs_path_may_be_encoded() {
 async fn one_slash_more_may_stand_before_the_acs_path() {
     let stack = Stack::start().await;
     let token = stack.user("alex").token();
-    for (path, told) in [
+    for (path, expected) in [
         ("//access/entra/:exchangeAccessToken", "200"),
         ("//access/entra/%3AexchangeAccessToken", "200"),
         ("//access/entra/%3aexchangeAccessToken", "200"),
@@ -88,13 +88,13 @@ async fn one_slash_more_may_stand_before_the_acs_path() {
     ] {
         let url = format!("{}{path}?api-version={API_VERSION}", stack.url(""));
         assert_eq!(
-            Call::new("POST", url).bearer(&token).send().await.told(),
-            told,
+            Call::new("POST", url).bearer(&token).send().await.outcome(),
+            expected,
             "{path}"
         );
     }
     let get = Call::new("GET", stack.url("//access/entra/:exchangeAccessToken"));
-    assert_eq!(get.send().await.told(), "405 MethodNotAllowed");
+    assert_eq!(get.send().await.outcome(), "405 MethodNotAllowed");
     // Under one name in metrics, as it is one route.
     let metrics = stack.probe("/metrics").await;
     let metrics = String::from_utf8_lossy(&metrics.body);
@@ -143,7 +143,7 @@ async fn bodies_in_acs_shape() {
     let token = stack.user("alex").token();
     let acs = format!("{ACS_PATH}?api-version={API_VERSION}");
     for path in ["/token", acs.as_str()] {
-        for (content_type, body, told) in [
+        for (content_type, body, expected) in [
             (None, "", "200"),
             (Some("application/json"), "", "200"),
             (Some("application/json"), "{}", "200"),
@@ -167,7 +167,7 @@ async fn bodies_in_acs_shape() {
                 Some(content_type) => call.body(content_type, body).send().await,
                 None => call.send().await,
             };
-            assert_eq!(answer.told(), told, "{path} {content_type:?} {body:?}");
+            assert_eq!(answer.outcome(), expected, "{path} {content_type:?} {body:?}");
         }
     }
     let form = Call::new("POST", stack.url(&acs))
@@ -175,12 +175,12 @@ async fn bodies_in_acs_shape() {
         .body(FORM, "a=b")
         .send()
         .await;
-    assert_eq!(form.told(), "415 UnsupportedMediaType");
+    assert_eq!(form.outcome(), "415 UnsupportedMediaType");
     let zipped = Call::new("POST", stack.url("/token"))
         .bearer(&token)
         .header("content-encoding", "gzip");
     assert_eq!(
-        zipped.body("application/json", "{}").send().await.told(),
+        zipped.body("application/json", "{}").send().await.outcome(),
         "415 UnsupportedMediaType"
     );
 }
@@ -192,7 +192,7 @@ async fn api_versions_on_the_acs_path() {
         .start()
         .await;
     let token = stack.user("alex").token();
-    for (query, told) in [
+    for (query, expected) in [
         ("?api-version=2025-03-02-preview", "200"),
         ("?api-version=2025-06-30", "200"),
         ("?other=1&api-version=2025-06-30", "200"),
@@ -203,7 +203,7 @@ async fn api_versions_on_the_acs_path() {
         ("?api-version=2025-06-30&api-version=2025-06-30", "400 InvalidRequest"),
     ] {
         let call = Call::new("POST", stack.url(&format!("{ACS_PATH}{query}"))).bearer(&token);
-        assert_eq!(call.send().await.told(), told, "{query}");
+        assert_eq!(call.send().await.outcome(), expected, "{query}");
     }
     // The own path has no versions, and what went to ACS is the configured one.
     assert_eq!(
@@ -211,7 +211,7 @@ async fn api_versions_on_the_acs_path() {
             .bearer(&token)
             .send()
             .await
-            .told(),
+            .outcome(),
         "200"
     );
     let versions: Vec<_> = stack
@@ -223,7 +223,7 @@ async fn api_versions_on_the_acs_path() {
     assert_eq!(versions, ["2025-03-02-preview"]);
     // The form of the request is checked before the token is looked at.
     assert_eq!(
-        Call::new("POST", stack.url(ACS_PATH)).send().await.told(),
+        Call::new("POST", stack.url(ACS_PATH)).send().await.outcome(),
         "400 MissingApiVersionParameter"
     );
 }
@@ -255,7 +255,7 @@ async fn credentials_in_the_header() {
     let stack = Stack::start().await;
     let token = stack.user("alex").token();
     let bearer = format!("Bearer {token}");
-    for (values, told) in [
+    for (values, expected) in [
         (vec![bearer.clone()], "200"),
         (vec![format!("bearer {token}")], "200"),
         (vec![], "401 AuthenticationRequired"),
@@ -271,13 +271,15 @@ async fn credentials_in_the_header() {
             call = call.header("authorization", value);
         }
         let answer = call.send().await;
-        assert_eq!(answer.told(), told, "{} values", values.len());
-        let challenge = told.starts_with("401").then_some("Bearer realm=\"acs-token-broker\"");
+        assert_eq!(answer.outcome(), expected, "{} values", values.len());
+        let challenge = expected
+            .starts_with("401")
+            .then_some("Bearer realm=\"acs-token-broker\"");
         assert_eq!(answer.header("www-authenticate"), challenge);
     }
     for query in [format!("access_token={token}"), format!("token={token}")] {
         let call = Call::new("POST", stack.url(&format!("/token?{query}")));
-        assert_eq!(call.send().await.told(), "401 AuthenticationRequired");
+        assert_eq!(call.send().await.outcome(), "401 AuthenticationRequired");
     }
 }
 
@@ -289,7 +291,7 @@ async fn parameters_of_the_form() {
     let slash = format!("{origin}/");
     let full = "https://communication.azure.com/clients/VoIP https://communication.azure.com/clients/VoIP.Join";
     let invalid = "400 invalid_request InvalidRequest";
-    for (change, told) in [
+    for (change, expected) in [
         (&[("requested_token_type", ACCESS_TOKEN)][..], "200"),
         (&[("scope", "VoIP VoIP.Join")], "200"),
         (&[("scope", "VoIP.Join VoIP VoIP")], "200"),
@@ -338,7 +340,7 @@ async fn parameters_of_the_form() {
         parameters.retain(|(name, _)| !change.iter().any(|(changed, _)| changed == name));
         parameters.extend(change);
         let answer = stack.post_form(&parameters).await;
-        assert_eq!(answer.told(), told, "{change:?}");
+        assert_eq!(answer.outcome(), expected, "{change:?}");
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         assert_eq!(answer.header("pragma"), Some("no-cache"));
     }
@@ -348,40 +350,44 @@ async fn parameters_of_the_form() {
             let kept = *parameters.iter().find(|(found, _)| *found == name).unwrap();
             parameters.retain(|(found, _)| *found != name);
             parameters.extend(std::iter::repeat_n(kept, copies));
-            assert_eq!(stack.post_form(&parameters).await.told(), invalid, "{copies} of {name}");
+            assert_eq!(
+                stack.post_form(&parameters).await.outcome(),
+                invalid,
+                "{copies} of {name}"
+            );
         }
     }
     let beside = Call::new("POST", stack.url("/token"))
         .bearer(&token)
         .body(FORM, crate::support::stack::form(&good_form(&token)));
-    assert_eq!(beside.send().await.told(), invalid);
+    assert_eq!(beside.send().await.outcome(), invalid);
     let empty = Call::new("POST", stack.url("/token")).body(FORM, "").send().await;
-    assert_eq!(empty.told(), invalid);
+    assert_eq!(empty.outcome(), invalid);
 }
 
 #[tokio::test]
 async fn tokens_refused_in_the_form_are_invalid_requests() {
     let stack = Stack::start().await;
-    let told = async |token: &str| stack.post_form(&good_form(token)).await.told();
-    assert_eq!(told("a.b.c").await, "400 invalid_request InvalidToken");
+    let outcome = async |token: &str| stack.post_form(&good_form(token)).await.outcome();
+    assert_eq!(outcome("a.b.c").await, "400 invalid_request InvalidToken");
     let expired = stack.user("alex").lifetime(-3600).token();
-    assert_eq!(told(&expired).await, "400 invalid_request InvalidToken");
+    assert_eq!(outcome(&expired).await, "400 invalid_request InvalidToken");
     let scope = stack
         .user("alex")
         .with(|request: &mut TokenRequest| request.scopes = Some(vec!["Chat".to_owned()]));
-    assert_eq!(told(&scope.token()).await, "400 invalid_request InsufficientScope");
+    assert_eq!(outcome(&scope.token()).await, "400 invalid_request InsufficientScope");
     let client = stack
         .user("alex")
         .with(|request| request.client_id = Some(FABRIKAM.to_string()));
-    assert_eq!(told(&client.token()).await, "400 invalid_request NotAssigned");
+    assert_eq!(outcome(&client.token()).await, "400 invalid_request NotAssigned");
     let refused = stack.post_form(&good_form("a.b.c")).await;
     assert_eq!(refused.header("www-authenticate"), None);
     assert!(!refused.json()["error_description"].as_str().unwrap().is_empty());
-    // A scope that is not the token's is told only to who has a good token.
+    // A scope that is not the token's is reported only to a caller with a good token.
     let mut parameters = good_form(&expired);
     parameters.push(("scope", "Chat"));
     assert_eq!(
-        stack.post_form(&parameters).await.told(),
+        stack.post_form(&parameters).await.outcome(),
         "400 invalid_request InvalidToken"
     );
 }
@@ -389,7 +395,7 @@ async fn tokens_refused_in_the_form_are_invalid_requests() {
 #[tokio::test]
 async fn the_request_is_checked_before_the_token() {
     let stack = Stack::start().await;
-    for (path, content_type, body, told) in [
+    for (path, content_type, body, outcome) in [
         ("/token", "application/json", "{", "400 InvalidRequest"),
         ("/token", "text/plain", "x", "415 UnsupportedMediaType"),
         (ACS_PATH, "application/json", "{}", "400 MissingApiVersionParameter"),
@@ -401,12 +407,12 @@ async fn the_request_is_checked_before_the_token() {
                 Some(token) => call.bearer(token).send().await,
                 None => call.send().await,
             };
-            let told = if token.is_some() && told.starts_with("401") {
+            let outcome = if token.is_some() && outcome.starts_with("401") {
                 "401 InvalidToken/Malformed"
             } else {
-                told
+                outcome
             };
-            assert_eq!(answer.told(), told, "{path} {body}");
+            assert_eq!(answer.outcome(), outcome, "{path} {body}");
         }
     }
 }
@@ -418,8 +424,8 @@ async fn each_failure_of_a_form_has_oauths_shape() {
     let form = crate::support::stack::form(&good_form(&token));
     let call = |body: String| Call::new("POST", stack.url("/token")).body(FORM, body);
     let charset = Call::new("POST", stack.url("/token")).body(&format!("{FORM};charset=UTF-8"), form.clone());
-    assert_eq!(charset.send().await.told(), "200");
-    for (call, told) in [
+    assert_eq!(charset.send().await.outcome(), "200");
+    for (call, expected) in [
         (call(" ".repeat(65537)), "413 invalid_request PayloadTooLarge"),
         (
             call(form.clone()).header("content-encoding", "gzip"),
@@ -431,6 +437,6 @@ async fn each_failure_of_a_form_has_oauths_shape() {
         ),
         (call("%ff=%ff&=&&".to_owned()), "400 invalid_request InvalidRequest"),
     ] {
-        assert_eq!(call.send().await.told(), told);
+        assert_eq!(call.send().await.outcome(), expected);
     }
 }

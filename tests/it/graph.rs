@@ -30,7 +30,7 @@ fn asked(stack: &Stack) -> usize {
 #[tokio::test]
 async fn who_is_a_member_gets_a_token_and_who_is_not_is_refused_here() {
     let stack = asking_graph(Stack::builder()).await;
-    for (name, told, calls) in [
+    for (name, expected, calls) in [
         ("adele", "200", 1),
         ("lidia", "200", 1),
         // Nestor's group is a part of the assigned one.
@@ -43,10 +43,10 @@ async fn who_is_a_member_gets_a_token_and_who_is_not_is_refused_here() {
     ] {
         stack.emulator.clear_journal();
         let token = stack.user(name).token();
-        assert_eq!(stack.post_token(&token).await.told(), told, "{name}");
+        assert_eq!(stack.post_token(&token).await.outcome(), expected, "{name}");
         assert_eq!(asked(&stack), calls, "{name}");
         // "Not a member" is remembered too.
-        assert_eq!(stack.post_token(&token).await.told(), told, "{name}");
+        assert_eq!(stack.post_token(&token).await.outcome(), expected, "{name}");
         assert_eq!(asked(&stack), calls, "{name}");
     }
     assert_eq!(stack.exchanges(), 1, "diego's, since the journal was last cleared");
@@ -58,7 +58,10 @@ async fn no_group_assignment_for_the_app_no_question() {
     let through_another_app = stack
         .user("adele")
         .with(|request| request.client_id = Some(CONTOSO.to_string()));
-    assert_eq!(through_another_app.post().await.told(), "403 NotAssigned/NoAssignment");
+    assert_eq!(
+        through_another_app.post().await.outcome(),
+        "403 NotAssigned/NoAssignment"
+    );
     assert_eq!(
         (asked(&stack), stack.emulator.count(Endpoint::ClientCredentials)),
         (0, 0)
@@ -82,14 +85,14 @@ async fn callers_of_one_user_at_once_share_one_question() {
 }
 
 #[tokio::test]
-async fn what_was_told_counts_for_a_while_only() {
+async fn what_was_learnt_counts_for_a_while_only() {
     let stack = asking_graph(Stack::builder()).await;
-    assert_eq!(stack.user("adele").lifetime(3600).post().await.told(), "200");
+    assert_eq!(stack.user("adele").lifetime(3600).post().await.outcome(), "200");
     stack.clock.advance(Duration::from_secs(299));
-    assert_eq!(stack.user("adele").lifetime(3600).post().await.told(), "200");
+    assert_eq!(stack.user("adele").lifetime(3600).post().await.outcome(), "200");
     assert_eq!(asked(&stack), 1);
     stack.clock.advance(Duration::from_secs(2));
-    assert_eq!(stack.user("adele").lifetime(3600).post().await.told(), "200");
+    assert_eq!(stack.user("adele").lifetime(3600).post().await.outcome(), "200");
     assert_eq!(asked(&stack), 2);
 }
 
@@ -101,7 +104,7 @@ async fn while_graph_is_away_only_those_who_need_it_are_refused() {
         status: Some(status),
         ..Fault::default()
     };
-    for (fault, told) in [
+    for (fault, expected) in [
         (status(500), "503 UpstreamUnavailable"),
         (status(503), "503 UpstreamUnavailable"),
         (status(504), "503 UpstreamUnavailable"),
@@ -123,12 +126,12 @@ async fn while_graph_is_away_only_those_who_need_it_are_refused() {
     ] {
         stack.fault(Endpoint::Graph, fault);
         let answer = stack.user("adele").post().await;
-        assert_eq!(answer.told(), told);
-        assert_eq!(stack.post_token(&alex).await.told(), "200");
+        assert_eq!(answer.outcome(), expected);
+        assert_eq!(stack.post_token(&alex).await.outcome(), "200");
     }
     assert_eq!(stack.exchanges(), 1, "nobody was let through unasked");
     stack.emulator.clear_faults();
-    assert_eq!(stack.user("adele").post().await.told(), "200");
+    assert_eq!(stack.user("adele").post().await.outcome(), "200");
 }
 
 #[tokio::test]
@@ -142,7 +145,7 @@ async fn a_refused_app_token_is_asked_for_anew_once() {
             ..Fault::default()
         },
     );
-    assert_eq!(stack.user("adele").post().await.told(), "200");
+    assert_eq!(stack.user("adele").post().await.outcome(), "200");
     assert_eq!(
         (asked(&stack), stack.emulator.count(Endpoint::ClientCredentials)),
         (2, 2)
@@ -155,7 +158,7 @@ async fn a_refused_app_token_is_asked_for_anew_once() {
             ..Fault::default()
         },
     );
-    assert_eq!(stack.user("lidia").post().await.told(), "502 UpstreamRejectedBroker");
+    assert_eq!(stack.user("lidia").post().await.outcome(), "502 UpstreamRejectedBroker");
     assert_eq!(
         (asked(&stack), stack.emulator.count(Endpoint::ClientCredentials)),
         (2, 1)
@@ -174,24 +177,24 @@ async fn a_limit_pauses_the_questions_of_that_tenant() {
         },
     );
     let answer = stack.user("adele").post().await;
-    assert_eq!(answer.told(), "429 TooManyRequests/UpstreamLimit");
+    assert_eq!(answer.outcome(), "429 TooManyRequests/UpstreamLimit");
     assert_eq!(answer.header("retry-after"), Some("20"));
     stack.emulator.clear_faults();
     assert_eq!(
-        stack.user("lidia").post().await.told(),
+        stack.user("lidia").post().await.outcome(),
         "429 TooManyRequests/UpstreamLimit"
     );
     assert_eq!(asked(&stack), 1);
     stack.advance(21);
-    assert_eq!(stack.user("lidia").post().await.told(), "200");
+    assert_eq!(stack.user("lidia").post().await.outcome(), "200");
 }
 
 #[tokio::test]
 async fn a_user_with_more_groups_than_a_token_tells_is_looked_up_in_the_other_modes_too() {
     let stack = asking_graph(with_secret()).await;
     // Lidia's token says that there are more groups; adele's lists them.
-    assert_eq!(stack.user("lidia").with(for_api).post().await.told(), "200");
+    assert_eq!(stack.user("lidia").with(for_api).post().await.outcome(), "200");
     assert_eq!(asked(&stack), 1);
-    assert_eq!(stack.user("adele").with(for_api).post().await.told(), "200");
+    assert_eq!(stack.user("adele").with(for_api).post().await.outcome(), "200");
     assert_eq!(asked(&stack), 1);
 }

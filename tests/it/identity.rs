@@ -51,7 +51,7 @@ async fn the_same_user_always_has_the_same_identity() {
 #[tokio::test]
 async fn this_broker_alone_decides_who_gets_one() {
     let stack = identity().await.start().await;
-    for (name, told) in [
+    for (name, expected) in [
         ("alex", "200"),
         // By a group, which tokens for the broker's own API list.
         ("adele", "200"),
@@ -61,10 +61,14 @@ async fn this_broker_alone_decides_who_gets_one() {
         // In more groups than a token can list.
         ("lidia", "403 NotAssigned/GroupsUnknown"),
     ] {
-        assert_eq!(stack.user(name).with(for_api).post().await.told(), told, "{name}");
+        assert_eq!(
+            stack.user(name).with(for_api).post().await.outcome(),
+            expected,
+            "{name}"
+        );
     }
     assert_eq!(
-        stack.user("app-only").with(for_api).post().await.told(),
+        stack.user("app-only").with(for_api).post().await.outcome(),
         "401 InvalidToken/NotDelegated"
     );
 }
@@ -112,7 +116,7 @@ async fn an_assignment_narrows_what_the_operator_allows_at_most() {
     crate::support::eventually("the narrower assignment", async || scope("alex").await == "voip").await;
     stack.write_assignments(&assignment(ALEX, "user", Some("[\"chat.join\"]")));
     crate::support::eventually("nothing is left", async || {
-        stack.user("alex").with(for_api).post().await.told() == "403 NotAssigned/NoAssignment"
+        stack.user("alex").with(for_api).post().await.outcome() == "403 NotAssigned/NoAssignment"
     })
     .await;
 }
@@ -128,16 +132,16 @@ async fn a_token_without_groups_does_not_escape_the_scopes_of_a_group() {
         .start()
         .await;
     // Adele's token lists the group; lidia's cannot, and megan's does not say that there is none.
-    assert_eq!(stack.user("adele").with(for_api).post().await.told(), "200");
+    assert_eq!(stack.user("adele").with(for_api).post().await.outcome(), "200");
     for name in ["lidia", "megan"] {
-        let told = stack.user(name).with(for_api).post().await.told();
-        assert_eq!(told, "403 NotAssigned/GroupsUnknown", "{name}");
+        let outcome = stack.user(name).with(for_api).post().await.outcome();
+        assert_eq!(outcome, "403 NotAssigned/GroupsUnknown", "{name}");
     }
     let by_name = stack
         .user("adele")
         .with(for_api)
         .claim("groups", serde_json::json!(["Fabrikam Callers"]));
-    assert_eq!(by_name.post().await.told(), "403 NotAssigned/GroupsUnknown");
+    assert_eq!(by_name.post().await.outcome(), "403 NotAssigned/GroupsUnknown");
 }
 
 #[tokio::test]
@@ -149,8 +153,8 @@ async fn the_teams_path_gives_no_identity() {
         .bearer(&token)
         .send()
         .await;
-    assert_eq!(answer.told(), "400 InvalidRequest");
-    assert_eq!(stack.post_acs_path(&token).await.told(), "200");
+    assert_eq!(answer.outcome(), "400 InvalidRequest");
+    assert_eq!(stack.post_acs_path(&token).await.outcome(), "200");
 }
 
 #[tokio::test]
@@ -161,7 +165,7 @@ async fn refusals_by_acs_are_about_the_brokers_key() {
     };
     let stack = identity().await.start().await;
     let elsewhere = Fake::start().await;
-    for (fault, told) in [
+    for (fault, expected) in [
         (status(401), "502 UpstreamRejectedBroker"),
         (status(403), "502 UpstreamRejectedBroker"),
         (status(400), "502 UpstreamInvalidResponse"),
@@ -183,15 +187,15 @@ async fn refusals_by_acs_are_about_the_brokers_key() {
         ),
     ] {
         stack.fault(Endpoint::Identities, fault);
-        assert_eq!(stack.user("alex").with(for_api).post().await.told(), told);
+        assert_eq!(stack.user("alex").with(for_api).post().await.outcome(), expected);
     }
     assert_eq!(elsewhere.calls().len(), 0);
     stack.emulator.clear_faults();
-    assert_eq!(stack.user("alex").with(for_api).post().await.told(), "200");
+    assert_eq!(stack.user("alex").with(for_api).post().await.outcome(), "200");
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_told_as_such_and_a_corrected_one_is_in_use_soon() {
+async fn a_wrong_key_is_reported_as_such_and_a_corrected_one_is_in_use_soon() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("key");
     std::fs::write(&file, "d3Jvbmc=").unwrap();
@@ -205,10 +209,10 @@ async fn a_wrong_key_is_told_as_such_and_a_corrected_one_is_in_use_soon() {
         .start()
         .await;
     assert_eq!(
-        stack.user("alex").with(for_api).post().await.told(),
+        stack.user("alex").with(for_api).post().await.outcome(),
         "502 UpstreamRejectedBroker"
     );
     std::fs::write(&file, key).unwrap();
     stack.advance(12);
-    assert_eq!(stack.user("alex").with(for_api).post().await.told(), "200");
+    assert_eq!(stack.user("alex").with(for_api).post().await.outcome(), "200");
 }

@@ -153,18 +153,18 @@ async fn what_is_a_failed_fetch() {
         fake.on(&path, bad);
         stack.advance(30);
         assert_eq!(
-            stack.post_token(&unknown_kid(&stack, "x")).await.told(),
+            stack.post_token(&unknown_kid(&stack, "x")).await.outcome(),
             KEYS_UNAVAILABLE,
             "{name}"
         );
         assert_eq!(
-            stack.post_token(&known).await.told(),
+            stack.post_token(&known).await.outcome(),
             "200",
             "{name}: the last good set serves"
         );
         let asked = fake.calls().len();
         assert_eq!(
-            stack.post_token(&unknown_kid(&stack, "x")).await.told(),
+            stack.post_token(&unknown_kid(&stack, "x")).await.outcome(),
             KEYS_UNAVAILABLE,
             "{name}"
         );
@@ -176,7 +176,7 @@ async fn what_is_a_failed_fetch() {
     assert_eq!(elsewhere.calls().len(), 0, "nothing was asked elsewhere");
     stack.advance(30);
     assert_eq!(
-        stack.post_token(&unknown_kid(&stack, "x")).await.told(),
+        stack.post_token(&unknown_kid(&stack, "x")).await.outcome(),
         UNKNOWN_KEY,
         "and a good fetch is good again"
     );
@@ -200,7 +200,7 @@ async fn unusable_keys_beside_a_good_one_verify_nothing() {
         )
         .unwrap();
     // Entra's own multi-tenant form, the v2 issuer, and none: the key counts. Contoso's issuer: it does not.
-    for (issuer, told) in [
+    for (issuer, expected) in [
         (json!(entra.v2_issuer), "401 InvalidToken/RejectedUpstream"),
         (
             json!(entra.v2_issuer.replace(&FABRIKAM.to_string(), "{tenantid}")),
@@ -216,7 +216,7 @@ async fn unusable_keys_beside_a_good_one_verify_nothing() {
         fake.on(&entra.keys, Reply::json(&json!({ "keys": keys })));
         stack.advance(30);
         stack.post_token(&unknown_kid(&stack, "x")).await;
-        assert_eq!(stack.post_token(&token).await.told(), told, "{issuer}");
+        assert_eq!(stack.post_token(&token).await.outcome(), expected, "{issuer}");
     }
 }
 
@@ -237,7 +237,7 @@ async fn an_app_with_keys_of_its_own_is_verified_by_those() {
     emulator.add_app_signing_key(&FABRIKAM.to_string()).unwrap();
     let stack = own_api(Stack::builder()).emulator(emulator, &clock).start().await;
     let answer = stack.user("alex").with(own_key).post().await;
-    assert_eq!(answer.told(), "401 InvalidToken/UnknownKey");
+    assert_eq!(answer.outcome(), "401 InvalidToken/UnknownKey");
     let clock = crate::support::stack::clock();
     let emulator = crate::support::stack::emulator(&clock).await;
     emulator.add_app_signing_key(&FABRIKAM.to_string()).unwrap();
@@ -254,5 +254,5 @@ async fn an_app_with_keys_of_its_own_is_verified_by_those() {
         )
         .start()
         .await;
-    assert_eq!(stack.user("alex").with(own_key).post().await.told(), "200");
+    assert_eq!(stack.user("alex").with(own_key).post().await.outcome(), "200");
 }

@@ -151,7 +151,7 @@ async fn a_client_that_resets_its_stream() {
     let http_2 = client(|builder| builder.http2_prior_knowledge().pool_max_idle_per_host(1));
     // The connection is there before, and stays.
     let first = Call::new("POST", format!("{}/token", held.served.public));
-    let refused = first.send_with(&http_2).await.unwrap().told();
+    let refused = first.send_with(&http_2).await.unwrap().outcome();
     assert_eq!(refused, "401 AuthenticationRequired");
     let call = held.served.call("/token").bearer(&held.token);
     let call = call.header("traceparent", &traceparent(1));

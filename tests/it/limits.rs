@@ -56,7 +56,7 @@ async fn each_failure_has_its_own_code() {
     let token = stack.user("alex").token();
     let call = |method: &str, path: &str| Call::new(method, stack.url(path)).header("origin", PAGE);
     let long = "x".repeat(33 * 1024);
-    for (told, call) in [
+    for (expected, call) in [
         ("200", call("POST", "/token").bearer(&token)),
         ("401 AuthenticationRequired", call("POST", "/token")),
         ("400 MissingApiVersionParameter", call("POST", ACS_PATH).bearer(&token)),
@@ -89,10 +89,10 @@ async fn each_failure_has_its_own_code() {
         ("431 HeadersTooLarge", call("GET", "/nowhere").header("x-long", &long)),
     ] {
         let answer = call.send().await;
-        assert_eq!(answer.told(), told);
+        assert_eq!(answer.outcome(), expected);
         assert_readable(&answer);
-        let allow = told.starts_with("405").then_some("POST");
-        assert_eq!(answer.header("allow"), allow, "{told}");
+        let allow = expected.starts_with("405").then_some("POST");
+        assert_eq!(answer.header("allow"), allow, "{expected}");
     }
     let head = call("HEAD", "/token").send().await;
     assert_eq!((head.status, head.header("allow")), (405, Some("POST")));
@@ -100,7 +100,7 @@ async fn each_failure_has_its_own_code() {
     let within = call("POST", "/token")
         .bearer(&token)
         .body("application/json", " ".repeat(65534) + "{}");
-    assert_eq!(within.send().await.told(), "200", "64 KiB are not too much");
+    assert_eq!(within.send().await.outcome(), "200", "64 KiB are not too much");
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn browsers_of_exact_origins() {
             )
     };
     let answer = preflight(PAGE).send().await;
-    assert_eq!(answer.told(), "200");
+    assert_eq!(answer.outcome(), "200");
     assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
     assert_eq!(answer.header("access-control-allow-methods"), Some("POST"));
     assert_eq!(answer.header("access-control-allow-credentials"), None);
@@ -201,7 +201,7 @@ async fn headers_of_telemetry_are_allowed_by_name() {
         .start()
         .await;
     let answer = preflight(&stack, &format!("authorization,{added}")).send().await;
-    assert_eq!(answer.told(), "200");
+    assert_eq!(answer.outcome(), "200");
     let names = allowed(&answer);
     for name in added.split(',').chain(fixed.split(',')) {
         assert_eq!(
@@ -247,8 +247,8 @@ async fn app_shells_of_exact_origins() {
         [preflight, posted].map(|answer| answer.header("access-control-allow-origin").map(str::to_owned))
     };
     for origin in shells {
-        let told = Some(origin.to_owned());
-        assert_eq!(answer(origin).await, [told.clone(), told], "{origin}");
+        let outcome = Some(origin.to_owned());
+        assert_eq!(answer(origin).await, [outcome.clone(), outcome], "{origin}");
     }
     for origin in [
         "capacitor://localhost:80",
@@ -310,7 +310,7 @@ async fn a_chunked_body_is_cut_at_the_limit() {
 #[tokio::test]
 async fn slow_requests_are_cut_off() {
     let stack = with_page().set("server.request_timeout", "300ms").start().await;
-    // A body that does not come: told, with everything that an error has.
+    // A body that does not come: answered, with everything that an error has.
     let slow_body = format!(
         "POST /token HTTP/1.1\r\nHost: x\r\nOrigin: {PAGE}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{"
     );
@@ -357,12 +357,12 @@ async fn beyond_max_in_flight_is_overloaded() {
             .header("origin", PAGE)
             .send()
             .await;
-        assert_eq!(refused.told(), "503 Overloaded");
+        assert_eq!(refused.outcome(), "503 Overloaded");
         assert_readable(&refused);
         assert_eq!(stack.probe("/readyz").await.status, 200);
         gate.open();
     });
-    assert_eq!(served.told(), "200");
+    assert_eq!(served.outcome(), "200");
     assert_eq!(stack.post_token(&token).await.cache(), "hit");
 }
 
@@ -411,7 +411,7 @@ async fn a_head_has_a_hundred_fields_at_most() {
     let stack = with_page().start().await;
     let token = stack.user("alex").token();
     let http2 = client(|builder| builder.http2_prior_knowledge().pool_max_idle_per_host(1));
-    for (fields, told) in [
+    for (fields, expected) in [
         (80, "401 AuthenticationRequired"),
         (101, "431 HeadersTooLarge"),
         (200, "431 HeadersTooLarge"),
@@ -421,22 +421,25 @@ async fn a_head_has_a_hundred_fields_at_most() {
             (0..fields).fold(call, |call, n| call.header(&format!("x-{n}"), "v"))
         };
         let answer = call().send().await;
-        assert_eq!(answer.told(), told, "{fields}");
+        assert_eq!(answer.outcome(), expected, "{fields}");
         assert_readable(&answer);
         let answer = call().send_with(&http2).await.unwrap();
-        assert_eq!(answer.told(), told, "{fields} over HTTP/2");
+        assert_eq!(answer.outcome(), expected, "{fields} over HTTP/2");
         assert_readable(&answer);
     }
     // The same field counts each time, with a token or without.
     let repeated = (0..150).fold(Call::new("POST", stack.url("/token")).bearer(&token), |call, _| {
         call.header("a", "b")
     });
-    assert_eq!(repeated.clone().send().await.told(), "431 HeadersTooLarge");
-    assert_eq!(repeated.send_with(&http2).await.unwrap().told(), "431 HeadersTooLarge");
+    assert_eq!(repeated.clone().send().await.outcome(), "431 HeadersTooLarge");
+    assert_eq!(
+        repeated.send_with(&http2).await.unwrap().outcome(),
+        "431 HeadersTooLarge"
+    );
     // In OAuth's shape where it is asked for.
     let form = (0..150).fold(Call::new("POST", stack.url("/token")), |call, _| call.header("a", "b"));
     let form = form.body("application/x-www-form-urlencoded", "grant_type=x");
-    assert_eq!(form.send().await.told(), "431 invalid_request HeadersTooLarge");
+    assert_eq!(form.send().await.outcome(), "431 invalid_request HeadersTooLarge");
     // Far beyond it is the parser's own.
     for count in [1000, 2000] {
         let headers = (0..count).map(|n| format!("x-{n}: v\r\n")).collect::<Vec<_>>().concat();
@@ -489,7 +492,7 @@ async fn http_2_is_served_by_the_same_rules() {
     let token = stack.user("alex").token();
     let client = client(|builder| builder.http2_prior_knowledge().pool_max_idle_per_host(1));
     let call = || Call::new("POST", stack.url("/token")).header("origin", PAGE);
-    for (told, call) in [
+    for (expected, call) in [
         ("200", call().bearer(&token)),
         ("200", call().bearer(&token).body("application/json", "{}")),
         ("400 InvalidRequest", call().bearer(&token).bearer(&token)),
@@ -504,7 +507,7 @@ async fn http_2_is_served_by_the_same_rules() {
         ("401 AuthenticationRequired", call()),
     ] {
         let answer = call.send_with(&client).await.unwrap();
-        assert_eq!(answer.told(), told);
+        assert_eq!(answer.outcome(), expected);
         assert_readable(&answer);
     }
 }

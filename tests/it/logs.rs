@@ -25,7 +25,7 @@ async fn what_is_written_is_sent_too_and_tells_its_trace() {
             .call("/token")
             .bearer(&token)
             .header("traceparent", &traceparent(1));
-        assert_eq!(call.send().await.told(), "403 NotAssigned/NoAssignment");
+        assert_eq!(call.send().await.outcome(), "403 NotAssigned/NoAssignment");
         let output = flushed(served).await.stdout;
         assert!(collector.bytes().contains("broker-under-test"));
         let logs = collector.logs();
@@ -109,7 +109,7 @@ async fn a_change_of_the_level_leaves_a_line() {
         assert_eq!(call.body("text/plain", filter).send().await.status, 200);
     }
     let output = flushed(served).await.stdout;
-    let told: Vec<_> = lines(&output)
+    let logged: Vec<_> = lines(&output)
         .filter(|line| line["message"] == "the log level was set")
         .map(|line| {
             format!(
@@ -120,7 +120,7 @@ async fn a_change_of_the_level_leaves_a_line() {
         })
         .collect();
     let last = "WARN acs_token_broker[{a=\\\"\\u{202e}\\\"}]=trace";
-    assert_eq!(told, ["WARN off", "WARN info", "WARN error", "WARN off", last]);
+    assert_eq!(logged, ["WARN off", "WARN info", "WARN error", "WARN off", last]);
 }
 
 /// A connection with a request whose body is announced and does not come.
@@ -161,7 +161,7 @@ async fn a_configuration_that_blocks_its_reader_holds_up_nobody() {
     let mut pipe = writer.await.unwrap().unwrap();
     let token = served.token("alex");
     let answer = tokio::time::timeout(std::time::Duration::from_secs(10), served.post_token(&token)).await;
-    assert_eq!(answer.expect("an answer").told(), "200");
+    assert_eq!(answer.expect("an answer").outcome(), "200");
     std::io::Write::write_all(&mut pipe, b"[telemetry]\nlog_level = \"warn\"\n").unwrap();
     drop(pipe);
     eventually("the level is read again", async || {
@@ -220,7 +220,7 @@ async fn the_level_changes_by_put_and_by_sighup() {
     served.process.signal("HUP");
     served
         .process
-        .line("the refusal is told", |line| {
+        .line("the refusal is logged", |line| {
             let line: Value = serde_json::from_str(line).ok()?;
             (line["message"] == "the log level stays").then_some(())
         })
@@ -259,12 +259,12 @@ async fn every_signal_says_what_sends_and_by_which_names() {
 
 /// Names outside `acs_broker.` are OpenTelemetry's to give.
 #[tokio::test]
-async fn what_failed_is_told_by_names_of_our_own() {
+async fn what_failed_is_reported_by_names_of_our_own() {
     let (served, collector) = exported_with(&[]).await;
     let refused = served.call("/token").bearer("no-token").send().await;
-    assert_eq!(refused.told(), "401 InvalidToken/Malformed");
+    assert_eq!(refused.outcome(), "401 InvalidToken/Malformed");
     let denied = served.post_token(&served.token_with_groups("grady")).await;
-    assert_eq!(denied.told(), "403 NotAssigned/NoAssignment");
+    assert_eq!(denied.outcome(), "403 NotAssigned/NoAssignment");
     let output = flushed(served).await.stdout;
     for (inner, message) in [
         ("Malformed", "request"),

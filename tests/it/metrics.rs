@@ -43,7 +43,7 @@ fn assert_sum(scrape: &Scrape, name: &str, labels: &[(&str, &str)], wanted: f64)
 async fn a_miss_and_hits() {
     let stack = Stack::start().await;
     let fresh = scrape(&stack).await;
-    // What has not happened is told as zero, so that the first time is an increase.
+    // What has not happened is shown as zero, so that the first time is an increase.
     for outcome in ["hit", "miss", "shared", "failed"] {
         assert_sum(&fresh, CACHE, &[("acs_broker_cache_outcome", outcome)], 0.0);
     }
@@ -52,7 +52,7 @@ async fn a_miss_and_hits() {
     for outcome in ["miss", "hit", "hit"] {
         assert_eq!(stack.post_token(&token).await.cache(), outcome);
     }
-    let told = scrape(&stack).await;
+    let scraped = scrape(&stack).await;
     let ok = [
         ("http_request_method", "POST"),
         ("http_route", "/token"),
@@ -60,10 +60,10 @@ async fn a_miss_and_hits() {
         ("url_scheme", "http"),
         ("network_protocol_version", "1.1"),
     ];
-    assert_sum(&told, REQUESTS, &ok, 3.0);
-    assert!(told.sum(REQUESTS, &[("error_type", "NotFound")]).is_nan());
+    assert_sum(&scraped, REQUESTS, &ok, 3.0);
+    assert!(scraped.sum(REQUESTS, &[("error_type", "NotFound")]).is_nan());
     assert_sum(
-        &told,
+        &scraped,
         AUTHENTICATION,
         &[("acs_broker_outcome", "accepted"), ("acs_broker_reason", "accepted")],
         3.0,
@@ -74,22 +74,22 @@ async fn a_miss_and_hits() {
         ("acs_broker_reason", "permitted"),
         ("acs_broker_resource_name", "default"),
     ];
-    assert_sum(&told, AUTHORIZATION, &permitted, 3.0);
+    assert_sum(&scraped, AUTHORIZATION, &permitted, 3.0);
     let outcome = |outcome| {
         [
             ("acs_broker_cache_outcome", outcome),
             ("acs_broker_resource_name", "default"),
         ]
     };
-    assert_sum(&told, CACHE, &outcome("hit"), 2.0);
-    assert_sum(&told, CACHE, &outcome("miss"), 1.0);
+    assert_sum(&scraped, CACHE, &outcome("hit"), 2.0);
+    assert_sum(&scraped, CACHE, &outcome("miss"), 1.0);
     let exchange = [
         ("acs_broker_exchange_mode", "passthrough"),
         ("acs_broker_outcome", "granted"),
         ("acs_broker_exchange_ahead", "false"),
         ("acs_broker_resource_name", "default"),
     ];
-    assert_sum(&told, EXCHANGES, &exchange, 1.0);
+    assert_sum(&scraped, EXCHANGES, &exchange, 1.0);
     let port = stack.emulator.address().port().to_string();
     let call = [
         ("acs_broker_upstream", "acs"),
@@ -98,14 +98,14 @@ async fn a_miss_and_hits() {
         ("server_address", "127.0.0.1"),
         ("server_port", port.as_str()),
     ];
-    assert_sum(&told, CALLS, &call, 1.0);
-    assert_sum(&told, "acs_broker_cache_entries", &[], 1.0);
-    assert!(told.sum("acs_broker_cache_size_bytes", &[]) > 1000.0);
-    assert_sum(&told, "acs_broker_cache_entries_limit", &[], 100_000.0);
-    assert_sum(&told, "acs_broker_cache_size_limit_bytes", &[], 268_435_456.0);
-    assert_sum(&told, "http_server_active_requests", &[], 0.0);
+    assert_sum(&scraped, CALLS, &call, 1.0);
+    assert_sum(&scraped, "acs_broker_cache_entries", &[], 1.0);
+    assert!(scraped.sum("acs_broker_cache_size_bytes", &[]) > 1000.0);
+    assert_sum(&scraped, "acs_broker_cache_entries_limit", &[], 100_000.0);
+    assert_sum(&scraped, "acs_broker_cache_size_limit_bytes", &[], 268_435_456.0);
+    assert_sum(&scraped, "http_server_active_requests", &[], 0.0);
     // A probe is no request of the public listener, and neither is a scrape.
-    assert_sum(&told, REQUESTS, &[], 3.0);
+    assert_sum(&scraped, REQUESTS, &[], 3.0);
 }
 
 #[tokio::test]
@@ -135,26 +135,26 @@ async fn who_waits_for_anothers_exchange_shares_it() {
     let token = stack.user("alex").token();
     let (first, second, ()) = tokio::join!(stack.post_token(&token), stack.post_token(&token), async {
         eventually("both wait", async || stack.post_token("a.b.c").await.status == 503).await;
-        let told = scrape(&stack).await;
-        assert_sum(&told, "acs_broker_requests_in_flight", &[], 2.0);
-        assert_sum(&told, "acs_broker_requests_limit", &[], 2.0);
+        let scraped = scrape(&stack).await;
+        assert_sum(&scraped, "acs_broker_requests_in_flight", &[], 2.0);
+        assert_sum(&scraped, "acs_broker_requests_limit", &[], 2.0);
         assert_sum(
-            &told,
+            &scraped,
             "http_server_active_requests",
             &[("http_request_method", "POST"), ("url_scheme", "http")],
             2.0,
         );
-        assert_sum(&told, "acs_broker_connections_open", &[], 2.0);
-        assert_sum(&told, "acs_broker_connections_limit", &[], 4096.0);
-        assert!(told.sum(REFUSALS, &[("acs_broker_reason", "Overloaded")]) >= 1.0);
+        assert_sum(&scraped, "acs_broker_connections_open", &[], 2.0);
+        assert_sum(&scraped, "acs_broker_connections_limit", &[], 4096.0);
+        assert!(scraped.sum(REFUSALS, &[("acs_broker_reason", "Overloaded")]) >= 1.0);
         gate.open();
     });
     let mut outcomes = [first.cache(), second.cache()];
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["miss", "shared"]);
-    let told = scrape(&stack).await;
-    assert_sum(&told, CACHE, &[("acs_broker_cache_outcome", "shared")], 1.0);
-    assert_sum(&told, "acs_broker_requests_in_flight", &[], 0.0);
+    let scraped = scrape(&stack).await;
+    assert_sum(&scraped, CACHE, &[("acs_broker_cache_outcome", "shared")], 1.0);
+    assert_sum(&scraped, "acs_broker_requests_in_flight", &[], 0.0);
 }
 
 #[tokio::test]
@@ -177,23 +177,23 @@ async fn refused_tokens_by_their_reason() {
         (scopes, "InsufficientScope", 403),
     ] {
         assert_eq!(stack.post_token(&token).await.status, status, "{reason}");
-        let told = scrape(&stack).await;
+        let scraped = scrape(&stack).await;
         assert_sum(
-            &told,
+            &scraped,
             AUTHENTICATION,
             &[("acs_broker_outcome", "refused"), ("acs_broker_reason", reason)],
             1.0,
         );
     }
-    let told = scrape(&stack).await;
+    let scraped = scrape(&stack).await;
     assert_sum(
-        &told,
+        &scraped,
         REQUESTS,
         &[("error_type", "InvalidToken"), ("http_response_status_code", "401")],
         5.0,
     );
-    assert_sum(&told, REQUESTS, &[("error_type", "InsufficientScope")], 1.0);
-    assert_sum(&told, AUTHORIZATION, &[], 0.0);
+    assert_sum(&scraped, REQUESTS, &[("error_type", "InsufficientScope")], 1.0);
+    assert_sum(&scraped, AUTHORIZATION, &[], 0.0);
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn callers_that_no_assignment_covers_are_counted() {
     for (user, status) in [("megan", 403), ("adele", 403), ("diego", 200)] {
         assert_eq!(stack.user(user).post().await.status, status, "{user}");
     }
-    let told = scrape(&stack).await;
+    let scraped = scrape(&stack).await;
     let of = |outcome, kind, reason| {
         [
             ("acs_broker_outcome", outcome),
@@ -213,25 +213,25 @@ async fn callers_that_no_assignment_covers_are_counted() {
             ("acs_broker_reason", reason),
         ]
     };
-    assert_sum(&told, AUTHORIZATION, &of("permitted", "tenant", "permitted"), 1.0);
-    let denied = told.sum(AUTHORIZATION, &of("denied", "none", "NoAssignment"))
-        + told.sum(AUTHORIZATION, &of("denied", "none", "GroupsUnknown"));
-    assert!((denied - 2.0).abs() < 1e-9, "{}", told.text);
+    assert_sum(&scraped, AUTHORIZATION, &of("permitted", "tenant", "permitted"), 1.0);
+    let denied = scraped.sum(AUTHORIZATION, &of("denied", "none", "NoAssignment"))
+        + scraped.sum(AUTHORIZATION, &of("denied", "none", "GroupsUnknown"));
+    assert!((denied - 2.0).abs() < 1e-9, "{}", scraped.text);
 
     let stack = Stack::builder().without_assignments().start().await;
     eventually("nothing can be decided", async || {
-        stack.user("alex").post().await.told() == "503 AssignmentsUnavailable"
+        stack.user("alex").post().await.outcome() == "503 AssignmentsUnavailable"
     })
     .await;
-    let told = scrape(&stack).await;
-    assert_sum(&told, AUTHORIZATION, &of("undecided", "none", "NotLoaded"), 1.0);
-    assert_sum(&told, "acs_broker_ready", &[], 0.0);
+    let scraped = scrape(&stack).await;
+    assert_sum(&scraped, AUTHORIZATION, &of("undecided", "none", "NotLoaded"), 1.0);
+    assert_sum(&scraped, "acs_broker_ready", &[], 0.0);
     let file = [
         ("acs_broker_resource_name", "default"),
         ("acs_broker_assignments_source", "file"),
     ];
-    assert_sum(&told, "acs_broker_assignments_failing", &file, 1.0);
-    assert!(told.sum("acs_broker_assignments_age_seconds", &file).is_nan());
+    assert_sum(&scraped, "acs_broker_assignments_failing", &file, 1.0);
+    assert!(scraped.sum("acs_broker_assignments_age_seconds", &file).is_nan());
 }
 
 #[tokio::test]
@@ -245,8 +245,8 @@ async fn refusals_for_number_size_and_time() {
     let slow = "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{";
     assert!(raw(stack.public, slow.as_bytes()).await.contains(" 408 "));
     stack.fault(Endpoint::Exchange, Fault::status(429).retry_after("7"));
-    assert_eq!(call().send().await.told(), "429 TooManyRequests/UpstreamLimit");
-    let told = scrape(&stack).await;
+    assert_eq!(call().send().await.outcome(), "429 TooManyRequests/UpstreamLimit");
+    let scraped = scrape(&stack).await;
     for (reason, count) in [
         ("PayloadTooLarge", 1.0),
         ("HeadersTooLarge", 1.0),
@@ -255,7 +255,7 @@ async fn refusals_for_number_size_and_time() {
         ("Overloaded", 0.0),
         ("ShuttingDown", 0.0),
     ] {
-        assert_sum(&told, REFUSALS, &[("acs_broker_reason", reason)], count);
+        assert_sum(&scraped, REFUSALS, &[("acs_broker_reason", reason)], count);
     }
 }
 
@@ -266,7 +266,7 @@ async fn exchanges_that_fail() {
         (Fault::status(401), "acs_unauthorized", 1.0),
         (Fault::status(403), "acs_forbidden", 1.0),
         (Fault::status(418), "acs_invalid_response", 1.0),
-        // Once more on a 503, and both calls are told.
+        // Once more on a 503, and both calls are counted.
         (Fault::status(503), "acs_unavailable", 2.0),
         (Fault::status(429).retry_after("2"), "acs_limited", 1.0),
     ] {
@@ -274,24 +274,24 @@ async fn exchanges_that_fail() {
         stack.fault(Endpoint::Exchange, fault);
         // Another token each time, since a refused one is not sent again for a while.
         stack.user("alex").post().await;
-        let told = scrape(&stack).await;
-        assert_sum(&told, EXCHANGES, &[("acs_broker_outcome", outcome)], 1.0);
+        let scraped = scrape(&stack).await;
+        assert_sum(&scraped, EXCHANGES, &[("acs_broker_outcome", outcome)], 1.0);
         let call = [
             ("acs_broker_upstream", "acs"),
             ("http_response_status_code", status.as_str()),
             ("error_type", status.as_str()),
         ];
-        assert_sum(&told, CALLS, &call, calls);
+        assert_sum(&scraped, CALLS, &call, calls);
     }
-    let told = scrape(&stack).await;
-    assert_sum(&told, CACHE, &[("acs_broker_cache_outcome", "failed")], 5.0);
+    let scraped = scrape(&stack).await;
+    assert_sum(&scraped, CACHE, &[("acs_broker_cache_outcome", "failed")], 5.0);
     stack.emulator.clear_faults();
     stack.advance(5);
     stack.fault(Endpoint::Exchange, Fault::drop_connection());
     stack.user("alex").post().await;
-    let told = scrape(&stack).await;
+    let scraped = scrape(&stack).await;
     assert_sum(
-        &told,
+        &scraped,
         CALLS,
         &[("acs_broker_upstream", "acs"), ("error_type", "connection")],
         2.0,
@@ -301,8 +301,13 @@ async fn exchanges_that_fail() {
 #[tokio::test]
 async fn on_behalf_of_asks_entra_too() {
     let stack = with_secret().start().await;
-    assert_eq!(stack.user("diego").with(for_api).post().await.told(), "200");
-    let told = scrape(&stack).await;
-    assert_sum(&told, EXCHANGES, &[("acs_broker_exchange_mode", "on_behalf_of")], 1.0);
-    assert_sum(&told, CALLS, &[("acs_broker_upstream", "entra_token")], 1.0);
+    assert_eq!(stack.user("diego").with(for_api).post().await.outcome(), "200");
+    let scraped = scrape(&stack).await;
+    assert_sum(
+        &scraped,
+        EXCHANGES,
+        &[("acs_broker_exchange_mode", "on_behalf_of")],
+        1.0,
+    );
+    assert_sum(&scraped, CALLS, &[("acs_broker_upstream", "entra_token")], 1.0);
 }

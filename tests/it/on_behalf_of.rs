@@ -53,14 +53,14 @@ async fn the_presented_token_is_traded_and_the_outcome_is_its_own() {
 async fn a_token_for_acs_itself_is_not_for_this_broker() {
     let stack = with_secret().start().await;
     assert_eq!(
-        stack.user("adele").post().await.told(),
+        stack.user("adele").post().await.outcome(),
         "401 InvalidToken/InvalidAudience"
     );
     let other_scope = stack.user("adele").with(|request| {
         for_api(request);
         request.scopes = Some(vec!["other".to_owned()]);
     });
-    assert_eq!(other_scope.post().await.told(), "403 InsufficientScope");
+    assert_eq!(other_scope.post().await.outcome(), "403 InsufficientScope");
     assert_eq!(on_behalf_of_calls(&stack), 0);
 }
 
@@ -111,7 +111,7 @@ async fn what_entra_refuses_on_renewal_ends_what_was_obtained() {
     stack.fault(Endpoint::Token, fault("invalid_grant", 50173, 400));
     for _ in 0..2 {
         assert_eq!(
-            stack.post_token(&token).await.told(),
+            stack.post_token(&token).await.outcome(),
             "401 InvalidToken/RejectedUpstream"
         );
     }
@@ -122,7 +122,7 @@ async fn a_claims_challenge_reaches_the_caller_and_the_stepped_up_token_succeeds
     let stack = with_secret().start().await;
     let joni = stack.user("joni").with(for_api).token();
     for answer in [stack.post_token(&joni).await, stack.post_acs_path(&joni).await] {
-        assert_eq!(answer.told(), "401 InsufficientClaims");
+        assert_eq!(answer.outcome(), "401 InsufficientClaims");
         let header = answer.header("www-authenticate").unwrap();
         let origin = stack.emulator.origin();
         let start = format!(
@@ -144,7 +144,7 @@ async fn a_claims_challenge_reaches_the_caller_and_the_stepped_up_token_succeeds
             ("subject_token", &joni),
         ])
         .await;
-    assert_eq!(form.told(), "400 interaction_required InsufficientClaims");
+    assert_eq!(form.outcome(), "400 interaction_required InsufficientClaims");
     let claims: Value = serde_json::from_str(form.json()["claims"].as_str().unwrap()).unwrap();
     assert_eq!(claims["access_token"]["acrs"]["value"], "c1");
     let stepped_up = stack.user("joni").with(|request| {
@@ -153,7 +153,7 @@ async fn a_claims_challenge_reaches_the_caller_and_the_stepped_up_token_succeeds
     });
     assert_eq!(stepped_up.post().await.cache(), "miss");
     // What the stronger sign-in obtained does not reach the weaker one.
-    assert_eq!(stack.post_token(&joni).await.told(), "401 InsufficientClaims");
+    assert_eq!(stack.post_token(&joni).await.outcome(), "401 InsufficientClaims");
 }
 
 #[tokio::test]
@@ -162,14 +162,14 @@ async fn each_refusal_of_entra_says_whose_move_it_is() {
     let stack = with_secret().start().await;
     let token = stack.user("alex").with(for_api).token();
     control(&stack, "DELETE", &format!("{app}/consent/{FABRIKAM}"), Value::Null).await;
-    assert_eq!(stack.post_token(&token).await.told(), "403 ExchangeForbidden");
+    assert_eq!(stack.post_token(&token).await.outcome(), "403 ExchangeForbidden");
     control(&stack, "PUT", &format!("{app}/consent/{FABRIKAM}"), Value::Null).await;
     // Entra's refusals of a token are remembered for a moment.
     stack.advance(15);
     // Only the clock skew lets an ended token in; Entra does not.
     let ended = stack.user("alex").with(for_api).lifetime(-5).token();
     assert_eq!(
-        stack.post_token(&ended).await.told(),
+        stack.post_token(&ended).await.outcome(),
         "401 InvalidToken/RejectedUpstream"
     );
     control(
@@ -179,7 +179,7 @@ async fn each_refusal_of_entra_says_whose_move_it_is() {
         json!({"secrets": [{"value": "another"}]}),
     )
     .await;
-    assert_eq!(stack.post_token(&token).await.told(), "502 UpstreamRejectedBroker");
+    assert_eq!(stack.post_token(&token).await.outcome(), "502 UpstreamRejectedBroker");
     assert_eq!(stack.exchanges(), 0, "nothing went to ACS");
     control(
         &stack,
@@ -189,7 +189,7 @@ async fn each_refusal_of_entra_says_whose_move_it_is() {
     )
     .await;
     assert_eq!(
-        stack.post_token(&token).await.told(),
+        stack.post_token(&token).await.outcome(),
         "200",
         "a refusal of the broker itself is not remembered"
     );
@@ -199,7 +199,7 @@ async fn each_refusal_of_entra_says_whose_move_it_is() {
 async fn each_aadsts_failure_has_a_stable_code() {
     let stack = with_secret().start().await;
     let token = stack.user("alex").with(for_api).token();
-    for (status, error, code, told) in [
+    for (status, error, code, expected) in [
         (400, "invalid_grant", 50013, "401 InvalidToken/RejectedUpstream"),
         (400, "invalid_grant", 500_133, "401 InvalidToken/RejectedUpstream"),
         (400, "invalid_grant", 50173, "401 InvalidToken/RejectedUpstream"),
@@ -227,7 +227,7 @@ async fn each_aadsts_failure_has_a_stable_code() {
         };
         stack.emulator.clear_journal();
         stack.fault(Endpoint::Token, fault);
-        assert_eq!(stack.post_token(&token).await.told(), told, "{error} {code}");
+        assert_eq!(stack.post_token(&token).await.outcome(), expected, "{error} {code}");
         assert_eq!(stack.emulator.count(Endpoint::Token), 1, "no 4xx is retried");
         stack.advance(15);
     }
@@ -243,7 +243,7 @@ async fn answers_of_entra_that_are_no_refusals() {
     };
     let stack = with_secret().start().await;
     let token = stack.user("alex").with(for_api).token();
-    for (fault, told, calls) in [
+    for (fault, expected, calls) in [
         (fault(|fault| fault.status = Some(500)), "503 UpstreamUnavailable", 1),
         (fault(|fault| fault.status = Some(503)), "503 UpstreamUnavailable", 2),
         (fault(|fault| fault.status = Some(504)), "503 UpstreamUnavailable", 1),
@@ -260,8 +260,8 @@ async fn answers_of_entra_that_are_no_refusals() {
     ] {
         stack.emulator.clear_journal();
         stack.fault(Endpoint::Token, fault);
-        assert_eq!(stack.post_token(&token).await.told(), told);
-        assert_eq!(stack.emulator.count(Endpoint::Token), calls, "{told}");
+        assert_eq!(stack.post_token(&token).await.outcome(), expected);
+        assert_eq!(stack.emulator.count(Endpoint::Token), calls, "{expected}");
     }
     stack.emulator.clear_faults();
     stack.emulator.clear_journal();
@@ -273,11 +273,11 @@ async fn answers_of_entra_that_are_no_refusals() {
         }),
     );
     let limited = stack.post_token(&token).await;
-    assert_eq!(limited.told(), "429 TooManyRequests/UpstreamLimit");
+    assert_eq!(limited.outcome(), "429 TooManyRequests/UpstreamLimit");
     assert_eq!(limited.header("retry-after"), Some("20"));
     stack.emulator.clear_faults();
     assert_eq!(
-        stack.post_token(&token).await.told(),
+        stack.post_token(&token).await.outcome(),
         "429 TooManyRequests/UpstreamLimit"
     );
     assert_eq!(
@@ -286,7 +286,7 @@ async fn answers_of_entra_that_are_no_refusals() {
         "none is sent until the limit ends"
     );
     stack.advance(21);
-    assert_eq!(stack.post_token(&token).await.told(), "200");
+    assert_eq!(stack.post_token(&token).await.outcome(), "200");
 }
 
 #[tokio::test]
@@ -300,12 +300,12 @@ async fn while_acs_limits_the_resource_entra_is_not_asked_either() {
     };
     stack.fault(Endpoint::Exchange, limit);
     assert_eq!(
-        stack.post_token(&token).await.told(),
+        stack.post_token(&token).await.outcome(),
         "429 TooManyRequests/UpstreamLimit"
     );
     stack.emulator.clear_journal();
     assert_eq!(
-        stack.post_token(&token).await.told(),
+        stack.post_token(&token).await.outcome(),
         "429 TooManyRequests/UpstreamLimit"
     );
     assert_eq!(on_behalf_of_calls(&stack), 0);
@@ -321,7 +321,7 @@ async fn a_secret_file_that_changes_is_in_use_soon() {
         .set("exchange.on_behalf_of.client_secret_file", file.to_str().unwrap())
         .start()
         .await;
-    let post = async || stack.user("alex").with(for_api).post().await.told();
+    let post = async || stack.user("alex").with(for_api).post().await.outcome();
     assert_eq!(post().await, "200");
     let secrets = json!({"secrets": [{"value": "rotated"}]});
     control(
@@ -348,7 +348,7 @@ async fn a_certificate_signs_and_a_changed_one_is_in_use_soon() {
         .set("exchange.on_behalf_of.certificate_file", file.to_str().unwrap())
         .start()
         .await;
-    let post = async || stack.user("alex").with(for_api).post().await.told();
+    let post = async || stack.user("alex").with(for_api).post().await.outcome();
     assert_eq!(post().await, "502 UpstreamRejectedBroker", "not registered yet");
     let path = format!("/_emulator/apps/{CONTOSO_API}/certificates");
     control(&stack, "POST", &path, json!(certificate)).await;
@@ -371,7 +371,7 @@ async fn a_federated_token_is_the_credential_and_is_read_again() {
         .set("exchange.on_behalf_of.federated_token_file", file.to_str().unwrap())
         .start()
         .await;
-    let post = async || stack.user("alex").with(for_api).post().await.told();
+    let post = async || stack.user("alex").with(for_api).post().await.outcome();
     assert_eq!(post().await, "502 UpstreamRejectedBroker");
     let federated = async |subject: &str| {
         let body = json!({"cluster": CLUSTER, "subject": subject});

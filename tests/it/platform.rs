@@ -58,7 +58,7 @@ async fn a_managed_identity_speaks_for_the_brokers_app() {
             .bearer(&token)
             .send()
             .await
-            .told()
+            .outcome()
     };
     assert_eq!(post("alex").await, "200");
     assert_eq!(post("diego").await, "200");

@@ -72,7 +72,7 @@ async fn tunnel(mut near: TcpStream, target: SocketAddr, asked: Arc<Mutex<Vec<St
     let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
 }
 
-async fn told(user_info: &str, change: impl FnOnce(Builder) -> Builder) -> (String, Vec<String>) {
+async fn through_proxy(user_info: &str, change: impl FnOnce(Builder) -> Builder) -> (String, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     write_certificates_for(folder.path(), &["localhost", ACS]);
     let file = |name: &str| folder.path().join(name);
@@ -100,7 +100,7 @@ async fn told(user_info: &str, change: impl FnOnce(Builder) -> Builder) -> (Stri
     let stack = change(builder).start().await;
     let answer = stack.user("alex").post().await;
     assert!(!String::from_utf8_lossy(&answer.body).contains("hunter2"));
-    (answer.told(), proxy.asked())
+    (answer.outcome(), proxy.asked())
 }
 
 #[tokio::test]
@@ -108,26 +108,26 @@ async fn calls_go_by_the_proxy_unless_they_are_excepted() {
     let by_proxy = vec![format!("CONNECT {ACS}:443 HTTP/1.1")];
     let with_password = "user:hunter2@";
     assert_eq!(
-        told(with_password, |builder| builder).await,
+        through_proxy(with_password, |builder| builder).await,
         ("200".to_owned(), by_proxy.clone())
     );
     let other = |builder: Builder| builder.set("upstream.no_proxy", "other.test");
-    assert_eq!(told(with_password, other).await, ("200".to_owned(), by_proxy));
+    assert_eq!(through_proxy(with_password, other).await, ("200".to_owned(), by_proxy));
     for (setting, variable) in [("*.broker.test", ""), ("", "acs.broker.test:443, other.test")] {
-        let (told, asked) = told(with_password, |builder| {
+        let (outcome, asked) = through_proxy(with_password, |builder| {
             let builder = builder.variable("no_proxy", variable);
             builder.set("upstream.no_proxy", setting)
         })
         .await;
         // Without the proxy the name leads nowhere.
-        assert!(told.starts_with("50"), "{told}");
+        assert!(outcome.starts_with("50"), "{outcome}");
         assert_eq!(asked, Vec::<String>::new(), "{setting} {variable}");
     }
 }
 
 #[tokio::test]
 async fn a_proxy_that_refuses_is_an_upstream_that_is_away() {
-    let (told, asked) = told("user:wrong@", |builder| builder).await;
-    assert_eq!(told, "503 UpstreamUnavailable");
+    let (outcome, asked) = through_proxy("user:wrong@", |builder| builder).await;
+    assert_eq!(outcome, "503 UpstreamUnavailable");
     assert!(!asked.is_empty());
 }

@@ -24,8 +24,8 @@ fn json_set(users: &[&str]) -> String {
     json!({ "value": assignments }).to_string()
 }
 
-async fn told(stack: &Stack, user: &'static str) -> String {
-    stack.user(user).post().await.told()
+async fn outcome_of(stack: &Stack, user: &'static str) -> String {
+    stack.user(user).post().await.outcome()
 }
 
 #[tokio::test]
@@ -34,13 +34,13 @@ async fn a_toml_file_is_read_again() {
         .assignments("assignments.toml", "assignments = []\n")
         .start()
         .await;
-    assert_eq!(told(&stack, "alex").await, NO_ASSIGNMENT);
-    assert_eq!(told(&stack, "diego").await, NO_ASSIGNMENT);
+    assert_eq!(outcome_of(&stack, "alex").await, NO_ASSIGNMENT);
+    assert_eq!(outcome_of(&stack, "diego").await, NO_ASSIGNMENT);
     stack.write_assignments(&stack.demo_assignments_without(&[CONTOSO]));
-    eventually("Alex is assigned", async || told(&stack, "alex").await == "200").await;
-    assert_eq!(told(&stack, "diego").await, NO_ASSIGNMENT);
+    eventually("Alex is assigned", async || outcome_of(&stack, "alex").await == "200").await;
+    assert_eq!(outcome_of(&stack, "diego").await, NO_ASSIGNMENT);
     stack.write_assignments(&stack.demo_assignments_without(&[]));
-    eventually("Diego is assigned", async || told(&stack, "diego").await == "200").await;
+    eventually("Diego is assigned", async || outcome_of(&stack, "diego").await == "200").await;
 }
 
 #[tokio::test]
@@ -49,15 +49,18 @@ async fn a_json_file_is_what_acs_lists() {
         .assignments("assignments.json", json_set(&[ALEX]))
         .start()
         .await;
-    assert_eq!(told(&stack, "alex").await, "200");
+    assert_eq!(outcome_of(&stack, "alex").await, "200");
     stack.write_assignments(&json_set(&[]));
-    eventually("Alex is gone", async || told(&stack, "alex").await == NO_ASSIGNMENT).await;
+    eventually("Alex is gone", async || {
+        outcome_of(&stack, "alex").await == NO_ASSIGNMENT
+    })
+    .await;
     // Members that ACS adds are ignored.
     let mut more: serde_json::Value = serde_json::from_str(&json_set(&[&ALEX.to_uppercase()])).unwrap();
     more["value"][0]["etag"] = json!("x");
     more["new"] = json!(1);
     stack.write_assignments(&more.to_string());
-    eventually("Alex is back", async || told(&stack, "alex").await == "200").await;
+    eventually("Alex is back", async || outcome_of(&stack, "alex").await == "200").await;
 }
 
 #[tokio::test]
@@ -94,7 +97,7 @@ async fn a_bad_file_leaves_the_last_good_set() {
                 .contains("assignment")
         })
         .await;
-        assert_eq!(told(&good, "alex").await, "200", "{name}");
+        assert_eq!(outcome_of(&good, "alex").await, "200", "{name}");
         assert_eq!(
             good.probe("/readyz").await.status,
             200,
@@ -124,7 +127,7 @@ async fn a_bad_json_file_leaves_the_last_good_set() {
                 .contains("assignment")
         })
         .await;
-        assert_eq!(told(&stack, "alex").await, "200", "{text}");
+        assert_eq!(outcome_of(&stack, "alex").await, "200", "{text}");
         stack.write_assignments(&json_set(&[ALEX]));
         eventually("it is good again", async || {
             stack.probe("/readyz").await.json()["degraded"] == json!([])
@@ -142,15 +145,15 @@ async fn without_a_file_nobody_is_served_until_it_appears() {
     .await;
     assert_eq!(stack.probe("/readyz").await.status, 503);
     assert_eq!(stack.probe("/livez").await.status, 200);
-    assert_eq!(told(&stack, "alex").await, "503 AssignmentsUnavailable");
-    // What the token is is told first.
+    assert_eq!(outcome_of(&stack, "alex").await, "503 AssignmentsUnavailable");
+    // What the token is comes first.
     let expired = stack.user("alex").lifetime(-999).post().await;
-    assert_eq!(expired.told(), "401 InvalidToken/Expired");
+    assert_eq!(expired.outcome(), "401 InvalidToken/Expired");
     stack.write_assignments("[[assignments");
-    assert_eq!(told(&stack, "alex").await, "503 AssignmentsUnavailable");
+    assert_eq!(outcome_of(&stack, "alex").await, "503 AssignmentsUnavailable");
     stack.write_assignments(&stack.demo_assignments_without(&[]));
     eventually("it is ready", async || stack.probe("/readyz").await.status == 200).await;
-    assert_eq!(told(&stack, "alex").await, "200");
+    assert_eq!(outcome_of(&stack, "alex").await, "200");
 }
 
 #[tokio::test]
@@ -163,5 +166,5 @@ async fn a_file_that_goes_away_leaves_the_last_good_set() {
             .contains("assignment")
     })
     .await;
-    assert_eq!(told(&stack, "alex").await, "200");
+    assert_eq!(outcome_of(&stack, "alex").await, "200");
 }

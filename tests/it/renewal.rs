@@ -167,16 +167,16 @@ async fn acs_refusal_drops_the_entry_and_other_failures_are_answered() {
     stack.post_token(&token).await;
     stack.advance(600);
     stack.fault(Endpoint::Exchange, Fault::status(500));
-    assert_eq!(stack.post_token(&token).await.told(), "503 UpstreamUnavailable");
+    assert_eq!(stack.post_token(&token).await.outcome(), "503 UpstreamUnavailable");
     stack.emulator.clear_faults();
     stack.emulator.set_assignments([]);
-    assert_eq!(stack.post_token(&token).await.told(), "403 ExchangeForbidden");
+    assert_eq!(stack.post_token(&token).await.outcome(), "403 ExchangeForbidden");
     // The same caller, once the token lists the group: had the entry stayed, it would be served to them.
     let listed = stack
         .user("adele")
         .lifetime(70 * MINUTE)
         .with(|request| request.groups = Some(GroupsClaim::Listed));
-    assert_eq!(listed.post().await.told(), "403 ExchangeForbidden");
+    assert_eq!(listed.post().await.outcome(), "403 ExchangeForbidden");
     assert_eq!(stack.exchanges(), 4);
 }
 
@@ -234,7 +234,7 @@ async fn an_own_exchange_grows_old_too() {
     assert_eq!(stack.post_token(&own).await.cache(), "hit");
     stack.advance(1);
     for _ in 0..2 {
-        assert_eq!(stack.post_token(&own).await.told(), "403 ExchangeForbidden");
+        assert_eq!(stack.post_token(&own).await.outcome(), "403 ExchangeForbidden");
     }
 }
 

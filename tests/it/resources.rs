@@ -58,7 +58,7 @@ async fn each_caller_is_served_from_the_first_resource_that_matches() {
     assert_eq!((stack.exchanges(), other.count(Endpoint::Exchange)), (1, 0));
     // The other resource, an emulator of its own, does not trust this one's Entra: that it was asked is what counts.
     let diego = stack.user("diego").with(for_api).post().await;
-    assert_eq!(diego.told(), "401 InvalidToken/RejectedUpstream");
+    assert_eq!(diego.outcome(), "401 InvalidToken/RejectedUpstream");
     assert_eq!((stack.exchanges(), stack.emulator.count(Endpoint::OnBehalfOf)), (1, 1));
     assert_eq!(other.count(Endpoint::Exchange), 1);
     // No resource covers Fabrikam's users through another app.
@@ -67,7 +67,7 @@ async fn each_caller_is_served_from_the_first_resource_that_matches() {
         .with(|request| request.client_id = Some(CONTOSO.to_string()))
         .post()
         .await;
-    assert_eq!(elsewhere.told(), "403 NotAssigned/NoAssignment");
+    assert_eq!(elsewhere.outcome(), "403 NotAssigned/NoAssignment");
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn a_form_may_name_the_resource_that_serves_the_caller_and_no_other() {
                 (name, value),
             ])
             .await
-            .told()
+            .outcome()
     };
     assert_eq!(post("resource", &stack.emulator.origin()).await, "200");
     assert_eq!(post("audience", "fabrikam").await, "200");
@@ -98,7 +98,7 @@ async fn a_form_may_name_the_resource_that_serves_the_caller_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_missing_file_of_one_resource_is_told_by_its_name() {
+async fn a_missing_file_of_one_resource_is_reported_by_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let (stack, _other) = two_resources(&folder).await;
     std::fs::write(folder.path().join("contoso.toml"), "broken").unwrap();
@@ -157,7 +157,7 @@ async fn teams_extension_tokens_go_to_their_own_path() {
         (1, 1)
     );
     assert_eq!(
-        post_teams(&stack, &acs, version).await.told(),
+        post_teams(&stack, &acs, version).await.outcome(),
         "401 InvalidToken/InvalidAudience"
     );
     for path in [
@@ -168,13 +168,13 @@ async fn teams_extension_tokens_go_to_their_own_path() {
         assert_eq!(other.bearer(&token).send().await.cache(), "hit", "{path}");
     }
     assert_eq!(
-        post_teams(&stack, &token, "").await.told(),
+        post_teams(&stack, &token, "").await.outcome(),
         "400 MissingApiVersionParameter"
     );
     assert_eq!(
         post_teams(&stack, &token, "?api-version=2025-03-02-preview")
             .await
-            .told(),
+            .outcome(),
         "400 UnsupportedApiVersionValue"
     );
 }
@@ -215,15 +215,15 @@ async fn where_modes_differ_each_takes_only_tokens_that_are_for_it() {
     let (stack, other) = two_resources(&folder).await;
     // A token for ACS proves no consent to the broker's own API ...
     let diego = stack.user("diego").post().await;
-    assert_eq!(diego.told(), "401 InvalidToken/InvalidAudience");
+    assert_eq!(diego.outcome(), "401 InvalidToken/InvalidAudience");
     // ... and one for the broker's API is not ACS's to see.
     let alex = stack.user("alex").with(for_api).post().await;
-    assert_eq!(alex.told(), "401 InvalidToken/InvalidAudience");
+    assert_eq!(alex.outcome(), "401 InvalidToken/InvalidAudience");
     assert_eq!((stack.exchanges(), other.count(Endpoint::Exchange)), (0, 0));
     assert_eq!(stack.emulator.count(Endpoint::OnBehalfOf), 0);
 }
 
-/// ACS could only refuse it: nothing is sent, nor served from the cache, and it is told in its place among the checks.
+/// ACS could only refuse it: nothing is sent, nor served from the cache, and it is reported in its place among the checks.
 #[tokio::test]
 async fn a_token_for_the_other_acs_path_is_for_another_audience() {
     const WRONG: &str = "401 InvalidToken/InvalidAudience";
@@ -237,8 +237,8 @@ async fn a_token_for_the_other_acs_path_is_for_another_audience() {
     let teams_token = stack.user("diego").with(for_teams).token();
     let acs_token = stack.user("diego").token();
     for _ in 0..2 {
-        assert_eq!(entra(&teams_token).await.told(), WRONG);
-        assert_eq!(post_teams(&stack, &acs_token, version).await.told(), WRONG);
+        assert_eq!(entra(&teams_token).await.outcome(), WRONG);
+        assert_eq!(post_teams(&stack, &acs_token, version).await.outcome(), WRONG);
         assert_eq!(
             (stack.exchanges(), stack.emulator.count(Endpoint::TeamsExchange)),
             (0, 0)
@@ -249,31 +249,31 @@ async fn a_token_for_the_other_acs_path_is_for_another_audience() {
     assert_eq!(post_teams(&stack, &teams_token, version).await.cache(), "miss");
     assert_eq!(stack.post_token(&acs_token).await.cache(), "hit");
     assert_eq!(stack.post_token(&teams_token).await.cache(), "hit");
-    assert_eq!(entra(&teams_token).await.told(), WRONG);
-    assert_eq!(post_teams(&stack, &acs_token, version).await.told(), WRONG);
+    assert_eq!(entra(&teams_token).await.outcome(), WRONG);
+    assert_eq!(post_teams(&stack, &acs_token, version).await.outcome(), WRONG);
     assert_eq!(
         (stack.exchanges(), stack.emulator.count(Endpoint::TeamsExchange)),
         (1, 1)
     );
     // Before the lifetime, the scopes and the assignment, after the signature and the issuer.
     let expired = stack.user("diego").with(for_teams).lifetime(-3600).token();
-    assert_eq!(entra(&expired).await.told(), WRONG);
+    assert_eq!(entra(&expired).await.outcome(), WRONG);
     let megan = stack.user("megan").with(for_teams).token();
-    assert_eq!(entra(&megan).await.told(), WRONG);
+    assert_eq!(entra(&megan).await.outcome(), WRONG);
     let nobodys = with_claims(&stack, |claims| {
         claims["aud"] = "1fd5118e-2576-4263-8130-9503064c837a".into();
         change(claims, "azp", serde_json::Value::Null);
         change(claims, "scp", serde_json::Value::Null);
     });
-    assert_eq!(entra(&nobodys).await.told(), WRONG);
+    assert_eq!(entra(&nobodys).await.outcome(), WRONG);
     let foreign = with_claims(&stack, |claims| {
         claims["aud"] = "1fd5118e-2576-4263-8130-9503064c837a".into();
         claims["iss"] = "https://elsewhere.example".into();
     });
-    assert_eq!(entra(&foreign).await.told(), "401 InvalidToken/InvalidIssuer");
+    assert_eq!(entra(&foreign).await.outcome(), "401 InvalidToken/InvalidIssuer");
     let (signed, signature) = teams_token.rsplit_once('.').unwrap();
     let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
-    assert_ne!(entra(&forged).await.told(), WRONG);
+    assert_ne!(entra(&forged).await.outcome(), WRONG);
 }
 
 /// Where ACS is not sent the caller's token, the path says nothing about it.
@@ -281,9 +281,9 @@ async fn a_token_for_the_other_acs_path_is_for_another_audience() {
 async fn in_other_modes_the_paths_are_as_before() {
     let stack = crate::support::modes::with_secret().start().await;
     let token = stack.user("alex").with(for_api).token();
-    assert_eq!(stack.post_acs_path(&token).await.told(), "200");
+    assert_eq!(stack.post_acs_path(&token).await.outcome(), "200");
     let teams_path = post_teams(&stack, &token, "?api-version=2025-06-30").await;
-    assert_eq!(teams_path.told(), "400 InvalidRequest");
+    assert_eq!(teams_path.outcome(), "400 InvalidRequest");
 }
 
 /// A scope of one's own API that is named as ACS names one says nothing about ACS.
@@ -294,7 +294,7 @@ async fn a_scope_counts_for_the_api_that_it_belongs_to() {
         .set("entra.required_scopes", "VoIP,access")
         .start()
         .await;
-    for (audience, scope, told) in [
+    for (audience, scope, expected) in [
         ("api://broker", "VoIP", "403 InsufficientScope"),
         ("api://broker", "VoIP VoIP.Join Chat", "403 InsufficientScope"),
         // Accepted here; the emulated ACS then refuses the audience.
@@ -311,7 +311,7 @@ async fn a_scope_counts_for_the_api_that_it_belongs_to() {
             claims["aud"] = audience.into();
             claims["scp"] = scope.into();
         });
-        assert_eq!(stack.post_token(&token).await.told(), told, "{audience} {scope}");
+        assert_eq!(stack.post_token(&token).await.outcome(), expected, "{audience} {scope}");
     }
 }
 

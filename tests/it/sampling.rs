@@ -15,7 +15,7 @@ const OFF: (&str, &str) = ("OTEL_TRACES_SAMPLER", "parentbased_always_off");
 
 async fn post(served: &Served, token: &str, n: u32) -> String {
     let call = served.call("/token").bearer(token);
-    call.header("traceparent", &traceparent(n)).send().await.told()
+    call.header("traceparent", &traceparent(n)).send().await.outcome()
 }
 
 /// What ACS was sent as `traceparent` by the `n`th trace.
@@ -43,10 +43,10 @@ async fn what_is_not_sampled_makes_no_span_but_its_trace_goes_on() {
     // A refusal leaves no span: anyone can cause one.
     assert_eq!(collector.spans(), []);
     for n in [1, 2, 3] {
-        let told: Vec<_> = lines(&output).filter(|line| line["trace_id"] == trace(n)).collect();
-        assert!(told.iter().any(|line| line["message"] == "request"), "{told:?}");
-        assert!(told.iter().all(|line| line["span_id"] != PARENT));
-        let ids: std::collections::BTreeSet<_> = told.iter().map(|line| line["span_id"].to_string()).collect();
+        let logged: Vec<_> = lines(&output).filter(|line| line["trace_id"] == trace(n)).collect();
+        assert!(logged.iter().any(|line| line["message"] == "request"), "{logged:?}");
+        assert!(logged.iter().all(|line| line["span_id"] != PARENT));
+        let ids: std::collections::BTreeSet<_> = logged.iter().map(|line| line["span_id"].to_string()).collect();
         assert_eq!(ids.len(), 1);
     }
 }
@@ -129,9 +129,9 @@ async fn the_callers_sampling_flag_counts_only_if_it_is_trusted() {
         for (n, flags) in [(1, "01"), (2, "00")] {
             let parent = format!("00-{}-{PARENT}-{flags}", trace(n));
             let call = served.call("/token").bearer(&token).header("traceparent", &parent);
-            assert_eq!(call.send().await.told(), "200");
+            assert_eq!(call.send().await.outcome(), "200");
         }
-        assert_eq!(served.call("/token").bearer(&token).send().await.told(), "200");
+        assert_eq!(served.call("/token").bearer(&token).send().await.outcome(), "200");
         flushed(served).await;
         let spans = collector.spans();
         let others = [1, 2, 9].map(trace);
@@ -215,7 +215,7 @@ async fn baggage_goes_nowhere() {
         .bearer(&served.token("alex"))
         .header("traceparent", &traceparent(1))
         .header("baggage", "key=carried-baggage");
-    assert_eq!(call.send().await.told(), "200");
+    assert_eq!(call.send().await.outcome(), "200");
     let output = flushed(served).await.stdout;
     assert!(!collector.bytes().contains("carried-baggage") && !output.contains("carried-baggage"));
 }

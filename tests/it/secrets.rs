@@ -224,7 +224,7 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
         let token = azure.token(user);
         let answer = Call::new("POST", format!("{public}/token")).bearer(&token).send().await;
         presented.push(token);
-        answer.told()
+        answer.outcome()
     };
     assert_eq!(post("alex").await, "200");
     post("lidia").await;
@@ -243,7 +243,7 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
         .iter()
         .chain(&presented)
         .flat_map(|token| token.split('.').skip(1));
-    // Users are told as a hash.
+    // Users are named by a hash.
     let users = presented.iter().map(|token| user_of(token));
     let secrets: Vec<String> = parts
         .map(str::to_owned)
@@ -268,6 +268,6 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
         .unwrap();
     assert!(
         upstream["acs_broker.error.cause"].as_str().unwrap().len() > 10,
-        "the operator is told why"
+        "the operator learns why"
     );
 }

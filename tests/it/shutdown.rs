@@ -1,4 +1,4 @@
-//! Signals: told to the load balancer first, requests in flight finished, and a second one ends at once.
+//! Signals: shown to the load balancer first, requests in flight finished, and a second one ends at once.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -21,7 +21,7 @@ async fn held(environment: &[(&str, &str)]) -> (Served, Fake, Gate, tokio::task:
     let call = served.call("/token").bearer(&served.token("alex"));
     let request = tokio::spawn(async move {
         match call.try_send().await {
-            Ok(answer) => answer.told(),
+            Ok(answer) => answer.outcome(),
             Err(_) => "cut".to_owned(),
         }
     });
@@ -37,7 +37,7 @@ async fn what_is_in_flight_is_finished() {
         eventually("not ready any more", async || served.readiness().await == Some(503)).await;
         // During the delay everybody is still served: load balancers have not noticed yet.
         let new = Call::new("POST", format!("{}/token", served.public)).send().await;
-        assert_eq!(new.told(), "401 AuthenticationRequired", "{signal}");
+        assert_eq!(new.outcome(), "401 AuthenticationRequired", "{signal}");
         // Then nobody new is accepted, while the probes go on.
         eventually("no new connections", async || {
             Call::new("POST", format!("{}/token", served.public))
@@ -94,7 +94,7 @@ async fn a_drain_has_an_end() {
 async fn an_idle_broker_ends_promptly() {
     let served = Served::start(None, &[]).await;
     let token = served.token("alex");
-    assert_eq!(served.post_token(&token).await.told(), "200");
+    assert_eq!(served.post_token(&token).await.outcome(), "200");
     served.process.signal("TERM");
     let ended = served.process.end().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -109,7 +109,7 @@ async fn half_a_head_is_no_request_in_flight() {
         .await;
     let mut half = TcpStream::connect(stack.public).await.unwrap();
     half.write_all(b"POST /to").await.unwrap();
-    assert_eq!(stack.user("alex").post().await.told(), "200");
+    assert_eq!(stack.user("alex").post().await.outcome(), "200");
     stack.signals.draining.cancel();
     // Far below both limits; the harness would wait for minutes otherwise.
     let ended = tokio::time::timeout(std::time::Duration::from_secs(30), &mut stack.running).await;
@@ -117,12 +117,12 @@ async fn half_a_head_is_no_request_in_flight() {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_too_late_is_told() {
+async fn a_request_that_comes_too_late_is_reported() {
     let mut stack = Stack::start().await;
     let mut late = TcpStream::connect(stack.public).await.unwrap();
     late.write_all(b"POST /token HTTP/1.1\r\nHost: x\r\n").await.unwrap();
     // A whole request later, the head begun before it has been read.
-    assert_eq!(stack.user("alex").post().await.told(), "200");
+    assert_eq!(stack.user("alex").post().await.outcome(), "200");
     stack.signals.draining.cancel();
     eventually("no new connections", async || {
         TcpStream::connect(stack.public).await.is_err()
@@ -197,8 +197,8 @@ async fn a_stalled_reader_of_the_log_does_not_delay_the_end() {
     // The pipe fills up, then the buffer before it, which takes 16384 lines.
     let parts = (0..4).map(|_| many(&served, 4400));
     futures_util::future::join_all(parts).await;
-    let told = Scrape::of(served.management.trim_start_matches("http://")).await;
-    let lost = told.sum("acs_broker_telemetry_dropped_total", &[("acs_broker_signal", "logs")]);
+    let scraped = Scrape::of(served.management.trim_start_matches("http://")).await;
+    let lost = scraped.sum("acs_broker_telemetry_dropped_total", &[("acs_broker_signal", "logs")]);
     assert!(lost >= 1.0, "the buffer is not full");
     served.process.signal("TERM");
     let ended = served.process.end().await;

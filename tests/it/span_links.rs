@@ -17,8 +17,8 @@ use crate::support::stack::ACS_PATH;
 async fn permitted(served: &Served, callers: u32) {
     let management = served.management.trim_start_matches("http://");
     eventually("the last caller is permitted", async || {
-        let told = Scrape::of(management).await;
-        let permitted = told.sum("acs_broker_authorization_total", &[("acs_broker_outcome", "permitted")]);
+        let scraped = Scrape::of(management).await;
+        let permitted = scraped.sum("acs_broker_authorization_total", &[("acs_broker_outcome", "permitted")]);
         permitted >= f64::from(callers)
     })
     .await;

@@ -54,7 +54,7 @@ fn exception(span: &Span) -> String {
 
 pub(crate) async fn post(served: &Served, token: &str, n: u32) -> String {
     let call = served.call("/token").bearer(token);
-    call.header("traceparent", &traceparent(n)).send().await.told()
+    call.header("traceparent", &traceparent(n)).send().await.outcome()
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn a_miss_a_hit_a_retry_and_the_keys_of_a_rotation() {
 }
 
 #[tokio::test]
-async fn each_refusal_is_told_by_the_stage_that_refuses() {
+async fn each_refusal_is_reported_by_the_stage_that_refuses() {
     let (served, collector) = exported().await;
     let alex = served.token("alex");
     let parts: Vec<&str> = alex.split('.').collect();
@@ -157,8 +157,8 @@ async fn each_refusal_is_told_by_the_stage_that_refuses() {
         (6, served.token_with_groups("grady"), "authorize", "not_assigned", 403),
     ];
     for (n, token, _, _, status) in &tokens {
-        let told = post(&served, token, *n).await;
-        assert!(told.starts_with(&status.to_string()), "{n}: {told}");
+        let outcome = post(&served, token, *n).await;
+        assert!(outcome.starts_with(&status.to_string()), "{n}: {outcome}");
     }
     // 429 last: it ends all exchanges for a while.
     for (n, status) in [(7, 401), (8, 403), (10, 500), (11, 302), (9, 429)] {
@@ -167,8 +167,8 @@ async fn each_refusal_is_told_by_the_stage_that_refuses() {
             .emulator
             .set_fault(Endpoint::Exchange, Fault::status(status))
             .unwrap();
-        let told = post(&served, &fresh, n).await;
-        assert!(!told.starts_with("200"), "{told}");
+        let outcome = post(&served, &fresh, n).await;
+        assert!(!outcome.starts_with("200"), "{outcome}");
     }
     flushed(served).await;
     for (n, _, stage, kind, _) in &tokens {

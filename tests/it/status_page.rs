@@ -9,7 +9,7 @@ use crate::support::stack::Stack;
 #[tokio::test]
 async fn the_page_shows_the_state_and_no_user() {
     let stack = Stack::start().await;
-    assert_eq!(stack.user("alex").post().await.told(), "200");
+    assert_eq!(stack.user("alex").post().await.outcome(), "200");
     let answer = stack.probe("/").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));

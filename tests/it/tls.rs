@@ -55,16 +55,16 @@ async fn azure_is_trusted_by_the_extra_anchor_only() {
         .await
         .set("upstream.ca_file", ca.to_str().unwrap());
     let stack = trusting.start().await;
-    assert_eq!(stack.user("alex").post().await.told(), "200");
+    assert_eq!(stack.user("alex").post().await.outcome(), "200");
     drop(stack);
 
     let stack = over_tls(folder.path()).await.not_awaiting_readiness().start().await;
     eventually("keys were tried", async || {
-        let told = stack.probe("/readyz").await.json()["reasons"].to_string();
-        told.contains("no tenant has usable signing keys")
+        let outcome = stack.probe("/readyz").await.json()["reasons"].to_string();
+        outcome.contains("no tenant has usable signing keys")
     })
     .await;
-    assert_eq!(stack.user("alex").post().await.told(), "503 KeysUnavailable");
+    assert_eq!(stack.user("alex").post().await.outcome(), "503 KeysUnavailable");
     assert_eq!(
         stack.emulator.journal().len(),
         0,
@@ -92,7 +92,7 @@ async fn the_public_listener_speaks_tls() {
         .send_with(&client)
         .await
         .unwrap();
-    assert_eq!(answer.told(), "200");
+    assert_eq!(answer.outcome(), "200");
     assert!(
         Call::new("POST", url).try_send().await.is_err(),
         "not trusted by others"
@@ -109,5 +109,5 @@ async fn loopback_is_never_proxied() {
         .set("upstream.proxy", "http://127.0.0.1:9")
         .start()
         .await;
-    assert_eq!(stack.user("alex").post().await.told(), "200");
+    assert_eq!(stack.user("alex").post().await.outcome(), "200");
 }

@@ -20,7 +20,7 @@ async fn a_request_is_one_trace_from_the_caller_to_acs() {
             .call("/token")
             .bearer(&token)
             .header("traceparent", &traceparent(n));
-        assert_eq!(call.send().await.told(), "200");
+        assert_eq!(call.send().await.outcome(), "200");
     }
     let acs_saw: Vec<String> = broker
         .emulator
@@ -142,20 +142,20 @@ async fn without_an_exporter_the_trace_goes_on() {
         .call("/token")
         .bearer(&served.token("alex"))
         .header("traceparent", &traceparent(1));
-    assert_eq!(call.send().await.told(), "200");
+    assert_eq!(call.send().await.outcome(), "200");
     // An unknown key's fetch belongs to the caller who caused it.
     served.emulator.rotate_keys(Some("Contoso")).unwrap();
     let call = served
         .call("/token")
         .bearer(&served.token("diego"))
         .header("traceparent", &traceparent(2));
-    assert_eq!(call.send().await.told(), "200");
+    assert_eq!(call.send().await.outcome(), "200");
     // One that is no traceparent starts a trace of its own.
     let call = served
         .call("/token")
         .bearer(&served.token("adele"))
         .header("traceparent", "00-nonsense");
-    assert_eq!(call.send().await.told(), "200");
+    assert_eq!(call.send().await.outcome(), "200");
     let seen = |endpoint: Endpoint, n: u32| {
         let calls = served.emulator.journal();
         let with = |call: &&azure_emulator::CallRecord| {
@@ -210,7 +210,7 @@ async fn what_is_no_traceparent_begins_a_new_trace() {
         for parent in &parents {
             call = call.header("traceparent", parent);
         }
-        assert_eq!(call.send().await.told(), "200", "{parents:?}");
+        assert_eq!(call.send().await.outcome(), "200", "{parents:?}");
     }
     let exchanges = broker.emulator.journal().into_iter();
     let seen: Vec<String> = exchanges
@@ -263,7 +263,7 @@ async fn no_token_is_ever_written() {
             .iter()
             .flat_map(|token| token.split('.').skip(1))
             .map(str::to_owned)
-            // Users are told as a hash.
+            // Users are named by a hash.
             .chain(users)
             .collect();
         assert!(secrets.len() > 20);

@@ -22,9 +22,9 @@ fn without_alex(mode: &str) -> Builder {
 
 #[tokio::test]
 async fn callers_whom_none_covers_are_left_to_acs() {
-    for (mode, told) in [("enforce", "403 NotAssigned/NoAssignment"), ("audit", "200")] {
+    for (mode, shown) in [("enforce", "403 NotAssigned/NoAssignment"), ("audit", "200")] {
         let stack = without_alex(mode).start().await;
-        assert_eq!(stack.user("alex").post().await.told(), told, "{mode}");
+        assert_eq!(stack.user("alex").post().await.outcome(), shown, "{mode}");
         let readiness = stack.probe("/readyz").await;
         assert_eq!(readiness.status, 200);
         let degraded = readiness.json()["degraded"].clone();
@@ -51,7 +51,7 @@ async fn acs_decides_and_is_asked_again_after_a_while() {
     let grady = stack
         .user("grady")
         .with(|request| request.groups = Some(GroupsClaim::Listed));
-    assert_eq!(grady.post().await.told(), "403 ExchangeForbidden");
+    assert_eq!(grady.post().await.outcome(), "403 ExchangeForbidden");
     let scrape = Scrape::of(stack.management).await;
     let counted = |outcome: &str, kind: &str, reason: &str| {
         let labels = [
@@ -78,7 +78,7 @@ async fn what_is_undecided_or_not_served_stays_so() {
         .await;
     let loaded = async || stack.probe("/readyz").await.json()["reasons"].as_array().unwrap().len() == 1;
     crate::support::eventually("keys", loaded).await;
-    assert_eq!(stack.user("alex").post().await.told(), "503 AssignmentsUnavailable");
+    assert_eq!(stack.user("alex").post().await.outcome(), "503 AssignmentsUnavailable");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.toml");
@@ -94,15 +94,24 @@ async fn what_is_undecided_or_not_served_stays_so() {
     };
     let one = format!("[{}]", resource("contoso", CONTOSO, "audit"));
     let stack = Stack::builder().resources(&one).start().await;
-    assert_eq!(stack.user("alex").post().await.told(), "403 NotAssigned/NoAssignment");
+    assert_eq!(
+        stack.user("alex").post().await.outcome(),
+        "403 NotAssigned/NoAssignment"
+    );
     let both = format!(
         "[{}, {}]",
         resource("contoso", CONTOSO, "audit"),
         resource("fabrikam", FABRIKAM, "enforce")
     );
     let stack = Stack::builder().resources(&both).start().await;
-    assert_eq!(stack.user("alex").post().await.told(), "403 NotAssigned/NoAssignment");
-    assert_ne!(stack.user("diego").post().await.told(), "403 NotAssigned/NoAssignment");
+    assert_eq!(
+        stack.user("alex").post().await.outcome(),
+        "403 NotAssigned/NoAssignment"
+    );
+    assert_ne!(
+        stack.user("diego").post().await.outcome(),
+        "403 NotAssigned/NoAssignment"
+    );
     let degraded = stack.probe("/readyz").await.json()["degraded"].clone();
     assert_eq!(degraded, json!(["resource contoso: assignments are not enforced"]));
 }
@@ -121,7 +130,7 @@ async fn one_event_and_the_log_say_who_would_be_refused() {
         scrape.sum("acs_broker_assignments_entries", &[]).abs() < 0.1
     };
     crate::support::eventually("the file is read", is_empty).await;
-    assert_eq!(served.post_token(&served.token("alex")).await.told(), "200");
+    assert_eq!(served.post_token(&served.token("alex")).await.outcome(), "200");
     let output = flushed(served).await.stdout;
     let found: Vec<Value> = lines(&output)
         .filter(|line| line["decision"] == "would_refuse")

@@ -1,4 +1,4 @@
-//! A client that sends exactly what it is told, one request a connection.
+//! A client that sends exactly what it is given, one request a connection.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -87,17 +87,17 @@ impl Check {
         self.dev = Dev::start(arguments, environment);
     }
 
-    /// Holds an answer against the description. `codes` are those that must be told: the error code and the inner
+    /// Holds an answer against the description. `codes` are those that must be there: the error code and the inner
     /// one, or OAuth's `error`.
     fn expect(&mut self, path: &'static str, status: u16, codes: &str, request: &Request) {
         let answer = request.send(&self.dev.broker);
         let error = &answer.body["error"];
-        let told: Vec<&str> = [&error["code"], &error["innererror"]["code"], error]
+        let found: Vec<&str> = [&error["code"], &error["innererror"]["code"], error]
             .into_iter()
             .filter_map(Value::as_str)
             .collect();
         let case = format!("{path} {status} {codes}");
-        if (answer.status, told.join(" ").as_str()) != (status, codes) {
+        if (answer.status, found.join(" ").as_str()) != (status, codes) {
             self.problems
                 .push(format!("{case}: got {} {}", answer.status, answer.body));
         }
@@ -105,7 +105,7 @@ impl Check {
             self.problems.push(format!("{case}: {problem}; {}", answer.body));
         }
         self.statuses.insert((path, answer.status.to_string()));
-        self.codes.extend(told.into_iter().map(str::to_owned));
+        self.codes.extend(found.into_iter().map(str::to_owned));
         self.codes.extend(answer.header("x-ms-error-code").map(str::to_owned));
     }
 
@@ -121,8 +121,8 @@ impl Check {
         let body = body.into();
         self.expect(OAUTH, status, error, &Request::post(OAUTH).body(FORM, body.clone()));
         let answer = Request::post(TOKEN).body(FORM, body).send(&self.dev.broker);
-        let told = answer.body["error"].as_str().unwrap_or_default();
-        if (answer.status, told) != (status, error) {
+        let outcome = answer.body["error"].as_str().unwrap_or_default();
+        if (answer.status, outcome) != (status, error) {
             self.problems.push(format!(
                 "{TOKEN} {status} {error}: got {} {}",
                 answer.status, answer.body
@@ -384,7 +384,7 @@ impl Check {
             for code in self.description.listed(schema).iter().filter(unseen) {
                 if !self.codes.contains(*code) {
                     self.problems
-                        .push(format!("{schema}: {code} is described, and was never told"));
+                        .push(format!("{schema}: {code} is described, and was never seen"));
                 }
             }
         }

@@ -129,7 +129,7 @@ async fn idle_http_2_connections_are_pinged_and_closed_if_nothing_comes_back() {
 }
 
 #[tokio::test]
-async fn so_are_those_in_use_and_the_request_is_told_of_a_lost_connection() {
+async fn so_are_those_in_use_and_the_request_learns_of_a_lost_connection() {
     let (tell, asked) = oneshot::channel();
     let (url, folder, server) = mute_server(Some(tell)).await;
     let ca = folder.path().join("ca.pem");
@@ -233,7 +233,7 @@ async fn where_nobody_listens_there_is_no_connection_to_give_up() {
 }
 
 #[test]
-fn a_file_that_holds_no_anchor_is_told_with_its_reason() {
+fn a_file_that_holds_no_anchor_is_reported_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
     let problem = |content: &str| {

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_told_by_its_place() {
+    fn what_is_not_understood_is_reported_by_its_place() {
         for entry in [
             "https://a.test",
             "10.0.0.0/33",

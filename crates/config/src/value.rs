@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn mistyped_values_are_told_by_type_alone() {
+    fn mistyped_values_are_reported_by_type_alone() {
         for (reason, wanted) in [
             (any_text(toml("true")).unwrap_err(), "is a boolean, not a string"),
             (text(toml("' '")).unwrap_err(), "must not be empty"),

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_whole_batch_is_told_at_once() {
+    async fn a_whole_batch_is_reported_at_once() {
         let (queue, _) = queue(4, 3);
         queue.add(0);
         assert!(queue.filled().now_or_never().is_none());

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_beyond_this_machine_is_told() {
+    fn plain_http_beyond_this_machine_is_reported() {
         for (endpoint, status) in [
             ("https://contoso.communication.azure.com", Status::Pass),
             ("http://127.0.0.1:8090", Status::Pass),

@@ -112,7 +112,7 @@ async fn up_to_the_signature_the_rest_is_skipped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_it_all_that_fail_are_told() {
+async fn after_it_all_that_fail_are_reported() {
     let clinic = Clinic::open().await;
     let wrong = json!({"iss": "https://evil.example", "aud": "api://other", "exp": 1_000_000_000, "idtyp": "app",
         "scp": "Files.Read", "oid": "fab00000-0000-4000-8000-0000000000ff", "groups": []});

@@ -148,7 +148,7 @@ fn memory(served: &Served) -> u64 {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_or_silent_costs_requests_nothing_and_is_told() {
+async fn a_collector_that_is_away_or_silent_costs_requests_nothing_and_is_reported() {
     const REQUESTS: usize = 1500;
     // Accepts, in the kernel's backlog, and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -172,7 +172,7 @@ async fn a_collector_that_is_away_or_silent_costs_requests_nothing_and_is_told()
         let busy = serve(&served, &token, REQUESTS).await;
         // Far from a precise measure, which a test beside others cannot be; a request that waited would take seconds.
         assert!(busy < usual * 3.0 + 1000.0, "{name}: {busy} ms, not about {usual} ms");
-        eventually("the loss is told", async || {
+        eventually("the loss is counted", async || {
             let lost = [("acs_broker_signal", "metrics")];
             scrape(&served).await.sum("acs_broker_telemetry_dropped_total", &lost) >= 1.0
         })
@@ -200,10 +200,10 @@ async fn without_an_exporter_or_with_the_sdk_off_they_can_be_scraped() {
     ] {
         let served = Served::start(None, more).await;
         served.post_token(&served.token("alex")).await;
-        let told = scrape(&served).await;
+        let scraped = scrape(&served).await;
         let built = [("version", build_info::VERSION), ("commit", build_info::COMMIT)];
-        assert!((told.sum("acs_broker_build_info", &built) - 1.0).abs() < 1e-9);
-        assert!((told.sum("acs_broker_cache_requests_total", &[]) - 1.0).abs() < 1e-9);
+        assert!((scraped.sum("acs_broker_build_info", &built) - 1.0).abs() < 1e-9);
+        assert!((scraped.sum("acs_broker_cache_requests_total", &[]) - 1.0).abs() < 1e-9);
         served.process.signal("TERM");
         assert_eq!(served.process.end().await.code, Some(0));
     }

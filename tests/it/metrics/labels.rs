@@ -43,13 +43,13 @@ async fn no_label_tells_of_a_user_or_a_token() {
             .iter()
             .map(|group| group.id.to_string()),
     );
-    let told = scrape(&stack).await;
+    let scraped = scrape(&stack).await;
     let parts = secrets
         .iter()
         .flat_map(|token| token.split('.').skip(1))
         .filter(|part| part.len() > 8);
     for secret in parts.chain(ids.iter().map(String::as_str)) {
-        assert!(!told.text.contains(secret), "{secret}");
+        assert!(!scraped.text.contains(secret), "{secret}");
     }
     let known: BTreeSet<String> = ALL
         .iter()
@@ -57,13 +57,13 @@ async fn no_label_tells_of_a_user_or_a_token() {
         .map(|label| label.replace('.', "_"))
         .chain(["le".to_owned()])
         .collect();
-    for series in told.series().iter().filter(|series| series.name != "target_info") {
+    for series in scraped.series().iter().filter(|series| series.name != "target_info") {
         for (label, value) in &series.labels {
             assert!(known.contains(label), "{} has {label}", series.name);
             assert!(value.len() <= 64, "{label}={value}");
         }
     }
-    let methods = told.sum(REQUESTS, &[("http_request_method", "_OTHER")]);
+    let methods = scraped.sum(REQUESTS, &[("http_request_method", "_OTHER")]);
     assert!(methods >= 1.0, "made-up methods are one");
 }
 

@@ -19,43 +19,43 @@ async fn keys_are_fetched_grow_old_and_are_rotated() {
         ]
     };
     let (contoso, fabrikam): (&'static str, &'static str) = (contoso.leak(), fabrikam.leak());
-    let told = scrape(&stack).await;
+    let scraped = scrape(&stack).await;
     for tenant in [contoso, fabrikam] {
-        assert_sum(&told, REFRESHES, &of(tenant, "schedule", "good"), 1.0);
-        assert_sum(&told, REFRESHES, &of(tenant, "unknown_kid", "failed"), 0.0);
+        assert_sum(&scraped, REFRESHES, &of(tenant, "schedule", "good"), 1.0);
+        assert_sum(&scraped, REFRESHES, &of(tenant, "unknown_kid", "failed"), 0.0);
         assert_sum(
-            &told,
+            &scraped,
             "acs_broker_jwks_age_seconds",
             &[("acs_broker_tenant_id", tenant)],
             0.0,
         );
         assert_sum(
-            &told,
+            &scraped,
             "acs_broker_jwks_usable",
             &[("acs_broker_tenant_id", tenant)],
             1.0,
         );
     }
-    assert_sum(&told, "acs_broker_ready", &[], 1.0);
+    assert_sum(&scraped, "acs_broker_ready", &[], 1.0);
     stack.advance(40);
     stack.emulator.rotate_keys(Some("Fabrikam")).unwrap();
-    assert_eq!(stack.user("alex").post().await.told(), "200");
-    let told = scrape(&stack).await;
-    assert_sum(&told, REFRESHES, &of(fabrikam, "unknown_kid", "good"), 1.0);
+    assert_eq!(stack.user("alex").post().await.outcome(), "200");
+    let scraped = scrape(&stack).await;
+    assert_sum(&scraped, REFRESHES, &of(fabrikam, "unknown_kid", "good"), 1.0);
     assert_sum(
-        &told,
+        &scraped,
         "acs_broker_jwks_age_seconds",
         &[("acs_broker_tenant_id", fabrikam)],
         0.0,
     );
     assert_sum(
-        &told,
+        &scraped,
         "acs_broker_jwks_age_seconds",
         &[("acs_broker_tenant_id", contoso)],
         40.0,
     );
     assert_sum(
-        &told,
+        &scraped,
         CALLS,
         &[
             ("acs_broker_upstream", "entra_keys"),
@@ -67,22 +67,22 @@ async fn keys_are_fetched_grow_old_and_are_rotated() {
     stack.advance(40);
     stack.fault(Endpoint::Keys, Fault::status(500));
     stack.emulator.rotate_keys(Some("Fabrikam")).unwrap();
-    assert_eq!(stack.user("alex").post().await.told(), "503 KeysUnavailable");
+    assert_eq!(stack.user("alex").post().await.outcome(), "503 KeysUnavailable");
     stack.advance(25 * 3600);
-    let told = scrape(&stack).await;
-    assert_sum(&told, REFRESHES, &of(fabrikam, "unknown_kid", "failed"), 1.0);
+    let scraped = scrape(&stack).await;
+    assert_sum(&scraped, REFRESHES, &of(fabrikam, "unknown_kid", "failed"), 1.0);
     let undecided = [
         ("acs_broker_outcome", "undecided"),
         ("acs_broker_reason", "KeysUnavailable"),
     ];
-    assert_sum(&told, AUTHENTICATION, &undecided, 1.0);
+    assert_sum(&scraped, AUTHENTICATION, &undecided, 1.0);
     assert_sum(
-        &told,
+        &scraped,
         "acs_broker_jwks_usable",
         &[("acs_broker_tenant_id", fabrikam)],
         0.0,
     );
-    assert_sum(&told, "acs_broker_ready", &[], 0.0);
+    assert_sum(&scraped, "acs_broker_ready", &[], 0.0);
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn assignments_are_counted_anew_when_the_file_changes() {
     })
     .await;
     stack.advance(60);
-    let told = scrape(&stack).await;
-    assert_sum(&told, "acs_broker_assignments_entries", &file, 2.0);
-    assert!(told.sum("acs_broker_assignments_age_seconds", &file) >= 60.0);
+    let scraped = scrape(&stack).await;
+    assert_sum(&scraped, "acs_broker_assignments_entries", &file, 2.0);
+    assert!(scraped.sum("acs_broker_assignments_age_seconds", &file) >= 60.0);
 }

@@ -39,7 +39,7 @@ pub(crate) struct Seen {
     pub(crate) body: Bytes,
 }
 
-/// What a path answers until it is told otherwise.
+/// What a path answers until it is set otherwise.
 #[derive(Clone)]
 pub(crate) struct Reply {
     status: u16,

@@ -45,7 +45,7 @@ impl Answer {
 
     /// `200`, `401 InvalidToken/Expired` or, in OAuth's shape, `400 invalid_request InvalidToken`: status, error and
     /// inner error. Whatever else an error must have is checked on the way.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn outcome(&self) -> String {
         let json = self.json();
         assert!(self.header("x-ms-request-id").is_some(), "{self:?}");
         assert_eq!(self.header("x-content-type-options"), Some("nosniff"), "{self:?}");
@@ -73,7 +73,7 @@ impl Answer {
 
     /// `x-cache`
     pub(crate) fn cache(&self) -> &str {
-        assert_eq!(self.told(), "200");
+        assert_eq!(self.outcome(), "200");
         self.header("x-cache").expect("x-cache")
     }
 

@@ -74,7 +74,7 @@ impl Collector {
             .collect()
     }
 
-    /// What each export of metrics told, the last one last.
+    /// What each export of metrics had, the last one last.
     pub(crate) fn metrics(&self) -> Vec<Vec<Metric>> {
         let requests = self.received::<ExportMetricsServiceRequest>(METRICS).into_iter();
         requests

@@ -192,7 +192,7 @@ pub(crate) async fn emulator() -> Emulator {
 pub(crate) async fn serving(file: &str, environment: &[(&str, &str)]) -> (Process, String, String) {
     let process = Process::start(&["serve", "--config", file], environment);
     let (public, management) = process
-        .line("the addresses are told", |line| {
+        .line("the addresses are logged", |line| {
             line.contains("listening").then_some(())?;
             Some((address(line, "public")?, address(line, "management")?))
         })

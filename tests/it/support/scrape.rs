@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::http::Call;
 
-/// What one scrape told.
+/// What one scrape brought.
 #[derive(Debug)]
 pub(crate) struct Scrape {
     pub(crate) text: String,

@@ -262,7 +262,7 @@ async fn another_issuers_token_stands_in_for_a_credential() {
 }
 
 #[tokio::test]
-async fn the_type_of_assertion_must_be_told() {
+async fn the_type_of_assertion_must_be_given() {
     let stage = stage().await;
     let token = stage
         .emulator

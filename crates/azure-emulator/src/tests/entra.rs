@@ -99,7 +99,7 @@ async fn tokens_look_like_entras() {
 }
 
 #[tokio::test]
-async fn groups_are_told_to_ones_own_api_only() {
+async fn groups_are_given_to_ones_own_api_only() {
     let stage = stage().await;
     let own = json!({"audience": "api://mine"});
     assert_eq!(

@@ -36,7 +36,7 @@ fn refused(answer: &Answer, status: u16, code: &str) {
 }
 
 #[tokio::test]
-async fn membership_is_told_transitively_and_only_what_was_asked() {
+async fn membership_is_reported_transitively_and_only_what_was_asked() {
     let stage = stage().await;
     let token = usual(&stage);
     let all = json!([

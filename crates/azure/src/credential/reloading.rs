@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_there_is_told() {
+    fn what_was_never_there_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());

@@ -151,7 +151,7 @@ async fn a_certificate_signs_in_whatever_form_its_file_is() {
 }
 
 #[test]
-fn what_is_wrong_with_a_certificate_is_told_without_its_content() {
+fn what_is_wrong_with_a_certificate_is_reported_without_its_content() {
     let (identity, other, folder) = (Identity::new(), Identity::new(), TempDir::new().unwrap());
     let (cert, key) = (identity.certificate.pem(), identity.key.serialize_pem());
     let elliptic = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();

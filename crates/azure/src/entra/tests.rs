@@ -47,7 +47,7 @@ fn coded(error_name: &str, code: u32) -> Value {
 }
 
 #[test]
-fn other_answers_are_told_by_their_status() {
+fn other_answers_are_reported_by_their_status() {
     for (status, meaning) in [
         (201, "entra_invalid_response"),
         (204, "entra_invalid_response"),

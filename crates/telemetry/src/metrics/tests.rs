@@ -114,7 +114,7 @@ fn record_everything(metrics: &Metrics) -> Arc<dyn BrokerState> {
 }
 
 #[test]
-fn every_instrument_is_told_under_its_name_with_its_labels() {
+fn every_instrument_is_reported_under_its_name_with_its_labels() {
     let metrics = Metrics::local();
     let _state = record_everything(&metrics);
     let text = metrics.scrape().unwrap();

@@ -98,7 +98,7 @@ async fn an_idle_connection_that_answers_no_ping_is_closed_before_it_is_needed()
 }
 
 #[tokio::test]
-async fn the_headers_go_along_and_what_was_not_taken_is_told() {
+async fn the_headers_go_along_and_what_was_not_taken_is_reported() {
     let partial = ExportTraceServiceResponse {
         partial_success: Some(ExportTracePartialSuccess {
             rejected_spans: 7,
@@ -125,7 +125,7 @@ async fn the_headers_go_along_and_what_was_not_taken_is_told() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_from_what_may_pass() {
+async fn a_refusal_is_distinguished_from_what_may_pass() {
     let status = Arc::new(AtomicUsize::new(0));
     let answer = Arc::clone(&status);
     let address = server(move || {

@@ -172,8 +172,8 @@ fn percent_encoded_content_is_bounded() {
         ExchangeRequest::parse(form.as_bytes(), &targets(), &prefixes()).map(drop)
     };
     assert!(with(&"a".repeat(60_000)).is_ok());
-    assert!(with(&format!("{}%2E", "a".repeat(16_000))).is_ok());
-    let outcome = with(&"%41".repeat(6_000));
+    assert!(with(&format!("{}%2E", "a".repeat(4_000))).is_ok());
+    let outcome = with(&"%41".repeat(1_400));
     assert!(matches!(
         outcome,
         Err(ApiError::InvalidRequest("Too much of the form is percent-encoded."))
@@ -181,6 +181,55 @@ fn percent_encoded_content_is_bounded() {
     let names: Vec<String> = (0..12).map(|n| format!("&{}{n}=1", "%41".repeat(500))).collect();
     let names = names.concat();
     assert!(with(&format!("a{names}")).is_err());
+}
+
+#[test]
+fn what_is_not_ascii_is_bounded() {
+    let with = |value: &[u8]| {
+        let mut form = format!("subject_token_type={ACCESS_TOKEN_TYPE}&subject_token=a.b.c&grant_type=").into_bytes();
+        form.extend_from_slice(value);
+        match ExchangeRequest::parse(&form, &targets(), &prefixes()) {
+            Err(ApiError::InvalidRequest(reason)) => reason,
+            outcome => panic!("{outcome:?}"),
+        }
+    };
+    assert_eq!(with("é".repeat(2_100).as_bytes()), "Too much of the form is not ASCII.");
+    assert_eq!(with(b"\xe9"), "The form is not UTF-8 text.");
+    let form = "x=é&grant_type=é".as_bytes();
+    let outcome = ExchangeRequest::parse(form, &targets(), &prefixes());
+    assert!(matches!(outcome, Err(ApiError::UnsupportedGrantType)), "{outcome:?}");
+}
+
+#[test]
+fn what_is_costly_to_read_is_bounded() {
+    let refusal = |name: &str, value: &str| read(&[(name, value)]).map(|_| ());
+    let invalid = Err(("invalid_request", "InvalidRequest"));
+    let names = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+    for (scope, expected) in [
+        (names(64), Ok(())),
+        (names(65), invalid),
+        ("a".repeat(MAX_SCOPE_BYTES), Ok(())),
+        ("a".repeat(MAX_SCOPE_BYTES + 1), invalid),
+    ] {
+        assert_eq!(refusal("scope", &scope), expected, "{}", scope.len());
+    }
+    let name = |bytes: usize| refusal(&"n".repeat(bytes), "1");
+    assert_eq!((name(MAX_NAME_BYTES), name(MAX_NAME_BYTES + 1)), (Ok(()), invalid));
+    let resource = |bytes: usize| {
+        let url = "https://contoso.communication.azure.com/";
+        refusal(
+            "resource",
+            &format!("{url}{}.", "./".repeat((bytes - url.len() - 1) / 2)),
+        )
+    };
+    assert_eq!(
+        (resource(MAX_RESOURCE_BYTES - 1), resource(MAX_RESOURCE_BYTES + 1)),
+        (Ok(()), Err(("invalid_target", "InvalidRequest")))
+    );
+    let many = vec![("resource", "https://contoso.communication.azure.com/"); 7];
+    assert_eq!(read(&many).map(|_| ()), Ok(()));
+    let empty = |count: usize| Parameters::parse("&".repeat(count).as_bytes()).map(|_| ());
+    assert!(empty(MAX_EMPTY).is_ok() && empty(MAX_EMPTY + 1).is_err());
 }
 
 #[test]
@@ -202,7 +251,7 @@ proptest! {
     #[test]
     fn agrees_with_the_common_parser(content in "[a-c=&%+0-9]{0,40}") {
         let expected: Vec<_> = form_urlencoded::parse(content.as_bytes()).collect();
-        if let Ok(mut read) = Parameters::parse(content.as_bytes()) {
+        if let Ok(read) = Parameters::parse(content.as_bytes()) {
             for (name, value) in expected {
                 prop_assert_eq!(read.take(&name).unwrap_or_default(), value);
             }

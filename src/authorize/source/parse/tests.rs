@@ -50,7 +50,7 @@ fn good() -> Assignment {
 }
 
 #[test]
-fn formats_are_told_by_name() {
+fn formats_are_known_by_name() {
     assert_eq!(
         Format::from_path(Path::new("/etc/broker/assignments.toml")),
         Ok(Format::Toml)
@@ -308,7 +308,7 @@ fn whole_files_that_hold_no_list() {
 }
 
 #[test]
-fn every_problem_is_told_at_once() {
+fn every_problem_is_reported_at_once() {
     let list = [
         entry(&[]),
         entry(&[("objectId", "\"x\""), ("clientIds", "[]")]),

@@ -130,7 +130,7 @@ fn each_claim_has_its_gate() {
 }
 
 #[test]
-fn all_that_fail_are_told_with_what_is_compared() {
+fn all_that_fail_are_reported_with_what_is_compared() {
     let case = with(&json!({"iss": "x", "aud": "y", "exp": 1, "scp": "z", "azp": null, "oid": null}));
     let case = Case {
         resource: None,

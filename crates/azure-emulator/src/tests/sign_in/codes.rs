@@ -76,7 +76,7 @@ async fn a_code_is_bound_to_client_redirect_uri_and_proof_key() {
 }
 
 #[tokio::test]
-async fn a_client_is_told_what_is_wrong() {
+async fn a_client_learns_what_is_wrong() {
     let stage = stage().await;
     let cases: &[(Fields<'_>, &str, &str)] = &[
         (&[("login_hint", "")], "login_required", "AADSTS50058"),

@@ -177,7 +177,7 @@ fn in_the_file_too() {
 }
 
 #[test]
-fn a_secret_is_trimmed_and_otherwise_refused_without_being_told() {
+fn a_secret_is_trimmed_and_otherwise_refused_without_being_reported() {
     let key = |text: &str| with("TELEMETRY__USER_HASH_KEY", text).map(|config| config.telemetry.user_hash_key);
     let plain = key("hunter2hunter2hunter2").unwrap();
     for text in [
