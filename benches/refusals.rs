@@ -17,6 +17,7 @@ use acs_token_broker::authenticate::{
     Authenticator, AuthenticatorParts, Authority, ListedTenant, Policy, RefreshSettings,
 };
 use acs_token_broker::cache::TokenCache;
+use acs_token_broker::limits::CallerLimits;
 use acs_token_broker::pipeline::TokenPipeline;
 use acs_token_broker::route::Routes;
 use axum::Router;
@@ -29,8 +30,8 @@ use base::tasks::Tasks;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use config::UserIds;
 use config::load::{Environment, load};
+use config::{AccessLog, UserIds};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -176,6 +177,7 @@ async fn router(emulator: &Emulator, clock: &SharedClock) -> Router {
         authenticator: Arc::new(authenticator),
         routes: Routes::new(Vec::new()),
         cache: TokenCache::new(&config.cache, Arc::clone(clock)),
+        limits: Arc::new(CallerLimits::new(&config.limits.without_callers(), clock)),
         admission: Admission::new(1, Overloaded::Requests),
         exchange_limit: Admission::new(1, Overloaded::Exchanges),
         users: UserNames::new(UserIds::Hash, None).unwrap(),
@@ -185,6 +187,10 @@ async fn router(emulator: &Emulator, clock: &SharedClock) -> Router {
     let settings = ApiSettings {
         memory: Budget::new(1 << 24),
         audit: true,
+        trusted_proxies: Vec::new(),
+        access_log: AccessLog::All,
+        teams_api_versions: Vec::new(),
+        base_path: String::new(),
         api_versions: Vec::new(),
         request_timeout: long,
         diagnostic_headers: false,

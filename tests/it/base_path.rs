@@ -47,15 +47,15 @@ async fn all_public_paths_stand_below_it_and_nothing_elsewhere() {
             .bearer(&token)
             .send()
             .await;
-        assert_eq!(answer.told(), told, "{path}");
+        assert_eq!(answer.outcome(), told, "{path}");
     }
     let form = Call::new("POST", stack.url("/team/broker/oauth2/token"))
         .body("application/x-www-form-urlencoded", format!("grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token={token}&subject_token_type=urn:ietf:params:oauth:token-type:access_token"))
         .send()
         .await;
-    assert_eq!((form.told().as_str(), form.cache()), ("200", "hit"));
+    assert_eq!((form.outcome().as_str(), form.cache()), ("200", "hit"));
     let get = Call::new("GET", stack.url("/team/broker/token")).send().await;
-    assert_eq!(get.told(), "405 MethodNotAllowed");
+    assert_eq!(get.outcome(), "405 MethodNotAllowed");
     // A page may read the refusal of a path outside too.
     let outside = Call::new("POST", stack.url("/token"))
         .header("origin", "https://app.contoso.com")
@@ -82,9 +82,9 @@ async fn traces_name_the_route_without_it() {
     let (broker, collector) = exported_with(&[("ACS_TOKEN_BROKER__SERVER__BASE_PATH", "/broker")]).await;
     let token = broker.token("alex");
     let call = broker.call("/broker/token").header("traceparent", &traceparent(1));
-    assert_eq!(call.bearer(&token).send().await.told(), "200");
+    assert_eq!(call.bearer(&token).send().await.outcome(), "200");
     let outside = broker.call("/token").header("traceparent", &traceparent(2));
-    assert_eq!(outside.bearer(&token).send().await.told(), "404 NotFound");
+    assert_eq!(outside.bearer(&token).send().await.outcome(), "404 NotFound");
     flushed(broker).await;
     let spans = collector.trace(&trace(1));
     let server = one(&spans, "POST /token");

@@ -67,7 +67,7 @@ async fn whoever_cannot_be_served_in_time_is_told_when_to_come_back() {
     assert_eq!(stack.post_token(&token(&stack, 2)).await.cache(), "miss");
     let third = token(&stack, 3);
     let refused = stack.post_token(&third).await;
-    assert_eq!(refused.told(), "429 TooManyRequests/UpstreamLimit");
+    assert_eq!(refused.outcome(), "429 TooManyRequests/UpstreamLimit");
     assert!((30..=45).contains(&retry_after(&refused)), "{refused:?}");
     let form = [
         ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -75,7 +75,7 @@ async fn whoever_cannot_be_served_in_time_is_told_when_to_come_back() {
         ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
     ];
     assert_eq!(
-        stack.post_form(&form).await.told(),
+        stack.post_form(&form).await.outcome(),
         "429 temporarily_unavailable TooManyRequests"
     );
     assert_eq!(
@@ -145,7 +145,7 @@ async fn the_queue_is_bounded_and_whoever_leaves_makes_room() {
     let leaves = send(&stack, &token(&stack, 2));
     until_waiting(&stack, 1.0).await;
     let refused = stack.post_token(&token(&stack, 3)).await;
-    assert_eq!(refused.told(), "429 TooManyRequests/UpstreamLimit");
+    assert_eq!(refused.outcome(), "429 TooManyRequests/UpstreamLimit");
     let told = Scrape::of(stack.management).await;
     let queue = [("acs_broker_limit", "queue")];
     assert!((told.sum("acs_broker_limits_refused_total", &queue) - 1.0).abs() < 0.1);
@@ -174,7 +174,7 @@ async fn a_limit_of_acs_answers_those_who_wait_and_halves_the_budget_once() {
     until_waiting(&stack, 1.0).await;
     gate.open();
     for answer in [fourth.await.unwrap(), waits.await.unwrap()] {
-        assert_eq!(answer.told(), "429 TooManyRequests/UpstreamLimit");
+        assert_eq!(answer.outcome(), "429 TooManyRequests/UpstreamLimit");
         assert_eq!(retry_after(&answer), 7);
     }
     let limit = async || {
@@ -226,12 +226,12 @@ async fn a_retry_counts_and_is_not_made_without_a_place() {
         let stack = broker(&acs, |builder| builder.set("limits.upstream_exchanges", budget)).await;
         acs.on(ACS_PATH, Reply::status(503));
         assert_eq!(
-            stack.post_token(&token(&stack, 1)).await.told(),
+            stack.post_token(&token(&stack, 1)).await.outcome(),
             "503 UpstreamUnavailable"
         );
         assert_eq!(acs.count(ACS_PATH), calls);
         let refused = stack.post_token(&token(&stack, 2)).await;
-        assert_eq!(refused.told(), "429 TooManyRequests/UpstreamLimit");
+        assert_eq!(refused.outcome(), "429 TooManyRequests/UpstreamLimit");
         assert_eq!(acs.count(ACS_PATH), calls);
     }
 }

@@ -25,12 +25,12 @@ async fn a_user_has_a_rate_of_their_own() {
     let stack = Stack::builder().set("limits.per_user", "3/1m").start().await;
     let token = stack.user("alex").token();
     for _ in 0..3 {
-        assert_eq!(stack.post_token(&token).await.told(), "200");
+        assert_eq!(stack.post_token(&token).await.outcome(), "200");
     }
     // Another token of the same user, in another form, is the same user.
     let other = stack.user("alex").token();
     let refused = stack.post_acs_path(&other).await;
-    assert_eq!(refused.told(), LIMITED);
+    assert_eq!(refused.outcome(), LIMITED);
     assert_eq!(retry_after(&refused), 20);
     let form = [
         ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -38,22 +38,22 @@ async fn a_user_has_a_rate_of_their_own() {
         ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
     ];
     let refused = stack.post_form(&form).await;
-    assert_eq!(refused.told(), "429 temporarily_unavailable TooManyRequests");
-    assert_eq!(stack.user("diego").post().await.told(), "200");
+    assert_eq!(refused.outcome(), "429 temporarily_unavailable TooManyRequests");
+    assert_eq!(stack.user("diego").post().await.outcome(), "200");
     // What is refused before the user is known counts for nobody.
     for _ in 0..5 {
         let expired = stack.user("diego").lifetime(-600).post().await;
-        assert_eq!(expired.told(), "401 InvalidToken/Expired");
+        assert_eq!(expired.outcome(), "401 InvalidToken/Expired");
         let scopeless = stack
             .user("diego")
             .with(|request| request.scopes = Some(vec!["x".to_owned()]));
-        assert_eq!(scopeless.post().await.told(), "403 InsufficientScope");
+        assert_eq!(scopeless.post().await.outcome(), "403 InsufficientScope");
     }
-    assert_eq!(stack.user("diego").post().await.told(), "200");
+    assert_eq!(stack.user("diego").post().await.outcome(), "200");
     assert!((refused_by(&stack, "per_user").await - 2.0).abs() < 0.1);
     stack.advance(20);
-    assert_eq!(stack.post_token(&token).await.told(), "200");
-    assert_eq!(stack.post_token(&token).await.told(), LIMITED);
+    assert_eq!(stack.post_token(&token).await.outcome(), "200");
+    assert_eq!(stack.post_token(&token).await.outcome(), LIMITED);
 }
 
 #[tokio::test]
@@ -73,38 +73,38 @@ async fn an_address_has_a_rate_of_its_own_and_preflights_do_not_count() {
     for _ in 0..10 {
         assert_eq!(preflight().send().await.status, 200);
     }
-    assert_eq!(from("192.0.2.1").send().await.told(), "401 AuthenticationRequired");
+    assert_eq!(from("192.0.2.1").send().await.outcome(), "401 AuthenticationRequired");
     assert_eq!(
-        from("6.6.6.6, 192.0.2.1").send().await.told(),
+        from("6.6.6.6, 192.0.2.1").send().await.outcome(),
         "401 AuthenticationRequired"
     );
     let elsewhere = Call::new("GET", stack.url("/nowhere")).header("x-forwarded-for", "192.0.2.1:4711");
-    assert_eq!(elsewhere.send().await.told(), "404 NotFound");
+    assert_eq!(elsewhere.send().await.outcome(), "404 NotFound");
     let token = stack.user("alex").token();
     let refused = from("192.0.2.1")
         .header("origin", "https://app.contoso.com")
         .bearer(&token)
         .send()
         .await;
-    assert_eq!(refused.told(), LIMITED);
+    assert_eq!(refused.outcome(), LIMITED);
     assert_eq!(retry_after(&refused), 20);
     assert_eq!(
         refused.header("access-control-allow-origin"),
         Some("https://app.contoso.com")
     );
-    assert_eq!(from("192.0.2.2").bearer(&token).send().await.told(), "200");
+    assert_eq!(from("192.0.2.2").bearer(&token).send().await.outcome(), "200");
     for last in 1..=3 {
         let address = format!("2001:db8:0:1::{last}");
-        assert_eq!(from(&address).send().await.told(), "401 AuthenticationRequired");
+        assert_eq!(from(&address).send().await.outcome(), "401 AuthenticationRequired");
     }
     assert_eq!(
-        from("[2001:db8:0:1::ffff]:9").send().await.told(),
+        from("[2001:db8:0:1::ffff]:9").send().await.outcome(),
         LIMITED,
         "a /64 is one"
     );
     assert!((refused_by(&stack, "per_address").await - 2.0).abs() < 0.1);
     stack.advance(20);
-    assert_eq!(from("192.0.2.1").bearer(&token).send().await.told(), "200");
+    assert_eq!(from("192.0.2.1").bearer(&token).send().await.outcome(), "200");
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn whoever_is_no_trusted_proxy_cannot_name_another_address() {
     let stack = Stack::builder().set("limits.per_address", "2/1m").start().await;
     for number in 0..4 {
         let call = Call::new("POST", stack.url("/token")).header("x-forwarded-for", &format!("192.0.2.{number}"));
-        let told = call.send().await.told();
+        let told = call.send().await.outcome();
         assert_eq!(
             told,
             if number < 2 {
@@ -138,7 +138,7 @@ async fn what_one_limit_refuses_none_counts() {
         ("diego", stack.user("diego").token()),
     ];
     let tokens = std::collections::HashMap::from(tokens);
-    let post = async |name| stack.post_token(&tokens[name]).await.told();
+    let post = async |name| stack.post_token(&tokens[name]).await.outcome();
     assert_eq!(post("alex").await, "200");
     // Alex and the address have one of their own left, however often the budget refuses diego.
     for _ in 0..5 {
@@ -152,7 +152,7 @@ async fn what_one_limit_refuses_none_counts() {
     assert_eq!(post("diego").await, "200");
     assert_eq!(post("diego").await, "200");
     let address = Call::new("POST", stack.url("/token")).send().await;
-    assert_eq!(address.told(), LIMITED);
+    assert_eq!(address.outcome(), LIMITED);
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn a_user_causes_so_much_upstream_and_no_more() {
     assert_eq!(stack.post_token(&first).await.cache(), "miss");
     assert_eq!(stack.post_token(&session("alex", 1)).await.cache(), "miss");
     let refused = stack.post_token(&session("alex", 2)).await;
-    assert_eq!(refused.told(), LIMITED);
+    assert_eq!(refused.outcome(), LIMITED);
     assert_eq!(retry_after(&refused), 30);
     assert_eq!(
         stack.post_token(&first).await.cache(),
@@ -199,9 +199,9 @@ async fn questions_to_graph_count_as_upstream_work() {
         .await;
     let token = stack.user("megan").token();
     for _ in 0..2 {
-        assert_eq!(stack.post_token(&token).await.told(), "403 NotAssigned/NoAssignment");
+        assert_eq!(stack.post_token(&token).await.outcome(), "403 NotAssigned/NoAssignment");
         stack.advance(2);
     }
-    assert_eq!(stack.post_token(&token).await.told(), LIMITED);
+    assert_eq!(stack.post_token(&token).await.outcome(), LIMITED);
     assert_eq!(stack.emulator.count(Endpoint::Graph), 2);
 }

@@ -54,17 +54,20 @@ async fn acs_is_left_alone_after_failures_and_tried_by_a_few_calls() {
     let stack = everyone(breaking(Stack::builder())).await;
     assert!(state(&stack, "acs").await.abs() < 0.1, "there from the start");
     let cached = stack.user("alex").token();
-    assert_eq!(stack.post_token(&cached).await.told(), "200");
+    assert_eq!(stack.post_token(&cached).await.outcome(), "200");
     stack.advance(11);
     stack.fault(Endpoint::Exchange, failing(500));
     stack.emulator.clear_journal();
     let new = |number| session(&stack, number);
     for number in 0..4 {
-        assert_eq!(stack.post_token(&new(number)).await.told(), "503 UpstreamUnavailable");
+        assert_eq!(
+            stack.post_token(&new(number)).await.outcome(),
+            "503 UpstreamUnavailable"
+        );
     }
     assert_eq!(stack.exchanges(), 4);
     let answer = stack.post_token(&new(5)).await;
-    assert_eq!(answer.told(), "503 UpstreamUnavailable");
+    assert_eq!(answer.outcome(), "503 UpstreamUnavailable");
     assert_eq!(retry_after(&answer), 5);
     assert_eq!(stack.exchanges(), 4, "nothing is sent");
     assert_eq!(stack.post_token(&cached).await.cache(), "hit");
@@ -74,15 +77,15 @@ async fn acs_is_left_alone_after_failures_and_tried_by_a_few_calls() {
     // One bad probe opens it again; it is not repeated, though ACS says 503.
     stack.fault(Endpoint::Exchange, failing(503));
     stack.advance(5);
-    assert_eq!(stack.post_token(&new(6)).await.told(), "503 UpstreamUnavailable");
+    assert_eq!(stack.post_token(&new(6)).await.outcome(), "503 UpstreamUnavailable");
     assert_eq!(stack.exchanges(), 5);
     assert_eq!(retry_after(&stack.post_token(&new(7)).await), 5);
     // Two good ones close it. A refusal of the user is an answer.
     stack.emulator.clear_faults();
     stack.advance(5);
-    assert_eq!(stack.user("megan").post().await.told(), "403 ExchangeForbidden");
+    assert_eq!(stack.user("megan").post().await.outcome(), "403 ExchangeForbidden");
     assert!((state(&stack, "acs").await - 1.0).abs() < 0.1);
-    assert_eq!(stack.user("adele").post().await.told(), "200");
+    assert_eq!(stack.user("adele").post().await.outcome(), "200");
     assert!(state(&stack, "acs").await.abs() < 0.1);
     assert_eq!(degraded(&stack).await, Vec::<String>::new());
 }
@@ -93,7 +96,7 @@ async fn a_breaker_can_be_off() {
     stack.fault(Endpoint::Exchange, failing(500));
     for number in 0..30 {
         assert_eq!(
-            stack.post_token(&session(&stack, number)).await.told(),
+            stack.post_token(&session(&stack, number)).await.outcome(),
             "503 UpstreamUnavailable"
         );
     }
@@ -110,10 +113,13 @@ async fn a_tenants_token_endpoint_has_a_circuit_of_its_own() {
     };
     stack.fault(Endpoint::OnBehalfOf, failing(500));
     for number in 0..4 {
-        assert_eq!(stack.post_token(&token(number)).await.told(), "503 UpstreamUnavailable");
+        assert_eq!(
+            stack.post_token(&token(number)).await.outcome(),
+            "503 UpstreamUnavailable"
+        );
     }
     stack.emulator.clear_journal();
-    assert_eq!(stack.post_token(&token(5)).await.told(), "503 UpstreamUnavailable");
+    assert_eq!(stack.post_token(&token(5)).await.outcome(), "503 UpstreamUnavailable");
     assert_eq!(stack.emulator.count(Endpoint::OnBehalfOf), 0);
     assert_eq!(
         degraded(&stack).await,
@@ -140,11 +146,11 @@ async fn graph_has_a_circuit_too() {
     stack.fault(Endpoint::Graph, failing(500));
     for _ in 0..4 {
         let answer = stack.user("megan").post().await;
-        assert_eq!(answer.told(), "503 UpstreamUnavailable");
+        assert_eq!(answer.outcome(), "503 UpstreamUnavailable");
     }
     stack.emulator.clear_journal();
     let answer = stack.user("megan").post().await;
-    assert_eq!(answer.told(), "503 UpstreamUnavailable");
+    assert_eq!(answer.outcome(), "503 UpstreamUnavailable");
     assert_eq!(retry_after(&answer), 5);
     assert_eq!(stack.emulator.count(Endpoint::Graph), 0);
     assert_eq!(degraded(&stack).await, ["graph circuit open"]);

@@ -13,7 +13,7 @@ async fn through_all_forms(builder: Builder, acs_path: bool, sign_in: impl Fn(&m
     stack.emulator.set_encrypted_tokens(true);
     let token = stack.user("alex").with(sign_in).lifetime(3600).token();
     let own = stack.post_token(&token).await;
-    assert_eq!((own.told().as_str(), own.cache()), ("200", "miss"));
+    assert_eq!((own.outcome().as_str(), own.cache()), ("200", "miss"));
     let parts: Vec<_> = own.token().split('.').map(str::to_owned).collect();
     assert_eq!(parts.len(), 5);
     assert!(parts.iter().all(|part| !part.is_empty()), "{parts:?}");

@@ -192,7 +192,7 @@ async fn teams_extension_versions_are_the_operators_choice() {
     let token = stack.user("diego").with(for_teams).token();
     for version in ["2025-06-30", "2026-09-23"] {
         let answer = post_teams(&stack, &token, &format!("?api-version={version}")).await;
-        assert_eq!(answer.told(), "200", "{version}");
+        assert_eq!(answer.outcome(), "200", "{version}");
     }
     assert_eq!(sent(&stack), ["2025-06-30"]);
 
@@ -204,7 +204,7 @@ async fn teams_extension_versions_are_the_operators_choice() {
     let token = stack.user("diego").with(for_teams).token();
     for (version, told) in [("2025-06-30", "400 UnsupportedApiVersionValue"), ("2026-09-23", "200")] {
         let answer = post_teams(&stack, &token, &format!("?api-version={version}")).await;
-        assert_eq!(answer.told(), told, "{version}");
+        assert_eq!(answer.outcome(), told, "{version}");
     }
     assert_eq!(sent(&stack), ["2026-09-23"]);
 }

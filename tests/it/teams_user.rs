@@ -55,7 +55,7 @@ async fn a_teams_user_gets_a_token_of_their_own() {
     let stack = with_key().await.start().await;
     let token = stack.user("alex").with(for_teams).lifetime(3600).token();
     let answer = stack.post_token(&token).await;
-    assert_eq!(answer.told(), "200");
+    assert_eq!(answer.outcome(), "200");
     let json = answer.json();
     assert_eq!(
         json,
@@ -120,7 +120,7 @@ async fn other_tokens_and_paths_are_refused_before_anything_is_sent() {
     for (path, version) in [("entra", "2025-03-02-preview"), ("teamsExtension", "2026-09-23")] {
         let url = stack.url(&format!("/access/{path}/:exchangeAccessToken?api-version={version}"));
         assert_eq!(
-            Call::new("POST", url).bearer(&good).send().await.told(),
+            Call::new("POST", url).bearer(&good).send().await.outcome(),
             "400 InvalidRequest",
             "{path}"
         );
@@ -145,10 +145,10 @@ async fn other_tokens_and_paths_are_refused_before_anything_is_sent() {
             "401 InvalidToken/Expired",
         ),
     ] {
-        assert_eq!(answer.told(), told);
+        assert_eq!(answer.outcome(), told);
     }
     assert_eq!(stack.emulator.count(Endpoint::TeamsUser), 0);
-    assert_eq!(stack.post_token(&good).await.told(), "200");
+    assert_eq!(stack.post_token(&good).await.outcome(), "200");
 
     // Operators are told the same, gate by gate.
     let token = stack.user("alex").with(scoped(&["TeamsExtension.ManageCalls"])).token();
@@ -192,7 +192,7 @@ async fn what_acs_answers_has_one_meaning() {
         stack.fault(Endpoint::TeamsUser, serde_json::from_value::<Fault>(fault).unwrap());
         // Another token each time: refusals are remembered for the one that they were of.
         let answer = stack.user("alex").with(for_teams).post().await;
-        assert_eq!(answer.told(), told, "{status} {body}");
+        assert_eq!(answer.outcome(), told, "{status} {body}");
     }
 }
 
@@ -203,7 +203,7 @@ async fn a_wrong_key_is_the_brokers_own_fault() {
         .start()
         .await;
     let answer = stack.user("alex").with(for_teams).post().await;
-    assert_eq!(answer.told(), "502 UpstreamRejectedBroker");
+    assert_eq!(answer.outcome(), "502 UpstreamRejectedBroker");
 }
 
 #[tokio::test]
@@ -232,9 +232,9 @@ fn with_app() -> Builder {
 async fn an_app_of_the_brokers_stands_in_for_the_key() {
     let stack = with_app().start().await;
     let answer = stack.user("alex").with(for_teams).post().await;
-    assert_eq!(answer.told(), "200");
+    assert_eq!(answer.outcome(), "200");
     assert_eq!(answer.json()["identity"]["id"], format!("8:orgid:{ALEX}"));
-    assert_eq!(stack.user("diego").with(for_teams).post().await.told(), "200");
+    assert_eq!(stack.user("diego").with(for_teams).post().await.outcome(), "200");
     assert_eq!(stack.emulator.count(Endpoint::ClientCredentials), 1);
 
     // A user's token that ACS refuses is no reason to ask for another of the broker's own ...
@@ -242,14 +242,14 @@ async fn an_app_of_the_brokers_stands_in_for_the_key() {
     stack.fault(Endpoint::TeamsUser, serde_json::from_value(refused).unwrap());
     for _ in 0..3 {
         let answer = stack.user("alex").with(scoped(&["Teams.ManageCalls"])).post().await;
-        assert_eq!(answer.told(), "401 InvalidToken/RejectedUpstream");
+        assert_eq!(answer.outcome(), "401 InvalidToken/RejectedUpstream");
     }
     assert_eq!(stack.emulator.count(Endpoint::ClientCredentials), 1);
     // ... but one of the broker's that it refuses is.
     let denied = json!({"status": 401, "times": 1, "body": {"error": {"code": "Denied", "message": "m"}}});
     stack.fault(Endpoint::TeamsUser, serde_json::from_value(denied).unwrap());
     let answer = stack.user("alex").with(scoped(&["Teams.ManageChats"])).post().await;
-    assert_eq!(answer.told(), "200");
+    assert_eq!(answer.outcome(), "200");
     assert_eq!(stack.emulator.count(Endpoint::ClientCredentials), 2);
 }
 
@@ -260,18 +260,18 @@ async fn every_request_takes_a_place_in_the_budget() {
     // The second request, with another token of the broker's own, is one more that ACS counts.
     let stack = with_app().set("exchange.upstream_exchanges", "2/1h").start().await;
     stack.fault(Endpoint::TeamsUser, denied());
-    assert_eq!(stack.user("alex").with(for_teams).post().await.told(), "200");
+    assert_eq!(stack.user("alex").with(for_teams).post().await.outcome(), "200");
     let answer = stack.user("diego").with(for_teams).post().await;
-    assert_eq!(answer.told(), "429 TooManyRequests/UpstreamLimit");
+    assert_eq!(answer.outcome(), "429 TooManyRequests/UpstreamLimit");
     assert_eq!(stack.emulator.count(Endpoint::TeamsUser), 2);
     // Without a place it is not made, and the next caller's has a new token.
     let stack = with_app().set("exchange.upstream_exchanges", "1/30s").start().await;
     stack.fault(Endpoint::TeamsUser, denied());
     let answer = stack.user("alex").with(for_teams).post().await;
-    assert_eq!(answer.told(), "502 UpstreamRejectedBroker");
+    assert_eq!(answer.outcome(), "502 UpstreamRejectedBroker");
     assert_eq!(stack.emulator.count(Endpoint::TeamsUser), 1);
     stack.clock.advance(Duration::from_secs(31));
-    assert_eq!(stack.user("alex").with(for_teams).post().await.told(), "200");
+    assert_eq!(stack.user("alex").with(for_teams).post().await.outcome(), "200");
     assert_eq!(stack.emulator.count(Endpoint::ClientCredentials), 2);
 }
 
@@ -343,24 +343,24 @@ async fn each_resource_chooses_what_is_done_with_a_teams_token() {
             emulator.count(Endpoint::TeamsExchange),
         )
     };
-    assert_eq!(stack.user("alex").with(for_teams).post().await.told(), "200");
+    assert_eq!(stack.user("alex").with(for_teams).post().await.outcome(), "200");
     assert_eq!(counts(), (1, 0));
     let phone = scoped(&["TeamsExtension.ManageCalls"]);
-    assert_eq!(stack.user("diego").with(&phone).post().await.told(), "200");
+    assert_eq!(stack.user("diego").with(&phone).post().await.outcome(), "200");
     assert_eq!(counts(), (1, 1));
     // Neither with the other's scopes alone.
     assert_eq!(
-        stack.user("alex").with(&phone).post().await.told(),
+        stack.user("alex").with(&phone).post().await.outcome(),
         "403 InsufficientScope"
     );
     assert_eq!(
-        stack.user("diego").with(for_teams).post().await.told(),
+        stack.user("diego").with(for_teams).post().await.outcome(),
         "403 InsufficientScope"
     );
     // ACS's own tokens go where they always went.
-    assert_eq!(stack.user("diego").post().await.told(), "200");
+    assert_eq!(stack.user("diego").post().await.outcome(), "200");
     assert_eq!(
-        stack.user("alex").post().await.told(),
+        stack.user("alex").post().await.outcome(),
         "401 InvalidToken/InvalidAudience"
     );
     assert_eq!(counts(), (1, 1));
