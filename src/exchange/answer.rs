@@ -169,13 +169,10 @@ mod tests {
         ] {
             let called = response(status, &json, body).map_err(|_| unreachable!());
             let outcome = from_teams_user_exchange(called, "8:orgid:1", Timestamp::UNIX_EPOCH);
-            let found = outcome.as_ref().map_or_else(
-                ExchangeError::name,
-                |granted| {
-                    assert_eq!(&*granted.identity_id, "8:orgid:1");
-                    "granted"
-                },
-            );
+            let found = outcome.as_ref().map_or_else(ExchangeError::name, |granted| {
+                assert_eq!(&*granted.identity_id, "8:orgid:1");
+                "granted"
+            });
             assert_eq!(found, meaning, "{status} {body}");
         }
     }
