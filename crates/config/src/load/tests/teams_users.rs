@@ -114,3 +114,25 @@ fn defaults_are_those_of_all_modes_for_acs() {
         "{problems}"
     );
 }
+
+#[test]
+fn what_leaves_no_teams_user_a_token_is_warned_of() {
+    let mode = "exchange.mode = 'teams_user'\nexchange.teams_user.credential = 'managed_identity'\n";
+    for (rest, keys) in [
+        ("", &[][..]),
+        (
+            "entra.audiences = ['api://broker']\nentra.required_scopes = ['access']",
+            &["entra.audiences", "entra.required_scopes"],
+        ),
+        (
+            "entra.required_scopes = ['TeamsExtension.ManageCalls']",
+            &["entra.required_scopes"],
+        ),
+        ("entra.required_scopes = ['Teams.ManageChats']", &[]),
+    ] {
+        let warnings = load_text(&text(&format!("{mode}{rest}")), &[]).unwrap().warnings;
+        let about = warnings.iter().filter(|warning| warning.contains("teams_user"));
+        let found: Vec<_> = about.map(|warning| warning.split(": ").next().unwrap()).collect();
+        assert_eq!(found, keys, "{rest}: {warnings:?}");
+    }
+}
