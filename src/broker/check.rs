@@ -54,7 +54,7 @@ impl Check {
             ExchangeMode::Passthrough => {}
             ExchangeMode::OnBehalfOf(mode) => self.app(resource.key("exchange.on_behalf_of"), &mode.app.credential),
             ExchangeMode::TeamsUser(mode) => self.acs_auth(resource.key("exchange.teams_user"), &mode.auth),
-            ExchangeMode::Identity(mode) => self.access_key(&resource.key("exchange.identity"), &mode.access_key),
+            ExchangeMode::Identity(mode) => self.acs_auth(resource.key("exchange.identity"), &mode.auth),
         }
         if let Some(auth) = &resource.assignments.acs_auth {
             self.acs_auth(resource.key("assignments.acs"), auth);

@@ -15,9 +15,8 @@ use crate::route::{Resource, Selector};
 use azure::acs::AcsExchange;
 use azure::acs_assignments::AcsAssignments;
 use azure::acs_identities::AcsIdentities;
-use azure::acs_signing::{AcsAuth, SignedAcs};
+use azure::acs_signing::SignedAcs;
 use azure::acs_teams_users::AcsTeamsUsers;
-use azure::credential::ReloadingSecret;
 use base::ids::TenantId;
 use base::tasks::Tasks;
 use config::{AssignmentsConfig, AssignmentsMode, ExchangeMode, ResourceConfig};
@@ -146,12 +145,8 @@ fn exchanger(config: &ResourceConfig, services: &Services) -> Result<Exchanger, 
             Mode::OnBehalfOf(acs(), Box::new(OnBehalfOf::new(app, config.scope.clone())))
         }
         ExchangeMode::Identity(config) => {
-            let key = ReloadingSecret::new(config.access_key.clone(), Arc::clone(&services.clock));
-            let signed = SignedAcs::new(
-                upstream.clone(),
-                AcsAuth::AccessKey(Arc::new(key)),
-                Arc::clone(&services.clock),
-            );
+            let auth = services.acs_auth(&config.auth, "exchange.identity")?;
+            let signed = SignedAcs::new(upstream.clone(), auth, Arc::clone(&services.clock));
             Mode::Identity {
                 identities: AcsIdentities::new(signed, &exchange.endpoint, &config.api_version),
                 scopes: config.scopes.clone(),

@@ -272,6 +272,23 @@ impl Check {
         }
     }
 
+    /// The same, unless it warns of what the operator has said to know: then it passes.
+    #[must_use]
+    pub fn unless_acknowledged(self, known: &[String]) -> Self {
+        if self.status == Status::Warn && known.iter().any(|id| id == self.id.name()) {
+            Self {
+                status: Status::Pass,
+                summary: format!("acknowledged: {}", self.summary),
+                fix: None,
+                who: None,
+                command: None,
+                ..self
+            }
+        } else {
+            self
+        }
+    }
+
     /// The same about something.
     #[must_use]
     #[expect(

@@ -7,6 +7,7 @@
 mod answer;
 mod error;
 mod identity;
+mod in_own_name;
 mod key;
 mod on_behalf_of;
 mod teams_user;
@@ -18,16 +19,18 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 pub use self::error::ExchangeError;
+use self::in_own_name::Means;
 pub use self::key::{ExchangeKey, ExchangePlan};
 pub use self::on_behalf_of::OnBehalfOf;
 use crate::authenticate::Addressee;
 use crate::authorize::Permit;
 use crate::authorize::assignment::AllowedScopes;
 use crate::cache;
+use azure::Response;
 pub use azure::acs::Operation;
 use azure::acs::{AcsExchange, Granted};
-use azure::acs_identities::{AcsIdentities, IdentityRequest};
-use azure::acs_teams_users::{AcsTeamsUsers, TeamsUserToken};
+use azure::acs_identities::{self, AcsIdentities, IdentityRequest};
+use azure::acs_teams_users::{AcsTeamsUsers, TeamsUserToken, is_denied};
 use azure::budget::Place;
 use azure::endpoint::Endpoint;
 pub use azure::entra::{EntraError, EntraErrorResponse, Refusal};
@@ -263,8 +266,9 @@ impl Exchanger {
                     scopes: &scopes,
                     expires_in_minutes: *lifetime,
                 };
-                let attempt = || identities.send(request, deadline);
-                let called = retry::call(self.endpoint.guards(), place, &*self.clock, deadline, attempt).await;
+                let is_refused = |response: &Response| identities.can_renew() && acs_identities::is_refused(response);
+                let attempt = |refused| identities.send(request, refused, deadline);
+                let called = in_own_name::call(self.means(place, deadline), is_refused, attempt).await;
                 let grant = answer::from_identity_request(called, self.clock.now())?;
                 (grant, Some(scopes.iter().map(|scope| scope.name()).collect()))
             }
@@ -275,8 +279,9 @@ impl Exchanger {
                     user: user.object_id(),
                 };
                 let identity = teams_user::identifier(*cloud, user.object_id());
-                let guards = self.endpoint.guards();
-                let called = teams_user::call(teams_users, shown, guards, place, &*self.clock, deadline).await;
+                let is_refused = |response: &Response| teams_users.can_renew() && is_denied(response);
+                let attempt = |refused| teams_users.send(shown, refused, deadline);
+                let called = in_own_name::call(self.means(place, deadline), is_refused, attempt).await;
                 (
                     answer::from_teams_user_exchange(called, &identity, self.clock.now())?,
                     None,
@@ -296,6 +301,15 @@ impl Exchanger {
             Err(ExchangeError::InvalidResponse(
                 "ACS's token has ended already".to_owned(),
             ))
+        }
+    }
+
+    fn means(&self, place: Option<Place>, deadline: Instant) -> Means<'_> {
+        Means {
+            guards: self.endpoint.guards(),
+            place,
+            clock: &*self.clock,
+            deadline,
         }
     }
 

@@ -61,7 +61,7 @@ async fn the_playground_comes_first_and_lets_nothing_else_in() {
         .iter()
         .filter_map(|mode| mode["name"].as_str())
         .collect();
-    assert_eq!(modes, ["passthrough", "identity", "on_behalf_of"]);
+    assert_eq!(modes, ["passthrough", "identity", "on_behalf_of", "teams_user"]);
     assert_eq!(
         settings["modes"][1]["broker"],
         serde_json::Value::Null,

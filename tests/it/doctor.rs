@@ -80,7 +80,8 @@ impl Clinic {
              [exchange]\nendpoint = \"{}\"\n\
              [assignments]\nfile = \"assignments.toml\"\nunknown_groups = \"graph\"\n\
              [assignments.acs]\naccess_key_file = \"access-key\"\n\
-             [graph]\nendpoint = \"{}\"\nclient_id = \"{CONTOSO_API}\"\ncredential = \"secret\"\nclient_secret_file = \"client-secret\"\n",
+             [graph]\nendpoint = \"{}\"\nclient_id = \"{CONTOSO_API}\"\ncredential = \"secret\"\nclient_secret_file = \"client-secret\"\n\
+             [doctor]\nacknowledged = [\"acs.retirement\"]\n",
             self.authority,
             self.endpoint,
             self.graph.origin()

@@ -1,6 +1,6 @@
 //! Identity mode: an ACS identity of the broker's own making, for what the Entra exchange does not grant.
 
-use azure_emulator::scenario::{CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
+use azure_emulator::scenario::{CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
 use azure_emulator::{Endpoint, Fault};
 use serde_json::Value;
 
@@ -215,4 +215,43 @@ async fn a_wrong_key_is_reported_as_such_and_a_corrected_one_is_in_use_soon() {
     std::fs::write(&file, key).unwrap();
     stack.advance(12);
     assert_eq!(stack.user("alex").with(for_api).post().await.outcome(), "200");
+}
+
+/// An Entra credential with a role on the resource stands in for the access key.
+#[tokio::test]
+async fn an_app_of_the_brokers_stands_in_for_the_key() {
+    let app = |secret: &str| {
+        own_api(Stack::builder())
+            .set("exchange.mode", "identity")
+            .set("exchange.identity.credential", "secret")
+            .set("exchange.identity.client_id", CONTOSO_API.to_string())
+            .set("exchange.identity.tenant_id", CONTOSO.to_string())
+            .set("exchange.identity.client_secret", secret)
+    };
+    let stack = app(CONTOSO_API_SECRET).start().await;
+    let alex = stack.user("alex").with(for_api).post().await;
+    assert_eq!(alex.outcome(), "200");
+    assert_eq!(stack.user("diego").with(for_api).post().await.outcome(), "200");
+    // One token of the broker's own for both.
+    assert_eq!(stack.emulator.count(Endpoint::ClientCredentials), 1);
+    assert_eq!(stack.emulator.count(Endpoint::Identities), 2);
+    // The same user has the same identity as with the key.
+    let key = stack.emulator.expected_access_key();
+    let origin = stack.emulator.origin();
+    let with_key = own_api(Stack::builder())
+        .authority(&origin)
+        .endpoint(&origin)
+        .set("exchange.mode", "identity")
+        .set("exchange.identity.access_key", key)
+        .start()
+        .await;
+    let token = stack.user("alex").with(for_api).token();
+    assert_eq!(
+        with_key.post_token(&token).await.json()["identity"],
+        alex.json()["identity"]
+    );
+
+    let stack = app("another secret").start().await;
+    let refused = stack.user("alex").with(for_api).post().await;
+    assert_eq!(refused.outcome(), "502 UpstreamRejectedBroker");
 }

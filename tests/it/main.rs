@@ -63,6 +63,7 @@ mod signing;
 mod span_links;
 mod span_trees;
 mod status_page;
+mod teams_assignments_cli;
 mod teams_user;
 mod tls;
 mod traces;

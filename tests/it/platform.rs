@@ -85,3 +85,53 @@ async fn a_managed_identity_may_ask_for_assignments_as_itself() {
     let json: Value = serde_json::from_str(&listed.stdout).unwrap();
     assert_eq!(json["value"].as_array().unwrap().len(), emulator.assignments().len());
 }
+
+/// No key, no secret, no app: the identity that the platform gives has a role on the resource.
+#[tokio::test]
+async fn a_managed_identity_stands_in_for_the_access_key() {
+    let own_api = [
+        ("ENTRA__AUDIENCES", format!("{CONTOSO_API},{CONTOSO_API_URI}")),
+        ("ENTRA__REQUIRED_SCOPES", "access".to_owned()),
+    ];
+    for (mode, audience, settings, endpoint) in [
+        ("identity", "api", &own_api[..], Endpoint::Identities),
+        ("teams_user", "teams", &[], Endpoint::TeamsUser),
+    ] {
+        let emulator = emulator().await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = write_configuration(folder.path(), &emulator, None);
+        let mut environment = platform(&emulator);
+        let section = mode.to_uppercase();
+        let credential = [
+            ("EXCHANGE__MODE".to_owned(), mode.to_owned()),
+            (
+                format!("EXCHANGE__{section}__CREDENTIAL"),
+                "managed_identity".to_owned(),
+            ),
+            (
+                format!("EXCHANGE__{section}__MANAGED_IDENTITY_CLIENT_ID"),
+                CONTOSO_IDENTITY.to_string(),
+            ),
+        ];
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        for (name, value) in settings.chain(credential) {
+            environment.push((format!("ACS_TOKEN_BROKER__{name}"), value));
+        }
+        let (_process, public, _) = serving(&file, &borrowed(&environment)).await;
+        for user in ["alex", "diego"] {
+            let request = TokenRequest {
+                audience: Some(audience.to_owned()),
+                ..TokenRequest::default()
+            };
+            let token = emulator.issue_token(user, &request).unwrap();
+            let call = Call::new("POST", format!("{public}/token")).bearer(&token);
+            assert_eq!(call.send().await.outcome(), "200", "{mode} {user}");
+        }
+        assert_eq!(emulator.count(endpoint), 2, "{mode}");
+        assert_eq!(
+            emulator.count(Endpoint::ManagedIdentity),
+            1,
+            "{mode}: its token is kept"
+        );
+    }
+}

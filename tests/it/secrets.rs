@@ -22,6 +22,7 @@ const INTERMEDIATE: &str =
     "eyJhbGciOiJSUzI1NiJ9.aW50ZXJtZWRpYXRlLXBheWxvYWQtb2YtZW50cmE.aW50ZXJtZWRpYXRlLXNpZ25hdHVyZQ";
 const ISSUED: &str = "eyJhbGciOiJSUzI1NiJ9.aXNzdWVkLXBheWxvYWQtb2YtYWNz.aXNzdWVkLXNpZ25hdHVyZQ";
 const TOKEN_PATH: &str = "/token-endpoint";
+const TEAMS_USER_PATH: &str = "/teamsUser/:exchangeAccessToken";
 
 /// Everything of Azure, quoting whatever it is sent.
 struct Azure {
@@ -60,9 +61,11 @@ impl Azure {
         let end = SystemClock::new().now() + std::time::Duration::from_secs(3600);
         let entra = json!({"token_type": "Bearer", "expires_in": 3600, "access_token": INTERMEDIATE, "scope": "VoIP"});
         self.fake.on(TOKEN_PATH, Reply::json(&entra));
+        let grant = grant(ISSUED, end);
         for path in ["/access/entra/:exchangeAccessToken", "/identities"] {
-            self.fake.on(path, Reply::json(&grant(ISSUED, end)));
+            self.fake.on(path, Reply::json(&grant));
         }
+        self.fake.on(TEAMS_USER_PATH, Reply::json(&grant["accessToken"]));
         self.fake
             .on("/access/entra/assignments", Reply::json(&json!({ "value": [] })));
     }
@@ -77,15 +80,21 @@ impl Azure {
         for path in [
             "/access/entra/:exchangeAccessToken",
             "/identities",
+            TEAMS_USER_PATH,
             "/access/entra/assignments",
         ] {
             self.fake.on(path, Reply::json(&azure).but_status(status));
         }
     }
 
-    fn token(&self, user: &str) -> String {
+    fn token(&self, user: &str, for_teams: bool) -> String {
         let mut request = TokenRequest::default();
         for_api(&mut request);
+        if for_teams {
+            request.audience = Some("teams".to_owned());
+            // Shorter than what is cached, so that each is exchanged.
+            request.lifetime = Some(600);
+        }
         self.emulator.issue_token(user, &request).unwrap()
     }
 }
@@ -185,6 +194,17 @@ async fn nothing_that_azure_is_shown_is_ever_written() {
             ("EXCHANGE__ON_BEHALF_OF__FEDERATED_TOKEN_FILE", federated),
         ),
         signed,
+        vec![
+            ("EXCHANGE__MODE", "teams_user".to_owned()),
+            ("EXCHANGE__TEAMS_USER__ACCESS_KEY", ACCESS_KEY.to_owned()),
+        ],
+        vec![
+            ("EXCHANGE__MODE", "teams_user".to_owned()),
+            ("EXCHANGE__TEAMS_USER__CREDENTIAL", "secret".to_owned()),
+            ("EXCHANGE__TEAMS_USER__CLIENT_ID", CONTOSO_API.to_string()),
+            ("EXCHANGE__TEAMS_USER__TENANT_ID", FABRIKAM.to_string()),
+            ("EXCHANGE__TEAMS_USER__CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+        ],
     ] {
         run(&azure, &settings, &own_key).await;
     }
@@ -197,6 +217,13 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
         .iter()
         .map(|(name, value)| (format!("ACS_TOKEN_BROKER__{name}"), value.clone()))
         .collect();
+    let for_teams = settings.iter().any(|(_, value)| value == "teams_user");
+    let own_api = [
+        ("AUDIENCES", format!("{CONTOSO_API},{CONTOSO_API_URI}")),
+        ("REQUIRED_SCOPES", "access".to_owned()),
+    ];
+    let own_api = own_api.into_iter().filter(|_| !for_teams);
+    environment.extend(own_api.map(|(name, value)| (format!("ACS_TOKEN_BROKER__ENTRA__{name}"), value)));
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.origin()),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
@@ -207,11 +234,6 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
         ("RUST_LOG", "trace".to_owned()),
         ("ACS_TOKEN_BROKER__ENTRA__AUTHORITY", origin.clone()),
         ("ACS_TOKEN_BROKER__ENTRA__TENANTS", format!("[{{ id = '{FABRIKAM}' }}]")),
-        (
-            "ACS_TOKEN_BROKER__ENTRA__AUDIENCES",
-            format!("{CONTOSO_API},{CONTOSO_API_URI}"),
-        ),
-        ("ACS_TOKEN_BROKER__ENTRA__REQUIRED_SCOPES", "access".to_owned()),
     ] {
         environment.push((name.to_owned(), value));
     }
@@ -221,7 +243,7 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
     let (process, public, _) = serving(&file, &environment).await;
     let mut presented = Vec::new();
     let mut post = async |user: &str| {
-        let token = azure.token(user);
+        let token = azure.token(user, for_teams);
         let answer = Call::new("POST", format!("{public}/token")).bearer(&token).send().await;
         presented.push(token);
         answer.outcome()
@@ -230,7 +252,8 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
     post("lidia").await;
     for status in [400, 401, 403, 429, 500, 200] {
         azure.quote(status);
-        assert_ne!(post("joni").await, "");
+        // Who has an assignment of their own: tokens for Teams list no groups.
+        assert_ne!(post(if for_teams { "alex" } else { "joni" }).await, "");
         post("lidia").await;
     }
     process.signal("TERM");

@@ -7,7 +7,7 @@ use azure::Upstream;
 use azure::acs::read_grant;
 use azure::acs_assignments::{AcsAssignments, AssignmentPatch, AssignmentsError, EntraAssignment, PrincipalType, Put};
 use azure::acs_identities::{AcsIdentities, IdentityRequest, is_grant};
-use azure::acs_signing::{AcsAuth, SignedAcs};
+use azure::acs_signing::{AcsAuth, Refused, SignedAcs};
 use azure::credential::ReloadingSecret;
 use azure_emulator::scenario::{CONTOSO_APP, FABRIKAM};
 use azure_emulator::{Emulator, Endpoint};
@@ -53,7 +53,10 @@ async fn an_identity_with_a_token() {
             scopes: &[IdentityScope::Chat, IdentityScope::VoipJoin],
             expires_in_minutes: 60,
         };
-        identities.send(request, Instant::now() + LIMIT).await.unwrap()
+        identities
+            .send(request, Refused::Keep, Instant::now() + LIMIT)
+            .await
+            .unwrap()
     };
     let first = ask(&key, API_VERSION, "fabrikam/alex").await;
     assert_eq!(first.status.as_u16(), 201);

@@ -118,7 +118,7 @@ await story("the second factor on behalf of a user", async () => {
 });
 
 await story("every other mode issues a token", async () => {
-  for (const mode of ["identity", "on_behalf_of"]) {
+  for (const mode of ["identity", "on_behalf_of", "teams_user"]) {
     const { page, close } = await open("light");
     await signIn(page, "alex", mode, "Alex Wilber");
     assert.match(await answer(page), /200/, mode);

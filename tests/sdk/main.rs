@@ -58,6 +58,11 @@ fn the_identity_client_works_with_an_entra_credential() {
 }
 
 #[test]
+fn the_identity_client_exchanges_a_teams_users_token() {
+    node::run("teams-user.js", &[]);
+}
+
+#[test]
 fn msal_acts_on_behalf_of_users_and_for_itself() {
     node::run("msal.js", &[]);
 }

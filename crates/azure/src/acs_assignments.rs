@@ -2,6 +2,7 @@
 
 mod answer;
 mod pages;
+pub mod teams;
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::Response;
-use super::acs_signing::{SignedAcs, SignedSendError, Unsigned};
+use super::acs_signing::{Refused, SignedAcs, SignedSendError, Unsigned};
 pub use super::azure_error::read_error;
 use config::IdentityScope;
 
@@ -41,15 +41,34 @@ impl AcsIdentities {
     }
 
     /// Asks for an identity with a token, once. What [`is_grant`] accepts is read with [`read_grant`](super::acs::read_grant).
-    pub async fn send(&self, request: IdentityRequest<'_>, deadline: Instant) -> Result<Response, SignedSendError> {
+    /// `refused` says what becomes of a token of the broker's own that ACS refuses.
+    pub async fn send(
+        &self,
+        request: IdentityRequest<'_>,
+        refused: Refused,
+        deadline: Instant,
+    ) -> Result<Response, SignedSendError> {
         let request = Unsigned {
             method: Method::POST,
             url: self.url.clone(),
             content_type: Some("application/json"),
             body: body(request).into(),
         };
-        self.acs.send(request, deadline).await
+        let is_to_be_discarded = |response: &Response| refused == Refused::Discard && is_refused(response);
+        self.acs.send_once(&request, deadline, is_to_be_discarded).await
     }
+
+    /// Whether the broker shows a token of its own, which can be asked for anew.
+    #[must_use]
+    pub fn can_renew(&self) -> bool {
+        self.acs.can_renew()
+    }
+}
+
+/// Whether ACS refuses the broker: nothing in the request is the caller's.
+#[must_use]
+pub fn is_refused(response: &Response) -> bool {
+    response.status == StatusCode::UNAUTHORIZED
 }
 
 /// Whether the status says that there is an identity: a new one (201), or the one that has the custom id (200).

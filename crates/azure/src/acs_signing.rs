@@ -92,6 +92,15 @@ impl Attempted for SignedSendError {
     }
 }
 
+/// What becomes of a token of the broker's own that ACS refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The next request has a new one.
+    Discard,
+    /// It is kept: it is new itself.
+    Keep,
+}
+
 /// A request before it is signed. Its body may hold a token.
 #[derive(Clone)]
 pub(super) struct Unsigned {

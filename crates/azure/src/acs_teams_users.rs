@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::Response;
-use super::acs_signing::{SignedAcs, SignedSendError, Unsigned};
+use super::acs_signing::{Refused, SignedAcs, SignedSendError, Unsigned};
 use super::azure_error::read_error;
 use base::ids::{ClientAppId, ObjectId};
 use base::secret::BearerToken;
@@ -30,15 +30,6 @@ pub struct TeamsUserToken<'a> {
     pub app: ClientAppId,
     /// Its user.
     pub user: ObjectId,
-}
-
-/// What becomes of a token of the broker's own that ACS refuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// The next request has a new one.
-    Discard,
-    /// It is kept: it is new itself.
-    Keep,
 }
 
 impl AcsTeamsUsers {

@@ -6,7 +6,7 @@ use strum::{VariantArray, VariantNames};
 use url::Url;
 
 use super::units::Reason;
-use super::{AcsAuthConfig, AppConfig, Rate, RateOrOff, SecretSource};
+use super::{AcsAuthConfig, AppConfig, Rate, RateOrOff};
 
 /// `[exchange]`
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +43,7 @@ pub enum ExchangeMode {
     Passthrough,
     /// The caller's Entra token is for the broker's own API; Entra issues one for ACS on the caller's behalf.
     OnBehalfOf(OnBehalfOfConfig),
-    /// The broker's access key gets a token for an ACS identity that stands for the caller.
+    /// The broker gets, in its own name, a token for an ACS identity that stands for the caller.
     Identity(IdentityConfig),
     /// The broker hands ACS the Entra token of a Teams user, in its own name; ACS gives one for that user.
     TeamsUser(TeamsUserConfig),
@@ -78,8 +78,8 @@ pub struct OnBehalfOfConfig {
 /// `[exchange.identity]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct IdentityConfig {
-    /// The resource's access key, base64 as Azure shows it.
-    pub access_key: SecretSource,
+    /// How the broker shows ACS who asks.
+    pub auth: AcsAuthConfig,
     /// The most that anyone may get, by ACS's names.
     pub scopes: Vec<IdentityScope>,
     /// How long tokens live, in whole minutes.

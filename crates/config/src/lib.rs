@@ -71,6 +71,8 @@ pub struct Config {
     pub graph_for_checks: Option<GraphConfig>,
     /// How long exchanged tokens are served again.
     pub cache: CacheConfig,
+    /// What the command `doctor` need not tell.
+    pub doctor: DoctorConfig,
     /// Logs, and what traces may contain. Exporters are set by the standard `OTEL_*` variables.
     pub telemetry: TelemetryConfig,
 }
@@ -257,6 +259,13 @@ pub struct RenewalConfig {
     pub min_gain: Duration,
     /// After a failed or gainless renewal, none for that key for this long.
     pub renewal_backoff: Duration,
+}
+
+/// `[doctor]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct DoctorConfig {
+    /// Checks whose warnings the operator knows, by their ids.
+    pub acknowledged: Vec<String>,
 }
 
 /// `[telemetry]`

@@ -80,6 +80,12 @@ pub(super) fn base_path(text: String) -> Result<String, Reason> {
     require(text, holds, reason)
 }
 
+/// A check of `doctor` that tells of what is to come, not of a fault: no other may be silenced.
+pub(super) fn acknowledged(text: &str) -> Result<String, Reason> {
+    let reason = "is not a check that can be acknowledged; there is \"acs.retirement\"";
+    require(text.to_owned(), text == "acs.retirement", reason)
+}
+
 /// A resource's name stands in logs, and may be asked for as `audience`.
 pub(super) fn resource_name(text: &str) -> Result<String, Reason> {
     let is_name = text.len() <= 63

@@ -46,6 +46,8 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Administer the assignments at ACS.
     Assignments(assignments::AssignmentsArguments),
+    /// Administer the Teams Phone assignments at ACS.
+    TeamsAssignments(assignments::teams::TeamsAssignmentsArguments),
     /// Check every step that an administrator has to have done, and say who must do what about each that is missing.
     Doctor(doctor::DoctorArguments),
     /// Do the steps that are missing, as far as Microsoft Graph and ACS let one.
@@ -116,6 +118,7 @@ fn main() -> ExitCode {
         Command::CheckConfig(argument) => check_config::run(argument.file(&environment).as_deref(), &environment),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, &environment),
         Command::Assignments(arguments) => assignments::run(&arguments, &environment),
+        Command::TeamsAssignments(arguments) => assignments::teams::run(&arguments, &environment),
         Command::Doctor(arguments) => doctor::run(&arguments, &environment),
         Command::Setup(arguments) => setup::run(&arguments, &environment),
     };

@@ -241,10 +241,14 @@ impl Seen<'_> {
         }
         checks.extend(self.credentials.iter().cloned());
         for look in &self.resources {
-            checks.extend(rules::acs::resource(look, &config.upstream, today));
+            checks.extend(rules::acs::resource(look, config, today));
         }
         checks.extend(rules::graph::checks(config, &self.needs, &self.graph));
+        let known = &config.doctor.acknowledged;
         checks
+            .into_iter()
+            .map(|check| check.unless_acknowledged(known))
+            .collect()
     }
 }
 

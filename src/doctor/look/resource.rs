@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use azure::UpstreamFailure;
 use azure::acs_assignments::{AcsAssignments, AssignmentsError};
-use azure::acs_signing::{AcsAuth, SignedAcs};
-use azure::credential::ReloadingSecret;
+use azure::acs_signing::SignedAcs;
 use config::{ExchangeMode, ResourceConfig};
 use http::{Method, StatusCode};
 use jiff::SignedDuration;
@@ -52,10 +51,7 @@ impl<'c> Looker<'c> {
             (None, ExchangeMode::TeamsUser(settings)) => {
                 self.services.acs_auth(&settings.auth, "exchange.teams_user")?
             }
-            (None, ExchangeMode::Identity(settings)) => {
-                let key = ReloadingSecret::new(settings.access_key.clone(), Arc::clone(&self.clock));
-                AcsAuth::AccessKey(Arc::new(key))
-            }
+            (None, ExchangeMode::Identity(settings)) => self.services.acs_auth(&settings.auth, "exchange.identity")?,
             (None, ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_)) => return Ok(None),
         };
         let signed = SignedAcs::new(self.upstream.clone(), auth, Arc::clone(&self.clock));

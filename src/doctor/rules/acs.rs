@@ -1,12 +1,12 @@
 //! `acs.*`: one ACS resource.
 
+use azure::acs::Operation;
 use azure::acs_assignments::{AssignmentsError, EntraAssignment};
 use azure::{SendError, UpstreamFailure};
 use base::ids::ClientAppId;
-use config::{ExchangeMode, IdentityScope, ResourceConfig, UpstreamConfig};
+use config::{Config, ExchangeMode, IdentityScope, ResourceConfig, UpstreamConfig};
 use http::StatusCode;
 use jiff::civil::{Date, date};
-use strum::IntoDiscriminant as _;
 
 use super::super::check::{Check, CheckId, Who};
 use super::entra::undecided;
@@ -26,8 +26,6 @@ const TEAMS_USER: [&str; 6] = [
 ];
 /// When the retiring services end ("ACS retirement and breaking changes guide", 2026-08-18).
 const RETIREMENT: Date = date(2028, 9, 30);
-/// From then on the end is near enough to be a warning for calls too.
-const NEAR: Date = date(2027, 9, 30);
 
 /// What was seen of one resource.
 pub struct ResourceLook<'c> {
@@ -43,14 +41,14 @@ pub struct ResourceLook<'c> {
 
 /// All checks of one resource.
 #[must_use]
-pub fn resource(look: &ResourceLook<'_>, upstream: &UpstreamConfig, today: Date) -> Vec<Check> {
+pub fn resource(look: &ResourceLook<'_>, config: &Config, today: Date) -> Vec<Check> {
     let checks = [
-        reachable(look, upstream),
+        reachable(look, &config.upstream),
         credential(look),
         assignments(look),
         drift(look),
         api_version(look),
-        retirement(look.config, today),
+        retirement(look.config, &config.entra.required_scopes, today),
     ];
     let name = look.config.name.as_deref();
     checks.into_iter().map(|check| check.about_resource(name)).collect()
@@ -338,36 +336,43 @@ fn api_version(look: &ResourceLook<'_>) -> Check {
 }
 
 /// `acs.retirement`
-fn retirement(config: &ResourceConfig, today: Date) -> Check {
+fn retirement(config: &ResourceConfig, required_scopes: &[String], today: Date) -> Check {
     let id = CheckId::AcsRetirement;
-    let chat = match &config.exchange.mode {
+    let mode = config.exchange.mode.name();
+    let ends = [
+        grants_chat(config).then(|| "Chat, which exchange.identity.scopes grants,".to_owned()),
+        grants_standalone_calls(config, required_scopes).then(|| format!("standalone calling ({mode} mode)")),
+    ];
+    let ends: Vec<String> = ends.into_iter().flatten().collect();
+    if ends.is_empty() {
+        return Check::pass(id, format!("what {mode} mode grants goes on after {RETIREMENT}"));
+    }
+    let ends = ends.join(" and ");
+    let fix = "plan the move (docs/modes.md): calls go on with Teams Phone extensibility, Teams meeting interoperability or \
+               Teams click-to-call, and new major versions of the SDKs; see Microsoft's \"ACS retirement and breaking changes guide\"";
+    if today >= RETIREMENT {
+        Check::fail(id, Who::Developer, format!("{ends}: ended on {RETIREMENT}"), fix)
+    } else {
+        Check::warn(id, format!("{ends}: ends on {RETIREMENT}"), fix).by(Who::Developer)
+    }
+}
+
+fn grants_chat(config: &ResourceConfig) -> bool {
+    match &config.exchange.mode {
         ExchangeMode::Identity(settings) => settings.scopes.iter().any(|scope| is_chat(*scope)),
         ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) | ExchangeMode::TeamsUser(_) => false,
-    };
-    let mode = config.exchange.mode.discriminant();
-    let mode: &str = mode.into();
-    let calls = format!(
-        "calls ({mode}) go on after {RETIREMENT} only with Teams Phone extensibility, Teams meetings or click-to-call, and newer SDKs"
-    );
-    let fix = "plan the move: Microsoft's \"ACS retirement and breaking changes guide\"";
-    if today >= RETIREMENT {
-        Check::fail(
-            id,
-            Who::Developer,
-            format!("since {RETIREMENT} Chat has ended and the older Calling SDKs do not work"),
-            fix,
-        )
-    } else if chat {
-        Check::warn(
-            id,
-            format!("Chat, which exchange.identity.scopes grants, ends on {RETIREMENT}; {calls}"),
-            fix,
-        )
-        .by(Who::Developer)
-    } else if today >= NEAR {
-        Check::warn(id, calls, fix).by(Who::Developer)
-    } else {
-        Check::pass(id, format!("nothing that is used ends before {RETIREMENT}; {calls}"))
+    }
+}
+
+/// Calls that neither Teams Phone extensibility nor a Teams user makes.
+fn grants_standalone_calls(config: &ResourceConfig, required_scopes: &[String]) -> bool {
+    match &config.exchange.mode {
+        ExchangeMode::Passthrough => !required_scopes
+            .iter()
+            .all(|scope| scope.starts_with("TeamsExtension.") || scope.starts_with("Teams.")),
+        ExchangeMode::OnBehalfOf(settings) => Operation::for_scope(&settings.scope) == Operation::Entra,
+        ExchangeMode::Identity(settings) => settings.scopes.iter().any(|scope| !is_chat(*scope)),
+        ExchangeMode::TeamsUser(_) => false,
     }
 }
 

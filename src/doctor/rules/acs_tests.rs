@@ -93,7 +93,7 @@ impl Case {
                 .file
                 .map(|file| file.map(|file| file.into_iter().map(Assignment::from).collect())),
         };
-        let checks = resource(&look, &config.upstream, self.today);
+        let checks = resource(&look, &config, self.today);
         let check = checks.iter().find(|check| check.id == id).unwrap();
         assert_eq!(
             check.fix.is_some(),
@@ -124,7 +124,6 @@ fn all_is_well() {
         CheckId::AcsAssignments,
         CheckId::AcsAssignmentsDrift,
         CheckId::AcsApiVersion,
-        CheckId::AcsRetirement,
     ] {
         assert_eq!(Case::default().status(id), Status::Pass, "{id:?}");
     }
@@ -212,7 +211,7 @@ fn on_behalf_of_needs_the_brokers_app_at_acs() {
 }
 
 #[test]
-fn version_and_retirement() {
+fn the_version_must_have_what_the_mode_needs() {
     let body = r#"{"error":{"code":"UnsupportedApiVersionValue","message":"m"}}"#;
     let error = read_error(&Response {
         status: StatusCode::BAD_REQUEST,
@@ -233,24 +232,74 @@ fn version_and_retirement() {
         ..Case::default()
     };
     assert_eq!(case.status(CheckId::AcsApiVersion), Status::Warn);
-    for (today, status) in [
-        (date(2027, 9, 29), Status::Pass),
-        (date(2027, 9, 30), Status::Warn),
-        (date(2028, 9, 30), Status::Fail),
+}
+
+#[test]
+fn the_retirement_is_told_where_something_that_is_used_ends() {
+    let on_behalf_of = |scope: &str| {
+        format!(
+            "mode = \"on_behalf_of\"\non_behalf_of = {{ client_id = \"{OWN_APP}\", credential = \"managed_identity\", scope = \"{scope}\" }}"
+        )
+    };
+    let identity = |scope: &str| {
+        format!("mode = \"identity\"\nidentity = {{ credential = \"managed_identity\", scopes = [\"{scope}\"] }}")
+    };
+    for (exchange, ends) in [
+        (String::new(), "standalone calling (passthrough mode)"),
+        (
+            on_behalf_of("https://communication.azure.com/clients/.default"),
+            "standalone calling (on_behalf_of mode)",
+        ),
+        (on_behalf_of("https://auth.msft.communication.azure.com/.default"), ""),
+        (identity("chat"), "Chat, which exchange.identity.scopes grants,"),
+        (identity("chat.join"), "Chat, which exchange.identity.scopes grants,"),
+        (identity("voip"), "standalone calling (identity mode)"),
+        (
+            "mode = \"teams_user\"\nteams_user = { credential = \"managed_identity\" }".to_owned(),
+            "",
+        ),
     ] {
-        let case = Case {
-            today,
-            ..Case::default()
-        };
-        assert_eq!(case.status(CheckId::AcsRetirement), status, "{today}");
+        let config = config(&exchange);
+        for (today, status) in [
+            (date(2026, 11, 30), Status::Warn),
+            (date(2028, 9, 29), Status::Warn),
+            (date(2028, 9, 30), Status::Fail),
+        ] {
+            let status = if ends.is_empty() { Status::Pass } else { status };
+            let check = retirement(&config.resources[0], &config.entra.required_scopes, today);
+            assert_eq!(check.status, status, "{exchange} {today}");
+            assert!(
+                check.summary.contains(ends) && check.summary.contains("2028-09-30"),
+                "{check:?}"
+            );
+        }
     }
-    let chat = |scope: &'static str| Case {
-        exchange: scope,
+    // A passthrough resource that serves Teams Phone extension alone.
+    let config = config("");
+    let teams = ["TeamsExtension.ManageCalls".to_owned()];
+    let check = retirement(&config.resources[0], &teams, date(2026, 11, 30));
+    assert_eq!(check.status, Status::Pass);
+}
+
+#[test]
+fn in_identity_mode_assignments_at_acs_have_no_part() {
+    let calls = "mode = \"identity\"\nidentity = { access_key_file = \"x\", scopes = [\"voip\"] }";
+    let case = Case {
+        exchange: calls,
         ..Case::default()
     };
-    let chats = "mode = \"identity\"\nidentity = { access_key_file = \"x\", scopes = [\"chat\"] }";
-    let calls = "mode = \"identity\"\nidentity = { access_key_file = \"x\", scopes = [\"voip\"] }";
-    assert_eq!(chat(chats).status(CheckId::AcsRetirement), Status::Warn);
-    assert_eq!(chat(calls).status(CheckId::AcsRetirement), Status::Pass);
-    assert_eq!(chat(calls).status(CheckId::AcsAssignments), Status::Skip);
+    assert_eq!(case.status(CheckId::AcsAssignments), Status::Skip);
+    let teams = "mode = \"teams_user\"\nteams_user = { access_key_file = \"x\" }";
+    for (id, status) in [
+        (CheckId::AcsAssignments, Status::Skip),
+        (CheckId::AcsAssignmentsDrift, Status::Skip),
+        (CheckId::AcsApiVersion, Status::Pass),
+        (CheckId::AcsRetirement, Status::Pass),
+    ] {
+        let case = Case {
+            exchange: teams,
+            ..Case::default()
+        };
+        assert_eq!(case.status(id), status, "{id:?}");
+    }
 }

@@ -207,3 +207,62 @@ async fn the_consent_to_the_brokers_own_api_is_looked_at() {
         world.doctor().await.failed(&[]);
     }
 }
+
+/// The same steps at ACS's other API, where Teams users are served.
+#[tokio::test(flavor = "multi_thread")]
+async fn teams_users_need_the_steps_of_the_api_for_teams() {
+    const TEAMS_API: &str = "1fd5118e-2576-4263-8130-9503064c837a";
+    let mode = "mode = \"teams_user\"\n[exchange.teams_user]\naccess_key_file = \"access-key\"\n";
+    let world = World::with("", mode).await;
+    let report = world.doctor().await;
+    report.failed(&[]);
+    for id in [
+        "acs.credential",
+        "acs.api_version",
+        "acs.retirement",
+        "graph.acs_clients_principal",
+        "graph.app_permissions",
+        "graph.consent",
+    ] {
+        assert!(report.with("pass").contains(&id), "{id}: {:#}", report.json);
+    }
+    // No group is assigned to that API.
+    assert!(
+        !report.json.to_string().contains("graph.group_assigned"),
+        "{:#}",
+        report.json
+    );
+    world.emulator.set_step(Step::Permissions, false);
+    let report = world.doctor().await;
+    report.failed(&["graph.app_permissions"]);
+    let command = report.check("graph.app_permissions")["command"].to_string();
+    assert!(command.contains(TEAMS_API), "{command}");
+    let (_, plan) = world.setup("plan", "Contoso").await;
+    let text = plan.to_string();
+    assert!(
+        text.contains(TEAMS_API) && text.contains("Teams.ManageCalls"),
+        "{plan:#}"
+    );
+    let (code, applied) = world.setup("apply", "Contoso").await;
+    assert_eq!(code, Some(0), "{applied:#}");
+    world.doctor().await.failed(&[]);
+}
+
+/// What ends is told with the date until the operator says that they know.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_retirement_is_told_until_it_is_acknowledged() {
+    let world = World::open().await;
+    let check = world.doctor().await.check("acs.retirement").clone();
+    assert_eq!(check["status"], "warn");
+    assert!(check["summary"].as_str().unwrap().contains("2028-09-30"), "{check}");
+    assert!(check["fix"].is_string() && check["who"] == "developer", "{check}");
+    let acknowledged = [("ACS_TOKEN_BROKER__DOCTOR__ACKNOWLEDGED", "acs.retirement")];
+    let arguments = ["doctor", "--config", &world.file, "--output", "json"];
+    let report = Report::read(&Process::run(&arguments, &acknowledged).await);
+    let check = report.check("acs.retirement");
+    assert_eq!(check["status"], "pass");
+    assert!(check["summary"].as_str().unwrap().contains("2028-09-30"), "{check}");
+    let other = [("ACS_TOKEN_BROKER__DOCTOR__ACKNOWLEDGED", "graph.consent")];
+    let refused = Process::run(&["check-config", "--config", &world.file], &other).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+}

@@ -13,6 +13,7 @@ mod invisible;
 mod problems;
 mod reference;
 mod sources;
+mod teams_users;
 mod unreadable;
 mod ways_in;
 

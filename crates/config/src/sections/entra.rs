@@ -9,7 +9,7 @@ use crate::addressee::{ACS_CLIENTS_APP, TEAMS_APP};
 use crate::cloud::{self, Cloud};
 use crate::reader::Field;
 use crate::section::Section;
-use crate::{EntraConfig, TenantConfig, validate, value};
+use crate::{Addressee, EntraConfig, TenantConfig, validate, value};
 use base::ids::TenantId;
 
 /// The one setting that others follow from.
@@ -40,6 +40,9 @@ pub(super) fn entra(section: &mut Section<'_, '_>, context: Context<'_>, taken: 
         }
     }
     validate::scopes_that_count(section, &audiences, &required_scopes);
+    if taken.teams_users {
+        warn_without_teams(section, &audiences, &required_scopes);
+    }
     let clock_skew = section.field("clock_skew", |raw| {
         // With more leeway an expired token would pass for a valid one.
         validate::at_most(value::duration(raw)?, Duration::from_mins(10), "10m")
@@ -88,6 +91,25 @@ fn defaults(cloud: Cloud, taken: TokensTaken) -> (Vec<&'static str>, Vec<&'stati
         scopes.extend(["Teams.ManageCalls", "Teams.ManageChats"]);
     }
     (audiences, scopes)
+}
+
+/// Warns where nobody can have a token that a resource for Teams users takes.
+fn warn_without_teams(section: &mut Section<'_, '_>, audiences: &[String], scopes: &[String]) {
+    let is_for_teams = |audience: &String| Addressee::from_audiences(&[audience]) == Addressee::AcsTeams;
+    for (key, what, is_there) in [
+        ("audiences", "ACS's API for Teams", audiences.iter().any(is_for_teams)),
+        (
+            "required_scopes",
+            "Teams.ManageCalls or Teams.ManageChats",
+            scopes.iter().any(|scope| scope.starts_with("Teams.")),
+        ),
+    ] {
+        if !is_there {
+            section.warn(format!(
+                "entra.{key}: does not name {what}, so nobody gets a token with exchange.mode = \"teams_user\""
+            ));
+        }
+    }
 }
 
 fn tenants(section: &mut Section<'_, '_>, allow_insecure: bool) -> Vec<TenantConfig> {

@@ -93,10 +93,7 @@ fn on_behalf_of(section: &mut Section<'_, '_>, context: Context<'_>, chosen: boo
 
 fn identity(section: &mut Section<'_, '_>, context: Context<'_>, chosen: bool) -> Option<IdentityConfig> {
     unused(section, chosen, "identity");
-    let access_key = app::secret(section, "access_key", context, validate::access_key);
-    if chosen && access_key.is_none() && !section.was_given("access_key") && !section.was_given("access_key_file") {
-        section.missing("access_key", "or access_key_file is required");
-    }
+    let auth = acs_auth::acs_auth(section, context, chosen);
     let mut scopes = non_empty_list(section, "scopes", IdentityScope::parse, &[IdentityScope::Chat]);
     scopes.sort_unstable();
     scopes.dedup();
@@ -107,7 +104,7 @@ fn identity(section: &mut Section<'_, '_>, context: Context<'_>, chosen: bool) -
     );
     let api_version = section.field_or("api_version", value::text, API_VERSION.to_owned());
     Some(IdentityConfig {
-        access_key: access_key?,
+        auth: auth?,
         scopes,
         lifetime,
         api_version,

@@ -18,8 +18,8 @@ use super::section::Section;
 use super::units::{self, Reason};
 use super::value::{self, Raw};
 use super::{
-    AccessLog, CacheConfig, Config, CorsConfig, LogFormat, ManagementConfig, NoProxy, ProxyUrl, RenewalConfig,
-    ServerConfig, TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, no_proxy, validate,
+    AccessLog, CacheConfig, Config, CorsConfig, DoctorConfig, LogFormat, ManagementConfig, NoProxy, ProxyUrl,
+    RenewalConfig, ServerConfig, TelemetryConfig, TlsConfig, UpstreamConfig, UserIds, no_proxy, validate,
 };
 use base::ids::{ClientAppId, TenantId};
 
@@ -67,6 +67,9 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
     let asks_graph = resources.as_deref().is_some_and(resources::asks_graph);
     let graph = root.section("graph", |section| exchange::graph(section, context, asks_graph));
     let cache = root.section("cache", cache);
+    let doctor = root.section("doctor", |section| DoctorConfig {
+        acknowledged: section.list("acknowledged", validate::acknowledged).or(Vec::new()),
+    });
     let telemetry = root.section("telemetry", |section| telemetry(section, context));
 
     validate::listeners(root, server.listen, management.listen);
@@ -85,6 +88,7 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
         graph: graph.clone().filter(|_| asks_graph),
         graph_for_checks: graph,
         cache,
+        doctor,
         telemetry,
     })
 }

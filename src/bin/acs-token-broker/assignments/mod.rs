@@ -6,6 +6,7 @@ mod failure;
 mod output;
 mod replay;
 mod resource;
+pub(crate) mod teams;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,7 +28,8 @@ use crate::{ConfigArgument, Exit, complain, say};
 pub(crate) fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<String> = arguments.map(|text| text.to_string_lossy().into_owned()).collect();
     let asks = |pair: &[String]| pair == ["--output", "json"];
-    let is_read_by_programs = |text: &String| matches!(text.as_str(), "assignments" | "doctor" | "setup");
+    let is_read_by_programs =
+        |text: &String| matches!(text.as_str(), "assignments" | "teams-assignments" | "doctor" | "setup");
     arguments.iter().any(is_read_by_programs)
         && (arguments.iter().any(|text| text == "--output=json") || arguments.windows(2).any(asks))
 }
@@ -135,19 +137,29 @@ pub(crate) fn run(arguments: &AssignmentsArguments, environment: &Environment) -
         }
         verb => at_acs(verb, arguments, environment),
     };
+    answered(outcome, arguments.output)
+}
+
+/// Tells an outcome, and what the process ends with.
+fn answered(outcome: Result<Report, Failure>, output: OutputFormat) -> Exit {
     match outcome {
         Ok(report) => {
-            report.print(arguments.output);
+            report.print(output);
             Exit::Done
         }
         Err(failure) => {
             complain(&failure);
-            if arguments.output == OutputFormat::Json {
+            if output == OutputFormat::Json {
                 say(&failure.to_json());
             }
             failure.exit()
         }
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(Failure::Runtime)
 }
 
 fn config_file(arguments: &AssignmentsArguments, environment: &Environment) -> Option<PathBuf> {
@@ -160,11 +172,7 @@ fn config_file(arguments: &AssignmentsArguments, environment: &Environment) -> O
 fn at_acs(verb: &Verb, arguments: &AssignmentsArguments, environment: &Environment) -> Result<Report, Failure> {
     let name = arguments.resource.as_deref();
     let resource = Resource::load(config_file(arguments, environment).as_deref(), environment, name)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::Runtime)?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         match verb {
             Verb::List => list(&resource).await,
             Verb::Get { object_id } => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use acs_token_broker::broker::{Services, WellKnownEndpoints};
 use azure::acs_assignments::AcsAssignments;
+use azure::acs_assignments::teams::AcsTeamsAssignments;
 use azure::acs_signing::SignedAcs;
 use base::clock::SystemClock;
 use config::load::{Environment, load};
@@ -15,6 +16,7 @@ use super::failure::Failure;
 
 pub(super) struct Resource {
     pub(super) client: AcsAssignments,
+    pub(super) teams: AcsTeamsAssignments,
     pub(super) file: Option<AssignmentFileConfig>,
 }
 
@@ -33,12 +35,15 @@ impl Resource {
         let services = Services::new(&config, Arc::new(endpoints), Arc::clone(&clock), Metrics::noop())?;
         let auth = services.acs_auth(auth, "assignments.acs")?;
         let upstream = services.upstream(resource.exchange.connect_timeout)?;
+        let exchange = &resource.exchange;
+        let acs = SignedAcs::new(upstream, auth, Arc::clone(&clock));
         Ok(Self {
-            client: AcsAssignments::new(
-                SignedAcs::new(upstream, auth, Arc::clone(&clock)),
-                &resource.exchange.endpoint,
-                &resource.exchange.api_version,
-                resource.exchange.timeout,
+            client: AcsAssignments::new(acs.clone(), &exchange.endpoint, &exchange.api_version, exchange.timeout),
+            teams: AcsTeamsAssignments::new(
+                acs,
+                &exchange.endpoint,
+                &exchange.teams_extension_api_version,
+                exchange.timeout,
             ),
             file: assignments.file.clone(),
         })

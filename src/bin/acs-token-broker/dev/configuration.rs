@@ -72,6 +72,7 @@ pub(super) fn configuration(emulator: &Emulator, certificate: Option<&DevCertifi
         "[server]\ndiagnostic_headers = true\n{tls}\
          [entra]\nauthority = \"{origin}\"\n{entra}{tenants}\
          [exchange]\nendpoint = \"{origin}\"\n{exchange}\
+         [doctor]\nacknowledged = [\"acs.retirement\"]\n\
          [telemetry]\nlog_format = \"pretty\"\n"
     )
 }

@@ -12,11 +12,12 @@ use config::load::Environment;
 use config::{Config, units};
 
 /// Settings, and tables with all that is in them, that may be overridden.
-const HARMLESS: [&str; 39] = [
+const HARMLESS: [&str; 40] = [
     "allow_insecure_upstreams",
     "server",
     "management",
     "cache",
+    "doctor",
     "telemetry",
     "limits",
     "entra.audiences",

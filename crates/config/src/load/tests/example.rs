@@ -44,6 +44,7 @@ fn the_example_holds_every_setting() {
         "assignments",
         "assignments.acs",
         "cache",
+        "doctor",
         "entra",
         "entra.tenants",
         "exchange",

@@ -1,9 +1,7 @@
 //! Exchange modes, credentials, clouds and resources.
 
 use super::*;
-use crate::{
-    AcsAuthConfig, Cloud, CredentialConfig, ExchangeMode, IdentityScope, SecretSource, TeamsCloud, UnknownGroups,
-};
+use crate::{AcsAuthConfig, Cloud, CredentialConfig, ExchangeMode, IdentityScope, SecretSource, UnknownGroups};
 
 const APP: &str = "b0b00000-0000-4000-8000-000000000005";
 const OWN_API: &str = "entra.audiences = ['api://broker']\nentra.required_scopes = ['access']\n";
@@ -117,7 +115,11 @@ fn secrets_come_from_the_environment_or_from_one_file() {
             vec![("__EXCHANGE__IDENTITY__ACCESS_KEY", KEY)],
             Some("is set beside access_key_file"),
         ),
-        (String::new(), vec![], Some("or access_key_file is required")),
+        (
+            String::new(),
+            vec![],
+            Some("or access_key_file or credential is required"),
+        ),
         (
             String::new(),
             vec![(
@@ -159,6 +161,33 @@ fn identity_mode_decides_by_itself() {
     let reported = reported(&format!("{identity}assignments.unknown_groups = 'acs'"), &variables);
     assert!(
         reported.len() == 1 && reported[0].starts_with("assignments.unknown_groups: must be"),
+        "{reported:?}"
+    );
+}
+
+#[test]
+fn identity_mode_takes_a_credential_in_place_of_the_key() {
+    let identity = format!("{OWN_API}exchange.mode = 'identity'\n");
+    let own = format!("{identity}exchange.identity.credential = 'managed_identity'\n");
+    let config = config_of(&text(&own), &[]);
+    let ExchangeMode::Identity(mode) = &config.resources[0].exchange.mode else {
+        panic!("{config:?}");
+    };
+    assert_eq!(mode.auth, AcsAuthConfig::ManagedIdentity { client_id: None });
+    let app = format!("{own}exchange.identity.client_id = '{APP}'\n");
+    assert_eq!(
+        reported(&app, &[]),
+        ["exchange.identity.tenant_id: is required beside credential"]
+    );
+    let config = config_of(&text(&format!("{app}exchange.identity.tenant_id = '{TENANT}'\n")), &[]);
+    let ExchangeMode::Identity(mode) = &config.resources[0].exchange.mode else {
+        panic!("{config:?}");
+    };
+    assert!(matches!(mode.auth, AcsAuthConfig::App { .. }), "{mode:?}");
+    let both = [("__EXCHANGE__IDENTITY__ACCESS_KEY", KEY)];
+    let reported = reported(&own, &both);
+    assert!(
+        reported.len() == 1 && reported[0].starts_with("exchange.identity.access_key: is set beside credential"),
         "{reported:?}"
     );
 }
@@ -350,107 +379,5 @@ exchange = {{ endpoint = 'https://two.communication.azure.com', mode = 'identity
             .any(|warning| warning.starts_with("resources[2].tenants, client_ids: resources[0]")),
         "{:?}",
         loaded.warnings
-    );
-}
-
-#[test]
-fn teams_users_need_a_key_or_a_credential_and_no_api_of_ones_own() {
-    let mode = "exchange.mode = 'teams_user'\n";
-    assert_eq!(
-        reported(mode, &[]),
-        ["exchange.teams_user.access_key: or access_key_file or credential is required"]
-    );
-    let key = [("ACS_TOKEN_BROKER__EXCHANGE__TEAMS_USER__ACCESS_KEY", KEY)];
-    let config = config_of(&text(mode), &key);
-    let ExchangeMode::TeamsUser(settings) = &config.resources[0].exchange.mode else {
-        panic!("another mode");
-    };
-    assert_eq!(
-        (settings.api_version.as_str(), settings.cloud),
-        ("2025-06-30", TeamsCloud::Public)
-    );
-    assert!(matches!(settings.auth, AcsAuthConfig::AccessKey(_)));
-    assert_eq!(
-        config.entra.audiences,
-        [
-            "1fd5118e-2576-4263-8130-9503064c837a",
-            "https://auth.msft.communication.azure.com"
-        ]
-    );
-    assert_eq!(config.entra.required_scopes, ["Teams.ManageCalls", "Teams.ManageChats"]);
-    assert_eq!(config.resources[0].assignments.unknown_groups, UnknownGroups::Refuse);
-
-    let gov = config_of(
-        &text(&format!(
-            "{mode}entra.cloud = 'usgov'\nexchange.teams_user.teams_cloud = 'gcch'"
-        )),
-        &key,
-    );
-    assert_eq!(gov.entra.audiences[1], "https://auth.msft.communication.azure.us");
-
-    for (rest, variables, keys) in [
-        (
-            "exchange.teams_user.credential = 'managed_identity'",
-            &key[..],
-            &["exchange.teams_user.access_key"][..],
-        ),
-        (
-            "exchange.teams_user.credential = 'workload_identity'",
-            &[],
-            &[
-                "exchange.teams_user.client_id",
-                "exchange.teams_user.tenant_id",
-                "exchange.teams_user.federated_token_file",
-            ],
-        ),
-        ("exchange.teams_user.credential = 'managed_identity'", &[], &[]),
-        (
-            "exchange.teams_user.teams_cloud = 'moon'",
-            &key,
-            &["exchange.teams_user.teams_cloud"],
-        ),
-        (
-            "assignments.unknown_groups = 'acs'",
-            &key,
-            &["assignments.unknown_groups"],
-        ),
-        ("assignments.mode = 'audit'", &key, &["assignments.mode"]),
-    ] {
-        let reported = reported(&format!("{mode}{rest}"), variables);
-        let found: Vec<_> = reported.iter().map(|line| line.split(": ").next().unwrap()).collect();
-        assert_eq!(found, keys, "{rest}");
-    }
-}
-
-/// Each of the resources takes its own kind of token.
-#[test]
-fn defaults_are_those_of_all_modes_for_acs() {
-    let resource = |name: &str, mode: &str| {
-        format!("[[resources]]\nname = '{name}'\nexchange.endpoint = 'https://{name}.communication.azure.com'\n{mode}")
-    };
-    let teams = "exchange.mode = 'teams_user'\nexchange.teams_user.credential = 'managed_identity'\n";
-    let both = format!(
-        "entra.tenants = [{{ id = '{TENANT}' }}]\n{}{}",
-        resource("one", ""),
-        resource("two", teams)
-    );
-    let config = config_of(&both, &[]);
-    assert_eq!(config.entra.audiences.len(), 4);
-    assert_eq!(
-        config.entra.required_scopes,
-        ["VoIP", "VoIP.Join", "Teams.ManageCalls", "Teams.ManageChats"]
-    );
-    let mode = "exchange.mode = 'identity'\nexchange.identity.access_key_file = 'missing'\n";
-    let mixed = format!(
-        "entra.tenants = [{{ id = '{TENANT}' }}]\n{}{}",
-        resource("one", mode),
-        resource("two", teams)
-    );
-    let problems = load_text(&mixed, &[]).unwrap_err();
-    assert!(
-        lines(&problems)
-            .iter()
-            .any(|line| line.starts_with("entra.audiences: is required")),
-        "{problems}"
     );
 }

@@ -193,7 +193,7 @@ impl World {
             "[true, false, 7, 0.3, '7s', '7KiB', '7/1s', 'errors', '15m', '61m', '7m', 'warn', 'pretty', 'none', 'usgov', 'refuse', 'audit', \
              'gcch', 'x', '/x', \
             'identity', 'certificate', 'other.toml', 'http://localhost:1', '127.0.0.1:9', ['x'], ['voip'], \
-            ['https://x.com'], ['10.0.0.0/8'], ['acs', 'file']]"
+            ['https://x.com'], ['10.0.0.0/8'], ['acs', 'file'], ['acs.retirement']]"
                 .parse()
                 .unwrap();
         let matters = pool.as_array().unwrap().iter().any(|value| match with(value.clone()) {
