@@ -49,6 +49,8 @@ def broker(folder, emulator, mode="passthrough", more=""):
     audience = f'audiences = ["{APP}", "api://{APP}"]\nrequired_scopes = ["access"]' if mode != "passthrough" else ""
     app = f'[exchange.on_behalf_of]\nclient_id = "{APP}"' if mode != "passthrough" else ""
     configuration.write_text(
+        # The load is a few busy users, and more than ACS would take.
+        '[limits]\nper_user = "off"\nupstream_per_user = "off"\nupstream_exchanges = "off"\n'
         f'[server]\nlisten = "127.0.0.1:0"\nmax_connections = {CONNECTIONS + 100}\nrequest_timeout = "60s"\n'
         f'[management]\nlisten = "127.0.0.1:0"\n[entra]\nauthority = "{emulator}"\n{audience}\n'
         + "".join(f'[[entra.tenants]]\nid = "{tenant}"\n' for tenant in TENANTS)

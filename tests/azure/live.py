@@ -59,7 +59,7 @@ def started(folder, command, environment, pattern):
 
 def one(binary, folder, azure, demo, name):
     given, files = variables(name, folder, brokerClientId=API, identityClientId=IDENTITY, endpoint=azure, drainDelaySeconds="0",
-                             **{"join(tenantTables, ', ')": f'{{id = "{FABRIKAM}"}}'})
+                             **{"maxReplicas + minReplicas": "8", "join(tenantTables, ', ')": f'{{id = "{FABRIKAM}"}}'})
     for file in files:
         (folder / file).write_text("a hash key of 16 characters or more" if file == "user-hash-key" else (demo / file).read_text())
     given |= {f"ACS_TOKEN_BROKER__{key}": value for key, value in (

@@ -35,7 +35,7 @@ GROUPS = {
     "ofUserHashKey": ("!hasUserHashKey", lambda way: way["hash"]),
 }
 VALUES = {
-    "join(tenantTables, ', ')": f'{{id = "{FABRIKAM}", name = "Fabrikam \\"East\\" \\\\ West"}}',
+    "maxReplicas + minReplicas": "8", "join(tenantTables, ', ')": f'{{id = "{FABRIKAM}", name = "Fabrikam \\"East\\" \\\\ West"}}',
     "endpoint": "https://contoso.communication.azure.com", "drainDelaySeconds": "10", "drainTimeoutSeconds": "20",
     "brokerClientId": BROKER, "identityClientId": IDENTITY,
     "join(allowedOrigins, ',')": "https://app.contoso.com", "join(identityScopes, ',')": "chat,voip",

@@ -84,6 +84,8 @@ class Stack:
         configuration = self.work / f"{name}.toml"
         tenants = "".join(f'[[entra.tenants]]\nid = "{tenant}"\n' for tenant in TENANTS)
         configuration.write_text(
+            # The load is one busy user.
+            '[limits]\nper_user = "off"\nupstream_per_user = "off"\n'
             f'[server]\nlisten = "127.0.0.1:{self.ports[name]}"\n{settings}\n'
             f'[management]\nlisten = "127.0.0.1:{self.ports[f"{name}_management"]}"\n'
             f'[entra]\nauthority = "http://{self.upstream}"\n{tenants}'

@@ -135,6 +135,8 @@ var always = {
   ENTRA__TENANTS: '[${join(tenantTables, ', ')}]'
   EXCHANGE__MODE: mode
   EXCHANGE__ENDPOINT: endpoint
+  // Of one revision, and of the next while it takes over: each replica takes its part of what ACS allows.
+  LIMITS__REPLICAS: '${maxReplicas + minReplicas}'
   ASSIGNMENTS__SOURCES: assignmentsSource == 'both' ? 'file,acs' : assignmentsSource
   // Of what a stopped replica does; the platform waits as long as the three add up to, see below.
   SERVER__DRAIN_DELAY: '${drainDelaySeconds}s'

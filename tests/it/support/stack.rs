@@ -246,8 +246,8 @@ impl Builder {
             &self.tenants,
             self.assignments_file,
         );
-        let text = match (text.split_once("[exchange]"), text.split_once("[limits]")) {
-            (Some((text, _)), Some((_, limits))) if self.several_resources => format!("{text}[limits]{limits}"),
+        let text = match text.split_once("[exchange]") {
+            Some((text, _)) if self.several_resources => text.to_owned(),
             _ => text,
         };
         std::fs::write(&file, text).unwrap();
@@ -358,11 +358,11 @@ pub(crate) fn configuration(authority: &str, endpoint: &str, tenants: &[uuid::Uu
         .collect::<Vec<_>>()
         .concat();
     format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\ndiagnostic_headers = true\n\
+        "[limits]\nper_user = \"off\"\nupstream_per_user = \"off\"\n\
+         [server]\nlisten = \"127.0.0.1:0\"\ndiagnostic_headers = true\n\
          [management]\nlisten = \"127.0.0.1:0\"\n\
          [entra]\nauthority = \"{authority}\"\n{tenants}\
          [exchange]\nendpoint = \"{endpoint}\"\n\
-         [assignments]\nfile = \"{assignments}\"\nrefresh_interval = \"50ms\"\n\
-         [limits]\nper_user = \"off\"\nupstream_per_user = \"off\"\n"
+         [assignments]\nfile = \"{assignments}\"\nrefresh_interval = \"50ms\"\n"
     )
 }
