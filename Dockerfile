@@ -85,7 +85,8 @@ FROM runtime AS production
 # hadolint ignore=DL3064
 ENV ACS_TOKEN_BROKER__SERVER__LISTEN=0.0.0.0:8080 \
     ACS_TOKEN_BROKER__MANAGEMENT__LISTEN=0.0.0.0:8081
-EXPOSE 8080 8081
+# Of these `docker run -P` publishes what callers need, and nothing else.
+EXPOSE 8080
 COPY --from=build /acs-token-broker /usr/local/bin/acs-token-broker
 CMD ["serve"]
 # After the binary: buildah takes a label from its cache though the argument in it has changed, but not behind a new layer.

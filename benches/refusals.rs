@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acs_token_broker::admission::{Admission, Overloaded};
-use acs_token_broker::api::{self, ApiSettings, SignIn, Target};
+use acs_token_broker::api::{self, AccessLines, ApiSettings, SignIn, Target};
 use acs_token_broker::authenticate::{
     Authenticator, AuthenticatorParts, Authority, ListedTenant, Policy, RefreshSettings,
 };
@@ -188,7 +188,7 @@ async fn router(emulator: &Emulator, clock: &SharedClock) -> Router {
         memory: Budget::new(1 << 24),
         audit: true,
         trusted_proxies: Vec::new(),
-        access_log: AccessLog::All,
+        access_lines: Arc::new(AccessLines::new(AccessLog::All)),
         teams_api_versions: Vec::new(),
         base_path: String::new(),
         api_versions: Vec::new(),

@@ -145,6 +145,7 @@ expect "user" "$(of '{{.Config.User}}')" 65532:65532
 expect "stop signal" "$(of '{{.Config.StopSignal}}')" SIGTERM
 expect "entry point" "$(of '{{.Config.Entrypoint}} {{.Config.Cmd}}')" "[/usr/local/bin/acs-token-broker] [serve]"
 expect "health check" "$(of '{{.Config.Healthcheck.Test}}')" "[CMD /usr/local/bin/acs-token-broker healthcheck]"
+expect "ports that docker run -P publishes" "$(of "{{json .Config.ExposedPorts}}")" '{"8080/tcp":{}}'
 expect "label of the version" "$(of '{{index .Config.Labels "org.opencontainers.image.version"}}')" "$version"
 expect "label of the commit" "$(of '{{index .Config.Labels "org.opencontainers.image.revision"}}')" "$commit"
 size=$(of '{{.Size}}')

@@ -43,3 +43,44 @@ for wrong in "$version" v0.0.1 v9.9.9 "v$version-rc.1" latest; do
     fi
 done
 echo "the release notes are good"
+
+# A repository with a commit on main, and one beside it.
+git init --quiet --initial-branch main "$work/repository"
+at=$PWD/.ci/release-commit
+(
+    cd "$work/repository"
+    commit() { git -c user.name=test -c user.email=test@example.com commit --quiet --allow-empty --message "$1"; }
+    commit merged
+    git switch --quiet --create beside
+    commit beside
+    git switch --quiet main
+    commit later
+    "$at" main~1 main
+    "$at" main main
+    for wrong in "beside main" "main origin/main"; do
+        read -r commit branch <<<"$wrong"
+        if "$at" "$commit" "$branch" 2>/dev/null; then
+            echo "$commit is released, which is not on $branch" >&2
+            exit 1
+        fi
+    done
+)
+# Whatever writes packages or signs waits for a reviewer, and nothing is published before the commit was looked at.
+"$programs/python" - <<'PYTHON'
+import yaml
+
+jobs = yaml.safe_load(open(".github/workflows/release.yml"))["jobs"]
+for name, job in jobs.items():
+    writes = [permission for permission, level in job["permissions"].items() if level == "write"]
+    if writes and job.get("environment") != "release":
+        raise SystemExit(f"release.yml: {name} may write {', '.join(writes)} outside the environment")
+steps = [step.get("run", "") for step in jobs["version"]["steps"]]
+if not any(step.startswith(".ci/release-commit") for step in steps) or "version" not in jobs["image"]["needs"]:
+    raise SystemExit("release.yml: the commit is not looked at before the image is made")
+PYTHON
+# The image publishes the port for callers alone (`docker run -P`).
+if [[ $(grep '^EXPOSE' Dockerfile) != "EXPOSE 8080" ]]; then
+    echo "Dockerfile: EXPOSE names more than the public port" >&2
+    exit 1
+fi
+echo "releases are guarded"

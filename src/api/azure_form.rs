@@ -106,10 +106,11 @@ impl Api {
     ) -> Result<Issued, ApiError> {
         let (outcome, audit) = self.pipeline.issue(authentication, requested, context.deadline).await;
         let outcome = outcome.map_err(ApiError::from);
-        if self.settings.audit
-            && let Some(audit) = &audit
-        {
-            audit::record(audit, &outcome, context);
+        if let Some(audit) = &audit {
+            context.mark_verified();
+            if self.settings.audit {
+                audit::record(audit, &outcome, context);
+            }
         }
         outcome
     }

@@ -1,5 +1,8 @@
 //! What a request is, apart from its content; known from its head on and until its answer is written.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokio::time::Instant;
@@ -21,6 +24,8 @@ pub(super) struct RequestContext {
     pub(super) deadline: Instant,
     /// Whether the answer has OAuth's shape.
     pub(super) oauth: bool,
+    // Shared by the copies.
+    caller_verified: Arc<AtomicBool>,
 }
 
 impl RequestContext {
@@ -38,7 +43,18 @@ impl RequestContext {
             client_request_id: client_request_id(headers),
             deadline,
             oauth: method == Method::POST && is_oauth,
+            caller_verified: Arc::default(),
         }
+    }
+
+    /// Notes that the request's token was accepted, whatever became of the request then.
+    pub(super) fn mark_verified(&self) {
+        self.caller_verified.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the request's token was accepted. `false` too for one that was dropped before its end.
+    pub(super) fn caller_verified(&self) -> bool {
+        self.caller_verified.load(Ordering::Relaxed)
     }
 }
 

@@ -223,6 +223,14 @@ fn table() -> Vec<Row> {
             "temporarily_unavailable",
         ),
         membership(
+            MembershipError::Unfinished,
+            503,
+            "UpstreamUnavailable",
+            None,
+            true,
+            "temporarily_unavailable",
+        ),
+        membership(
             MembershipError::Upstream(invalid()),
             502,
             "UpstreamInvalidResponse",

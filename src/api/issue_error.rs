@@ -157,7 +157,9 @@ fn membership(error: &MembershipError) -> ErrorResponse {
     match error {
         MembershipError::Exceeded(exceeded) => too_many(exceeded),
         MembershipError::BrokerRejected(_) => MEMBERSHIPS.broker_rejected(),
-        MembershipError::Upstream(UpstreamFailure::Timeout) => MEMBERSHIPS.unavailable(AT_ONCE),
+        MembershipError::Upstream(UpstreamFailure::Timeout) | MembershipError::Unfinished => {
+            MEMBERSHIPS.unavailable(AT_ONCE)
+        }
         MembershipError::Upstream(failure) => MEMBERSHIPS.upstream(failure),
         MembershipError::Lost(_) => ErrorResponse::internal(),
     }

@@ -87,7 +87,7 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
             memory: Budget::new(1 << 20),
             audit: true,
             trusted_proxies: Vec::new(),
-            access_log: config::AccessLog::All,
+            access_lines: Arc::new(crate::api::AccessLines::new(config::AccessLog::All)),
             api_versions: Vec::new(),
             teams_api_versions: Vec::new(),
             base_path: String::new(),

@@ -1,5 +1,6 @@
 //! The public listener: three request forms, one pipeline. Nothing here decides about a caller.
 
+mod access_log;
 mod answer;
 mod audit;
 mod azure_form;
@@ -31,13 +32,13 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 
+pub use self::access_log::{AccessLines, WINDOW as ACCESS_LOG_WINDOW};
 use self::body::BodyReader;
 use self::error::ApiError;
 pub use self::sign_in::SignIn;
 pub use self::token_exchange::Target;
 use crate::pipeline::TokenPipeline;
 use ::serve::Budget;
-use config::AccessLog;
 
 /// The broker's own path.
 pub const TOKEN_PATH: &str = "/token";
@@ -92,8 +93,8 @@ pub struct ApiSettings {
     pub audit: bool,
     /// Proxies whose word counts for the address of a caller.
     pub trusted_proxies: Vec<IpNet>,
-    /// Which requests have a line in the log.
-    pub access_log: AccessLog,
+    /// Writes the lines of requests.
+    pub access_lines: Arc<AccessLines>,
     /// Accepted on the ACS path.
     pub api_versions: Vec<String>,
     /// Accepted on the path of Teams Phone extension.

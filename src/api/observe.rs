@@ -1,7 +1,6 @@
 //! The outermost layer: gives each request its context and span, and records how it ended in the access line, the
 //! metrics and the trace.
 
-use std::fmt;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
+use super::access_log::{Ended, Failure};
 use super::azure_form::BearerForm;
 use super::context::RequestContext;
 use super::error::ApiError;
@@ -23,7 +23,6 @@ use super::head::Head;
 use super::layers::CLIENT_REQUEST_ID;
 use super::{Api, ApiSettings, answer};
 use ::serve::Cut;
-use config::AccessLog;
 use telemetry::metrics::labels::Refusal;
 use telemetry::metrics::{ActiveRequest, Answered};
 use telemetry::trace::{LateSpan, RequestTrace};
@@ -33,9 +32,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CLIENT_CLOSED: &str = "ClientClosed";
 /// The same for a request that a stop cut off; a request that comes after the stop is refused with this code.
 const SHUTTING_DOWN: &str = Refusal::ShuttingDown.into_str();
-
-/// The target of access lines. Operators search for it, so it does not follow the module's name.
-const ACCESS_TARGET: &str = "acs_token_broker::api::layers";
 
 /// The outermost layer: gives the request its context and span, renders errors, and writes the access line.
 pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response {
@@ -92,14 +88,6 @@ struct Observed {
     _active: ActiveRequest,
 }
 
-/// Why a request got no token, or no answer.
-struct Failure<'f> {
-    code: &'static str,
-    inner_code: Option<&'static str>,
-    cause: &'f dyn fmt::Display,
-    is_ours: bool,
-}
-
 impl Observed {
     fn begin(api: Api, request: &Request, context: RequestContext) -> Self {
         let started = api.pipeline.clock.monotonic();
@@ -133,17 +121,16 @@ impl Observed {
         }
         let duration = self.api.pipeline.clock.monotonic().saturating_sub(self.started);
         self.record(status, failure, duration);
-        let is_logged = match self.api.settings.access_log {
-            AccessLog::All => true,
-            AccessLog::Errors => failure.is_some(),
-            AccessLog::None => false,
+        let ended = Ended {
+            head: &self.head,
+            context: &self.context,
+            status,
+            duration,
+            failure,
         };
-        self.trace.within(|| {
-            if is_logged {
-                self.span
-                    .in_scope(|| access_line(status, duration.as_secs_f64() * 1e3, &self.head, &self.context, failure));
-            }
-        });
+        let now = self.started + duration;
+        self.trace
+            .within(|| self.span.in_scope(|| self.api.settings.access_lines.write(&ended, now)));
         self.trace.record_late_span(is_ours, duration, || LateSpan {
             name: self.head.span_name(),
             end: self.api.pipeline.clock.now(),
@@ -209,43 +196,6 @@ fn common_headers(headers: &mut HeaderMap, context: &RequestContext) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(id) = &context.client_request_id {
         headers.insert(CLIENT_REQUEST_ID, id.clone());
-    }
-}
-
-/// One line per request; the operator reads here exactly why it failed.
-fn access_line(
-    status: Option<i64>,
-    duration_ms: f64,
-    head: &Head,
-    context: &RequestContext,
-    failure: Option<&Failure<'_>>,
-) {
-    let cause = failure.map(|failure| tracing::field::display(failure.cause));
-    let code = failure.map(|failure| failure.code);
-    let inner_code = failure.and_then(|failure| failure.inner_code);
-    // The level is part of a call site, so it takes one for each.
-    macro_rules! line {
-        ($level:ident) => {
-            tracing::$level!(
-                target: ACCESS_TARGET,
-                {
-                    http.request.method = head.method,
-                    http.route = head.route,
-                    http.response.status_code = status,
-                    duration_ms,
-                    request_id = %context.request_id,
-                    acs_broker.error.code = code,
-                    acs_broker.error.inner_code = inner_code,
-                    acs_broker.error.cause = cause
-                },
-                "request"
-            )
-        };
-    }
-    match failure {
-        None => line!(info),
-        Some(failure) if failure.is_ours => line!(error),
-        Some(_) => line!(warn),
     }
 }
 

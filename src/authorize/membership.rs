@@ -28,6 +28,8 @@ use telemetry::trace::{self, SpanReference, Trace};
 const MOST_ANSWERS: u64 = 1_000_000;
 /// Calls at once about one user.
 const CALLS_AT_ONCE: usize = 4;
+/// Calls of one lookup, hence what one request causes at Graph. More groups take another request.
+const MOST_CALLS: usize = 40;
 /// How long it counts that a tenant has no such user: they may not have been replicated yet.
 const NO_SUCH_USER: Duration = Duration::from_secs(30);
 
@@ -46,6 +48,9 @@ pub enum MembershipError {
     /// Graph or Entra failed.
     #[error("{}", described(.0))]
     Upstream(UpstreamFailure),
+    /// More groups are assigned than one request has looked up.
+    #[error("memberships: more groups are assigned than one request looks up; the next goes on from there")]
+    Unfinished,
     /// The user may start no more upstream work now.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
@@ -68,12 +73,13 @@ fn described(failure: &UpstreamFailure) -> String {
 
 impl MembershipError {
     /// What [`name`](Self::name) can give.
-    const NAMES: [&'static str; 7] = [
+    const NAMES: [&'static str; 8] = [
         "graph_broker_rejected",
         "graph_limited",
         "graph_unavailable",
         "graph_timeout",
         "graph_invalid_response",
+        "graph_unfinished",
         "user_limited",
         "internal",
     ];
@@ -87,6 +93,7 @@ impl MembershipError {
             Self::Upstream(UpstreamFailure::Unavailable { .. }) => "graph_unavailable",
             Self::Upstream(UpstreamFailure::Timeout) => "graph_timeout",
             Self::Upstream(UpstreamFailure::InvalidResponse(_)) => "graph_invalid_response",
+            Self::Unfinished => "graph_unfinished",
             Self::Exceeded(_) => "user_limited",
             Self::Lost(_) => "internal",
         }
@@ -116,7 +123,7 @@ impl From<GraphError> for MembershipError {
 /// How memberships are asked for: the settings of `[graph]`.
 #[derive(Debug, Clone, Copy)]
 pub struct MembershipSettings {
-    /// Limit for one lookup, with all its calls.
+    /// How long a caller waits for a lookup, and the limit for each of its calls.
     pub timeout: Duration,
     /// How long an answer counts.
     pub cache_ttl: Duration,
@@ -197,7 +204,8 @@ impl Memberships {
         self.lookup.graph.circuit()
     }
 
-    /// Those of `groups` that the user is a member of. Callers of one user at once share one lookup.
+    /// Those of `groups` that the user is a member of. Callers of one user at once share one lookup, and each starts one at
+    /// most. It goes on when its callers have stopped waiting.
     pub async fn resolve(
         &self,
         tenant: TenantId,
@@ -222,17 +230,22 @@ impl Memberships {
         outcome: &mut &'static str,
     ) -> Result<HashSet<ObjectId>, MembershipError> {
         let mut known = self.lookup.remembered(user);
+        let mut has_looked_up = false;
         loop {
             let unknown: Arc<[ObjectId]> = groups.iter().copied().filter(|id| !known.contains_key(id)).collect();
             if unknown.is_empty() {
                 let members = groups.iter().copied().filter(|id| known.get(id) == Some(&true));
                 return Ok(members.collect());
             }
+            if has_looked_up {
+                return Err(MembershipError::Unfinished);
+            }
             *outcome = ASKED;
             let lookup = Arc::clone(&self.lookup);
             let asked = Arc::clone(&unknown);
             // A lookup under way may be about other groups: what is still unknown is looked up after it.
             let seat = self.flights.join(user, unknown, || lookup.run(user, asked));
+            has_looked_up = seat.is_leader;
             let (answers, span) = seat.outcome().await?;
             if let Some(span) = span {
                 span.link(&Span::current());
@@ -264,21 +277,13 @@ impl Lookup {
         });
         let asking = span.clone();
         let work = async move {
-            let deadline = Instant::now() + self.settings.timeout;
-            let outcome = tokio::time::timeout_at(deadline, self.members(user, &groups, deadline))
-                .await
-                .unwrap_or(Err(MembershipError::Upstream(UpstreamFailure::Timeout)));
+            let mut answers = HashMap::new();
+            let outcome = self.look_up(user, &groups, &mut answers).await;
             if let Err(error) = &outcome {
                 // Graph may name the user. The span above has Graph's words, with the user as telemetry may name them.
                 trace::record_error_kind(&span, error.name());
             }
-            let answers = outcome.map(|(members, ttl)| {
-                let answers = groups.iter().map(|group| (*group, members.contains(group))).collect();
-                let answers = Arc::new(answers);
-                self.remember(user, &answers, ttl);
-                answers
-            });
-            (answers, SpanReference::from_span(&span))
+            (outcome.map(|()| Arc::new(answers)), SpanReference::from_span(&span))
         }
         .instrument(asking);
         trace.carry(work)
@@ -298,46 +303,66 @@ impl Lookup {
         self.known.insert(user, Arc::new(known));
     }
 
-    /// The groups of which the user is a member, and how long that counts.
-    async fn members(
+    /// Asks about as many of `groups` as one lookup may. `answers` and the memory get each answer as it comes, whatever
+    /// becomes of the others: the next lookup goes on from there.
+    async fn look_up(
         &self,
         user: User,
         groups: &[ObjectId],
-        deadline: Instant,
-    ) -> Result<(HashSet<ObjectId>, Duration), MembershipError> {
+        answers: &mut HashMap<ObjectId, bool>,
+    ) -> Result<(), MembershipError> {
         let (tenant, _) = user;
-        let token = self.tokens.token(tenant, deadline).await?;
+        let mut token = self.tokens.token(tenant, self.call_deadline()).await?;
         self.limits.count_upstream(user)?;
-        let mut members = self.check(user, &token, groups, deadline).await;
-        if let Err(GraphError::Unauthorized(_)) = members {
-            // A secret was changed, or the app's rights were: the calls are made once more with a new token.
+        let asked = &groups[..groups.len().min(MOST_CALLS * MOST_GROUPS)];
+        let mut outcome = self.ask(user, &token, asked, answers).await;
+        if let Err(GraphError::Unauthorized(_)) = outcome {
+            // A secret was changed, or the app's rights were: what is left is asked once more with a new token.
             self.tokens.discard(tenant, &token);
-            let token = self.tokens.token(tenant, deadline).await?;
-            members = self.check(user, &token, groups, deadline).await;
+            token = self.tokens.token(tenant, self.call_deadline()).await?;
+            outcome = self.ask(user, &token, asked, answers).await;
         }
-        match members {
-            Ok(members) => Ok((members, self.settings.cache_ttl)),
-            Err(GraphError::NoSuchUser) => Ok((HashSet::new(), self.settings.cache_ttl.min(NO_SUCH_USER))),
-            Err(error) => Err(error.into()),
+        match outcome {
+            Err(GraphError::NoSuchUser) => {
+                let none = groups.iter().map(|group| (*group, false)).collect();
+                self.remember(user, &none, self.settings.cache_ttl.min(NO_SUCH_USER));
+                answers.extend(none);
+                Ok(())
+            }
+            outcome => Ok(outcome?),
         }
     }
 
-    async fn check(
+    /// Asks about those of `groups` that `answers` lacks.
+    async fn ask(
         &self,
-        (tenant, user): User,
+        user: User,
         token: &AppToken,
         groups: &[ObjectId],
-        deadline: Instant,
-    ) -> Result<HashSet<ObjectId>, GraphError> {
-        let calls = groups.chunks(MOST_GROUPS).map(|groups| {
-            self.graph
-                .check_member_groups(tenant, token.token(), user, groups, deadline)
+        answers: &mut HashMap<ObjectId, bool>,
+    ) -> Result<(), GraphError> {
+        let (tenant, id) = user;
+        let unknown = groups.iter().copied().filter(|group| !answers.contains_key(group));
+        let unknown: Vec<ObjectId> = unknown.collect();
+        let calls = unknown.chunks(MOST_GROUPS).map(|groups| async move {
+            let members = self
+                .graph
+                .check_member_groups(tenant, token.token(), id, groups, self.call_deadline())
+                .await?;
+            let answer = groups.iter().map(|group| (*group, members.contains(group)));
+            Ok(answer.collect::<HashMap<_, _>>())
         });
-        let members: Vec<Vec<ObjectId>> = stream::iter(calls.collect::<Vec<_>>())
-            .buffer_unordered(CALLS_AT_ONCE)
-            .try_collect()
-            .await?;
-        Ok(members.into_iter().flatten().collect())
+        let mut calls = stream::iter(calls.collect::<Vec<_>>()).buffer_unordered(CALLS_AT_ONCE);
+        while let Some(answer) = calls.try_next().await? {
+            self.remember(user, &answer, self.settings.cache_ttl);
+            answers.extend(answer);
+        }
+        Ok(())
+    }
+
+    /// The calls of a lookup are few, and one that fails is the last. So a limit for each bounds them all.
+    fn call_deadline(&self) -> Instant {
+        Instant::now() + self.settings.timeout
     }
 }
 

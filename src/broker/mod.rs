@@ -22,7 +22,7 @@ pub use self::start_error::StartError;
 use self::state::Watched;
 pub use self::telemetry::{UserNamesError, configured_user_hash};
 use crate::admission::{Admission, Overloaded};
-use crate::api::{self, ApiSettings, SignIn, Target};
+use crate::api::{self, AccessLines, ApiSettings, SignIn, Target};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Authority, ListedTenant, Policy, RefreshSettings};
 use crate::authorize::source::AssignmentWatch;
 use crate::cache::TokenCache;
@@ -279,11 +279,10 @@ impl Broker {
             tls: certificate,
             ..ServeOptions::new(config.server.max_connections, api::layers::head_limits())
         };
-        let router = api::router(
-            Arc::clone(&pipeline),
-            api_settings(&config, development.as_deref(), options.memory.work.clone()),
-            stop_accepting.draining.clone(),
-        );
+        let settings = api_settings(&config, development.as_deref(), options.memory.work.clone());
+        let access_lines = Arc::clone(&settings.access_lines);
+        tasks.spawn(sum_up(Arc::clone(&access_lines), Arc::clone(&pipeline.clock)));
+        let router = api::router(Arc::clone(&pipeline), settings, stop_accepting.draining.clone());
         let public = async {
             let drained = serve::run(public, guarded(router), options, stop_accepting).await;
             if drained.cut > 0 {
@@ -296,7 +295,17 @@ impl Broker {
         };
         tokio::join!(probes, public);
         tasks.stop(STOP_LIMIT).await;
+        access_lines.sum_up(None);
         drop(state);
+    }
+}
+
+/// Writes how many requests had no line in the log, also where none comes any more that would say so.
+async fn sum_up(lines: Arc<AccessLines>, clock: SharedClock) {
+    let mut ticks = tokio::time::interval(api::ACCESS_LOG_WINDOW / 6);
+    loop {
+        ticks.tick().await;
+        lines.sum_up(Some(clock.monotonic()));
     }
 }
 
@@ -363,7 +372,7 @@ fn api_settings(config: &Config, development: Option<&[String]>, memory: Budget)
         memory,
         audit: config.telemetry.audit,
         trusted_proxies: config.server.trusted_proxies.clone(),
-        access_log: config.telemetry.access_log,
+        access_lines: Arc::new(AccessLines::new(config.telemetry.access_log)),
         api_versions: config.server.api_versions.clone(),
         teams_api_versions: config.server.teams_api_versions.clone(),
         base_path: config.server.base_path.clone(),

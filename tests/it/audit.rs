@@ -1,10 +1,12 @@
 //! Audit: one event for each token handed out, or refused to a verified user; never the token.
 
+use std::collections::BTreeSet;
+
 use azure_emulator::scenario::{CONTOSO, CONTOSO_API, CONTOSO_API_SECRET, CONTOSO_APP, FABRIKAM, FABRIKAM_CALLERS};
 use azure_emulator::{Endpoint, Fault};
 use serde_json::{Value, json};
 
-use crate::support::http::Call;
+use crate::support::http::{Call, client};
 use crate::support::observed::{exported_with, exporting_to, flushed, lines, one, trace, traceparent, user_of};
 use crate::support::otlp::{Collector, attribute, hex, value};
 use crate::support::process::Served;
@@ -115,6 +117,65 @@ async fn each_decision_about_a_verified_user_has_an_event() {
     }
     for id in [alex, grady] {
         assert!(!output.contains(&id) && !collector.bytes().contains(&id));
+    }
+}
+
+#[tokio::test]
+async fn strangers_push_out_no_audit_event_and_cause_few_lines() {
+    const STRANGERS: usize = 2_400;
+    let (served, collector) = exported_with(&[]).await;
+    let gate = collector.hang();
+    let token = served.token("alex");
+    let client = client(|builder| builder);
+    for n in 0..40 {
+        let strangers = (0..STRANGERS / 40).map(|n| {
+            let call = served.call("/token");
+            let call = if n % 2 == 0 {
+                call.bearer("no.token.at-all")
+            } else {
+                call
+            };
+            call.send_with(&client)
+        });
+        let refused = futures_util::future::join_all(strangers).await;
+        assert!(refused.into_iter().all(|answer| answer.unwrap().status == 401));
+        post_token(&served, &token, n).await;
+    }
+    drop(gate);
+    let output = flushed(served).await.stdout;
+    assert_eq!(events(&output).len(), 40);
+    // An export that was not answered in time is sent again.
+    let arrived = collector.logs().into_iter().filter(|(target, _)| target == TARGET);
+    let arrived: BTreeSet<_> = arrived
+        .map(|(_, record)| value(&record.attributes, "request_id"))
+        .collect();
+    assert_eq!(arrived.len(), 40);
+    // Sixty lines for each code in a minute, and what is left out is told.
+    let refusals: Vec<Value> = lines(&output)
+        .filter(|line| line["acs_broker.error.code"].is_string() && line["target"] != TARGET)
+        .collect();
+    let more: Vec<&Value> = refusals.iter().filter(|line| line["message"] != "request").collect();
+    let bytes: usize = refusals.iter().map(|line| line.to_string().len()).sum();
+    let told: u64 = more
+        .iter()
+        .map(|line| line["acs_broker.requests"].as_u64().unwrap())
+        .sum();
+    assert_eq!(usize::try_from(told).unwrap() + refusals.len() - more.len(), STRANGERS);
+    // A minute may have ended meanwhile, on a slow machine.
+    assert!(
+        (120..=360).contains(&(refusals.len() - more.len())),
+        "{}",
+        refusals.len()
+    );
+    assert!(bytes < 200_000, "{bytes}");
+    let sum = more.last().unwrap();
+    assert_eq!(sum["level"], "WARN");
+    assert!(sum["message"].as_str().unwrap().starts_with("and "), "{sum}");
+    for code in ["InvalidToken", "AuthenticationRequired"] {
+        assert!(
+            more.iter().any(|line| line["acs_broker.error.code"] == code),
+            "{more:?}"
+        );
     }
 }
 

@@ -128,7 +128,8 @@ async fn nothing_is_lost_while_it_is_away_over_grpc() {
 
 #[tokio::test]
 async fn beyond_the_room_there_is_the_oldest_go_and_are_counted() {
-    const CALLS: u32 = 80;
+    // Strangers have no more lines than 60 in a minute.
+    const CALLS: u32 = 56;
     const ROOM: usize = 16;
     for protocol in PROTOCOLS {
         let room = [("OTEL_BSP_MAX_QUEUE_SIZE", "16"), ("OTEL_BLRP_MAX_QUEUE_SIZE", "16")];

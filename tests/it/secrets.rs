@@ -1,6 +1,8 @@
 //! Nothing that the broker shows Azure, or gets from it on the way, is written anywhere at the most talkative level:
 //! secrets, keys, assertions, signatures, intermediate tokens. Azure quotes them all in what it answers.
 
+use std::process::{Command, Output};
+
 use azure_emulator::scenario::{CONTOSO_API, CONTOSO_API_URI, FABRIKAM};
 use azure_emulator::{Emulator, Scenario, TokenRequest};
 use base::clock::{Clock as _, SharedClock, SystemClock};
@@ -13,8 +15,10 @@ use crate::support::modes::for_api;
 use crate::support::observed::user_of;
 use crate::support::otlp::Collector;
 use crate::support::own_certificate;
-use crate::support::process::{serving, write_configuration};
+use crate::support::process::{Process, as_user, serving, write_configuration};
 
+/// A user without rights.
+const NOBODY: u32 = 65534;
 const CLIENT_SECRET: &str = "client-secret-Zm9yYmlkZGVuLXdvcmRz";
 const ACCESS_KEY: &str = "YWNjZXNzLWtleS10aGF0LW11c3QtbmV2ZXItYmUtd3JpdHRlbi1hbnl3aGVyZQ==";
 const FEDERATED: &str = "eyJhbGciOiJSUzI1NiJ9.ZmVkZXJhdGVkLXBheWxvYWQtb2YtdGhlLWNsdXN0ZXI.ZmVkZXJhdGVkLXNpZ25hdHVyZQ";
@@ -293,4 +297,50 @@ async fn run(azure: &Azure, settings: &[(&'static str, String)], own_key: &str) 
         upstream["acs_broker.error.cause"].as_str().unwrap().len() > 10,
         "the operator learns why"
     );
+}
+
+/// `/proc/PID/FILE` as another process of the same user reads it.
+fn read_by_same_user(process: &Process, file: &str) -> Output {
+    let mut command = Command::new("head");
+    as_user(&mut command, NOBODY);
+    command
+        .args(["-c", "4096", &format!("/proc/{}/{file}", process.id())])
+        .output()
+        .unwrap()
+}
+
+/// What the kernel hides so, it writes into no core dump either (core(5)).
+#[tokio::test]
+async fn no_other_process_of_its_user_reads_the_brokers_memory() {
+    const MARKER: &str = "environment-that-nobody-else-reads";
+    let fabrikam = FABRIKAM.to_string();
+    let tenants = format!("[{{id = \"{fabrikam}\"}}]");
+    let served = Process::start_as(
+        NOBODY,
+        &["serve"],
+        &[
+            ("OTEL_SERVICE_NAME", MARKER),
+            ("ACS_TOKEN_BROKER__SERVER__LISTEN", "127.0.0.1:0"),
+            ("ACS_TOKEN_BROKER__MANAGEMENT__LISTEN", "127.0.0.1:0"),
+            ("ACS_TOKEN_BROKER__ENTRA__AUTHORITY", "http://127.0.0.1:9"),
+            ("ACS_TOKEN_BROKER__ENTRA__TENANTS", &tenants),
+            ("ACS_TOKEN_BROKER__EXCHANGE__ENDPOINT", "http://127.0.0.1:9"),
+        ],
+    );
+    let is_up = |line: &str| line.contains("listening").then_some(());
+    served.line("it serves", is_up).await;
+    for file in ["environ", "mem", "maps"] {
+        let read = read_by_same_user(&served, file);
+        let said = String::from_utf8_lossy(&read.stderr).into_owned();
+        assert!(said.contains("Permission denied"), "{file}: {said}");
+        assert_eq!(read.stdout, b"", "{file}");
+    }
+    // With the broker for development they could.
+    let listen = ["--listen", "--management-listen", "--emulator-listen"].map(|name| [name, "127.0.0.1:0"]);
+    let arguments = [&["dev"], listen.as_flattened()].concat();
+    let developed = Process::start_as(NOBODY, &arguments, &[("OTEL_SERVICE_NAME", MARKER)]);
+    let is_up = |line: &str| line.starts_with("broker").then_some(());
+    developed.line("it serves", is_up).await;
+    let read = read_by_same_user(&developed, "environ");
+    assert!(String::from_utf8_lossy(&read.stdout).contains(MARKER), "{read:?}");
 }

@@ -169,13 +169,15 @@ async fn pools_are_sent_away_before_idle_connections_are_closed() {
     }
 }
 
-/// So many requests at once, each of which leaves a line in the log.
-async fn many(served: &Served, requests: usize) {
+/// So many requests of a verified caller at once, each of which leaves a line in the log.
+async fn many(served: &Served, token: &str, requests: usize) {
     let address = served.public.trim_start_matches("http://");
+    let request =
+        format!("POST /token HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n");
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut answers, mut calls) = stream.into_split();
     let writing = tokio::spawn(async move {
-        let some = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+        let some = request.repeat(100);
         for _ in 0..requests / 100 {
             calls.write_all(some.as_bytes()).await.unwrap();
         }
@@ -195,7 +197,8 @@ async fn a_stalled_reader_of_the_log_does_not_delay_the_end() {
     let served = Served::start(None, &[]).await;
     served.process.stall();
     // The pipe fills up, then the buffer before it, which takes 16384 lines.
-    let parts = (0..4).map(|_| many(&served, 4400));
+    let token = served.token("alex");
+    let parts = (0..4).map(|_| many(&served, &token, 4400));
     futures_util::future::join_all(parts).await;
     let scraped = Scrape::of(served.management.trim_start_matches("http://")).await;
     let lost = scraped.sum("acs_broker_telemetry_dropped_total", &[("acs_broker_signal", "logs")]);

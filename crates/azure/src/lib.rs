@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -41,6 +41,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 use url::Url;
+use zeroize::Zeroizing;
 
 use self::ended::{Ended, causes};
 pub use self::failure::UpstreamFailure;
@@ -278,18 +279,38 @@ impl Upstream {
         {
             return Err(too_large());
         }
-        let mut body = BytesMut::new();
+        let mut body = Body::default();
         while let Some(chunk) = response.chunk().await.map_err(|error| Ended::from_reqwest(&error))? {
-            if body.len() + chunk.len() > self.max_response_bytes {
+            if body.0.len() + chunk.len() > self.max_response_bytes {
                 return Err(too_large());
             }
-            body.extend_from_slice(&chunk);
+            body.push(&chunk);
         }
         Ok(Response {
             status: response.status(),
             headers: std::mem::take(response.headers_mut()),
-            body: body.freeze(),
+            body: body.into_bytes(),
         })
+    }
+}
+
+/// A response's body, which can hold tokens: wiped when its last reader drops it, and when it moves to have more room.
+#[derive(Default)]
+struct Body(Zeroizing<Vec<u8>>);
+
+impl Body {
+    fn push(&mut self, chunk: &[u8]) {
+        let length = self.0.len() + chunk.len();
+        if length > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(length.max(2 * self.0.capacity())));
+            larger.extend_from_slice(&self.0);
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(chunk);
+    }
+
+    fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self.0)
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 /// An Entra access token, as a caller presented it or as Entra gave it. Clones share it; it is wiped when the last is dropped.
 #[derive(Clone)]
@@ -23,7 +24,7 @@ impl BearerToken {
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(Arc::new(Presented {
-            text: SecretString::from(text.into()),
+            text: secret(text.into()),
             digest: OnceLock::new(),
         }))
     }
@@ -48,7 +49,7 @@ impl AcsToken {
     /// Takes a token as ACS returned it.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(SecretString::from(text.into()))
+        Self(secret(text.into()))
     }
 
     /// The token itself: for the answer to its user, nothing else.
@@ -62,6 +63,12 @@ impl fmt::Debug for AcsToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AcsToken([redacted])")
     }
+}
+
+/// A `String` with room to spare moves when it becomes a secret, and what it leaves behind is never wiped.
+fn secret(text: String) -> SecretString {
+    let text = Zeroizing::new(text);
+    SecretString::from(text.as_str())
 }
 
 /// SHA-256 of a presented token: distinguishes two tokens without keeping either.

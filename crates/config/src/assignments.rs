@@ -92,7 +92,7 @@ pub enum UnknownGroups {
 pub struct GraphConfig {
     /// Origin of Microsoft Graph; `/v1.0/…` is appended.
     pub endpoint: Url,
-    /// Limit for all that one membership question takes.
+    /// How long a caller waits for an answer about memberships, and the limit for each call.
     pub timeout: Duration,
     /// How long an answer about a user counts.
     pub cache_ttl: Duration,

@@ -21,6 +21,7 @@
 mod activity;
 mod connection;
 mod descriptors;
+mod dumps;
 mod frames;
 mod handshake;
 mod head;
@@ -50,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::descriptors::{Capacity, Clamped, OpenFiles, TooFewFiles, Wanted};
+pub use self::dumps::forbid_dumps;
 pub use self::head::{Excess, HeadLimits};
 use self::limiter::{ConnectionLimiter, ConnectionPermit, Rules};
 pub use self::limiter::{Eviction, OpenConnections};

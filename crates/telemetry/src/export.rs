@@ -109,12 +109,15 @@ impl Exports {
             None => None,
         };
         let logs = match &settings.logs {
-            Some(logs) => Some(out.queue(logs, settings.records, Signal::Logs)?),
+            Some(logs) => Some(LogQueue {
+                lines: out.queue(logs, settings.records, Signal::Logs)?,
+                audit: out.queue(logs, settings.records, Signal::Audit)?,
+            }),
             None => None,
         };
-        let logger_provider = logs.map(|queue| {
+        let logger_provider = logs.map(|queues| {
             SdkLoggerProvider::builder()
-                .with_log_processor(LogQueue(queue))
+                .with_log_processor(queues)
                 .with_resource(resource.clone())
                 .build()
         });

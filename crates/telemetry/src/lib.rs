@@ -46,7 +46,7 @@ use self::environment::Settings;
 use self::export::{Background, Exports};
 use self::filter::LogFilter;
 use self::json::JsonLayer;
-use self::lines::Lines;
+use self::lines::AllLines;
 use self::metrics::{Metrics, Pushing};
 use self::otlp_logs::OtlpLogs;
 use self::pretty::PrettyLine;
@@ -115,9 +115,9 @@ pub fn warnings(environment: Environment<'_>) -> Vec<String> {
 ///
 /// `environment` looks up a variable. Records of the `log` crate are not taken over: rustls and reqwest would write through it.
 pub fn init(options: &TelemetryOptions, environment: Environment<'_>) -> Result<TelemetryGuard, TelemetryError> {
-    let (writer, lines) = Lines::to(std::io::stdout());
+    let (writer, lines) = AllLines::to(std::io::stdout);
     let (dispatch, mut guard) = assemble(options, environment, writer)?;
-    guard.metrics.metrics.count_lost_lines(lines.lost());
+    lines.count_in(&guard.metrics.metrics);
     guard.lines = Some(lines);
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadySet)?;
     opentelemetry::global::set_tracer_provider(guard.exports.tracer_provider.clone());
@@ -256,7 +256,7 @@ pub struct TelemetryGuard {
     warnings: Vec<String>,
     level: LogLevel,
     // `None` once ended, and where lines do not go to standard output.
-    lines: Option<Lines>,
+    lines: Option<AllLines>,
 }
 
 impl TelemetryGuard {

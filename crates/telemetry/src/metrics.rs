@@ -203,8 +203,8 @@ impl Metrics {
     }
 
     /// Counts what this writer of log lines loses.
-    pub(super) fn count_lost_lines(&self, lines: LostLines) {
-        self.0.counts.count_lost_lines(lines);
+    pub(super) fn count_lost_lines(&self, lines: LostLines, audit: LostLines) {
+        self.0.counts.count_lost_lines(lines, audit);
     }
 
     /// Where a resource's decisions are recorded; without a name it is the only one. Once for each resource.

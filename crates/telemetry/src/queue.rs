@@ -14,6 +14,7 @@ use opentelemetry_sdk::logs::{LogProcessor, SdkLogRecord};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use tokio::sync::Notify;
 
+use super::filter::AUDIT_TARGET;
 use super::metrics::Metrics;
 use super::metrics::labels::Signal;
 
@@ -176,13 +177,19 @@ impl SpanProcessor for SpanQueue {
     }
 }
 
-/// The way to the log exporter.
+/// The way to the log exporter. Audit events have a queue of their own: anyone can cause log lines, and must not push out
+/// what is said of verified callers.
 #[derive(Debug)]
-pub(super) struct LogQueue(pub(super) Arc<Queue<LogItem>>);
+pub(super) struct LogQueue {
+    pub(super) lines: Arc<Queue<LogItem>>,
+    pub(super) audit: Arc<Queue<LogItem>>,
+}
 
 impl LogProcessor for LogQueue {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        self.0.add((record.clone(), scope.clone()));
+        let is_audit = record.target().is_some_and(|target| target == AUDIT_TARGET);
+        let queue = if is_audit { &self.audit } else { &self.lines };
+        queue.add((record.clone(), scope.clone()));
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -190,7 +197,8 @@ impl LogProcessor for LogQueue {
     }
 
     fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        self.0.close();
+        self.lines.close();
+        self.audit.close();
         Ok(())
     }
 }

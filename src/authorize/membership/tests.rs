@@ -198,6 +198,52 @@ async fn many_groups_are_asked_for_by_twenties() {
 }
 
 #[tokio::test]
+async fn a_request_makes_few_calls_and_the_next_goes_on_from_there() {
+    let world = World::new().await;
+    let groups: Vec<u32> = (MEMBER..MEMBER + 3000).collect();
+    for request in 1..=3 {
+        assert_eq!(world.resolve(&groups).await, Err(MembershipError::Unfinished));
+        assert_eq!(world.azure.calls(), request * MOST_CALLS);
+    }
+    assert_eq!(world.resolve(&groups).await.as_ref(), Ok(&groups));
+    assert_eq!(world.resolve(&groups).await.as_ref(), Ok(&groups));
+    // Each group was asked for once.
+    assert_eq!(world.azure.calls(), 150);
+}
+
+#[tokio::test]
+async fn callers_at_once_start_one_lookup_each_at_most() {
+    let world = World::new().await;
+    let groups: Vec<u32> = (MEMBER..MEMBER + 3000).collect();
+    let asked = futures_util::future::join_all((0..20).map(|_| world.resolve(&groups))).await;
+    // Three have done their part; the others went on where they ended.
+    let unfinished = asked.iter().filter(|asked| **asked == Err(MembershipError::Unfinished));
+    assert_eq!(unfinished.count(), 3);
+    assert_eq!(asked.iter().filter(|asked| asked.is_ok()).count(), 17);
+    assert_eq!(world.azure.calls(), 150);
+}
+
+#[tokio::test]
+async fn what_was_answered_before_a_failure_is_kept() {
+    const CALLS: usize = 8;
+    let world = World::new().await;
+    let groups: Vec<u32> = (1..=20 * u32::try_from(CALLS).unwrap()).collect();
+    let nothing = (200, None, json!({"value": []}));
+    let mut script = vec![nothing; 5];
+    script.push((500, None, json!({})));
+    world.azure.will_answer(&script);
+    assert_eq!(world.resolve(&groups).await.unwrap_err().name(), "graph_unavailable");
+    let before = world.azure.calls();
+    assert_eq!(world.resolve(&groups).await, Ok(vec![]));
+    // The sixth began when two were answered.
+    assert!(
+        world.azure.calls() - before <= CALLS - 2,
+        "{before}, {}",
+        world.azure.calls()
+    );
+}
+
+#[tokio::test]
 async fn callers_of_one_user_share_a_lookup() {
     let world = World::new().await;
     let closed = world.azure.gate.acquire_many(1).await.unwrap();

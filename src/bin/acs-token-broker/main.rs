@@ -54,6 +54,18 @@ enum Command {
     Setup(setup::SetupArguments),
 }
 
+impl Command {
+    /// Whether tokens and keys that it holds are worth something. Those of `dev` are the emulator's, and developers look
+    /// into it.
+    fn has_secrets(&self) -> bool {
+        match self {
+            #[cfg(feature = "emulator")]
+            Self::Dev(_) => false,
+            _ => true,
+        }
+    }
+}
+
 #[derive(Args)]
 struct ConfigArgument {
     /// The configuration file; also from `ACS_TOKEN_BROKER_CONFIG`. Without one the environment alone must do.
@@ -110,8 +122,14 @@ fn main() -> ExitCode {
     // Fails only if another provider was installed, which nothing here does.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     hide_panic_payloads();
+    let command = cli.command.unwrap_or(Command::Serve(cli.serve));
+    if command.has_secrets()
+        && let Err(error) = ::serve::forbid_dumps()
+    {
+        complain(&format_args!("the process's memory can be dumped: {error}"));
+    }
     let environment = Environment::process();
-    let exit = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+    let exit = match command {
         Command::Serve(argument) => serve::run(argument.file(&environment).as_deref(), &environment),
         #[cfg(feature = "emulator")]
         Command::Dev(arguments) => dev::run(&arguments, &environment),

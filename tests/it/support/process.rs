@@ -1,6 +1,8 @@
 //! The built binary as a process: what only a process has are output, signals and an exit code.
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -35,6 +37,13 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
+/// Lets a command run as this user, if the tests run as root, who may read everything.
+pub(crate) fn as_user(command: &mut Command, user: u32) {
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(user).gid(user);
+    }
+}
+
 impl Process {
     /// Starts the binary with these arguments and no other environment variables than these.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
@@ -48,6 +57,13 @@ impl Process {
         let arguments = ["-c", &script, binary].into_iter().chain(arguments.iter().copied());
         let command = Command::new("sh");
         Self::spawn(command, Stdio::piped(), arguments, environment)
+    }
+
+    /// The same as this user, if the tests run as root; else as their own user.
+    pub(crate) fn start_as(user: u32, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_acs-token-broker"));
+        as_user(&mut command, user);
+        Self::spawn(command, Stdio::piped(), arguments.iter().copied(), environment)
     }
 
     /// The same with another standard output than one that is read here.

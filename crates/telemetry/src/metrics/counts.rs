@@ -59,6 +59,7 @@ pub(super) struct Counts {
     active: Box<[Cell<AtomicI64>]>,
     dropped: Box<[Cell<AtomicU64>]>,
     lost_lines: OnceLock<LostLines>,
+    lost_audit: OnceLock<LostLines>,
 }
 
 impl Counts {
@@ -88,6 +89,7 @@ impl Counts {
             active: active.collect(),
             dropped: dropped.collect(),
             lost_lines: OnceLock::new(),
+            lost_audit: OnceLock::new(),
         }
     }
 
@@ -107,9 +109,10 @@ impl Counts {
         &self.dropped[signal as usize]
     }
 
-    pub(super) fn count_lost_lines(&self, lines: LostLines) {
+    pub(super) fn count_lost_lines(&self, lines: LostLines, audit: LostLines) {
         // There is one standard output.
         let _ = self.lost_lines.set(lines);
+        let _ = self.lost_audit.set(audit);
     }
 
     /// The counts of a resource, from now on among those that are shown.
@@ -183,7 +186,11 @@ impl Counts {
 
     pub(super) fn observe_dropped(&self, observer: &dyn AsyncInstrument<u64>) {
         for (signal, cell) in Signal::VARIANTS.iter().zip(&self.dropped) {
-            let lines = self.lost_lines.get().filter(|_| *signal == Signal::Logs);
+            let lines = match signal {
+                Signal::Logs => self.lost_lines.get(),
+                Signal::Audit => self.lost_audit.get(),
+                Signal::Traces | Signal::Metrics => None,
+            };
             let lines = lines.map_or(0, LostLines::count);
             observer.observe(cell.value.load(Ordering::Relaxed) + lines, &cell.labels);
         }

@@ -191,8 +191,10 @@ pub enum Signal {
     Traces,
     /// Metrics.
     Metrics,
-    /// Log lines.
+    /// Log lines, but for audit events.
     Logs,
+    /// Audit events, which have queues of their own.
+    Audit,
 }
 
 pub(super) fn outcome(value: &'static str) -> KeyValue {

@@ -279,3 +279,48 @@ async fn what_a_silent_collector_does_not_take_is_dropped_and_counted() {
     }
     guard.shutdown(Duration::from_millis(200));
 }
+
+/// Log lines that come faster than they are sent push out others of their kind, and no audit event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn log_lines_push_out_no_audit_event() {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+
+    const EVENTS: usize = 40;
+    let (received, mut exports) = mpsc::unbounded_channel();
+    let receive = async move |body: Bytes| {
+        received.send(ExportLogsServiceRequest::decode(body).unwrap()).unwrap();
+    };
+    let endpoint = format!("http://{}", serve(Router::new().route("/v1/logs", post(receive))).await);
+    let environment = |name: &str| match name {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
+        "OTEL_BLRP_MAX_QUEUE_SIZE" => Some("64".to_owned()),
+        _ => None,
+    };
+    let (dispatch, guard) = assemble(&options("info"), &environment, std::io::sink).unwrap();
+    tracing::dispatcher::with_default(&dispatch, || {
+        for _ in 0..EVENTS {
+            tracing::info!(target: AUDIT_TARGET, "token");
+            (0..200).for_each(|_| tracing::info!("request"));
+        }
+    });
+    guard.shutdown(Duration::from_secs(10));
+    drop(dispatch);
+    exports.close();
+    let (mut events, mut lines) = (0, 0);
+    while let Some(request) = exports.recv().await {
+        let scopes = request
+            .resource_logs
+            .into_iter()
+            .flat_map(|resource| resource.scope_logs);
+        for record in scopes.flat_map(|scope| scope.log_records) {
+            let body = format!("{:?}", record.body);
+            *if body.contains("token") {
+                &mut events
+            } else {
+                &mut lines
+            } += 1;
+        }
+    }
+    assert_eq!(events, EVENTS);
+    assert!(lines < 200 * EVENTS, "{lines}");
+}
