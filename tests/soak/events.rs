@@ -1,9 +1,12 @@
 //! What happens between rounds, drawn from the seed. After each, what the broker knows is known too: what takes effect in the
 //! background is awaited.
 
+use std::time::Duration;
+
 use azure_emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET};
 use azure_emulator::{Endpoint, Fault};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::judge::{Answered, Trouble};
 use crate::round::Soak;
@@ -12,6 +15,9 @@ use crate::world::{CANARIES, Resource, USERS, eventually};
 
 /// Longer than `entra.jwks_refresh_cooldown`, than a refusal is remembered, than any pause and any open circuit here.
 const SETTLED: u64 = 35;
+
+/// When a changed secret file is in use for certain, in real time.
+const SECRET_IN_USE: Duration = Duration::from_secs(14);
 
 impl Soak {
     /// Lets time pass and, mostly, something happen.
@@ -71,7 +77,9 @@ impl Soak {
         let mut changed = 0;
         for number in 0..self.world.people.len() {
             let canary = number % USERS < CANARIES;
-            if canary || self.random.u8(0..20) == 0 {
+            // Most are assigned at any time.
+            let odds = if self.world.people[number].assigned { 20 } else { 4 };
+            if canary || self.random.u8(0..odds) == 0 {
                 self.world.people[number].assigned ^= true;
                 changed += 1;
             }
@@ -99,6 +107,12 @@ impl Soak {
 
     /// The broker's app gets a new secret, the file too; the one before the last is no longer good.
     async fn rotate_secret(&mut self) {
+        // The broker looks at its files every few seconds of real time, so the old one has to be good until then.
+        let in_use = |at: Instant| at.elapsed() > SECRET_IN_USE;
+        if !self.secret_written.is_none_or(in_use) {
+            return;
+        }
+        self.secret_written = Some(Instant::now());
         let secret = format!("rotated-{}", self.random.u64(..));
         if self.secrets.is_empty() {
             self.secrets.push_back(CONTOSO_API_SECRET.to_owned());

@@ -139,6 +139,8 @@ pub(crate) struct Case {
     /// Seconds to the presented token's end.
     pub(crate) left: i64,
     pub(crate) key: Key,
+    /// This broker has verified a token of that key.
+    pub(crate) proven: bool,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) broker: State,
     /// Nobody can have been served with this token, nor with another for the same, since this broker started.
@@ -168,6 +170,10 @@ fn at_work(case: &Case) -> BTreeSet<&'static str> {
     if case.key == Key::Withdrawn {
         // The broker may still have it, and ACS not take it any more.
         right.extend(["401 InvalidToken/UnknownKey", "401 InvalidToken/RejectedUpstream"]);
+    }
+    if case.trouble == Some(Trouble::Keys) && (!case.proven || case.key == Key::Withdrawn) {
+        // It may have to be fetched, and cannot.
+        right.insert("503 KeysUnavailable");
     }
     right
 }

@@ -7,6 +7,7 @@ use azure_emulator::Endpoint;
 use fastrand::Rng;
 use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::judge::{Case, Key, Presented, State, Trouble, right};
 use crate::ledger::{Issued, Ledger, Tally};
@@ -35,12 +36,15 @@ pub(crate) struct Soak {
     pub(crate) lives: u32,
     /// Keys that Entra no longer has.
     pub(crate) withdrawn: HashSet<String>,
+    /// Keys of tokens that this broker has served.
+    proven: HashSet<String>,
     /// Keys that the broker cannot have.
     pub(crate) unseen: HashSet<String>,
     pub(crate) trouble: Option<Trouble>,
     /// A circuit may be open still.
     pub(crate) mending: bool,
     pub(crate) secrets: VecDeque<String>,
+    pub(crate) secret_written: Option<Instant>,
     history: VecDeque<String>,
     rounds: u64,
     begun: i64,
@@ -73,10 +77,12 @@ impl Soak {
             asked: HashSet::new(),
             lives: 0,
             withdrawn: HashSet::new(),
+            proven: HashSet::new(),
             unseen: HashSet::new(),
             trouble: None,
             mending: false,
             secrets: VecDeque::new(),
+            secret_written: None,
             history: VecDeque::new(),
             rounds: 0,
         };
@@ -114,6 +120,7 @@ impl Soak {
         self.lives += 1;
         self.mending = false;
         self.latest.clear();
+        self.proven.clear();
         self.asked.clear();
     }
 
@@ -178,6 +185,7 @@ impl Soak {
             assigned: who.assigned,
             left: if own { held.end - now } else { 3600 },
             key,
+            proven: self.proven.contains(&kid),
             trouble: self.trouble,
             broker: if self.mending { State::Mending } else { State::Serving },
             never_served: !self.asked.contains(&person),
@@ -256,6 +264,9 @@ impl Soak {
         }
         let verdict = match answer {
             Answer::Token { token, end, identity } => {
+                if let Some(presented) = &planned.token {
+                    self.proven.insert(traffic::kid_of(presented));
+                }
                 let slot = (person, variant);
                 let held = self.wallets[&slot].clone();
                 let issued = Issued {
