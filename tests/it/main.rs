@@ -39,6 +39,7 @@ mod environment_file;
 mod exchange;
 mod explain;
 mod external_id;
+mod faults;
 mod forms;
 mod graph;
 mod identity;

@@ -8,6 +8,7 @@ pub(crate) mod modes;
 pub(crate) mod observed;
 pub(crate) mod otlp;
 pub(crate) mod process;
+pub(crate) mod saboteur;
 pub(crate) mod scrape;
 pub(crate) mod stack;
 pub(crate) mod wire;
