@@ -97,6 +97,24 @@ async def crowd(port, token, clients):
     return outcomes
 
 
+async def beside_cancelled(port, token, others, cancelled):
+    """What `others` clients get whose requests are under way while as many as `cancelled` begin some and leave, all at once."""
+    connections = [Connection(port, token) for _ in range(others)]
+    posts = [asyncio.create_task(connection.post(b"{}", 1.0)) for connection in connections]
+    await asyncio.sleep(0.3)
+    leaving = [Connection(port, token) for _ in range(cancelled)]
+    opened = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in leaving))
+    for connection, (_, writer) in zip(leaving, opened):
+        writer.write(f"{connection.head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n".encode())
+    await asyncio.sleep(0.2)
+    for _, writer in opened:
+        writer.transport.abort()
+    outcomes = collections.Counter(await asyncio.gather(*posts))
+    for connection in connections:
+        connection.close()
+    return outcomes
+
+
 def large(port, token, size):
     """The status that a client gets which reads while it still sends a body of `size` bytes."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as opened:

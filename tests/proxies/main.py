@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import contextlib
+import re
 import signal
 import statistics
 import sys
@@ -184,6 +185,26 @@ async def early(stack, token, report):
         report.row("2 MiB, answered 413", through, outcomes, good=413)
 
 
+async def shared(stack, token, report):
+    """Requests of many on one HTTP/2 connection: those who leave take nobody with them."""
+
+    def left():
+        """Requests that were reset: before their body had come, or while they were worked on."""
+        lines = stack.management("trusted", "/metrics")[1].splitlines()
+        of_these = re.compile(r'http_server_request_duration_seconds_count{error_type="(ClientClosed|InvalidRequest)".* (\d+)')
+        return sum(int(found[2]) for found in map(of_these.match, lines) if found)
+
+    for cancelled in (25, 90):
+        before = left()
+        outcomes = await client.beside_cancelled(stack.ports["haproxy_shared"], token, 3, cancelled)
+        gone = left() - before
+        made = [row for row in stack.haproxy() if row["pxname"] == "shared" and row["svname"] == "broker"][0]
+        notes = f"{gone} seen to leave, {made['connect']} connections in all"
+        report.row(f"3 beside {cancelled} that are cancelled", "haproxy, HTTP/2", outcomes, notes=notes)
+        report.require(gone == cancelled, f"haproxy passed on {gone} of {cancelled} cancelled requests")
+        report.require(int(made["connect"]) == 1, f"{made['connect']} connections: one was ended")
+
+
 async def run(stack, token, report):
     slow = None if SHORT else asyncio.create_task(idle_h2(stack, token))
     await steady(stack, token, report)
@@ -191,6 +212,7 @@ async def run(stack, token, report):
     await restart(stack, token, report)
     await addresses(stack, token, report)
     await early(stack, token, report)
+    await shared(stack, token, report)
     if slow is not None:
         report.row("the broker lets go first (60 s)", "haproxy, HTTP/2", await slow)
 

@@ -14,7 +14,6 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::Shared;
 use super::activity::{ConnectionActivity, Timeouts, Unflushed};
 use super::frames::PREFACE;
 use super::handshake::Bounded;
@@ -24,6 +23,7 @@ use super::linger::Linger;
 use super::memory::{HTTP2, STREAMS};
 use super::meter::{MOST_BUFFERED, Meter, NextBody};
 use super::service::{Following, Scheme, Service};
+use super::{Shared, resets};
 
 /// What HTTP/2 announces (RFC 9113 section 6.5.2), where each field counts 32 bytes more than it has: enough for what
 /// is served, and for the API layer's own 431 a bit beyond it.
@@ -36,7 +36,8 @@ const MAX_HEADER_FIELDS: usize = 256;
 /// What a client may send on one stream, and on a connection, before it is read: the most that a body may have.
 const WINDOW: u32 = 64 * 1024;
 
-/// Streams that a client opened and reset again before they were looked at ("rapid reset", CVE-2023-44487).
+/// Streams that a client opened and reset again before they were looked at; beyond, the connection ends. The meter lets each
+/// be looked at before it hands on more, so this is not reached: `resets` is what bounds them.
 const MAX_RESET_STREAMS: usize = 20;
 
 /// What may wait to be written on one stream. Answers are small.
@@ -215,11 +216,22 @@ impl Connection {
             options.memory.blocks.clone(),
             unflushed.clone(),
             informational.clone(),
+            if self.is_trusted_proxy() {
+                resets::OF_A_PROXY
+            } else {
+                resets::OF_A_CALLER
+            },
         );
         let service = self.service(unflushed, Following::Http2(informational));
         let service = service_fn(move |request| service.answer(request));
         let connection = builder.serve_connection(TokioIo::new(meter), service);
         self.drive(Box::pin(connection), timeouts).await;
+    }
+
+    fn is_trusted_proxy(&self) -> bool {
+        let address = self.peer.ip().to_canonical();
+        let proxies = &self.shared.options.trusted_proxies;
+        proxies.iter().any(|network| network.contains(&address))
     }
 
     fn service(&self, unflushed: Unflushed, following: Following) -> Service {

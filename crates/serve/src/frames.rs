@@ -1,4 +1,5 @@
-//! Where the header blocks of an HTTP/2 connection begin and end (RFC 9113 sections 4.1 and 4.3).
+//! Where the header blocks of an HTTP/2 connection begin and end, and how many streams are reset (RFC 9113 sections 4.1,
+//! 4.3 and 6.4).
 //!
 //! Only that: h2 reads the frames. It keeps a block that has not come in full without a limit of time, and one byte of
 //! it can be a field of 150 bytes in memory (HPACK's indexed fields), which nothing shows before the request is there.
@@ -11,6 +12,7 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const FRAME_HEAD: usize = 9;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
@@ -83,6 +85,9 @@ impl Frames {
     fn begin(&mut self, found: &mut Found) {
         let [a, b, c, kind, flags, stream @ ..] = self.head;
         self.payload_left = u32::from_be_bytes([0, a, b, c]) as usize;
+        if kind == RST_STREAM {
+            found.resets += 1;
+        }
         if kind != HEADERS && kind != CONTINUATION {
             return;
         }

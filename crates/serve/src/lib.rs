@@ -31,6 +31,7 @@ mod lines;
 mod linger;
 mod memory;
 mod meter;
+mod resets;
 mod service;
 mod shutdown;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::{ConnectionActivity, Unflushed};
 use super::frames::Frames;
@@ -13,6 +14,7 @@ use super::informational::Informational;
 use super::limiter::NoMemory;
 use super::lines::Lines;
 use super::memory::{Budget, HEADER_BLOCK, Share};
+use super::resets::{ResetPace, Resets};
 
 /// The most that a connection over HTTP/2 can keep of what was sent on it: HPACK's table holds a hundred paths, and each
 /// can keep the frame that it came in.
@@ -39,6 +41,8 @@ pub(super) struct Found {
     pub(super) lasting: usize,
     /// The same of bytes that are yet to come, and can be more in memory.
     pub(super) lasting_more: usize,
+    /// In HTTP/2 streams that the client has reset.
+    pub(super) resets: u32,
 }
 
 impl Found {
@@ -103,6 +107,8 @@ enum Protocol {
     Http2 {
         frames: Frames,
         informational: Informational,
+        resets: Resets,
+        began: Instant,
     },
 }
 
@@ -121,6 +127,8 @@ pub(super) struct Meter<S> {
     /// An answer waits to be written, and with it all further requests.
     write_blocked: bool,
     reader: Option<Waker>,
+    /// Until then nothing more is read: too many requests were cancelled.
+    slowed: Option<Pin<Box<Sleep>>>,
     /// Frames of our own that are being written, from `own_from` on.
     own: Vec<u8>,
     own_from: usize,
@@ -155,9 +163,14 @@ impl<S> Meter<S> {
         blocks: Budget,
         unflushed: Unflushed,
         informational: Informational,
+        pace: ResetPace,
     ) -> Self {
-        let frames = Frames::new();
-        let protocol = Protocol::Http2 { frames, informational };
+        let protocol = Protocol::Http2 {
+            frames: Frames::new(),
+            informational,
+            resets: Resets::new(pace),
+            began: Instant::now(),
+        };
         Self::new(io, read, activity, blocks, unflushed, protocol)
     }
 
@@ -179,6 +192,7 @@ impl<S> Meter<S> {
             pause: false,
             write_blocked: false,
             reader: None,
+            slowed: None,
             own: Vec::new(),
             own_from: 0,
             unflushed,
@@ -208,8 +222,17 @@ impl<S> Meter<S> {
                 }
                 (taken, found)
             }
-            Protocol::Http2 { frames, informational } => {
+            Protocol::Http2 {
+                frames,
+                informational,
+                resets,
+                began,
+            } => {
                 let (taken, found) = frames.advance(bytes);
+                if found.resets > 0 {
+                    let wait = resets.count(found.resets, began.elapsed());
+                    self.slowed = (!wait.is_zero()).then(|| Box::pin(sleep(wait)));
+                }
                 if found.head_ended {
                     informational.head_of(frames.latest());
                 }
@@ -269,6 +292,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         if std::mem::take(&mut meter.pause) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        if let Some(slowed) = &mut meter.slowed {
+            std::task::ready!(slowed.as_mut().poll(cx));
+            meter.slowed = None;
         }
         if meter.write_blocked {
             meter.reader = Some(cx.waker().clone());

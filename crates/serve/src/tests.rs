@@ -2,6 +2,7 @@
 
 mod drain;
 mod linger;
+mod resets;
 mod tls;
 
 use axum::extract::{ConnectInfo, Extension};
