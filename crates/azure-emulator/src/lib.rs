@@ -59,6 +59,7 @@ use self::lock::lock;
 use self::world::World;
 use base::clock::SharedClock;
 
+pub use self::acs::quota::{InvalidQuota, Quota};
 pub use self::clock::{InvalidAdvance, MovableClock};
 pub use self::endpoint::Endpoint;
 pub use self::entra::apis::TokenVersion;

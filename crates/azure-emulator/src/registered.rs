@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
 use super::Emulator;
+use super::acs::quota::Quota;
 use super::control::steps::{is_step_done, set_step};
 use super::endpoint::IDENTITY_ENDPOINT;
 use super::entra::apis::Api;
@@ -138,6 +139,17 @@ impl Emulator {
     /// Sets whether ACS tokens are encrypted (JWE), so that no client can read them.
     pub fn set_encrypted_tokens(&self, encrypted: bool) {
         self.world.acs.encrypted_tokens.store(encrypted, Ordering::Relaxed);
+    }
+
+    /// Sets how many tokens ACS issues in a while; `None` is no limit. What was asked for before does not count.
+    pub fn set_quota(&self, quota: Option<Quota>) {
+        self.world.acs.counted.set(quota);
+    }
+
+    /// How many requests were over the quota since it was set.
+    #[must_use]
+    pub fn over_quota(&self) -> usize {
+        self.world.acs.counted.refused()
     }
 
     /// The settings as they stand.

@@ -37,7 +37,7 @@ pub(super) fn router(world: &World) -> Router {
             world.entra.clone(),
             Arc::new(AssignmentOutlook(world.acs.clone())),
         ))
-        .merge(acs::routes(world.acs.clone()))
+        .merge(acs::routes(&world.acs))
         .merge(graph::routes(world.graph.clone()))
         .merge(managed_identity::routes(world.entra.clone()))
         .merge(control::routes(world.controls()))

@@ -9,6 +9,7 @@ mod error;
 mod exchange;
 mod identities;
 pub(crate) mod outlook;
+pub(crate) mod quota;
 mod request;
 mod signing;
 pub(crate) mod state;
@@ -29,7 +30,9 @@ pub(super) use self::signing::sign as sign_for_test;
 use self::state::Acs;
 
 /// ACS's routes. Everything but the exchanges takes the resource's access key, or an app's Entra token.
-pub(super) fn routes(acs: Arc<Acs>) -> Router {
+pub(super) fn routes(acs: &Arc<Acs>) -> Router {
+    // Whatever issues a token counts.
+    let quota = || from_fn_with_state(Arc::clone(acs), quota::hold);
     let managed = Router::new()
         .without_v07_checks()
         .route(
@@ -44,16 +47,28 @@ pub(super) fn routes(acs: Arc<Acs>) -> Router {
             "/access/teamsExtension/tenants/{tenant}/assignments/{id}",
             get(teams::get).put(teams::put).delete(teams::delete),
         )
-        .route("/teamsUser/:exchangeAccessToken", post(teams_users::exchange))
-        .route("/identities", post(identities::create))
+        .route(
+            "/teamsUser/:exchangeAccessToken",
+            post(teams_users::exchange).layer(quota()),
+        )
+        .route("/identities", post(identities::create).layer(quota()))
         .route("/identities/{id}", delete(identities::delete))
-        .route("/identities/{id}/:issueAccessToken", post(identities::issue))
+        .route(
+            "/identities/{id}/:issueAccessToken",
+            post(identities::issue).layer(quota()),
+        )
         .route("/identities/{id}/:revokeAccessTokens", post(identities::revoke))
-        .route_layer(from_fn_with_state(acs.clone(), authorization::require));
+        .route_layer(from_fn_with_state(Arc::clone(acs), authorization::require));
     Router::new()
         .without_v07_checks()
-        .route("/access/entra/:exchangeAccessToken", post(exchange::exchange))
-        .route("/access/teamsExtension/:exchangeAccessToken", post(teams::exchange))
+        .route(
+            "/access/entra/:exchangeAccessToken",
+            post(exchange::exchange).layer(quota()),
+        )
+        .route(
+            "/access/teamsExtension/:exchangeAccessToken",
+            post(teams::exchange).layer(quota()),
+        )
         .merge(managed)
-        .with_state(acs)
+        .with_state(Arc::clone(acs))
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
 use super::encrypted::TokenCipher;
+use super::quota::Counted;
 use crate::entra::directory::Directory;
 use crate::entra::signed::TokenReader;
 use crate::entra::state::Entra;
@@ -32,6 +33,8 @@ pub(crate) struct Acs {
     pub(super) cipher: TokenCipher,
     /// Whether ACS tokens are encrypted.
     pub(crate) encrypted_tokens: AtomicBool,
+    /// How much of its quota is used.
+    pub(crate) counted: Counted,
     /// Assignments by object id.
     pub(crate) assignments: Mutex<BTreeMap<Uuid, Assignment>>,
     /// Teams Phone extension assignments by tenant and object id.
@@ -52,6 +55,7 @@ impl Acs {
             key: SigningKey::generate()?,
             cipher: TokenCipher::generate()?,
             encrypted_tokens: AtomicBool::new(false),
+            counted: Counted::default(),
             assignments: Mutex::new(
                 scenario
                     .assignments

@@ -14,6 +14,7 @@ use super::reply::{bad_request, optional_json};
 use super::state::{AssignmentListener, Controls};
 use super::{describe, no_such_user};
 use crate::acs::assignments::set_assigned;
+use crate::acs::quota::Quota;
 use crate::acs::state::Acs;
 use crate::clock::MovableClock;
 use crate::entra::policy::{ConditionalAccess, Consent, UserPolicy};
@@ -108,11 +109,13 @@ fn time(site: &Site) -> Response {
 #[serde(default, deny_unknown_fields)]
 struct AcsSettings {
     encrypted_tokens: bool,
+    /// `500/30s`, or `off`.
+    quota: Option<String>,
 }
 
 /// `GET /_emulator/acs`.
 async fn acs(State(acs): State<Arc<Acs>>) -> Response {
-    Json(json!({"encrypted_tokens": acs.encrypted_tokens.load(Ordering::Relaxed)})).into_response()
+    shown(&acs)
 }
 
 /// `PUT /_emulator/acs`.
@@ -121,6 +124,16 @@ async fn put_acs(State(acs): State<Arc<Acs>>, request: Request) -> Response {
         Ok(new) => new,
         Err(response) => return response,
     };
+    let quota = match new.quota.as_deref().map_or(Ok(None), Quota::parse) {
+        Ok(quota) => quota,
+        Err(error) => return bad_request(error.to_string()),
+    };
     acs.encrypted_tokens.store(new.encrypted_tokens, Ordering::Relaxed);
-    Json(json!({"encrypted_tokens": new.encrypted_tokens})).into_response()
+    acs.counted.set(quota);
+    shown(&acs)
+}
+
+fn shown(acs: &Acs) -> Response {
+    let encrypted = acs.encrypted_tokens.load(Ordering::Relaxed);
+    Json(json!({"encrypted_tokens": encrypted, "quota": Quota::text(acs.counted.quota())})).into_response()
 }

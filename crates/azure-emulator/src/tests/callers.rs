@@ -135,8 +135,29 @@ async fn acs_tokens_can_be_encrypted() {
     assert_eq!((answer.status, parts().await), (200, 5));
     assert_eq!(
         stage.get("/_emulator/acs").await.json(),
-        json!({"encrypted_tokens": true})
+        json!({"encrypted_tokens": true, "quota": "off"})
     );
     stage.send("PUT", "/_emulator/acs", &[], "{}").await;
     assert_eq!(parts().await, 3);
+}
+
+#[tokio::test]
+async fn acs_can_have_a_quota() {
+    let stage = stage().await;
+    let answer = stage.send("PUT", "/_emulator/acs", &[], r#"{"quota":"2/30s"}"#).await;
+    assert_eq!(answer.json()["quota"], "2/30s");
+    let token = stage.token("adele", json!({}));
+    for expected in [200, 200, 429] {
+        assert_eq!(stage.exchange(&token).await.status, expected);
+    }
+    stage
+        .send("POST", "/_emulator/clock", &[], r#"{"advance":"30s"}"#)
+        .await;
+    assert_eq!(stage.exchange(&token).await.status, 200);
+    let wrong = stage.send("PUT", "/_emulator/acs", &[], r#"{"quota":"many"}"#).await;
+    assert_eq!(wrong.status, 400);
+    stage.send("PUT", "/_emulator/acs", &[], "{}").await;
+    for _ in 0..3 {
+        assert_eq!(stage.exchange(&token).await.status, 200);
+    }
 }
