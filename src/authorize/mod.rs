@@ -257,4 +257,6 @@ fn decide<'i>(index: &'i AssignmentIndex, caller: &Principal, rules: Rules) -> R
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -384,4 +384,6 @@ where
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

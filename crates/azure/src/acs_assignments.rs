@@ -188,6 +188,19 @@ impl AcsAssignments {
     }
 }
 
+/// What pages come to, each of which answers the address after the last one, and the addresses: for the fuzz targets.
+#[cfg(fuzzing)]
+pub fn read_pages(first: Url, answers: Vec<Response>) -> Result<(Vec<EntraAssignment>, Vec<Url>), AssignmentsError> {
+    let mut pages = Pages::new(first);
+    let mut addresses = Vec::new();
+    for response in answers {
+        let Some(address) = pages.next() else { break };
+        addresses.push(address);
+        pages.add(answer::read::<Page>(&response)?)?;
+    }
+    Ok((pages.into_assignments(), addresses))
+}
+
 /// What is sent of an assignment, whose object id stands elsewhere.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -146,6 +146,12 @@ fn classify(
     })
 }
 
+/// What an answer means, for the fuzz targets.
+#[cfg(fuzzing)]
+pub fn read_answer(response: Response, asked: &[ObjectId], now: Timestamp) -> Result<Vec<ObjectId>, GraphError> {
+    classify(Ok(response), asked, now)
+}
+
 /// Groups that were not asked for do not count.
 fn read_members(response: &Response, asked: &[ObjectId]) -> Result<Vec<ObjectId>, UpstreamFailure> {
     #[derive(Deserialize)]

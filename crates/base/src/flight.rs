@@ -251,6 +251,9 @@ fn lock<K, L, T>(in_flight: &Mutex<Table<K, L, T>>) -> MutexGuard<'_, Table<K, L
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -282,4 +282,6 @@ fn jittered(wait: Duration) -> Duration {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

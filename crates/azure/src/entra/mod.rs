@@ -222,6 +222,12 @@ fn classify(
     }))
 }
 
+/// What an answer means, for the fuzz targets.
+#[cfg(fuzzing)]
+pub fn read_answer(response: Response, secrets: &[&str], now: Timestamp) -> Result<EntraGrant, EntraError> {
+    classify(Ok(response), secrets, now, now)
+}
+
 /// Reads the body of a 200 (RFC 6749 section 5.1).
 fn read_grant(response: &Response, asked_at: Timestamp) -> Result<EntraGrant, UpstreamFailure> {
     #[derive(Deserialize)]
