@@ -67,6 +67,10 @@ schemathesis: (step "build") (step "schemathesis")
 # A real OpenTelemetry collector
 collector: (step "build") (step "collector")
 
+# Fuzz targets, for some seconds each: just fuzz 60 token
+fuzz seconds="3" *targets:
+    tests/fuzz.sh {{ seconds }} {{ targets }}
+
 # All that needs no compiled broker
 quick: (step "quick")
 

@@ -11,6 +11,8 @@ mod content;
 mod context;
 pub mod error;
 pub mod error_response;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod issue_error;
 pub mod layers;

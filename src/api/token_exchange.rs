@@ -64,6 +64,17 @@ pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, Ap
     Ok(answer::issued(&api.settings, &issued, response))
 }
 
+/// The token of a form and what is asked for, for the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn read_form(
+    content: &[u8],
+    targets: &[Target],
+    prefixes: &[String],
+) -> Result<(base::secret::BearerToken, crate::pipeline::Requested), ApiError> {
+    let form = ExchangeRequest::parse(content, targets, prefixes)?;
+    Ok((form.subject_token, form.requested))
+}
+
 /// An ACS resource that this broker exchanges for.
 #[derive(Debug, Clone)]
 pub struct Target {

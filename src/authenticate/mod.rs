@@ -7,6 +7,8 @@ mod authority;
 mod caller;
 mod claims;
 mod fetch;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gates;
 mod keys;
 mod published;
