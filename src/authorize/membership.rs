@@ -313,6 +313,10 @@ impl Lookup {
     ) -> Result<(), MembershipError> {
         let (tenant, _) = user;
         let mut token = self.tokens.token(tenant, self.call_deadline()).await?;
+        // What is not sent does not count.
+        if let Some(withheld) = self.graph.withholds(tenant) {
+            return Err(MembershipError::Upstream(withheld.into()));
+        }
         self.limits.count_upstream(user)?;
         let asked = &groups[..groups.len().min(MOST_CALLS * MOST_GROUPS)];
         let mut outcome = self.ask(user, &token, asked, answers).await;

@@ -1,7 +1,7 @@
 //! What one user, and one address, may ask for and cause.
 
-use azure_emulator::Endpoint;
 use azure_emulator::scenario::CONTOSO_API;
+use azure_emulator::{Endpoint, Fault};
 use serde_json::json;
 
 use crate::support::http::{Answer, Call};
@@ -204,4 +204,14 @@ async fn questions_to_graph_count_as_upstream_work() {
     }
     assert_eq!(stack.post_token(&token).await.outcome(), LIMITED);
     assert_eq!(stack.emulator.count(Endpoint::Graph), 2);
+    // While Graph limits the tenant nothing is sent, and nothing counts.
+    stack.advance(120);
+    stack.fault(Endpoint::Graph, Fault::status(429).retry_after("10"));
+    for _ in 0..5 {
+        let outcome = stack.post_token(&token).await.outcome();
+        assert_eq!(outcome, "429 TooManyRequests/UpstreamLimit");
+    }
+    stack.emulator.clear_faults();
+    stack.advance(10);
+    assert_eq!(stack.post_token(&token).await.outcome(), "403 NotAssigned/NoAssignment");
 }

@@ -11,8 +11,8 @@ use url::Url;
 
 use super::azure_error::{AzureError, appended, read_error};
 use super::breaker::{Breaker, CircuitState};
-use super::pause::Pauses;
-use super::retry::{self, CallError, Guards};
+use super::pause::{Pause, Pauses};
+use super::retry::{self, CallError, Guards, Withheld};
 use super::{Response, Upstream, UpstreamFailure, json_fault};
 use base::clock::SharedClock;
 use base::ids::{ObjectId, TenantId};
@@ -77,6 +77,20 @@ impl GraphClient {
         }
     }
 
+    /// Why `tenant` is not asked about now, if it is not.
+    #[must_use]
+    pub fn withholds(&self, tenant: TenantId) -> Option<Withheld> {
+        self.guards(&self.pauses.get(tenant)).withhold()
+    }
+
+    fn guards<'g>(&'g self, pause: &'g Pause) -> Guards<'g> {
+        Guards {
+            pause,
+            breaker: Some(&self.breaker),
+            budget: None,
+        }
+    }
+
     /// The state of Graph's circuit.
     #[must_use]
     pub fn circuit(&self) -> CircuitState {
@@ -108,12 +122,7 @@ impl GraphClient {
             self.upstream.send(Peer::Graph, request, deadline)
         };
         let pause = self.pauses.get(tenant);
-        let guards = Guards {
-            pause: &pause,
-            breaker: Some(&self.breaker),
-            budget: None,
-        };
-        let called = retry::call(guards, None, &*self.clock, deadline, attempt).await;
+        let called = retry::call(self.guards(&pause), None, &*self.clock, deadline, attempt).await;
         classify(called, groups, self.clock.now())
     }
 }

@@ -12,11 +12,9 @@ use std::time::Duration;
 pub use self::circuit::CircuitState;
 use self::circuit::{Admitted, Circuit, Verdict};
 use super::retry::Withheld;
+use super::{Response, SendError};
 use base::clock::SharedClock;
 use config::BreakerConfig;
-use http::StatusCode;
-
-use super::{Response, SendError};
 
 /// A timeout says nothing of the upstream where less time was allowed.
 const LEAST_ALLOWED: Duration = Duration::from_secs(1);
@@ -147,13 +145,9 @@ fn verdict(outcome: Option<Result<&Response, &SendError>>, allowed: Duration) ->
         None => Verdict::Neither,
         Some(Err(SendError::Timeout)) if allowed < LEAST_ALLOWED => Verdict::Neither,
         Some(Err(SendError::Connection(_) | SendError::Timeout)) => Verdict::Bad,
-        Some(Ok(response)) if is_failure(response.status) => Verdict::Bad,
+        Some(Ok(response)) if response.status.is_server_error() => Verdict::Bad,
         Some(Ok(_) | Err(SendError::TooLarge(_))) => Verdict::Good,
     }
-}
-
-fn is_failure(status: StatusCode) -> bool {
-    status.is_server_error()
 }
 
 /// A circuit of its own for each of a few things, such as the listed tenants.
@@ -197,7 +191,7 @@ impl<K: Ord + Copy + std::fmt::Display> Breakers<K> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use http::{HeaderMap, StatusCode};
 
     use super::*;
 
