@@ -42,6 +42,10 @@ cp -R examples/. tests/examples "$work"
 logs=$work/logs
 mkdir -p "$logs"
 
+# What is started is waited for by a line of its log, which colours would cut up; some tools colour a log where they see a CI.
+unset FORCE_COLOR CLICOLOR_FORCE
+export NO_COLOR=1
+
 started=()
 finish() {
     local code=$?
