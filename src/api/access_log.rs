@@ -250,10 +250,10 @@ mod tests {
         let late = start + WINDOW.saturating_sub(Duration::from_nanos(1));
         assert_eq!(written(&lines, NO_TOKEN, 1, late), 0);
         assert_eq!(lines.take(Some(late)), []);
-        // The first request of the next window tells of the last.
+        // The first request of the next window writes the summary of the last.
         assert_eq!(lines.count(NO_TOKEN, start + WINDOW), (5215, true));
         assert_eq!(written(&lines, NO_TOKEN, LINES, start + WINDOW), LINES - 1);
-        // Told once, and also without a further request.
+        // Written once, and also without a further request.
         let mut ended = lines.take(Some(start + 2 * WINDOW));
         ended.sort_by_key(|(_, more)| *more);
         assert_eq!(ended, [(EXPIRED, 0), (NO_TOKEN, 1)]);

@@ -65,7 +65,7 @@ where
         self.entries.get(key).await
     }
 
-    /// Atomically replaces, removes or leaves the entry of `key`. Tells whether it was put or removed.
+    /// Atomically replaces, removes or leaves the entry of `key`. `true`: it was put or removed.
     pub(super) async fn change(
         &self,
         key: CacheKey<K>,

@@ -128,7 +128,7 @@ async fn a_request_that_comes_too_late_is_reported() {
         TcpStream::connect(stack.public).await.is_err()
     })
     .await;
-    // The other side may have closed it already: then there is nobody to tell.
+    // The other side may have closed it already.
     let _ = late.write_all(b"Content-Length: 0\r\n\r\n").await;
     let text = read_to_end(&mut late).await;
     assert!(

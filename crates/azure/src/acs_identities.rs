@@ -3,21 +3,18 @@
 //!
 //! `customId` is known to preview versions of the API alone.
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
 use super::Response;
-use super::acs_signing::{Refused, SignedAcs, SignedSendError, Unsigned};
+use super::acs_signing::{Refused, SignedAcs, SignedPost, SignedSendError};
 pub use super::azure_error::read_error;
 use config::IdentityScope;
 
 /// The identity operation of one ACS resource.
-pub struct AcsIdentities {
-    acs: SignedAcs,
-    url: Url,
-}
+pub struct AcsIdentities(SignedPost);
 
 /// Whose identity, and what its token is good for.
 #[derive(Debug, Clone, Copy)]
@@ -34,10 +31,7 @@ impl AcsIdentities {
     /// The operation at `endpoint`, an origin.
     #[must_use]
     pub fn new(acs: SignedAcs, endpoint: &Url, api_version: &str) -> Self {
-        let mut url = endpoint.clone();
-        url.set_path("/identities");
-        url.query_pairs_mut().clear().append_pair("api-version", api_version);
-        Self { acs, url }
+        Self(SignedPost::new(acs, endpoint, "/identities", api_version))
     }
 
     /// Asks for an identity with a token, once. What [`is_grant`] accepts is read with [`read_grant`](super::acs::read_grant).
@@ -48,20 +42,13 @@ impl AcsIdentities {
         refused: Refused,
         deadline: Instant,
     ) -> Result<Response, SignedSendError> {
-        let request = Unsigned {
-            method: Method::POST,
-            url: self.url.clone(),
-            content_type: Some("application/json"),
-            body: body(request).into(),
-        };
-        let is_to_be_discarded = |response: &Response| refused == Refused::Discard && is_refused(response);
-        self.acs.send_once(&request, deadline, is_to_be_discarded).await
+        self.0.send(&body(request), refused, is_refused, deadline).await
     }
 
     /// Whether the broker shows a token of its own, which can be asked for anew.
     #[must_use]
     pub fn can_renew(&self) -> bool {
-        self.acs.can_renew()
+        self.0.can_renew()
     }
 }
 
@@ -77,21 +64,20 @@ pub fn is_grant(status: StatusCode) -> bool {
     matches!(status, StatusCode::OK | StatusCode::CREATED)
 }
 
-fn body(request: IdentityRequest<'_>) -> String {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Body<'a> {
-        custom_id: &'a str,
-        create_token_with_scopes: Vec<&'static str>,
-        expires_in_minutes: u16,
-    }
-    let body = Body {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    custom_id: &'a str,
+    create_token_with_scopes: Vec<&'static str>,
+    expires_in_minutes: u16,
+}
+
+fn body(request: IdentityRequest<'_>) -> Body<'_> {
+    Body {
         custom_id: request.custom_id,
         create_token_with_scopes: request.scopes.iter().map(|scope| scope.name()).collect(),
         expires_in_minutes: request.expires_in_minutes,
-    };
-    // Texts and numbers are always JSON.
-    serde_json::to_string(&body).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for() {
-        let body: serde_json::Value = serde_json::from_str(&body(IdentityRequest {
+        let body = serde_json::to_value(body(IdentityRequest {
             custom_id: "t/o",
             scopes: &[IdentityScope::Chat, IdentityScope::ChatJoinLimited],
             expires_in_minutes: 60,

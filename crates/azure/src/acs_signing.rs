@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
@@ -42,7 +43,7 @@ pub trait ServiceTokens: Send + Sync {
     /// A token that is good for now.
     fn token(&self, deadline: Instant) -> BoxFuture<'_, Result<Arc<SecretString>, ServiceTokenError>>;
 
-    /// Tells that the service refused `token`: if it is the one that is kept, the next is a new one.
+    /// The service refused `token`: if it is the one that is kept, the next is a new one.
     fn discard(&self, token: &Arc<SecretString>);
 }
 
@@ -192,6 +193,46 @@ impl SignedAcs {
             builder = builder.header(header::CONTENT_TYPE, content_type);
         }
         builder.body(request.body.clone())
+    }
+}
+
+/// One operation in the broker's own name: a `POST` of JSON at one URL.
+pub(super) struct SignedPost {
+    acs: SignedAcs,
+    url: Url,
+}
+
+impl SignedPost {
+    /// The operation at `path` of `endpoint`, an origin.
+    pub(super) fn new(acs: SignedAcs, endpoint: &Url, path: &str, api_version: &str) -> Self {
+        let mut url = endpoint.clone();
+        url.set_path(path);
+        url.query_pairs_mut().clear().append_pair("api-version", api_version);
+        Self { acs, url }
+    }
+
+    /// Sends one request. `refused` says what becomes of a token of the broker's own that ACS refuses, which `is_refused` sees.
+    pub(super) async fn send<B: Serialize + Sync>(
+        &self,
+        body: &B,
+        refused: Refused,
+        is_refused: fn(&Response) -> bool,
+        deadline: Instant,
+    ) -> Result<Response, SignedSendError> {
+        let request = Unsigned {
+            method: Method::POST,
+            url: self.url.clone(),
+            content_type: Some("application/json"),
+            // Structures of texts and numbers are always JSON.
+            body: serde_json::to_vec(body).unwrap_or_default().into(),
+        };
+        let is_to_be_discarded = |response: &Response| refused == Refused::Discard && is_refused(response);
+        self.acs.send_once(&request, deadline, is_to_be_discarded).await
+    }
+
+    /// Whether the broker shows a token of its own, which can be asked for anew.
+    pub(super) fn can_renew(&self) -> bool {
+        self.acs.can_renew()
     }
 }
 

@@ -1,13 +1,13 @@
 //! The wire contract of ACS's exchange for Teams users (data-plane Identity, `2022-06-01` to `2026-09-23`): the user's
 //! token is in the body of a request of the broker's own.
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
 use super::Response;
-use super::acs_signing::{Refused, SignedAcs, SignedSendError, Unsigned};
+use super::acs_signing::{Refused, SignedAcs, SignedPost, SignedSendError};
 use super::azure_error::read_error;
 use base::ids::{ClientAppId, ObjectId};
 use base::secret::BearerToken;
@@ -16,10 +16,7 @@ use base::secret::BearerToken;
 const DENIED: &str = "Denied";
 
 /// The exchange for Teams users at one ACS resource.
-pub struct AcsTeamsUsers {
-    acs: SignedAcs,
-    url: Url,
-}
+pub struct AcsTeamsUsers(SignedPost);
 
 /// Whose token is exchanged. ACS compares the ids with the token's.
 #[derive(Clone, Copy)]
@@ -36,10 +33,8 @@ impl AcsTeamsUsers {
     /// The operation at `endpoint`, an origin.
     #[must_use]
     pub fn new(acs: SignedAcs, endpoint: &Url, api_version: &str) -> Self {
-        let mut url = endpoint.clone();
-        url.set_path("/teamsUser/:exchangeAccessToken");
-        url.query_pairs_mut().clear().append_pair("api-version", api_version);
-        Self { acs, url }
+        let path = "/teamsUser/:exchangeAccessToken";
+        Self(SignedPost::new(acs, endpoint, path, api_version))
     }
 
     /// Sends one exchange request. A 200 is read with [`read_access_token`](super::acs::read_access_token). `refused` says
@@ -50,39 +45,31 @@ impl AcsTeamsUsers {
         refused: Refused,
         deadline: Instant,
     ) -> Result<Response, SignedSendError> {
-        let request = Unsigned {
-            method: Method::POST,
-            url: self.url.clone(),
-            content_type: Some("application/json"),
-            body: body(user).into(),
-        };
         // A 401 is about the user's token as a rule, and no reason for a new one of the broker's own.
-        let is_to_be_discarded = |response: &Response| refused == Refused::Discard && is_denied(response);
-        self.acs.send_once(&request, deadline, is_to_be_discarded).await
+        self.0.send(&body(user), refused, is_denied, deadline).await
     }
 
     /// Whether the broker shows a token of its own, which can be asked for anew.
     #[must_use]
     pub fn can_renew(&self) -> bool {
-        self.acs.can_renew()
+        self.0.can_renew()
     }
 }
 
-fn body(user: TeamsUserToken<'_>) -> String {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Body<'a> {
-        token: &'a str,
-        app_id: String,
-        user_id: String,
-    }
-    let body = Body {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    token: &'a str,
+    app_id: String,
+    user_id: String,
+}
+
+fn body(user: TeamsUserToken<'_>) -> Body<'_> {
+    Body {
         token: user.token.expose(),
         app_id: user.app.to_string(),
         user_id: user.user.to_string(),
-    };
-    // Texts are always JSON.
-    serde_json::to_string(&body).unwrap_or_default()
+    }
 }
 
 /// Whether ACS refuses the broker itself, not the user's token.
@@ -95,14 +82,14 @@ pub fn is_denied(response: &Response) -> bool {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
     /// As the specification's example of 2026-09-23 has it.
     #[test]
     fn what_is_sent() {
-        let body: Value = serde_json::from_str(&body(TeamsUserToken {
+        let body = serde_json::to_value(body(TeamsUserToken {
             token: &BearerToken::new("a.b.c"),
             app: "C0A5A990-0000-4000-8000-000000000003".parse().unwrap(),
             user: "11111111-0000-4000-8000-00000000abcd".parse().unwrap(),
@@ -119,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_signature_is_told_from_a_refused_token() {
+    fn a_refused_signature_is_not_a_refused_token() {
         for (status, body, denied) in [
             (401, r#"{"error":{"code":"Denied","message":"m"}}"#, true),
             (401, r#"{"error":{"code":"Unauthorized","message":"m"}}"#, false),

@@ -71,7 +71,7 @@ pub struct Config {
     pub graph_for_checks: Option<GraphConfig>,
     /// How long exchanged tokens are served again.
     pub cache: CacheConfig,
-    /// What the command `doctor` need not tell.
+    /// What the command `doctor` leaves out.
     pub doctor: DoctorConfig,
     /// Logs, and what traces may contain. Exporters are set by the standard `OTEL_*` variables.
     pub telemetry: TelemetryConfig,

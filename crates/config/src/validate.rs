@@ -80,7 +80,7 @@ pub(super) fn base_path(text: String) -> Result<String, Reason> {
     require(text, holds, reason)
 }
 
-/// A check of `doctor` that tells of what is to come, not of a fault: no other may be silenced.
+/// A check of `doctor` about what is to come, not about a fault: no other may be silenced.
 pub(super) fn acknowledged(text: &str) -> Result<String, Reason> {
     let reason = "is not a check that can be acknowledged; there is \"acs.retirement\"";
     require(text.to_owned(), text == "acs.retirement", reason)

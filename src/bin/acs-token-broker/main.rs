@@ -172,13 +172,13 @@ fn hide_panic_payloads() {
     }));
 }
 
-/// Tells what went wrong on standard error.
+/// Writes what went wrong to standard error.
 fn complain(message: &dyn std::fmt::Display) {
     // Unlike `eprintln`, which would panic: nothing can be done where nobody listens.
     let _ = writeln!(std::io::stderr().lock(), "acs-token-broker: {message}");
 }
 
-/// Tells a result on standard output.
+/// Writes a result to standard output.
 fn say(message: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{message}");
 }

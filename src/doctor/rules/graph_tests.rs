@@ -342,7 +342,7 @@ fn the_consent_to_the_own_api_is_another_than_that_to_acs() {
     });
     assert_eq!(check.status, Status::Fail, "{check:?}");
     assert!(check.fix.unwrap().contains(&format!("client_id={API} and then ")));
-    // Its registration can make the consent needless, and only a look at it can tell.
+    // Its registration can make the consent needless, and only a look at it can show that.
     let authorized = json!({"id": "55555555-0000-4000-8000-000000000002", "appId": API,
         "api": {"oauth2PermissionScopes": [{"id": "a", "value": "access"}],
             "preAuthorizedApplications": [{"appId": APP, "delegatedPermissionIds": ["a"]}]}});

@@ -248,7 +248,7 @@ async fn teams_users_need_the_steps_of_the_api_for_teams() {
     world.doctor().await.failed(&[]);
 }
 
-/// What ends is told with the date until the operator says that they know.
+/// What ends is reported with the date until the operator acknowledges it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_retirement_is_told_until_it_is_acknowledged() {
     let world = World::open().await;

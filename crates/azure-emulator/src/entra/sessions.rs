@@ -228,7 +228,7 @@ impl Sessions {
         all.find(|device| waits(device, user_code, now)).cloned()
     }
 
-    /// Tells a waiting device how the sign-in went; whether there was one.
+    /// Hands the outcome of the sign-in to the device that waits; `false`: there is none.
     pub(super) fn answer_device(&self, user_code: &str, state: DeviceState, now: Timestamp) -> bool {
         let mut devices = lock(&self.devices);
         let device = devices

@@ -209,11 +209,11 @@ async fn an_administrator_of_each_tenant_has_a_token() {
         let path = format!("/_emulator/users/{name}/token");
         let answer = stage.send("POST", &path, &[], r#"{"audience":"graph"}"#).await.json();
         let token = answer["access_token"].as_str().unwrap();
-        let told = claims(token);
-        assert_eq!(told["tid"], tenant.to_string());
-        assert_eq!(told["aud"], "https://graph.microsoft.com");
-        assert!(told["scp"].as_str().unwrap().contains("Directory.AccessAsUser.All"));
-        assert_eq!(told["wids"], json!(["62e90394-69f5-4237-9190-012177145e10"]));
+        let claims = claims(token);
+        assert_eq!(claims["tid"], tenant.to_string());
+        assert_eq!(claims["aud"], "https://graph.microsoft.com");
+        assert!(claims["scp"].as_str().unwrap().contains("Directory.AccessAsUser.All"));
+        assert_eq!(claims["wids"], json!(["62e90394-69f5-4237-9190-012177145e10"]));
         assert_eq!(
             value(&stage, token, "/v1.0/organization").await[0]["id"],
             tenant.to_string()

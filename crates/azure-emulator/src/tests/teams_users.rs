@@ -64,7 +64,7 @@ async fn what_is_checked_of_a_teams_users_token() {
             .or_else(|| error["innererror"]["code"].as_str());
         assert_eq!((answer.status, found.unwrap_or_default()), (status, told), "{body}");
     }
-    // Who asks is checked first, and told apart from what is wrong with the user's token.
+    // Who asks is checked first, and that refusal differs from one of the user's token.
     let bare = stage
         .send("POST", EXCHANGE, &[], &body("a.b.c", &app, &user).to_string())
         .await;

@@ -19,7 +19,7 @@ use config::Rate;
 
 /// With less of its deadline left a request is not worth sending.
 const LEAST_LEFT: Duration = Duration::from_secs(1);
-/// The longest and the shortest time that a caller is told to stay away.
+/// The longest and the shortest `Retry-After`.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// How long the queue is left alone at most. The clock may be moved forward, which no timer notices.

@@ -96,17 +96,17 @@ async fn caller(flights: Arc<Flights<usize, usize, Outcome>>, seen: Arc<Seen>, m
     let led = *flight.lock().unwrap();
     assert_eq!(waiter.leader, key, "the flight of another key");
     assert_eq!(waiter.is_leader, led.is_some(), "who runs the work is the leader");
-    let told = AtomicUsize::new(0);
+    let waits = AtomicUsize::new(0);
     let outcome = waiter.outcome_or_wait(|| {
-        told.fetch_add(1, Ordering::SeqCst);
+        waits.fetch_add(1, Ordering::SeqCst);
     });
     let leaves = random.bool();
     let outcome = tokio::select! {
         outcome = outcome => outcome,
         () = yield_at_random(&mut random, 10), if leaves => return,
     };
-    assert!(told.load(Ordering::SeqCst) <= 1);
-    seen.waited.fetch_add(told.load(Ordering::SeqCst), Ordering::SeqCst);
+    assert!(waits.load(Ordering::SeqCst) <= 1);
+    seen.waited.fetch_add(waits.load(Ordering::SeqCst), Ordering::SeqCst);
     let Ok(outcome) = outcome else {
         let panicked = seen.panicked.lock().unwrap();
         let is_known = led.map_or(!panicked.is_empty(), |led| panicked.contains(&led));

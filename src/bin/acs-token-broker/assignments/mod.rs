@@ -43,6 +43,13 @@ pub(crate) fn usage_error(message: &str) -> serde_json::Value {
 pub(crate) struct AssignmentsArguments {
     #[command(subcommand)]
     verb: Verb,
+    #[command(flatten)]
+    common: CommonArguments,
+}
+
+/// What commands about one resource take beside their verb.
+#[derive(Args)]
+struct CommonArguments {
     /// The configuration file; also from `ACS_TOKEN_BROKER_CONFIG`. Without one the environment alone must do.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
@@ -52,6 +59,23 @@ pub(crate) struct AssignmentsArguments {
     /// The resource by its name; needed only where the configuration lists several.
     #[arg(long, value_name = "NAME", global = true)]
     resource: Option<String>,
+}
+
+impl CommonArguments {
+    fn config_file(&self, environment: &Environment) -> Option<PathBuf> {
+        let argument = ConfigArgument {
+            config: self.config.clone(),
+        };
+        argument.file(environment)
+    }
+
+    fn load_resource(&self, environment: &Environment) -> Result<Resource, Failure> {
+        Resource::load(
+            self.config_file(environment).as_deref(),
+            environment,
+            self.resource.as_deref(),
+        )
+    }
 }
 
 #[derive(Subcommand)]
@@ -132,15 +156,16 @@ pub(crate) fn run(arguments: &AssignmentsArguments, environment: &Environment) -
             return Exit::Done;
         }
         Verb::Replay { audit_log } => {
-            let config = config_file(arguments, environment);
-            replay::replay(config.as_deref(), environment, arguments.resource.as_deref(), audit_log)
+            let config = arguments.common.config_file(environment);
+            let name = arguments.common.resource.as_deref();
+            replay::replay(config.as_deref(), environment, name, audit_log)
         }
-        verb => at_acs(verb, arguments, environment),
+        verb => at_acs(verb, &arguments.common, environment),
     };
-    answered(outcome, arguments.output)
+    answered(outcome, arguments.common.output)
 }
 
-/// Tells an outcome, and what the process ends with.
+/// Reports an outcome, and says what the process ends with.
 fn answered(outcome: Result<Report, Failure>, output: OutputFormat) -> Exit {
     match outcome {
         Ok(report) => {
@@ -162,16 +187,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     builder.enable_all().build().map_err(Failure::Runtime)
 }
 
-fn config_file(arguments: &AssignmentsArguments, environment: &Environment) -> Option<PathBuf> {
-    let argument = ConfigArgument {
-        config: arguments.config.clone(),
-    };
-    argument.file(environment)
-}
-
-fn at_acs(verb: &Verb, arguments: &AssignmentsArguments, environment: &Environment) -> Result<Report, Failure> {
-    let name = arguments.resource.as_deref();
-    let resource = Resource::load(config_file(arguments, environment).as_deref(), environment, name)?;
+fn at_acs(verb: &Verb, arguments: &CommonArguments, environment: &Environment) -> Result<Report, Failure> {
+    let resource = arguments.load_resource(environment)?;
     runtime()?.block_on(async {
         match verb {
             Verb::List => list(&resource).await,

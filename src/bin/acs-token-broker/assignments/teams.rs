@@ -1,7 +1,6 @@
 //! `teams-assignments`: who may use Teams Phone through the ACS resource.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use azure::acs_assignments::Put;
 use azure::acs_assignments::teams::{TeamsAssignment, TeamsPrincipalType};
@@ -13,22 +12,15 @@ use serde_json::json;
 use super::failure::Failure;
 use super::output::Report;
 use super::resource::Resource;
-use super::{OutputFormat, answered, runtime};
-use crate::{ConfigArgument, Exit, complain};
+use super::{CommonArguments, answered, runtime};
+use crate::{Exit, complain};
 
 #[derive(Args)]
 pub(crate) struct TeamsAssignmentsArguments {
     #[command(subcommand)]
     verb: Verb,
-    /// The configuration file; also from `ACS_TOKEN_BROKER_CONFIG`. Without one the environment alone must do.
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// How results are written to standard output. With json it is one JSON value.
-    #[arg(long, value_enum, default_value_t = OutputFormat::Table, global = true)]
-    output: OutputFormat,
-    /// The resource by its name; needed only where the configuration lists several.
-    #[arg(long, value_name = "NAME", global = true)]
-    resource: Option<String>,
+    #[command(flatten)]
+    common: CommonArguments,
 }
 
 #[derive(Subcommand)]
@@ -71,15 +63,11 @@ enum PrincipalArgument {
 }
 
 pub(crate) fn run(arguments: &TeamsAssignmentsArguments, environment: &Environment) -> Exit {
-    answered(at_acs(arguments, environment), arguments.output)
+    answered(at_acs(arguments, environment), arguments.common.output)
 }
 
 fn at_acs(arguments: &TeamsAssignmentsArguments, environment: &Environment) -> Result<Report, Failure> {
-    let config = ConfigArgument {
-        config: arguments.config.clone(),
-    };
-    let file = config.file(environment);
-    let resource = Resource::load(file.as_deref(), environment, arguments.resource.as_deref())?;
+    let resource = arguments.common.load_resource(environment)?;
     runtime()?.block_on(async {
         match &arguments.verb {
             Verb::Get(Principal { object_id, tenant }) => {

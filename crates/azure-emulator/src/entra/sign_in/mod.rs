@@ -23,7 +23,7 @@ use axum::routing::{get, post};
 use super::state::Entra;
 use crate::scenario::User;
 
-/// Tells what will happen to a user who signs in, for the page that offers them. What it takes to know lies beyond Entra.
+/// Describes what will happen to a user who signs in, for the page that offers them. What it takes to know lies beyond Entra.
 pub(crate) trait Outlook: Debug + Send + Sync {
     /// One sentence.
     fn line(&self, user: &User) -> String;
