@@ -135,6 +135,12 @@ impl SharedCache {
         let _ = self.store.rounds.subscribe().wait_for(|rounds| *rounds > 0).await;
     }
 
+    /// Looks at the file of keys now, as is done every few seconds.
+    pub async fn look_at_keys(&self) {
+        let keys = Arc::clone(&self.keys);
+        let _ = tokio::task::spawn_blocking(move || keys.look()).await;
+    }
+
     /// Whether the store is used, and why not.
     #[must_use]
     pub fn status(&self) -> Status {

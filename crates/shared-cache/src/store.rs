@@ -131,9 +131,9 @@ impl Store {
         }
     }
 
-    /// Whether operations are made now.
+    /// Whether operations are made now, on whichever key. A cluster that lacks a server has connections that are well.
     pub(crate) fn is_reachable(&self) -> bool {
-        !self.is_quiet() && self.topology.load().is_well()
+        !self.is_quiet() && self.topology.load().is_well() && self.failure().is_none()
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {
