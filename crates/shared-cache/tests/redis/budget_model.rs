@@ -217,7 +217,7 @@ async fn run(scripts: &mut Scripts, seed: u64) -> usize {
                     command.query_async::<i64>(&mut scripts.connection).await.unwrap();
                 } else {
                     model.places[at].ended = Some(now);
-                    let arguments = [model.window.to_string(), id];
+                    let arguments = [model.window.to_string(), "0".to_owned(), id];
                     scripts.run::<i64>(&end, &[&places_key], &arguments).await;
                 }
             }

@@ -9,6 +9,7 @@ mod cluster;
 mod failures;
 mod leases;
 mod proxy;
+mod refusals;
 mod sentinel;
 mod server;
 mod support;

@@ -21,6 +21,8 @@ pub(crate) struct Server {
     // How the tests themselves speak to it.
     password: Option<String>,
     is_tls: bool,
+    // Of a sentinel, which writes it.
+    configuration: Option<TempDir>,
 }
 
 /// A port that nobody listens on now.
@@ -71,9 +73,7 @@ impl Server {
         std::fs::write(&file, configuration).unwrap();
         let file = file.to_str().unwrap().to_owned();
         let mut server = Self::run("redis-sentinel", &[&file], password.map(str::to_owned), false).await;
-        server.arguments = vec![file];
-        // The configuration lives as long as the sentinel, which writes it.
-        std::mem::forget(std::mem::replace(&mut server.folder, folder));
+        server.configuration = Some(folder);
         server
     }
 
@@ -91,6 +91,7 @@ impl Server {
                 arguments,
                 password: password.clone(),
                 is_tls,
+                configuration: None,
             };
             if server.is_up().await {
                 return server;

@@ -124,7 +124,8 @@ async fn swapped_altered_and_foreign_values_are_refused_and_overwritten() {
     refused("cut", &[&["SET", &of_bob, "\u{1}"]]).await;
     refused("of another version", &[&["SETRANGE", &of_bob, "0", "\u{2}"]]).await;
     refused("in clear", &[&["SET", &of_bob, r#"{"token":"x"}"#]]).await;
-    refused("empty", &[&["SET", &of_bob, ""]]).await;
+    let long = "x".repeat(2 * 1024 * 1024);
+    refused("too long", &[&["SET", &of_bob, &long]]).await;
     refused("a list", &[&["DEL", &of_bob], &["RPUSH", &of_bob, "x"]]).await;
 }
 
