@@ -24,4 +24,6 @@ for name in redis-server redis-sentinel; do
     command -v "$name" >/dev/null || packages+=("$name")
 done
 if [[ ${#packages[@]} -gt 0 ]]; then install "${packages[@]}"; fi
-exec cargo test --quiet --all-features --test redis -- --ignored "$@"
+cargo test --quiet --all-features --test redis -- --ignored "$@"
+# Brokers with one store.
+cargo test --quiet --all-features --test it shared_cache -- --ignored
