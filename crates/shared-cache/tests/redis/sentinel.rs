@@ -187,3 +187,23 @@ async fn a_name_that_no_sentinel_knows_and_a_password_of_theirs() {
     let failure = replica.cache.status().failure.unwrap();
     assert!(matches!(failure, Failure::Unauthenticated { .. }), "{failure}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: tests/shared-cache.sh"]
+async fn what_most_sentinels_say_counts() {
+    let group = Group::start(None).await;
+    // As one that is cut off with the server that was.
+    let old = Server::start().await;
+    let configuration = format!("sentinel monitor {MASTER} 127.0.0.1 {} 1\n", old.port);
+    let cut_off = Server::sentinel(&configuration, None).await;
+    let mut settings = group.settings();
+    settings.nodes.insert(0, cut_off.node());
+    let replica = Replica::with(settings).await.connected().await;
+    for user in ["alice", "bob"] {
+        replica
+            .cache
+            .put(&entry(user), &replica.value("x", 3600, 0), false)
+            .await;
+    }
+    assert_eq!((old.keys().await.len(), group.main.keys().await.len()), (0, 2));
+}
