@@ -31,7 +31,7 @@ pub(crate) async fn cluster(store: &Store, before: &Topology, logins: &Logins<'_
         let known_as = known_as.as_str();
         async move {
             let (first, last) = ranges.first().copied().unwrap_or_default();
-            let existing = before.servers.iter().find(|server| server.link.is_to(&node, known_as));
+            let existing = before.servers.iter().find(|server| server.link.node == node);
             let probe_key = existing
                 .map(|server| server.probe_key.clone())
                 .filter(|key| {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
-use crate::credentials::Login;
+use crate::credentials::{CredentialError, Login};
 use crate::failure::Failure;
 use crate::link::Link;
 use crate::settings::{Authentication, Node};
@@ -14,6 +15,8 @@ use crate::topology::Topology;
 
 /// How long before its end an access token is replaced on connections that live.
 pub(crate) const RENEW_BEFORE: Duration = Duration::from_secs(180);
+/// How long a credential may take to be had. Nothing else is looked after meanwhile.
+const LOGIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// A connection to that server that is well: the one that there is, or a new one. Beside a failure a connection may be left
 /// that is worth another probe.
@@ -26,7 +29,7 @@ pub(crate) async fn connected(
     logins: &Logins<'_>,
 ) -> Result<Arc<Link>, (Option<Arc<Link>>, Failure)> {
     let (allowed, limit) = (store.settings.timeout, store.settings.connect_timeout);
-    if let Some(link) = before.existing(node, known_as) {
+    if let Some(link) = before.existing(node) {
         match link.probe(probe_key, allowed, limit).await {
             Ok(()) => return Ok(link),
             Err(failure) if !link.is_lost() => return Err((Some(link), failure)),
@@ -62,10 +65,10 @@ impl<'a> Logins<'a> {
     }
 
     pub(crate) async fn get(&self) -> Result<Option<&Login>, Failure> {
-        let login = self
-            .held
-            .get_or_try_init(|| self.authentication.login(RENEW_BEFORE))
-            .await?;
-        Ok(login.as_ref())
+        let had = self.held.get_or_try_init(async || {
+            let login = timeout(LOGIN_LIMIT, self.authentication.login(RENEW_BEFORE)).await;
+            login.unwrap_or(Err(CredentialError::TooLate))
+        });
+        Ok(had.await?.as_ref())
     }
 }

@@ -1,5 +1,6 @@
 //! Keeps the connections to the store: finds its servers, connects, probes, authenticates anew. Nothing else connects.
 
+use std::mem::discriminant;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -70,7 +71,8 @@ fn report(store: &Store, failure: Option<&Failure>) {
         (None | Some(Failure::Connecting), Some(failure)) => {
             tracing::warn!(%failure, "the shared cache is away; each replica goes on by itself");
         }
-        (Some(before), Some(failure)) if before != failure => {
+        // Of the same kind, it differs by a number or a server.
+        (Some(before), Some(failure)) if discriminant(before) != discriminant(failure) => {
             tracing::info!(%failure, "the shared cache is still away");
         }
         _ => {}

@@ -207,3 +207,32 @@ async fn what_most_sentinels_say_counts() {
     }
     assert_eq!((old.keys().await.len(), group.main.keys().await.len()), (0, 2));
 }
+
+/// Which sentinel answers first is chance, and each may be known by another host.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: tests/shared-cache.sh"]
+async fn a_connection_stays_whichever_sentinel_names_its_server() {
+    let group = Group::start(None).await;
+    let mut settings = group.settings();
+    for sentinel in &mut settings.nodes[1..] {
+        sentinel.host = "localhost".to_owned();
+    }
+    let _replica = Replica::with(settings).await.connected().await;
+    let connection = async || {
+        let list: String = group.main.say(&["CLIENT", "LIST"]).await;
+        // By the command that a probe is.
+        let ours = list.lines().filter(|line| line.contains(" cmd=del "));
+        ours.map(|line| line.split(' ').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let before = connection().await;
+    assert_eq!(before.len(), 1);
+    for round in 0..12 {
+        // A sentinel's connection that is lost makes the broker look again.
+        group.sentinels[round % 3]
+            .say::<i64>(&["CLIENT", "KILL", "TYPE", "normal"])
+            .await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    assert_eq!(connection().await, before);
+}
