@@ -71,19 +71,23 @@ param communicationDataLocation string = 'Europe'
 // ---- Who gets tokens, and how
 
 @description('What is sent to ACS; see docs/modes.md.')
-@allowed(['passthrough', 'on_behalf_of', 'identity'])
+@allowed(['passthrough', 'on_behalf_of', 'identity', 'teams_user'])
 param mode string = 'passthrough'
 
 @description('Tenants whose users may have tokens. No others are ever looked up.')
 @minLength(1)
 param tenants tenant[]
 
-@description('Client id of the broker\'s own API, as entra.bicep outputs it. Needed unless the mode is passthrough, and for unknownGroups graph.')
+@description('Client id of the broker\'s own API, as entra.bicep outputs it. Needed in the modes on_behalf_of and identity, and for unknownGroups graph.')
 param brokerClientId string = ''
 
 @description('The most that anyone gets in identity mode.')
 @minLength(1)
 param identityScopes ('chat' | 'chat.join' | 'chat.join.limited' | 'voip' | 'voip.join')[] = ['chat', 'voip']
+
+@description('Where the Teams of the users is, in teams_user mode: the public cloud, or one of the US Government\'s.')
+@allowed(['public', 'gcch', 'dod'])
+param teamsCloud string = 'public'
 
 @description('Where assignments come from: the text in assignments, the ACS resource, or both.')
 @allowed(['file', 'acs', 'both'])
@@ -103,7 +107,11 @@ param allowedOrigins string[] = []
 @description('Any other settings of the broker: the key is that of its environment variable without ACS_TOKEN_BROKER__.')
 param settings { *: string } = {}
 
-@description('Which of the two access keys identity mode signs with.')
+@description('What identity and teams_user mode ask ACS with: the managed identity, for which there is no secret, or the access key of the resource.')
+@allowed(['managed_identity', 'access_key'])
+param communicationCredential string = 'managed_identity'
+
+@description('Which of the two access keys, where communicationCredential is access_key.')
 @allowed(['primary', 'secondary'])
 param accessKey string = 'primary'
 
@@ -194,12 +202,15 @@ param alertEmail string = ''
 
 // ---- What cannot work is refused here, and not by a replica that does not start.
 
-var needsBroker = mode != 'passthrough' || unknownGroups == 'graph'
+var needsBroker = mode == 'on_behalf_of' || mode == 'identity' || unknownGroups == 'graph'
+// The modes in which ACS answers the broker and not the user.
+var inOwnName = mode == 'identity' || mode == 'teams_user'
+var signsWithKey = inOwnName && communicationCredential == 'access_key'
 var checkedClientId = needsBroker && empty(brokerClientId)
   ? fail('brokerClientId is needed in this mode, and for unknownGroups graph; entra.bicep outputs it')
   : brokerClientId
-var checkedUnknownGroups = mode == 'identity' && unknownGroups == 'acs'
-  ? fail('unknownGroups cannot be acs in identity mode: ACS decides nothing there')
+var checkedUnknownGroups = inOwnName && unknownGroups == 'acs'
+  ? fail('unknownGroups cannot be acs in identity and teams_user mode: ACS knows no assignments there')
   : unknownGroups
 var checkedAssignments = assignmentsSource != 'acs' && empty(assignments)
   ? fail('assignments is empty, so nobody would be let in')
@@ -254,7 +265,7 @@ module communicationAccess 'modules/communication-access.bicep' = {
   params: {
     name: communicationServiceName
     principalId: identity.outputs.principalId
-    readsAssignments: assignmentsSource != 'file'
+    asksInOwnName: assignmentsSource != 'file' || (inOwnName && !signsWithKey)
   }
   dependsOn: [
     communication
@@ -268,7 +279,7 @@ module vault 'modules/keyvault.bicep' = {
     location: location
     tags: tags
     principalId: identity.outputs.principalId
-    holdsAccessKey: mode == 'identity'
+    holdsAccessKey: signsWithKey
     accessKey: accessKey
     communicationServiceName: communicationServiceName
     communicationServiceResourceGroup: communicationServiceResourceGroup
@@ -325,6 +336,8 @@ module app 'modules/app.bicep' = {
     tenants: tenants
     brokerClientId: checkedClientId
     identityScopes: identityScopes
+    teamsCloud: teamsCloud
+    signsWithKey: signsWithKey
     assignmentsSource: assignmentsSource
     assignments: checkedAssignments
     accessKey: accessKey

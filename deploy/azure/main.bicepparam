@@ -25,7 +25,7 @@ param communicationServiceName = 'contoso-calling'
 
 // ---- Who gets tokens, and how
 
-// 'passthrough', 'on_behalf_of' or 'identity'; see docs/modes.md. The latter two need brokerClientId.
+// 'passthrough', 'on_behalf_of', 'identity' or 'teams_user'; see docs/modes.md. on_behalf_of and identity need brokerClientId.
 param mode = 'passthrough'
 
 // The tenants whose users may have tokens.
@@ -41,6 +41,12 @@ param tenants = [
 
 // Identity mode: the most that anyone gets.
 // param identityScopes = ['chat', 'voip']
+
+// teams_user mode: where the Teams of the users is; 'gcch' and 'dod' are US Government clouds.
+// param teamsCloud = 'public'
+
+// Identity and teams_user mode: 'managed_identity', which gets a role at the ACS resource, or 'access_key'.
+// param communicationCredential = 'managed_identity'
 
 // 'file': the text below. Changing it is another deployment, and a new revision with an empty cache.
 // 'acs': the list at the ACS resource, asked every five minutes. The identity then gets a role that may do everything there.
@@ -66,7 +72,7 @@ param allowedOrigins = [
 // USER_HASH_KEY= (nothing) does without.
 param userHashKey = readEnvironmentVariable('USER_HASH_KEY')
 
-// Identity mode: 'secondary' while the primary key is made anew.
+// Where communicationCredential is 'access_key': 'secondary' while the primary key is made anew.
 // param accessKey = 'primary'
 
 // ---- How it runs

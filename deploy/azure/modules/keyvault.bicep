@@ -14,7 +14,7 @@ param tags object
 @description('Object id of the identity.')
 param principalId string
 
-@description('Whether the access key of the ACS resource is kept here, for identity mode.')
+@description('Whether the access key of the ACS resource is kept here.')
 param holdsAccessKey bool
 
 @description('Which of the two access keys.')
