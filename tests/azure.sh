@@ -39,6 +39,10 @@ compile() {
         lacks main ACCESS_KEY_FILE "param mode = '$way'" "$api" || wrong=1
         deploys main ACCESS_KEY_FILE "param mode = '$way'" "$api" "param communicationCredential = 'access_key'" || wrong=1
     done
+    local keys="param sharedCacheKeys = 'a'" store=Microsoft.Cache/redisEnterprise
+    lacks main "$store" || wrong=1
+    deploys main "$store/databases/accessPolicyAssignments" "param sharedCacheSku = 'Balanced_B0'" "$keys" || wrong=1
+    deploys main SHARED_CACHE__KIND "param sharedCacheSku = 'Balanced_B0'" "$keys" || wrong=1
     deploys main Microsoft.ContainerRegistry/registries "param registryName = 'contoso'" || wrong=1
     deploys entra Microsoft.Graph/oauth2PermissionGrants || wrong=1
     lacks entra Microsoft.Graph/oauth2PermissionGrants "param grantAdminConsent = false" || wrong=1

@@ -119,6 +119,31 @@ param accessKey string = 'primary'
 @secure()
 param userHashKey string
 
+// ---- What the replicas share
+
+@description('Size and kind of an Azure Managed Redis that the replicas share tokens and the budget of exchanges in; empty for none.')
+@allowed([
+  ''
+  'Balanced_B0'
+  'Balanced_B1'
+  'Balanced_B3'
+  'Balanced_B5'
+  'Balanced_B10'
+  'Balanced_B20'
+])
+param sharedCacheSku string = ''
+
+@description('How its data are spread over nodes. NoCluster can be changed later, the other two cannot.')
+@allowed(['NoCluster', 'EnterpriseCluster', 'OSSCluster'])
+param sharedCacheClustering string = 'NoCluster'
+
+@description('Whether it has a replica of the data. Without it the store is away for a while when Azure maintains it, and begins empty.')
+param sharedCacheHighAvailability bool = true
+
+@description('Lines of a name and 32 bytes in base64: the keys that seal what is in the store.')
+@secure()
+param sharedCacheKeys string = ''
+
 // ---- How it runs
 
 @description('Least number of replicas. Two, so that one may go.')
@@ -126,7 +151,7 @@ param userHashKey string
 @maxValue(100)
 param minReplicas int = 2
 
-@description('Largest number of replicas. Each has a cache of its own, so each may cost a user one more exchange.')
+@description('Largest number of replicas. Without a shared cache each may cost a user one more exchange.')
 @minValue(1)
 @maxValue(100)
 param maxReplicas int = 6
@@ -222,6 +247,10 @@ var checkedMaxReplicas = minReplicas > maxReplicas ? fail('minReplicas is larger
 var checkedHashKey = !empty(userHashKey) && length(userHashKey) < 16
   ? fail('userHashKey has 16 characters at least')
   : userHashKey
+var hasSharedCache = !empty(sharedCacheSku)
+var checkedSharedCacheKeys = hasSharedCache && empty(sharedCacheKeys)
+  ? fail('sharedCacheKeys is empty, so nothing could be kept in the shared cache')
+  : sharedCacheKeys
 
 // Container Apps takes these pairs only.
 var memoryOf = {
@@ -284,10 +313,24 @@ module vault 'modules/keyvault.bicep' = {
     communicationServiceName: communicationServiceName
     communicationServiceResourceGroup: communicationServiceResourceGroup
     userHashKey: checkedHashKey
+    sharedCacheKeys: hasSharedCache ? checkedSharedCacheKeys : ''
   }
   dependsOn: [
     communication
   ]
+}
+
+module sharedCache 'modules/shared-cache.bicep' = if (hasSharedCache) {
+  name: '${name}-shared-cache'
+  params: {
+    name: '${name}-${uniqueString(resourceGroup().id, name)}'
+    location: location
+    tags: tags
+    principalId: identity.outputs.principalId
+    sku: sharedCacheSku
+    clusteringPolicy: sharedCacheClustering
+    highAvailability: sharedCacheHighAvailability
+  }
 }
 
 module monitoring 'modules/monitoring.bicep' = {
@@ -347,6 +390,11 @@ module app 'modules/app.bicep' = {
     // ... and with this one for the role at the vault, and for its secrets.
     vaultUri: vault.outputs.uri
     hasUserHashKey: !empty(userHashKey)
+    sharedCacheUrl: hasSharedCache ? sharedCache!.outputs.url : ''
+    sharedCacheHost: hasSharedCache ? sharedCache!.outputs.hostName : ''
+    // The broker's kind is about what it connects to: one address, or nodes that tell of each other.
+    sharedCacheKind: sharedCacheClustering == 'OSSCluster' ? 'cluster' : 'single'
+    sharedCacheKeys: hasSharedCache ? checkedSharedCacheKeys : ''
     // In an environment without a public address, this is the network of the subnet.
     external: true
     transport: ingressTransport

@@ -75,6 +75,17 @@ param userHashKey = readEnvironmentVariable('USER_HASH_KEY')
 // Where communicationCredential is 'access_key': 'secondary' while the primary key is made anew.
 // param accessKey = 'primary'
 
+// ---- What the replicas share
+
+// An Azure Managed Redis: a user's token is exchanged once for all replicas, and a new revision begins with what the others know. Its
+// size: docs/scale.md. Keys: export SHARED_CACHE_KEYS="2026-12 $(openssl rand -base64 32)" once, and give the same each time.
+// param sharedCacheSku = 'Balanced_B0'
+// param sharedCacheKeys = readEnvironmentVariable('SHARED_CACHE_KEYS')
+
+// 'OSSCluster' where one node is not enough: some hundred thousand operations a second.
+// param sharedCacheClustering = 'NoCluster'
+// param sharedCacheHighAvailability = true
+
 // ---- How it runs
 
 // Two, so that one may go: a platform that moves a replica, a revision that replaces another.

@@ -24,6 +24,7 @@ TEAMS = {"audience": "teams", "scopes": ["Teams.ManageCalls"]}
 WAYS = {
     "passthrough": {},
     "passthrough, assignments at ACS": {},
+    "passthrough, shared cache": {},  # which is away: nothing listens there
     "on behalf of the user": {"audience": "api", "groups": "listed"},
     "on behalf of the user, with Graph": {"audience": "api", "groups": "none"},
     "identity": {"audience": "api", "groups": "listed"},
@@ -63,11 +64,17 @@ def started(folder, command, environment, pattern):
         child.wait(30)
 
 
+def content(file, demo):
+    """What a secret file holds: those that `dev` has are its, for the emulator checks them."""
+    made = {"user-hash-key": "a hash key of 16 characters or more", "shared-cache-keys": "2026-12 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}
+    return made.get(file) or (demo / file).read_text()
+
+
 def one(binary, folder, azure, demo, name):
-    given, files = variables(name, folder, brokerClientId=API, identityClientId=IDENTITY, endpoint=azure, drainDelaySeconds="0",
+    given, files = variables(name, folder, brokerClientId=API, identityClientId=IDENTITY, endpoint=azure, drainDelaySeconds="0", sharedCacheUrl="rediss://127.0.0.1:1",
                              **{"maxReplicas + minReplicas": "8", "join(tenantTables, ', ')": f'{{id = "{FABRIKAM}"}}'})
     for file in files:
-        (folder / file).write_text("a hash key of 16 characters or more" if file == "user-hash-key" else (demo / file).read_text())
+        (folder / file).write_text(content(file, demo))
     given |= {f"ACS_TOKEN_BROKER__{key}": value for key, value in (
         ("ENTRA__AUTHORITY", azure), ("GRAPH__ENDPOINT", azure), ("SERVER__LISTEN", "127.0.0.1:0"), ("MANAGEMENT__LISTEN", "127.0.0.1:0"))}
     # As Container Apps sets them.

@@ -15,6 +15,8 @@ WAYS = {
     "passthrough": {},
     "passthrough, a hash key of each replica's own": {"hash": False},
     "passthrough, assignments at ACS": {"source": "acs"},
+    "passthrough, shared cache": {"store": "single"},
+    "passthrough, shared cache as a cluster": {"store": "cluster"},
     "passthrough, both, with Graph": {"source": "both", "groups": "graph"},
     "on behalf of the user": {"mode": "on_behalf_of"},
     "on behalf of the user, with Graph": {"mode": "on_behalf_of", "groups": "graph"},
@@ -42,12 +44,14 @@ GROUPS = {
     "ofUnknownGroups": ("empty(unknownGroups)", lambda way: way["groups"]),
     "ofGraph": ("!asksGraph", lambda way: way["groups"] == "graph"),
     "ofUserHashKey": ("!hasUserHashKey", lambda way: way["hash"]),
+    "ofSharedCache": ("empty(sharedCacheUrl)", lambda way: way["store"]),
 }
 VALUES = {
     "maxReplicas + minReplicas": "8", "join(tenantTables, ', ')": f'{{id = "{FABRIKAM}", name = "Fabrikam \\"East\\" \\\\ West"}}',
     "endpoint": "https://contoso.communication.azure.com", "drainDelaySeconds": "10", "drainTimeoutSeconds": "20",
     "brokerClientId": BROKER, "identityClientId": IDENTITY,
     "join(allowedOrigins, ',')": "https://app.contoso.com", "join(identityScopes, ',')": "chat,voip", "teamsCloud": "public",
+    "sharedCacheUrl": "rediss://contoso.westeurope.redis.azure.net:10000", "sharedCacheHost": "contoso.westeurope.redis.azure.net",
     "deploymentEnvironment": "production", "traceRatio": "0.1",
 }
 
@@ -79,8 +83,8 @@ def groups():
 
 def variables(name, secrets, **more):
     """What the container has in one way of use, and the names of its secret files; `secrets` is the folder that they are in."""
-    way = {"mode": "passthrough", "source": "file", "groups": "", "hash": True, "key": False, **WAYS[name]}
-    known = {**VALUES, "mode": way["mode"], "unknownGroups": way["groups"], "secretsPath": str(secrets), **more,
+    way = {"mode": "passthrough", "source": "file", "groups": "", "hash": True, "key": False, "store": None, **WAYS[name]}
+    known = {**VALUES, "mode": way["mode"], "sharedCacheKind": way["store"], "unknownGroups": way["groups"], "secretsPath": str(secrets), **more,
              "assignmentsSource == 'both' ? 'file,acs' : assignmentsSource": way["source"].replace("both", "file,acs")}
     found = {}
     for group, settings in groups():

@@ -83,6 +83,20 @@ param vaultUri string
 @description('Whether the vault has the key of the hash by which logs name users.')
 param hasUserHashKey bool
 
+@description('Address of the store that the replicas share; empty for none.')
+param sharedCacheUrl string
+
+@description('Its name, which the certificates of all nodes have.')
+param sharedCacheHost string
+
+@description('What the broker connects to.')
+@allowed(['single', 'cluster'])
+param sharedCacheKind string
+
+@description('The keys that seal what is in it, which the vault has. Here only to see whether they are others.')
+@secure()
+param sharedCacheKeys string
+
 @description('Whether the app can be reached from outside the environment\'s network.')
 param external bool
 
@@ -244,6 +258,18 @@ var ofUserHashKey = !hasUserHashKey
       TELEMETRY__USER_HASH_KEY_FILE: '${secretsPath}/user-hash-key'
     }
 
+// With a token of the managed identity, whose object id is its user's name.
+var ofSharedCache = empty(sharedCacheUrl)
+  ? {}
+  : {
+      SHARED_CACHE__URL: sharedCacheUrl
+      SHARED_CACHE__KIND: sharedCacheKind
+      SHARED_CACHE__TLS_NAME: sharedCacheHost
+      SHARED_CACHE__CREDENTIAL: 'managed_identity'
+      SHARED_CACHE__MANAGED_IDENTITY_CLIENT_ID: identityClientId
+      SHARED_CACHE__ENCRYPTION_KEYS_FILE: '${secretsPath}/shared-cache-keys'
+    }
+
 // Yours come last and win.
 var brokerSettings = union(
   always,
@@ -261,6 +287,7 @@ var brokerSettings = union(
   ofUnknownGroups,
   ofGraph,
   ofUserHashKey,
+  ofSharedCache,
   settings
 )
 
@@ -284,8 +311,9 @@ var telemetry = union(
 )
 
 // A changed secret makes no new revision, and replicas that run may never see it. This variable, which the broker does not
-// read, does: other assignments or the other access key, another revision.
-var secretsMark = '${usesFile ? uniqueString(assignments) : 'none'}-${signsWithKey ? accessKey : 'none'}'
+// read, does: other assignments, the other access key or other keys of the shared cache, another revision.
+var sharedCacheMark = empty(sharedCacheKeys) ? 'none' : uniqueString(sharedCacheKeys)
+var secretsMark = '${usesFile ? uniqueString(assignments) : 'none'}-${signsWithKey ? accessKey : 'none'}-${sharedCacheMark}'
 
 var environmentVariables = concat(
   map(items(brokerSettings), each => {
@@ -306,7 +334,11 @@ var environmentVariables = concat(
 
 // ---- Secrets, and the file that each becomes.
 
-var fromVault = concat(signsWithKey ? ['access-key'] : [], hasUserHashKey ? ['user-hash-key'] : [])
+var fromVault = concat(
+  signsWithKey ? ['access-key'] : [],
+  hasUserHashKey ? ['user-hash-key'] : [],
+  empty(sharedCacheUrl) ? [] : ['shared-cache-keys']
+)
 
 // Without a version, so that Container Apps looks for a newer one by itself.
 var vaultSecrets = map(fromVault, each => {

@@ -31,6 +31,10 @@ param communicationServiceResourceGroup string
 @secure()
 param userHashKey string
 
+@description('Keys that seal what is in the shared cache; empty for none.')
+@secure()
+param sharedCacheKeys string
+
 // Key Vault Secrets User
 var secretsUserRole = '4633458b-17de-408a-b874-0445c86b69e6'
 
@@ -76,6 +80,16 @@ resource userHashKeySecret 'Microsoft.KeyVault/vaults/secrets@2025-05-01' = if (
   properties: {
     contentType: 'key of telemetry.user_hash_key'
     value: userHashKey
+  }
+}
+
+resource sharedCacheKeysSecret 'Microsoft.KeyVault/vaults/secrets@2025-05-01' = if (!empty(sharedCacheKeys)) {
+  parent: vault
+  name: 'shared-cache-keys'
+  tags: tags
+  properties: {
+    contentType: 'keys of shared_cache.encryption_keys_file'
+    value: sharedCacheKeys
   }
 }
 
