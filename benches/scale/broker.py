@@ -66,7 +66,7 @@ class Brokers:
         new = Entry(max(token_end, entry.end) if decision == "revalidate" else token_end, now, self._ahead())
         self._put(memory, user, new)
         if self.store is not None:
-            self.operations += 3  # lease, value, release
+            self.operations += 6  # place in the budget, lease, a second look, value, release, the place's end
             self.store[user] = new
         return entry.end if decision == "serve and renew" else new.end
 
@@ -76,6 +76,7 @@ class Brokers:
         age = self.settings.max_age
         if entry is None or entry.end - now < self.settings.expiry_margin or (age is not None and now - entry.exchanged >= age):
             self.exchanges += 1
+            self.operations += 0 if self.store is None else 2  # place in the budget, and its end
             entry = Entry(token_end, now, 0.0)
             self._put(memory, name, entry)
         return entry.end
