@@ -16,7 +16,7 @@ use crate::observer::{Observer, Operation, Outcome};
 use crate::random_name;
 use crate::script;
 use crate::settings::Settings;
-use crate::store::{Fault, Store};
+use crate::store::{Asker, Away, Fault, Store};
 use crate::supervisor::supervise;
 use crate::tls::{TlsError, client_config};
 use crate::window::SharedWindow;
@@ -25,6 +25,8 @@ use base::tasks::Tasks;
 
 /// How often the file of keys is looked at.
 const KEY_POLL: Duration = Duration::from_secs(5);
+/// The longest sealed value. What is longer is nobody's of ours, and is not fetched whole.
+const MAX_VALUE: usize = 1024 * 1024;
 /// How often a value is compared and set, at most: another replica that writes at the same time writes one as good.
 const ATTEMPTS: usize = 4;
 
@@ -135,6 +137,12 @@ impl SharedCache {
         let _ = self.store.rounds.subscribe().wait_for(|rounds| *rounds > 0).await;
     }
 
+    /// Looks at the file of keys now, as is done every few seconds.
+    pub async fn look_at_keys(&self) {
+        let keys = Arc::clone(&self.keys);
+        let _ = tokio::task::spawn_blocking(move || keys.look()).await;
+    }
+
     /// Whether the store is used, and why not.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -192,7 +200,7 @@ impl SharedCache {
         };
         let deletions = undone.values.iter().map(|key| async move {
             let command = redis::cmd("DEL").arg(key).take();
-            self.store.ask::<i64>(key, &command).await
+            self.store.ask::<i64>(Asker::Request, key, &command).await
         });
         if self
             .store
@@ -220,7 +228,7 @@ impl SharedCache {
         };
         let milliseconds = length.as_millis().max(1).to_string();
         let (key, arguments) = ([lease.name.as_str()], [lease.owner.as_bytes(), milliseconds.as_bytes()]);
-        let work = self.store.run::<i64>(&script::LEASE, &key, &arguments);
+        let work = self.store.run::<i64>(Asker::Request, &script::LEASE, &key, &arguments);
         match self.store.operate(Operation::Lease, work).await {
             Ok(left) => match u64::try_from(left) {
                 Ok(left) => {
@@ -230,13 +238,22 @@ impl SharedCache {
                 }
                 Err(_) => Leased::Held(lease),
             },
-            Err(_) => Leased::Away,
+            Err(Away::NotAsked) => {
+                lease.forget();
+                Leased::Away
+            }
+            Err(Away::Unanswered) => Leased::Away,
         }
     }
 
     /// Ends a lease. Nobody waits for it.
     pub fn release(&self, lease: Lease) {
         drop(lease);
+    }
+
+    /// Waits until leases and places that were given back are, at most for `limit`: before the broker ends.
+    pub async fn finish(&self, limit: Duration) {
+        let _ = tokio::time::timeout(limit, self.chores.done()).await;
     }
 
     /// The budget of an endpoint.
@@ -259,14 +276,15 @@ impl SharedCache {
         format!("{}{{{}}}", self.store.settings.prefix, name.text())
     }
 
-    /// What stands under each name. Another type of value is as one that does not open.
+    /// What stands under each name, cut where it is too long. Another type of value is as one that does not open.
     async fn read(&self, names: &[EntryName]) -> Result<Vec<Option<Vec<u8>>>, Fault> {
         let reads = names.iter().map(|name| async move {
             let key = self.value_key(name);
-            let command = redis::cmd("GET").arg(&key).take();
-            match self.store.ask::<Option<Vec<u8>>>(&key, &command).await {
+            let command = redis::cmd("GETRANGE").arg(&key).arg(0).arg(MAX_VALUE).take();
+            match self.store.ask::<Vec<u8>>(Asker::Request, &key, &command).await {
                 Err(Fault::Answer(error)) if error.code() == Some("WRONGTYPE") => Ok(Some(Vec::new())),
-                answer => answer,
+                // An empty one is as none.
+                answer => answer.map(|found| Some(found).filter(|found| !found.is_empty())),
             }
         });
         // One server of a cluster that is away does not hide what another has.
@@ -333,12 +351,18 @@ impl SharedCache {
         let Some(sealed) = keys.seal(first, value) else {
             return Ok(false);
         };
+        if sealed.len() > MAX_VALUE {
+            return Ok(false);
+        }
         let key = self.value_key(first);
-        let life = life.as_millis().to_string();
+        let (life, longest) = (life.as_millis().to_string(), MAX_VALUE.to_string());
         let mut held = Vec::new();
         for _ in 0..ATTEMPTS {
-            let arguments = [held.as_slice(), sealed.as_slice(), life.as_bytes()];
-            let other: Option<Vec<u8>> = self.store.run(&script::PUT, &[&key], &arguments).await?;
+            let arguments = [held.as_slice(), sealed.as_slice(), life.as_bytes(), longest.as_bytes()];
+            let other: Option<Vec<u8>> = self
+                .store
+                .run(Asker::Request, &script::PUT, &[&key], &arguments)
+                .await?;
             let Some(other) = other else { return Ok(true) };
             let stays = keys.open(first, &other).ok().and_then(|other| self.usable(other));
             if stays.is_some_and(|other| !value.replaces(&other, revalidated)) {

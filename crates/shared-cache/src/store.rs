@@ -41,7 +41,27 @@ pub(crate) struct Store {
 
 /// No answer that can be used; it is counted already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Away;
+pub(crate) enum Away {
+    /// Nothing was sent.
+    NotAsked,
+    /// Something was sent, and may have been done.
+    Unanswered,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A request, which goes to servers that answer in time alone.
+    Request,
+    /// Work that nobody waits for, which goes to slow ones too.
+    Chore,
+}
+
+impl Asker {
+    fn may_ask(self, link: &Link) -> bool {
+        link.is_well() || (self == Self::Chore && !link.is_lost())
+    }
+}
 
 /// Why an operation brought nothing.
 #[derive(Debug)]
@@ -88,7 +108,7 @@ impl Store {
     ) -> Result<T, Away> {
         if self.is_quiet() || self.topology.load().servers.is_empty() {
             self.observer.outcome(operation, Outcome::Skipped);
-            return Err(Away);
+            return Err(Away::NotAsked);
         }
         let start = Instant::now();
         let outcome = match timeout(self.settings.timeout, work).await {
@@ -110,11 +130,12 @@ impl Store {
                 Outcome::Timeout
             }
         };
-        if outcome != Outcome::Skipped {
-            self.observer.took(operation, start.elapsed());
-        }
         self.observer.outcome(operation, outcome);
-        Err(Away)
+        if outcome == Outcome::Skipped {
+            return Err(Away::NotAsked);
+        }
+        self.observer.took(operation, start.elapsed());
+        Err(Away::Unanswered)
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
@@ -131,9 +152,9 @@ impl Store {
         }
     }
 
-    /// Whether operations are made now.
+    /// Whether operations are made now, on whichever key. A cluster that lacks a server has connections that are well.
     pub(crate) fn is_reachable(&self) -> bool {
-        !self.is_quiet() && self.topology.load().is_well()
+        !self.is_quiet() && self.topology.load().is_well() && self.failure().is_none()
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {
@@ -141,8 +162,8 @@ impl Store {
     }
 
     /// A command about one key.
-    pub(crate) async fn ask<T: FromRedisValue>(&self, key: &str, command: &Cmd) -> Result<T, Fault> {
-        self.route(key, |link, moving| async move {
+    pub(crate) async fn ask<T: FromRedisValue>(&self, asker: Asker, key: &str, command: &Cmd) -> Result<T, Fault> {
+        self.route(asker, key, |link, moving| async move {
             if moving {
                 link.ask_moving(command).await
             } else {
@@ -155,12 +176,13 @@ impl Store {
     /// A script over keys that have one hash tag.
     pub(crate) async fn run<T: FromRedisValue>(
         &self,
+        asker: Asker,
         script: &Script,
         keys: &[&str],
         arguments: &[&[u8]],
     ) -> Result<T, Fault> {
         let first = keys.first().copied().unwrap_or_default();
-        self.route(first, |link, moving| async move {
+        self.route(asker, first, |link, moving| async move {
             if moving {
                 link.ask_moving(&script.call_whole(keys, arguments)).await
             } else {
@@ -171,14 +193,14 @@ impl Store {
     }
 
     /// Asks the server of `key`, and the one that it names if the key has moved.
-    async fn route<T, W>(&self, key: &str, ask: impl Fn(Arc<Link>, bool) -> W) -> Result<T, Fault>
+    async fn route<T, W>(&self, asker: Asker, key: &str, ask: impl Fn(Arc<Link>, bool) -> W) -> Result<T, Fault>
     where
         W: Future<Output = Result<T, RedisError>>,
     {
         let topology = self.topology.load_full();
         let link = topology
             .for_key(key)
-            .filter(|link| link.is_well())
+            .filter(|link| asker.may_ask(link))
             .ok_or(Fault::NotAsked)?;
         let error = match ask(Arc::clone(link), false).await {
             Ok(answer) => return Ok(answer),
@@ -194,7 +216,10 @@ impl Store {
         let target = error
             .redirect_node()
             .and_then(|(address, _)| slots::redirect(address, &link.node));
-        match target.and_then(|node| topology.to(&node)).filter(|link| link.is_well()) {
+        match target
+            .and_then(|node| topology.to(&node))
+            .filter(|link| asker.may_ask(link))
+        {
             Some(link) => Ok(ask(Arc::clone(link), moving).await?),
             None => Err(error.into()),
         }

@@ -21,7 +21,7 @@ const CHECK: Duration = Duration::from_secs(5);
 /// How long after a failure connecting is tried again, and a random part of half of it more.
 const RETRY: Duration = Duration::from_millis(700);
 /// Changes that are reported one after the other are looked after together.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(50);
 /// How long before its end an access token is replaced on connections that live.
 const RENEW_BEFORE: Duration = Duration::from_secs(180);
 

@@ -15,7 +15,7 @@ use crate::chores::{Chore, Chores};
 use crate::observer::Operation;
 use crate::random_name;
 use crate::script;
-use crate::store::{Away, Store};
+use crate::store::{Asker, Away, Store};
 
 /// The budget of one endpoint, for all replicas that use the store.
 #[derive(Clone)]
@@ -102,10 +102,13 @@ impl SharedWindow {
             id: Some(random_name()),
         };
         let id = unsure.id.clone().unwrap_or_default();
-        let Ok((what, wait)) = self.run(&id, ask).await else {
+        let answer = self.run(&id, ask).await;
+        if answer != Err(Away::Unanswered) {
+            unsure.id = None;
+        }
+        let Ok((what, wait)) = answer else {
             return Taken::Away;
         };
-        unsure.id = None;
         match what.as_str() {
             "taken" => Taken::Place(SharedPlace {
                 window: self.clone(),
@@ -171,7 +174,7 @@ impl SharedWindow {
         let answer = self.store.operate(
             Operation::Budget,
             self.store
-                .run::<(String, u64, String, u64)>(&script::TAKE, &keys, &arguments),
+                .run::<(String, u64, String, u64)>(Asker::Request, &script::TAKE, &keys, &arguments),
         );
         let (what, used, limit, wait) = answer.await?;
         let wait = Duration::from_micros(wait);
