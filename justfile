@@ -30,6 +30,9 @@ openapi: (step "openapi")
 # The Dockerfile, by hadolint
 dockerfile: (step "dockerfile")
 
+# The simulation behind docs/scale.md
+scale: (step "scale")
+
 # The systemd unit
 systemd: (step "systemd")
 

@@ -32,12 +32,25 @@ compile() {
     lacks main Microsoft.Insights/metricAlerts "param alertEmail = ''" || wrong=1
     lacks main "$role_at_acs" || wrong=1
     deploys main "$role_at_acs" "param assignmentsSource = 'acs'" || wrong=1
+    local api="param brokerClientId = 'a'" way
+    for way in identity teams_user; do
+        deploys main "$role_at_acs" "param mode = '$way'" "$api" || wrong=1
+        lacks main "$role_at_acs" "param mode = '$way'" "$api" "param communicationCredential = 'access_key'" || wrong=1
+        lacks main ACCESS_KEY_FILE "param mode = '$way'" "$api" || wrong=1
+        deploys main ACCESS_KEY_FILE "param mode = '$way'" "$api" "param communicationCredential = 'access_key'" || wrong=1
+    done
+    local keys="param sharedCacheKeys = 'a'" store=Microsoft.Cache/redisEnterprise
+    lacks main "$store" || wrong=1
+    deploys main "$store/databases/accessPolicyAssignments" "param sharedCacheSku = 'Balanced_B0'" "$keys" || wrong=1
+    deploys main SHARED_CACHE__KIND "param sharedCacheSku = 'Balanced_B0'" "$keys" || wrong=1
     deploys main Microsoft.ContainerRegistry/registries "param registryName = 'contoso'" || wrong=1
     deploys entra Microsoft.Graph/oauth2PermissionGrants || wrong=1
     lacks entra Microsoft.Graph/oauth2PermissionGrants "param grantAdminConsent = false" || wrong=1
     lacks entra federatedIdentityCredentials || wrong=1
     deploys entra federatedIdentityCredentials "param mode = 'on_behalf_of'" || wrong=1
     lacks entra federatedIdentityCredentials "param mode = 'identity'" || wrong=1
+    deploys entra "$teams_api" "param mode = 'teams_user'" || wrong=1
+    lacks entra "$teams_api" || wrong=1
     deploys entra Microsoft.Graph/appRoleAssignedTo "param groupsFromGraph = true" || wrong=1
 
     # What cannot work is refused by `fail` in main.bicep, with these words.
@@ -45,8 +58,9 @@ compile() {
     refuses "$client" "param mode = 'on_behalf_of'" || wrong=1
     refuses "$client" "param mode = 'identity'" || wrong=1
     refuses "$client" "param unknownGroups = 'graph'" || wrong=1
-    refuses 'unknownGroups cannot be acs in identity mode' "param mode = 'identity'" "param brokerClientId = 'a'" \
-        "param unknownGroups = 'acs'" || wrong=1
+    for way in identity teams_user; do
+        refuses 'unknownGroups cannot be acs' "param mode = '$way'" "$api" "param unknownGroups = 'acs'" || wrong=1
+    done
     refuses "$subnet" "param zoneRedundant = true" || wrong=1
     refuses "$subnet" "param externalIngress = false" || wrong=1
     refuses 'minReplicas is larger than maxReplicas' "param minReplicas = 7" || wrong=1
@@ -54,6 +68,8 @@ compile() {
 }
 # Communication and Email Service Owner
 role_at_acs=09976791-48a7-449e-bb21-39d1a415f350
+# ACS's API for Teams
+teams_api=1fd5118e-2576-4263-8130-9503064c837a
 
 # snapshot NAME PARAMETER...: takes one of NAME.bicepparam with these parameters, and prints what the CLI says and the snapshot.
 snapshot() {

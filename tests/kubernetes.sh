@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks deploy/kubernetes: builds every overlay with the kustomize that is in kubectl, checks the objects with kubeconform, by the
 # schemas of Kubernetes, the Gateway API and Prometheus Operator, and against each other, and runs what the pods run, the dev
-# overlay's emulator included. No cluster is needed; tests/kind.sh is for one. Packages come from PyPI and Go's module proxy the
-# first time; afterwards it works offline.
+# overlay's emulator included, and the shared cache's store. No cluster is needed; tests/kind.sh is for one. Packages come from
+# PyPI, Go's module proxy and Debian (redis-server) the first time; afterwards it works offline.
 #
 # BROKER=target/debug/acs-token-broker tests/kubernetes.sh
 set -euo pipefail
@@ -12,6 +12,19 @@ broker=${BROKER:-${CARGO_TARGET_DIR:-target}/debug/acs-token-broker}
 if [[ ! -x $broker ]]; then
     echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
     exit 1
+fi
+if ! command -v redis-server >/dev/null; then
+    sudo=
+    if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
+    # Not to be started as a service.
+    policy=/usr/sbin/policy-rc.d
+    if [[ -e $policy ]]; then policy=; else
+        trap '$sudo rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | $sudo install -m 755 /dev/stdin "$policy"
+    fi
+    $sudo apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends redis-server >/dev/null
+    if [[ -n $policy ]]; then $sudo rm -f "$policy"; fi
 fi
 programs=$(.ci/venv)
 go_programs=$(.ci/gotools)

@@ -19,6 +19,7 @@ need promtool prometheus
 need prometheus prometheus
 need amtool prometheus-alertmanager
 need docker-compose docker-compose
+need redis-server redis-server
 if [[ ${#packages[@]} -gt 0 ]]; then
     sudo=
     if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
@@ -39,7 +40,7 @@ promtool test rules prometheus/tests/*.yaml
 amtool check-config alertmanager.yaml
 cd "$root"
 # Docker's own validator; the version that Debian has knows all that the file uses.
-docker-compose --file docker-compose.yml --profile observability config --quiet
+docker-compose --file docker-compose.yml --profile observability --profile replicas config --quiet
 echo "docker-compose.yml is valid"
 "$broker" check-config --config deploy/observability/broker.toml
 "$python" tests/observability/static.py

@@ -5,7 +5,7 @@ targetScope = 'resourceGroup'
 extension microsoftGraphV1
 
 @description('What the broker is sent and sends on; the same as in main.bicepparam.')
-@allowed(['passthrough', 'on_behalf_of', 'identity'])
+@allowed(['passthrough', 'on_behalf_of', 'identity', 'teams_user'])
 param mode string = 'passthrough'
 
 @description('Prefix of the names; the same as in main.bicepparam, since the managed identity is named after it.')
@@ -38,6 +38,10 @@ param multitenant bool = true
 @minLength(1)
 param communicationScopes ('VoIP' | 'VoIP.Join')[] = ['VoIP', 'VoIP.Join']
 
+@description('Permissions at Azure Communication Services, the API for Teams, in teams_user mode.')
+@minLength(1)
+param teamsScopes ('Teams.ManageCalls' | 'Teams.ManageChats')[] = ['Teams.ManageCalls']
+
 @description('Groups that Entra puts into tokens for the broker: all security groups of a user, those assigned to the application, or none.')
 @allowed(['SecurityGroup', 'ApplicationGroup', 'None'])
 param groupsClaim string = 'SecurityGroup'
@@ -51,10 +55,13 @@ param grantAdminConsent bool = true
 @description('Object id of the managed identity, where somebody else makes it; empty to have it made here.')
 param managedIdentityPrincipalId string = ''
 
-var isPassthrough = mode == 'passthrough'
 var isOnBehalfOf = mode == 'on_behalf_of'
-var needsCommunication = mode != 'identity'
-var needsBroker = !isPassthrough || groupsFromGraph
+var isIdentity = mode == 'identity'
+var isTeamsUser = mode == 'teams_user'
+// The token that users bring is for an API of Microsoft's, or for the broker's own.
+var hasOwnApi = isOnBehalfOf || isIdentity
+var needsCommunication = !isIdentity
+var needsBroker = hasOwnApi || groupsFromGraph
 var needsCredential = isOnBehalfOf || groupsFromGraph
 var makesFrontEnd = empty(frontEndClientId)
 var signInAudience = multitenant ? 'AzureADMultipleOrgs' : 'AzureADMyOrg'
@@ -65,19 +72,26 @@ var accessScopeId = guid(tenant().tenantId, brokerName, 'access')
 var loginEndpoint = environment().authentication.loginEndpoint
 
 var communicationClientsId = '2a04943b-b6a7-4f65-8786-2bb6131b59f6'
+var communicationTeamsId = '1fd5118e-2576-4263-8130-9503064c837a'
+// Which of the two users' tokens are for, and what they may do there.
+var communicationApiId = isTeamsUser ? communicationTeamsId : communicationClientsId
+var communicationApiUri = isTeamsUser
+  ? 'https://auth.msft.communication.azure.com'
+  : 'https://communication.azure.com/clients'
+var communicationApiScopes = isTeamsUser ? teamsScopes : communicationScopes
 var graphId = '00000003-0000-0000-c000-000000000000'
 
-// ---- Passthrough, step 1: the service principal of Azure Communication Services Clients. One that is there is taken.
+// ---- Passthrough and Teams users, step 1: the service principal of ACS's API. One that is there is taken.
 
-resource communicationClients 'Microsoft.Graph/servicePrincipals@v1.0' = if (needsCommunication) {
-  appId: communicationClientsId
+resource communicationApi 'Microsoft.Graph/servicePrincipals@v1.0' = if (needsCommunication) {
+  appId: communicationApiId
 }
 
 // Its permissions have ids that only the service principal has.
 var communicationPermissions = !needsCommunication
   ? []
   : map(
-      filter(communicationClients!.oauth2PermissionScopes, each => contains(communicationScopes, each.value)),
+      filter(communicationApi!.oauth2PermissionScopes, each => contains(communicationApiScopes, each.value)),
       each => {
         id: each.id
         type: 'Scope'
@@ -86,7 +100,7 @@ var communicationPermissions = !needsCommunication
 
 var communicationAccess = [
   {
-    resourceAppId: communicationClientsId
+    resourceAppId: communicationApiId
     resourceAccess: communicationPermissions
   }
 ]
@@ -104,7 +118,7 @@ module registration 'modules/registration.bicep' = if (needsBroker) {
 
 var brokerClientId = needsBroker ? registration!.outputs.appId : ''
 
-// ---- Passthrough, steps 2 and 3; the broker's own API, step 2, the front end's part.
+// ---- Passthrough, steps 2 and 3; Teams users, step 2; the broker's own API, step 2, the front end's part.
 
 var brokerAccess = [
   {
@@ -125,18 +139,18 @@ resource frontEnd 'Microsoft.Graph/applications@v1.0' = if (makesFrontEnd) {
   spa: {
     redirectUris: frontEndRedirectUris
   }
-  requiredResourceAccess: isPassthrough ? communicationAccess : brokerAccess
+  requiredResourceAccess: hasOwnApi ? brokerAccess : communicationAccess
 }
 
 resource frontEndPrincipal 'Microsoft.Graph/servicePrincipals@v1.0' = if (makesFrontEnd) {
   appId: frontEnd!.appId
 }
 
-resource frontEndConsent 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (makesFrontEnd && isPassthrough && grantAdminConsent) {
+resource frontEndConsent 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (makesFrontEnd && !hasOwnApi && grantAdminConsent) {
   clientId: frontEndPrincipal!.id
-  resourceId: communicationClients!.id
+  resourceId: communicationApi!.id
   consentType: 'AllPrincipals'
-  scope: join(communicationScopes, ' ')
+  scope: join(communicationApiScopes, ' ')
 }
 
 // ---- The broker's own API, steps 1 to 4.
@@ -155,9 +169,8 @@ resource broker 'Microsoft.Graph/applications@v1.0' = if (needsBroker) {
   identifierUris: ['api://${brokerClientId}']
   api: {
     requestedAccessTokenVersion: 2
-    oauth2PermissionScopes: isPassthrough
-      ? []
-      : [
+    oauth2PermissionScopes: hasOwnApi
+      ? [
           {
             id: accessScopeId
             value: 'access'
@@ -169,14 +182,15 @@ resource broker 'Microsoft.Graph/applications@v1.0' = if (needsBroker) {
             userConsentDescription: 'Lets the application get tokens for calling and chat for you.'
           }
         ]
-    preAuthorizedApplications: isPassthrough
-      ? []
-      : [
+      : []
+    preAuthorizedApplications: hasOwnApi
+      ? [
           {
             appId: makesFrontEnd ? frontEnd!.appId : frontEndClientId
             delegatedPermissionIds: [accessScopeId]
           }
         ]
+      : []
   }
   groupMembershipClaims: groupsClaim
   optionalClaims: {
@@ -218,9 +232,9 @@ resource brokerPrincipal 'Microsoft.Graph/servicePrincipals@v1.0' = if (needsBro
 
 resource brokerConsent 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (isOnBehalfOf && grantAdminConsent) {
   clientId: brokerPrincipal!.id
-  resourceId: communicationClients!.id
+  resourceId: communicationApi!.id
   consentType: 'AllPrincipals'
-  scope: join(communicationScopes, ' ')
+  scope: join(communicationApiScopes, ' ')
 }
 
 // ---- A credential for the broker, the managed identity itself. main.bicep makes the same one, or finds it made.
@@ -261,11 +275,11 @@ resource readsUsers 'Microsoft.Graph/appRoleAssignedTo@v1.0' = if (groupsFromGra
 @description('Client id of the front end: in clientIds of the assignments.')
 output frontEndClientId string = makesFrontEnd ? frontEnd!.appId : frontEndClientId
 
-@description('Client id of the broker: brokerClientId in main.bicepparam. Empty in passthrough mode.')
+@description('Client id of the broker: brokerClientId in main.bicepparam. Empty where none is needed.')
 output brokerClientId string = brokerClientId
 
 @description('What the front end asks Entra for.')
-output scope string = isPassthrough ? 'https://communication.azure.com/clients/VoIP' : 'api://${brokerClientId}/access'
+output scope string = hasOwnApi ? 'api://${brokerClientId}/access' : '${communicationApiUri}/${communicationApiScopes[0]}'
 
 @description('What the administrator of each customer opens, with their tenant\'s id in place of {tenant}; the broker\'s first.')
 output consentAddresses string[] = map(

@@ -21,6 +21,9 @@ param frontEndRedirectUris = [
 
 // param communicationScopes = ['VoIP', 'VoIP.Join']
 
+// teams_user mode.
+// param teamsScopes = ['Teams.ManageCalls']
+
 // Groups in tokens for the broker's own API. 'ApplicationGroup' is better where users are in many groups; it takes Entra ID P1.
 // param groupsClaim = 'SecurityGroup'
 

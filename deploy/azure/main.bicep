@@ -71,19 +71,23 @@ param communicationDataLocation string = 'Europe'
 // ---- Who gets tokens, and how
 
 @description('What is sent to ACS; see docs/modes.md.')
-@allowed(['passthrough', 'on_behalf_of', 'identity'])
+@allowed(['passthrough', 'on_behalf_of', 'identity', 'teams_user'])
 param mode string = 'passthrough'
 
 @description('Tenants whose users may have tokens. No others are ever looked up.')
 @minLength(1)
 param tenants tenant[]
 
-@description('Client id of the broker\'s own API, as entra.bicep outputs it. Needed unless the mode is passthrough, and for unknownGroups graph.')
+@description('Client id of the broker\'s own API, as entra.bicep outputs it. Needed in the modes on_behalf_of and identity, and for unknownGroups graph.')
 param brokerClientId string = ''
 
 @description('The most that anyone gets in identity mode.')
 @minLength(1)
 param identityScopes ('chat' | 'chat.join' | 'chat.join.limited' | 'voip' | 'voip.join')[] = ['chat', 'voip']
+
+@description('Where the Teams of the users is, in teams_user mode: the public cloud, or one of the US Government\'s.')
+@allowed(['public', 'gcch', 'dod'])
+param teamsCloud string = 'public'
 
 @description('Where assignments come from: the text in assignments, the ACS resource, or both.')
 @allowed(['file', 'acs', 'both'])
@@ -103,13 +107,42 @@ param allowedOrigins string[] = []
 @description('Any other settings of the broker: the key is that of its environment variable without ACS_TOKEN_BROKER__.')
 param settings { *: string } = {}
 
-@description('Which of the two access keys identity mode signs with.')
+@description('What identity and teams_user mode ask ACS with: the managed identity, for which there is no secret, or the access key of the resource.')
+@allowed(['managed_identity', 'access_key'])
+param communicationCredential string = 'managed_identity'
+
+@description('Which of the two access keys, where communicationCredential is access_key.')
 @allowed(['primary', 'secondary'])
 param accessKey string = 'primary'
 
 @description('Key of the hash by which logs and traces name users, 16 characters or more; empty for one of each replica\'s own.')
 @secure()
 param userHashKey string
+
+// ---- What the replicas share
+
+@description('Size and kind of an Azure Managed Redis that the replicas share tokens and the budget of exchanges in; empty for none.')
+@allowed([
+  ''
+  'Balanced_B0'
+  'Balanced_B1'
+  'Balanced_B3'
+  'Balanced_B5'
+  'Balanced_B10'
+  'Balanced_B20'
+])
+param sharedCacheSku string = ''
+
+@description('How its data are spread over nodes. NoCluster can be changed later, the other two cannot.')
+@allowed(['NoCluster', 'EnterpriseCluster', 'OSSCluster'])
+param sharedCacheClustering string = 'NoCluster'
+
+@description('Whether it has a replica of the data. Without it the store is away for a while when Azure maintains it, and begins empty.')
+param sharedCacheHighAvailability bool = true
+
+@description('Lines of a name and 32 bytes in base64: the keys that seal what is in the store.')
+@secure()
+param sharedCacheKeys string = ''
 
 // ---- How it runs
 
@@ -118,7 +151,7 @@ param userHashKey string
 @maxValue(100)
 param minReplicas int = 2
 
-@description('Largest number of replicas. Each has a cache of its own, so each may cost a user one more exchange.')
+@description('Largest number of replicas. Without a shared cache each may cost a user one more exchange.')
 @minValue(1)
 @maxValue(100)
 param maxReplicas int = 6
@@ -194,12 +227,15 @@ param alertEmail string = ''
 
 // ---- What cannot work is refused here, and not by a replica that does not start.
 
-var needsBroker = mode != 'passthrough' || unknownGroups == 'graph'
+var needsBroker = mode == 'on_behalf_of' || mode == 'identity' || unknownGroups == 'graph'
+// The modes in which ACS answers the broker and not the user.
+var inOwnName = mode == 'identity' || mode == 'teams_user'
+var signsWithKey = inOwnName && communicationCredential == 'access_key'
 var checkedClientId = needsBroker && empty(brokerClientId)
   ? fail('brokerClientId is needed in this mode, and for unknownGroups graph; entra.bicep outputs it')
   : brokerClientId
-var checkedUnknownGroups = mode == 'identity' && unknownGroups == 'acs'
-  ? fail('unknownGroups cannot be acs in identity mode: ACS decides nothing there')
+var checkedUnknownGroups = inOwnName && unknownGroups == 'acs'
+  ? fail('unknownGroups cannot be acs in identity and teams_user mode: ACS knows no assignments there')
   : unknownGroups
 var checkedAssignments = assignmentsSource != 'acs' && empty(assignments)
   ? fail('assignments is empty, so nobody would be let in')
@@ -211,6 +247,10 @@ var checkedMaxReplicas = minReplicas > maxReplicas ? fail('minReplicas is larger
 var checkedHashKey = !empty(userHashKey) && length(userHashKey) < 16
   ? fail('userHashKey has 16 characters at least')
   : userHashKey
+var hasSharedCache = !empty(sharedCacheSku)
+var checkedSharedCacheKeys = hasSharedCache && empty(sharedCacheKeys)
+  ? fail('sharedCacheKeys is empty, so nothing could be kept in the shared cache')
+  : sharedCacheKeys
 
 // Container Apps takes these pairs only.
 var memoryOf = {
@@ -254,7 +294,7 @@ module communicationAccess 'modules/communication-access.bicep' = {
   params: {
     name: communicationServiceName
     principalId: identity.outputs.principalId
-    readsAssignments: assignmentsSource != 'file'
+    asksInOwnName: assignmentsSource != 'file' || (inOwnName && !signsWithKey)
   }
   dependsOn: [
     communication
@@ -268,15 +308,29 @@ module vault 'modules/keyvault.bicep' = {
     location: location
     tags: tags
     principalId: identity.outputs.principalId
-    holdsAccessKey: mode == 'identity'
+    holdsAccessKey: signsWithKey
     accessKey: accessKey
     communicationServiceName: communicationServiceName
     communicationServiceResourceGroup: communicationServiceResourceGroup
     userHashKey: checkedHashKey
+    sharedCacheKeys: hasSharedCache ? checkedSharedCacheKeys : ''
   }
   dependsOn: [
     communication
   ]
+}
+
+module sharedCache 'modules/shared-cache.bicep' = if (hasSharedCache) {
+  name: '${name}-shared-cache'
+  params: {
+    name: '${name}-${uniqueString(resourceGroup().id, name)}'
+    location: location
+    tags: tags
+    principalId: identity.outputs.principalId
+    sku: sharedCacheSku
+    clusteringPolicy: sharedCacheClustering
+    highAvailability: sharedCacheHighAvailability
+  }
 }
 
 module monitoring 'modules/monitoring.bicep' = {
@@ -325,6 +379,8 @@ module app 'modules/app.bicep' = {
     tenants: tenants
     brokerClientId: checkedClientId
     identityScopes: identityScopes
+    teamsCloud: teamsCloud
+    signsWithKey: signsWithKey
     assignmentsSource: assignmentsSource
     assignments: checkedAssignments
     accessKey: accessKey
@@ -334,6 +390,11 @@ module app 'modules/app.bicep' = {
     // ... and with this one for the role at the vault, and for its secrets.
     vaultUri: vault.outputs.uri
     hasUserHashKey: !empty(userHashKey)
+    sharedCacheUrl: hasSharedCache ? sharedCache!.outputs.url : ''
+    sharedCacheHost: hasSharedCache ? sharedCache!.outputs.hostName : ''
+    // The broker's kind is about what it connects to: one address, or nodes that tell of each other.
+    sharedCacheKind: sharedCacheClustering == 'OSSCluster' ? 'cluster' : 'single'
+    sharedCacheKeys: hasSharedCache ? checkedSharedCacheKeys : ''
     // In an environment without a public address, this is the network of the subnet.
     external: true
     transport: ingressTransport

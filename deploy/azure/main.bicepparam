@@ -25,7 +25,7 @@ param communicationServiceName = 'contoso-calling'
 
 // ---- Who gets tokens, and how
 
-// 'passthrough', 'on_behalf_of' or 'identity'; see docs/modes.md. The latter two need brokerClientId.
+// 'passthrough', 'on_behalf_of', 'identity' or 'teams_user'; see docs/modes.md. on_behalf_of and identity need brokerClientId.
 param mode = 'passthrough'
 
 // The tenants whose users may have tokens.
@@ -41,6 +41,12 @@ param tenants = [
 
 // Identity mode: the most that anyone gets.
 // param identityScopes = ['chat', 'voip']
+
+// teams_user mode: where the Teams of the users is; 'gcch' and 'dod' are US Government clouds.
+// param teamsCloud = 'public'
+
+// Identity and teams_user mode: 'managed_identity', which gets a role at the ACS resource, or 'access_key'.
+// param communicationCredential = 'managed_identity'
 
 // 'file': the text below. Changing it is another deployment, and a new revision with an empty cache.
 // 'acs': the list at the ACS resource, asked every five minutes. The identity then gets a role that may do everything there.
@@ -66,8 +72,19 @@ param allowedOrigins = [
 // USER_HASH_KEY= (nothing) does without.
 param userHashKey = readEnvironmentVariable('USER_HASH_KEY')
 
-// Identity mode: 'secondary' while the primary key is made anew.
+// Where communicationCredential is 'access_key': 'secondary' while the primary key is made anew.
 // param accessKey = 'primary'
+
+// ---- What the replicas share
+
+// An Azure Managed Redis: a user's token is exchanged once for all replicas, and a new revision begins with what the others know. Its
+// size: docs/scale.md. Keys: export SHARED_CACHE_KEYS="2026-12 $(openssl rand -base64 32)" once, and give the same each time.
+// param sharedCacheSku = 'Balanced_B0'
+// param sharedCacheKeys = readEnvironmentVariable('SHARED_CACHE_KEYS')
+
+// 'OSSCluster' where one node is not enough: some hundred thousand operations a second.
+// param sharedCacheClustering = 'NoCluster'
+// param sharedCacheHighAvailability = true
 
 // ---- How it runs
 

@@ -16,7 +16,8 @@ from ways import APP, WAYS, clean, variables
 PLATFORM = {"ACS_TOKEN_BROKER__SERVER__LISTEN": "0.0.0.0:8080", "ACS_TOKEN_BROKER__MANAGEMENT__LISTEN": "0.0.0.0:8081",
             "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel.service.k8se-apps:4317/", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
             "IDENTITY_ENDPOINT": "http://localhost:42356/msi/token", "IDENTITY_HEADER": "a header"}
-CONTENT = {"assignments.toml": (HOME / "assignments.toml").read_text(), "user-hash-key": "sixteen or more.", "access-key": "bm8ga2V5"}
+CONTENT = {"assignments.toml": (HOME / "assignments.toml").read_text(), "user-hash-key": "sixteen or more.", "access-key": "bm8ga2V5",
+           "shared-cache-keys": "2026-12 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}
 PROBES = [("Startup", "/livez", "8081"), ("Liveness", "/livez", "8081"), ("Readiness", "/readyz", "8081")]
 problems = []
 

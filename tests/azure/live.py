@@ -19,14 +19,21 @@ from ways import clean, variables
 
 # The emulator's own; they never change.
 API, IDENTITY, FABRIKAM = "c0a5a991-0000-4000-8000-000000000005", "c0a51de0-0000-4000-8000-000000000006", "fab00000-0000-4000-8000-000000000002"
-# Tokens for ACS list no groups; those for the broker's own API do, unless Graph is to be asked.
+# Tokens for ACS list no groups; those for the broker's own API do, unless Graph is to be asked. Adele is assigned by a group, Alex alone.
+TEAMS = {"audience": "teams", "scopes": ["Teams.ManageCalls"]}
 WAYS = {
     "passthrough": {},
     "passthrough, assignments at ACS": {},
+    "passthrough, shared cache": {},  # which is away: nothing listens there
     "on behalf of the user": {"audience": "api", "groups": "listed"},
     "on behalf of the user, with Graph": {"audience": "api", "groups": "none"},
     "identity": {"audience": "api", "groups": "listed"},
+    "identity, with the access key": {"audience": "api", "groups": "listed"},
+    "Teams users": TEAMS,
+    "Teams users, with the access key": TEAMS,
+    "Teams users, with Graph": TEAMS,
 }
+ASSIGNED = {"Teams users": "alex", "Teams users, with the access key": "alex"}
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -57,17 +64,23 @@ def started(folder, command, environment, pattern):
         child.wait(30)
 
 
+def content(file, demo):
+    """What a secret file holds: those that `dev` has are its, for the emulator checks them."""
+    made = {"user-hash-key": "a hash key of 16 characters or more", "shared-cache-keys": "2026-12 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}
+    return made.get(file) or (demo / file).read_text()
+
+
 def one(binary, folder, azure, demo, name):
-    given, files = variables(name, folder, brokerClientId=API, identityClientId=IDENTITY, endpoint=azure, drainDelaySeconds="0",
+    given, files = variables(name, folder, brokerClientId=API, identityClientId=IDENTITY, endpoint=azure, drainDelaySeconds="0", sharedCacheUrl="rediss://127.0.0.1:1",
                              **{"maxReplicas + minReplicas": "8", "join(tenantTables, ', ')": f'{{id = "{FABRIKAM}"}}'})
     for file in files:
-        (folder / file).write_text("a hash key of 16 characters or more" if file == "user-hash-key" else (demo / file).read_text())
+        (folder / file).write_text(content(file, demo))
     given |= {f"ACS_TOKEN_BROKER__{key}": value for key, value in (
         ("ENTRA__AUTHORITY", azure), ("GRAPH__ENDPOINT", azure), ("SERVER__LISTEN", "127.0.0.1:0"), ("MANAGEMENT__LISTEN", "127.0.0.1:0"))}
     # As Container Apps sets them.
     given |= {"IDENTITY_ENDPOINT": f"{azure}/_emulator/msi/token", "IDENTITY_HEADER": "emulated-identity-header"}
     with started(folder, [binary, "serve"], given, r'"message":"listening","public":"([^"]+)"') as found:
-        for user, wanted in (("adele", 200), ("megan", 403)):
+        for user, wanted in ((ASSIGNED.get(name, "adele"), 200), ("megan", 403)):
             until, status = time.monotonic() + 10, 503
             while status == 503 and time.monotonic() < until:  # keys and assignments are fetched after the start
                 time.sleep(0.05)

@@ -11,10 +11,11 @@ IDS = {
     "secretsUserRole": "4633458b-17de-408a-b874-0445c86b69e6",  # Key Vault Secrets User
     "ownerRole": "09976791-48a7-449e-bb21-39d1a415f350",  # Communication and Email Service Owner
     "communicationClientsId": "2a04943b-b6a7-4f65-8786-2bb6131b59f6",  # Azure Communication Services Clients
+    "communicationTeamsId": "1fd5118e-2576-4263-8130-9503064c837a",  # Azure Communication Services, the API for Teams
     "graphId": "00000003-0000-0000-c000-000000000000",  # Microsoft Graph
 }
 LOOKS_SECRET = re.compile(r"secret|password|(?<!has)key$|headers$|^assignments$|connectionstring", re.I)
-NO_SECRETS = {"accessKey", "holdsAccessKey", "hasUserHashKey"}
+NO_SECRETS = {"accessKey", "holdsAccessKey", "signsWithKey", "hasUserHashKey"}
 problems = []
 
 

@@ -15,30 +15,43 @@ WAYS = {
     "passthrough": {},
     "passthrough, a hash key of each replica's own": {"hash": False},
     "passthrough, assignments at ACS": {"source": "acs"},
+    "passthrough, shared cache": {"store": "single"},
+    "passthrough, shared cache as a cluster": {"store": "cluster"},
     "passthrough, both, with Graph": {"source": "both", "groups": "graph"},
     "on behalf of the user": {"mode": "on_behalf_of"},
     "on behalf of the user, with Graph": {"mode": "on_behalf_of", "groups": "graph"},
     "identity": {"mode": "identity"},
+    "identity, with the access key": {"mode": "identity", "key": True},
     "identity, with Graph": {"mode": "identity", "groups": "graph", "source": "both"},
+    "Teams users": {"mode": "teams_user"},
+    "Teams users, with the access key": {"mode": "teams_user", "key": True},
+    "Teams users, with Graph": {"mode": "teams_user", "groups": "graph"},
 }
 # Variables of app.bicep that make up brokerSettings: the condition under which one is left out, and whether a way has it.
 GROUPS = {
     "always": (None, lambda way: True),
     "ofOrigins": ("empty(allowedOrigins)", lambda way: True),
-    "ofOwnApi": ("mode == 'passthrough'", lambda way: way["mode"] != "passthrough"),
+    "ofOwnApi": ("mode == 'passthrough' || mode == 'teams_user'", lambda way: way["mode"] in ("on_behalf_of", "identity")),
     "ofOnBehalfOf": ("mode != 'on_behalf_of'", lambda way: way["mode"] == "on_behalf_of"),
     "ofIdentity": ("mode != 'identity'", lambda way: way["mode"] == "identity"),
+    "ofIdentityCredential": ("mode != 'identity' || signsWithKey", lambda way: way["mode"] == "identity" and not way["key"]),
+    "ofIdentityKey": ("mode != 'identity' || !signsWithKey", lambda way: way["mode"] == "identity" and way["key"]),
+    "ofTeamsUser": ("mode != 'teams_user'", lambda way: way["mode"] == "teams_user"),
+    "ofTeamsUserCredential": ("mode != 'teams_user' || signsWithKey", lambda way: way["mode"] == "teams_user" and not way["key"]),
+    "ofTeamsUserKey": ("mode != 'teams_user' || !signsWithKey", lambda way: way["mode"] == "teams_user" and way["key"]),
     "ofFile": ("!usesFile", lambda way: way["source"] != "acs"),
     "ofAcs": ("!usesAcs", lambda way: way["source"] != "file"),
     "ofUnknownGroups": ("empty(unknownGroups)", lambda way: way["groups"]),
     "ofGraph": ("!asksGraph", lambda way: way["groups"] == "graph"),
     "ofUserHashKey": ("!hasUserHashKey", lambda way: way["hash"]),
+    "ofSharedCache": ("empty(sharedCacheUrl)", lambda way: way["store"]),
 }
 VALUES = {
     "maxReplicas + minReplicas": "8", "join(tenantTables, ', ')": f'{{id = "{FABRIKAM}", name = "Fabrikam \\"East\\" \\\\ West"}}',
     "endpoint": "https://contoso.communication.azure.com", "drainDelaySeconds": "10", "drainTimeoutSeconds": "20",
     "brokerClientId": BROKER, "identityClientId": IDENTITY,
-    "join(allowedOrigins, ',')": "https://app.contoso.com", "join(identityScopes, ',')": "chat,voip",
+    "join(allowedOrigins, ',')": "https://app.contoso.com", "join(identityScopes, ',')": "chat,voip", "teamsCloud": "public",
+    "sharedCacheUrl": "rediss://contoso.westeurope.redis.azure.net:10000", "sharedCacheHost": "contoso.westeurope.redis.azure.net",
     "deploymentEnvironment": "production", "traceRatio": "0.1",
 }
 
@@ -70,8 +83,8 @@ def groups():
 
 def variables(name, secrets, **more):
     """What the container has in one way of use, and the names of its secret files; `secrets` is the folder that they are in."""
-    way = {"mode": "passthrough", "source": "file", "groups": "", "hash": True, **WAYS[name]}
-    known = {**VALUES, "mode": way["mode"], "unknownGroups": way["groups"], "secretsPath": str(secrets), **more,
+    way = {"mode": "passthrough", "source": "file", "groups": "", "hash": True, "key": False, "store": None, **WAYS[name]}
+    known = {**VALUES, "mode": way["mode"], "sharedCacheKind": way["store"], "unknownGroups": way["groups"], "secretsPath": str(secrets), **more,
              "assignmentsSource == 'both' ? 'file,acs' : assignmentsSource": way["source"].replace("both", "file,acs")}
     found = {}
     for group, settings in groups():

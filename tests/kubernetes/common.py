@@ -65,6 +65,14 @@ def copy(work):
     text = (vault / "kustomization.yaml").read_text()
     (vault / "kustomization.yaml").write_text(text[: text.index("secretGenerator:")])
     (vault / "broker.toml").write_text(ON_BEHALF_OF)
+    shared = shutil.copytree(production, production.with_name("shared-cache"))
+    changed(
+        shared / "kustomization.yaml",
+        ("# - ../../components/shared-cache", "- ../../components/shared-cache"),
+        *((f"# - secrets/{name}", f"- secrets/{name}") for name in ("shared-cache-keys", "shared-cache-password", "shared-cache-ca.pem")),
+        ("# - name: acs-token-broker-valkey-acl\n  #   files:\n  #     - secrets/users.acl", "- name: acs-token-broker-valkey-acl\n    files:\n      - secrets/users.acl"),
+    )
+    secrets_by_the_readme(shared / "secrets")
     # Nothing optional at all.
     bare = shutil.copytree(production, production.with_name("bare"))
     text = (bare / "kustomization.yaml").read_text()
@@ -72,6 +80,13 @@ def copy(work):
     (bare / "kustomization.yaml").write_text(text)
     changed(bare / "kustomization.yaml", ("# replicas:\n#   - name", "replicas:\n  - name"), ("#     count: 3", "    count: 3"))
     return home
+
+
+def secrets_by_the_readme(folder):
+    """Runs what secrets/README.md says for the shared cache, but for kubectl, whose files are kept as a Secret would have them."""
+    blocks = re.findall(r"```sh\n(.*?)```", (folder / "README.md").read_text(), re.S)
+    script = "".join(block for block in blocks if "shared-cache" in block).replace("kubectl -n acs-token-broker create secret tls", ": kubectl create secret tls")
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, check=True, capture_output=True)
 
 
 def build(overlay):

@@ -243,6 +243,56 @@ def production(pod, emulator):
     return child, token
 
 
+def shared_cache(pod, emulator):
+    """The overlay's store, Redis in Valkey's place, and its broker, which finds in it what it had before it was restarted."""
+    (port,) = free_ports(1)
+    store = pod.objects.find("StatefulSet", "acs-token-broker-valkey")["spec"]["template"]["spec"]
+    folders = {}
+    for volume in store["volumes"]:
+        folders[volume["name"]] = folder = pod.work / "store" / volume["name"]
+        files = pod.objects.files(volume) or {}
+        content = {name: base64.b64decode(text) if "secret" in volume else text.encode() for name, text in files.items()}
+        if volume["name"] == "tls":  # kubectl makes this one, from files of that page
+            secrets = pod.work.parent.parent / "kubernetes/overlays/shared-cache/secrets"
+            content = {"tls.crt": (secrets / "valkey.pem").read_bytes(), "tls.key": (secrets / "valkey.key").read_bytes()}
+        write_volume(folder, content, 0o440)
+    folders["tmp"].chmod(0o777)
+    (container,) = store["containers"]
+    conf = folders["config"] / "valkey.conf"
+    text = conf.read_text().replace("tls-port 6379", f"tls-port {port}\nbind 127.0.0.1")
+    for mount in (each for each in container["volumeMounts"] if each["mountPath"] != "/tmp"):
+        text = text.replace(mount["mountPath"] + "/", f"{folders[mount['name']]}/")
+    (pod.work / "valkey.conf").write_text(text)
+    log = pod.work / "store.log"
+    redis = subprocess.Popen(["redis-server", pod.work / "valkey.conf"], cwd=folders["tmp"], stdin=subprocess.DEVNULL, stdout=log.open("w"), stderr=subprocess.STDOUT, **AS_USER)
+    children.append(("shared-cache: store", redis, log))
+    prefix = "ACS_TOKEN_BROKER__"
+    shutil.copy(ROOT / "deploy/observability/assignments.toml", pod.work / "assignments.toml")
+    more = {
+        f"{prefix}ENTRA__AUTHORITY": emulator.url(8090),
+        f"{prefix}ENTRA__TENANTS": '[{id = "fab00000-0000-4000-8000-000000000002"}]',
+        f"{prefix}EXCHANGE__ENDPOINT": emulator.url(8090),
+        f"{prefix}ASSIGNMENTS__FILE": str(pod.work / "assignments.toml"),
+        f"{prefix}SERVER__DRAIN_DELAY": "0s",
+        f"{prefix}SERVER__DIAGNOSTIC_HEADERS": "true",
+        # No name server knows the Service; the certificate must have its name all the same.
+        f"{prefix}SHARED_CACHE__URL": f"rediss://127.0.0.1:{port}",
+        f"{prefix}SHARED_CACHE__TLS_NAME": "acs-token-broker-valkey",
+    }
+    broker, token, seen = pod.objects.container("broker"), sign_in(emulator, "alex"), []
+    for _ in range(2):
+        child = pod.start(broker, **more)
+        pod.probe(broker, "readinessProbe", child)
+        wait_for("shared-cache: the store", lambda: "shared_cache" not in request(f"{pod.url(8081)}/readyz"), 10)
+        with DIRECT.open(urllib.request.Request(f"{pod.url(8080)}/token", method="POST", headers={"Authorization": f"Bearer {token}"}), timeout=10) as answer:
+            seen.append(answer.headers["x-cache"])
+        child.send_signal(signal.SIGTERM)
+        ended(child, "shared-cache: broker", time.monotonic(), pod.objects.pod["terminationGracePeriodSeconds"])
+    check(seen == ["miss", "hit"], f"shared-cache: before and after a restart of the broker: {seen}")
+    redis.terminate()
+    redis.wait(10)
+
+
 def series(pod):
     """What prometheus-adapter asks for is what the broker tells."""
     rule = yaml.safe_load((HOME / "components/autoscaling/prometheus-adapter.yaml").read_text())["rules"]["custom"][0]
@@ -302,6 +352,8 @@ def main():
     try:
         adele, emulator, broker = dev(pods["dev"])
         child, token = production(pods["production"], pods["dev"])
+        shared_cache(pods["shared-cache"], pods["dev"])
+        print("shared-cache: with the store's configuration, users and certificate, a restarted broker found what it had before")
         assignments_change(pods["dev"], adele)
         grace = pods["dev"].objects.pod["terminationGracePeriodSeconds"]
         broker.send_signal(signal.SIGTERM)

@@ -4,6 +4,7 @@ agree. Their schemas are kubeconform's to check.
 static.py FOLDER    FOLDER is a copy made by common.copy
 """
 
+import base64
 import ipaddress
 import json
 import pathlib
@@ -51,9 +52,8 @@ def everything(objects):
     check(len(seen) == len(set(seen)), f"{where}: an object is there twice")
 
 
-def pod_security(objects):
+def pod_security(objects, pod, of_it):
     """Pod Security Standards, "restricted", and beyond it a read-only root and fixed ids."""
-    pod = objects.pod
 
     def need(good, what):
         check(good, f"{objects.overlay}: pod security: {what}")
@@ -71,7 +71,7 @@ def pod_security(objects):
     for volume in pod["volumes"]:
         kind = set(volume) - {"name"}
         need(kind <= VOLUMES and len(kind) == 1, f"volume {volume['name']} is a {kind}")
-    for container in objects.containers:
+    for container in of_it:
         own, name = container.get("securityContext", {}), container["name"]
         need(own.get("allowPrivilegeEscalation") is False, f"{name} may gain privileges")
         need(own.get("readOnlyRootFilesystem") is True, f"{name} may write to its root")
@@ -84,6 +84,52 @@ def pod_security(objects):
         need(not any("hostPort" in port for port in container.get("ports", [])), f"{name} has a hostPort")
         for hook in container.get("lifecycle", {}).values():
             need("exec" not in hook, f"{name} wants a shell")
+
+
+def store(objects):
+    """The shared cache's pod: as confined as the broker's, reached by the broker alone, and what the broker's variables say."""
+    where, name = objects.overlay, f"{NAME}-valkey"
+    env = environment(objects.container("broker"))
+    found = objects.find("StatefulSet", name)
+    check(bool(found) == (where == "shared-cache") == ("ACS_TOKEN_BROKER__SHARED_CACHE__URL" in env), f"{where}: a shared cache is there, or is not")
+    if not found:
+        return
+    url = urllib.parse.urlsplit(env["ACS_TOKEN_BROKER__SHARED_CACHE__URL"])
+    labels, pod = found["spec"]["template"]["metadata"]["labels"], found["spec"]["template"]["spec"]
+    check(selects(found["spec"]["selector"]["matchLabels"], labels), f"{where}: the StatefulSet does not select its pods")
+    (container,) = pod["containers"]
+    (port,) = container["ports"]
+    service = objects.find("Service", url.hostname)
+    check(url.scheme == "rediss" and service and found["spec"]["serviceName"] == url.hostname, f"{where}: {url.hostname} is no Service")
+    check(selects(service["spec"]["selector"], labels), f"{where}: the store's Service does not select it")
+    check([(each["port"], each["targetPort"]) for each in service["spec"]["ports"]] == [(url.port, port["name"])] and port["containerPort"] == url.port, f"{where}: the store's ports differ")
+    for each in objects.all:
+        selector = (each.get("spec") or {}).get("selector" if each["kind"] != "NetworkPolicy" else "podSelector") or {}
+        selector = selector.get("matchLabels", selector)
+        if each["kind"] in ("Service", "NetworkPolicy", "PodDisruptionBudget") and each["metadata"]["name"] != name:
+            check(not selects(selector, labels), f"{where}: {each['kind']} {each['metadata']['name']} takes the store for a broker")
+    policy = objects.find("NetworkPolicy", name)["spec"]
+    check(selects(policy["podSelector"]["matchLabels"], labels) and policy["policyTypes"] == ["Ingress", "Egress"] and not policy["egress"], f"{where}: the store is not closed")
+    broker = objects.deployment["spec"]["template"]["metadata"]["labels"]
+    (rule,) = policy["ingress"]
+    (peer,) = rule["from"]
+    check(peer.keys() == {"podSelector"} and selects(peer["podSelector"]["matchLabels"], broker) and not selects(peer["podSelector"]["matchLabels"], labels), f"{where}: others than the broker reach the store")
+    check([each["port"] for each in rule["ports"]] == [url.port], f"{where}: other ports of the store are open")
+    for volume in pod["volumes"]:
+        check(objects.files(volume) != {} or volume["name"] == "tls", f"{where}: the store's volume {volume['name']} has no object")
+        for kind in ("secret", "configMap"):
+            check(kind not in volume or volume[kind]["defaultMode"] == 0o440, f"{where}: the store's volume {volume['name']} has not mode 0440")
+    text = objects.find("ConfigMap", next(each["configMap"]["name"] for each in pod["volumes"] if "configMap" in each))["data"]["valkey.conf"]
+    config = dict(line.split(None, 1) for line in text.splitlines() if line and not line.startswith("#"))
+    check(config["port"] == "0" and config["tls-port"] == str(url.port), f"{where}: the store takes passwords in clear")
+    check(config["maxmemory-policy"] == "volatile-lru" and config["save"] == '""', f"{where}: the store is no cache")
+    check(quantity(container["resources"]["limits"]["memory"]) >= 1.5 * quantity(config["maxmemory"].replace("mb", "Mi")), f"{where}: a full store does not fit into its memory limit")
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    for key in ("tls-cert-file", "tls-key-file", "aclfile"):
+        check(config[key].rpartition("/")[0] in mounts, f"{where}: {config[key]} is not mounted")
+    users = base64.b64decode(objects.files(next(each for each in pod["volumes"] if each["name"] == "acl"))["users.acl"]).decode().splitlines()
+    check(users[0] == "user default off" and users[1].startswith(f"user {env['ACS_TOKEN_BROKER__SHARED_CACHE__USERNAME']} on #") and len(users) == 2, f"{where}: the store has other users")
+    check("~acs-token-broker:* -@all +get" in users[1] and "nopass" not in users[1], f"{where}: the broker's user may do more than it needs")
 
 
 def containers(objects):
@@ -197,6 +243,8 @@ def selectors(objects, ports):
     check(len(objects.of("PodDisruptionBudget")) == 1, f"{where}: there is no PodDisruptionBudget")
     served = set()
     for each in objects.of("Service"):
+        if each["metadata"]["name"] == f"{NAME}-valkey":  # store() looks at it
+            continue
         name = f"{where}: Service {each['metadata']['name']}"
         check(selects(each["spec"]["selector"], labels), f"{name} does not select the pods")
         for port in each["spec"]["ports"]:
@@ -210,6 +258,8 @@ def selectors(objects, ports):
         identity = "azure.workload.identity/client-id" in each["metadata"].get("annotations", {})
         check(identity == (labels.get("azure.workload.identity/use") == "true"), f"{where}: workload identity wants both the annotation and the label")
     for each in objects.of("NetworkPolicy"):
+        if each["metadata"]["name"] == f"{NAME}-valkey":
+            continue
         check(selects(each["spec"]["podSelector"]["matchLabels"], labels), f"{where}: NetworkPolicy {each['metadata']['name']} is of other pods")
     return served
 
@@ -227,7 +277,7 @@ def allows(rule, address):
 
 def network(objects, served):
     where = objects.overlay
-    policies = [each["spec"] for each in objects.of("NetworkPolicy")]
+    policies = [each["spec"] for each in objects.of("NetworkPolicy") if each["metadata"]["name"] != f"{NAME}-valkey"]
     if not objects.find("NetworkPolicy", NAME):
         check(where in ("dev", "bare"), f"{where}: there is no NetworkPolicy")
         return
@@ -248,6 +298,9 @@ def network(objects, served):
         namespace = parts.hostname.split(".")[1]
         to = [rule["to"] for rule in outs if rule["ports"][0]["port"] == parts.port]
         check(to == [[{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}]], f"{where}: the collector's namespace is not {namespace}")
+    store = environment(objects.container("broker")).get("ACS_TOKEN_BROKER__SHARED_CACHE__URL")
+    if store:
+        wanted.add(urllib.parse.urlsplit(store).port)
     check({port["port"] for rule in outs for port in rule["ports"]} == wanted, f"{where}: the ways out are not {wanted}")
     for rule in outs:
         if any(port["port"] == 443 for port in rule["ports"]):
@@ -389,7 +442,7 @@ def demo():
 def secrets_stay_out():
     tracked = subprocess.run(["git", "ls-files", HOME / "overlays/production/secrets"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     check({pathlib.Path(each).name for each in tracked} <= {".gitignore", "README.md"}, f"a secret is in git: {tracked}")
-    for name in ("user-hash-key", "client-secret", "broker.pem", "access-key"):
+    for name in ("user-hash-key", "client-secret", "broker.pem", "access-key", "shared-cache-keys", "shared-cache-password", "users.acl"):
         ignored = subprocess.run(["git", "check-ignore", "--quiet", HOME / "overlays/production/secrets" / name], cwd=ROOT)
         check(ignored.returncode == 0, f"git would take secrets/{name}")
 
@@ -397,8 +450,12 @@ def secrets_stay_out():
 def one(objects, given):
     """All that is checked of an overlay."""
     everything(objects)
-    pod_security(objects)
+    pod_security(objects, objects.pod, objects.containers)
+    for other in objects.of("StatefulSet"):
+        pod = other["spec"]["template"]["spec"]
+        pod_security(objects, pod, pod["containers"])
     containers(objects)
+    store(objects)
     volumes(objects)
     configuration(objects)
     ports = probes_and_ports(objects)

@@ -84,7 +84,7 @@ def free_ports(count):
 
 def brokers(work, binary):
     """`dev`, in passthrough mode, and beside it `serve` with the compose stack's configuration, but on behalf of users, with
-    groups from Graph and assignments from ACS too: between them they have all metrics."""
+    groups from Graph, assignments from ACS too and a shared cache: between them they have all metrics."""
     dev, dev_management, emulator, serve, serve_management = free_ports(5)
     azure = f"http://127.0.0.1:{emulator}"
     start("dev", work, [binary, "dev", "--listen", f"127.0.0.1:{dev}", "--management-listen", f"127.0.0.1:{dev_management}",
@@ -112,6 +112,9 @@ def brokers(work, binary):
         "ASSIGNMENTS__UNKNOWN_GROUPS": "graph",
         "ASSIGNMENTS__ACS__ACCESS_KEY_FILE": str(access_key(work)),
         "SERVER__MAX_IN_FLIGHT": "64",
+        "LIMITS__REPLICAS": "1",
+        "SHARED_CACHE__URL": f"redis://127.0.0.1:{store(work)}",
+        "SHARED_CACHE__ENCRYPTION_KEYS_FILE": str(ROOT / "deploy/replicas/shared-cache-keys"),
     }
     start("serve", work, [binary, "serve", "--config", HOME / "broker.toml"],
           **{f"ACS_TOKEN_BROKER__{key}": value for key, value in settings.items()})
@@ -119,6 +122,14 @@ def brokers(work, binary):
     for address in management:
         wait_for(f"/readyz of {address}", lambda: get(f"http://{address}/readyz"))
     return azure, [f"http://127.0.0.1:{dev}", f"http://127.0.0.1:{serve}"], management
+
+
+def store(work):
+    """The port of the replicas' shared cache, with the compose stack's configuration."""
+    (port,) = free_ports(1)
+    start("redis", work, ["redis-server", ROOT / "deploy/replicas/valkey.conf", "--port", port, "--dir", work])
+    wait_for("redis-server", lambda: socket.create_connection(("127.0.0.1", port), timeout=1).close() is None)
+    return port
 
 
 def access_key(work):

@@ -37,7 +37,7 @@ param registryServer string
 param endpoint string
 
 @description('What is sent to ACS.')
-@allowed(['passthrough', 'on_behalf_of', 'identity'])
+@allowed(['passthrough', 'on_behalf_of', 'identity', 'teams_user'])
 param mode string
 
 @description('Tenants whose users may have tokens.')
@@ -49,6 +49,13 @@ param brokerClientId string
 @description('The most that anyone gets in identity mode.')
 param identityScopes string[]
 
+@description('Where the Teams of the users is, in teams_user mode.')
+@allowed(['public', 'gcch', 'dod'])
+param teamsCloud string
+
+@description('Whether identity and teams_user mode sign with the access key. If not, they ask with the managed identity.')
+param signsWithKey bool
+
 @description('Where assignments come from.')
 @allowed(['file', 'acs', 'both'])
 param assignmentsSource string
@@ -57,7 +64,7 @@ param assignmentsSource string
 @secure()
 param assignments string
 
-@description('Which of the two access keys is in the vault, for identity mode.')
+@description('Which of the two access keys is in the vault, if signsWithKey.')
 @allowed(['primary', 'secondary'])
 param accessKey string
 
@@ -75,6 +82,20 @@ param vaultUri string
 
 @description('Whether the vault has the key of the hash by which logs name users.')
 param hasUserHashKey bool
+
+@description('Address of the store that the replicas share; empty for none.')
+param sharedCacheUrl string
+
+@description('Its name, which the certificates of all nodes have.')
+param sharedCacheHost string
+
+@description('What the broker connects to.')
+@allowed(['single', 'cluster'])
+param sharedCacheKind string
+
+@description('The keys that seal what is in it, which the vault has. Here only to see whether they are others.')
+@secure()
+param sharedCacheKeys string
 
 @description('Whether the app can be reached from outside the environment\'s network.')
 param external bool
@@ -149,7 +170,7 @@ var ofOrigins = empty(allowedOrigins)
       SERVER__CORS__ALLOWED_ORIGINS: join(allowedOrigins, ',')
     }
 
-var ofOwnApi = mode == 'passthrough'
+var ofOwnApi = mode == 'passthrough' || mode == 'teams_user'
   ? {}
   : {
       ENTRA__AUDIENCES: '${brokerClientId},api://${brokerClientId}'
@@ -168,8 +189,40 @@ var ofOnBehalfOf = mode != 'on_behalf_of'
 var ofIdentity = mode != 'identity'
   ? {}
   : {
-      EXCHANGE__IDENTITY__ACCESS_KEY_FILE: '${secretsPath}/access-key'
       EXCHANGE__IDENTITY__SCOPES: join(identityScopes, ',')
+    }
+
+// No secret either: the managed identity stands for itself, with a role at the ACS resource.
+var ofIdentityCredential = mode != 'identity' || signsWithKey
+  ? {}
+  : {
+      EXCHANGE__IDENTITY__CREDENTIAL: 'managed_identity'
+      EXCHANGE__IDENTITY__MANAGED_IDENTITY_CLIENT_ID: identityClientId
+    }
+
+var ofIdentityKey = mode != 'identity' || !signsWithKey
+  ? {}
+  : {
+      EXCHANGE__IDENTITY__ACCESS_KEY_FILE: '${secretsPath}/access-key'
+    }
+
+var ofTeamsUser = mode != 'teams_user'
+  ? {}
+  : {
+      EXCHANGE__TEAMS_USER__TEAMS_CLOUD: teamsCloud
+    }
+
+var ofTeamsUserCredential = mode != 'teams_user' || signsWithKey
+  ? {}
+  : {
+      EXCHANGE__TEAMS_USER__CREDENTIAL: 'managed_identity'
+      EXCHANGE__TEAMS_USER__MANAGED_IDENTITY_CLIENT_ID: identityClientId
+    }
+
+var ofTeamsUserKey = mode != 'teams_user' || !signsWithKey
+  ? {}
+  : {
+      EXCHANGE__TEAMS_USER__ACCESS_KEY_FILE: '${secretsPath}/access-key'
     }
 
 var ofFile = !usesFile
@@ -205,6 +258,18 @@ var ofUserHashKey = !hasUserHashKey
       TELEMETRY__USER_HASH_KEY_FILE: '${secretsPath}/user-hash-key'
     }
 
+// With a token of the managed identity, whose object id is its user's name.
+var ofSharedCache = empty(sharedCacheUrl)
+  ? {}
+  : {
+      SHARED_CACHE__URL: sharedCacheUrl
+      SHARED_CACHE__KIND: sharedCacheKind
+      SHARED_CACHE__TLS_NAME: sharedCacheHost
+      SHARED_CACHE__CREDENTIAL: 'managed_identity'
+      SHARED_CACHE__MANAGED_IDENTITY_CLIENT_ID: identityClientId
+      SHARED_CACHE__ENCRYPTION_KEYS_FILE: '${secretsPath}/shared-cache-keys'
+    }
+
 // Yours come last and win.
 var brokerSettings = union(
   always,
@@ -212,11 +277,17 @@ var brokerSettings = union(
   ofOwnApi,
   ofOnBehalfOf,
   ofIdentity,
+  ofIdentityCredential,
+  ofIdentityKey,
+  ofTeamsUser,
+  ofTeamsUserCredential,
+  ofTeamsUserKey,
   ofFile,
   ofAcs,
   ofUnknownGroups,
   ofGraph,
   ofUserHashKey,
+  ofSharedCache,
   settings
 )
 
@@ -240,8 +311,9 @@ var telemetry = union(
 )
 
 // A changed secret makes no new revision, and replicas that run may never see it. This variable, which the broker does not
-// read, does: other assignments or the other access key, another revision.
-var secretsMark = '${usesFile ? uniqueString(assignments) : 'none'}-${mode == 'identity' ? accessKey : 'none'}'
+// read, does: other assignments, the other access key or other keys of the shared cache, another revision.
+var sharedCacheMark = empty(sharedCacheKeys) ? 'none' : uniqueString(sharedCacheKeys)
+var secretsMark = '${usesFile ? uniqueString(assignments) : 'none'}-${signsWithKey ? accessKey : 'none'}-${sharedCacheMark}'
 
 var environmentVariables = concat(
   map(items(brokerSettings), each => {
@@ -262,7 +334,11 @@ var environmentVariables = concat(
 
 // ---- Secrets, and the file that each becomes.
 
-var fromVault = concat(mode == 'identity' ? ['access-key'] : [], hasUserHashKey ? ['user-hash-key'] : [])
+var fromVault = concat(
+  signsWithKey ? ['access-key'] : [],
+  hasUserHashKey ? ['user-hash-key'] : [],
+  empty(sharedCacheUrl) ? [] : ['shared-cache-keys']
+)
 
 // Without a version, so that Container Apps looks for a newer one by itself.
 var vaultSecrets = map(fromVault, each => {

@@ -1,4 +1,4 @@
-metadata description = 'The ACS resource that the broker exchanges tokens at, and a role there if it reads assignments from it.'
+metadata description = 'The ACS resource that the broker exchanges tokens at, and a role there if it asks ACS in its own name.'
 
 @description('Name of the ACS resource.')
 param name string
@@ -6,8 +6,8 @@ param name string
 @description('Object id of the identity.')
 param principalId string
 
-@description('Whether the broker reads the assignments from ACS.')
-param readsAssignments bool
+@description('Whether the managed identity asks ACS: for the assignments, or for tokens in identity and teams_user mode.')
+param asksInOwnName bool
 
 // Communication and Email Service Owner; Azure has no smaller role of its own for ACS. It can list the access keys, which is
 // why it is given only where it is needed.
@@ -17,7 +17,7 @@ resource service 'Microsoft.Communication/communicationServices@2025-09-01' exis
   name: name
 }
 
-resource owner 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (readsAssignments) {
+resource owner 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (asksInOwnName) {
   name: guid(service.id, principalId, ownerRole)
   scope: service
   properties: {

@@ -14,7 +14,7 @@ param tags object
 @description('Object id of the identity.')
 param principalId string
 
-@description('Whether the access key of the ACS resource is kept here, for identity mode.')
+@description('Whether the access key of the ACS resource is kept here.')
 param holdsAccessKey bool
 
 @description('Which of the two access keys.')
@@ -30,6 +30,10 @@ param communicationServiceResourceGroup string
 @description('Key of the hash by which logs name users; empty for none.')
 @secure()
 param userHashKey string
+
+@description('Keys that seal what is in the shared cache; empty for none.')
+@secure()
+param sharedCacheKeys string
 
 // Key Vault Secrets User
 var secretsUserRole = '4633458b-17de-408a-b874-0445c86b69e6'
@@ -76,6 +80,16 @@ resource userHashKeySecret 'Microsoft.KeyVault/vaults/secrets@2025-05-01' = if (
   properties: {
     contentType: 'key of telemetry.user_hash_key'
     value: userHashKey
+  }
+}
+
+resource sharedCacheKeysSecret 'Microsoft.KeyVault/vaults/secrets@2025-05-01' = if (!empty(sharedCacheKeys)) {
+  parent: vault
+  name: 'shared-cache-keys'
+  tags: tags
+  properties: {
+    contentType: 'keys of shared_cache.encryption_keys_file'
+    value: sharedCacheKeys
   }
 }
 

@@ -216,6 +216,7 @@ FAILED_TRACES = '{resource.service.name="acs-token-broker" && kind=server && sta
 SLOW_TRACES = '{resource.service.name="acs-token-broker" && kind=server && duration > 1s}'
 SERVER = "http_server_request_duration_seconds"
 CLIENT = "http_client_request_duration_seconds"
+STORE, STORE_HIT = "acs_broker_shared_cache", 'acs_broker_outcome="hit"'
 EXCHANGE = "acs_broker_exchange_duration_seconds"
 
 # Without a status: the client left before it was answered.
@@ -366,6 +367,7 @@ def upstreams():
     asked = rate("acs_broker_cache_requests_total", RESOURCE)
     hits = rate("acs_broker_cache_requests_total", RESOURCE, more='acs_broker_cache_outcome=~"hit|shared"')
     calls = rate(CLIENT + "_count", SELECTED, "acs_broker_upstream")
+    stored = f"({rate(STORE + '_operations_total', SELECTED, more=STORE_HIT)} or vector(0))"
     limited = rate(CLIENT + "_count", SELECTED, "acs_broker_upstream", 'http_response_status_code="429"')
     return dashboard(
         "acs-broker-upstreams",
@@ -423,6 +425,22 @@ def upstreams():
             lines("Cache size", "At cache.max_bytes what is used least goes.",
                   [query(f"acs_broker_cache_size_bytes{{{SELECTED}}}", "{{instance}}"),
                    query(f"max(acs_broker_cache_size_limit_bytes{{{SELECTED}}})", "limit")], 12, unit="bytes"),
+            row("Shared cache"),
+            lines("Where tokens come from", "Memory, the store that replicas share, or an exchange. Without a shared cache the second is 0.",
+                  [query(f"clamp_min({hits} - {stored}, 0)", "memory"), query(stored, "store"),
+                   query(rate("acs_broker_cache_requests_total", RESOURCE, more='acs_broker_cache_outcome="miss"'), "exchange")], unit="reqps", stacked=True),
+            lines("Shared cache operations", "timeout and error: it does not answer. skipped: it is away and not asked. rejected: a value that is not the broker's.",
+                  query(rate(STORE + "_operations_total", SELECTED, "acs_broker_outcome"), "{{acs_broker_outcome}}"), unit="ops", stacked=True),
+            lines("Shared cache duration", "p50 and p99. At shared_cache.timeout, 50 ms, an operation is given up.",
+                  [query(quantile(q, STORE + "_operation_duration_seconds", SELECTED, "acs_broker_shared_cache_operation"), "{{acs_broker_shared_cache_operation}} " + name)
+                   for q, name in ((0.5, "p50"), (0.99, "p99"))], unit="s", thresholds=thresholds(GREEN_IS_LOW, 0.025, 0.05)),
+            lines("Shared cache failures", "Share of operations that fail or are not begun, over 5 minutes, all replicas. Over half alerts.",
+                  query('acs_broker:shared_cache_failures:ratio_rate5m{job="$job"}', "failures"), unit="percentunit", max=1, thresholds=thresholds(GREEN_IS_LOW, 0.1, 0.5)),
+            lines("Shared cache hit ratio", "Of what was not in memory, over half an hour. Each exchange looks twice, so a half is good; near 0 the replicas do not find each other's.",
+                  query('acs_broker:shared_cache_hits:ratio_rate30m{job="$job"}', "hits"), unit="percentunit", max=1),
+            lines("Budget used", "Share of the budget of exchanges in force, at the replica that sees most of it. With a shared cache it is all replicas'. Over 80 % alerts.",
+                  query(f"1 - min by (acs_broker_resource_name) (acs_broker_exchange_budget{{{RESOURCE}}} / acs_broker_exchange_budget_limit{{{RESOURCE}}})", "{{acs_broker_resource_name}}"),
+                  unit="percentunit", max=1, thresholds=thresholds(GREEN_IS_LOW, 0.8, 1)),
         ],
     )
 
