@@ -7,6 +7,7 @@
 //! 2. [`authenticate`] turns the bearer token into a [`Caller`](authenticate::Caller), or refuses it;
 //! 3. [`authorize`] turns the caller into a [`Permit`](authorize::Permit), or denies it;
 //! 4. [`cache`] serves what an earlier exchange brought, as far as that gives nobody more than ACS would;
+//!    [`shared`] is the store that replicas share, its second tier;
 //! 5. [`exchange`] asks ACS, through [`azure`], the one way out;
 //! 6. [`api`] writes the answer.
 //!
@@ -25,3 +26,4 @@ pub mod limits;
 pub mod management;
 pub mod pipeline;
 pub mod route;
+pub mod shared;

@@ -22,6 +22,7 @@ use crate::authenticate::{Authenticator, KeyStatus};
 use crate::authorize::source::{AssignmentWatch, SourceKind, SourceStatus};
 use crate::pipeline::TokenPipeline;
 use ::serve::{Excess, HeadLimits};
+use shared_cache::SharedCache;
 use telemetry::LogLevel;
 use telemetry::metrics::{BrokerState, Metrics, TEXT_FORMAT};
 
@@ -34,6 +35,8 @@ pub struct Readiness {
     pub assignments: Vec<ResourceAssignments>,
     /// What is shown of upstreams.
     pub upstreams: Upstreams,
+    /// The store that replicas share, if there is one.
+    pub store: Option<Arc<SharedCache>>,
     /// Cancelled from the first signal on.
     pub draining: CancellationToken,
 }
@@ -184,6 +187,9 @@ impl Readiness {
             named(name, "assignments are not enforced".to_owned())
         }));
         report.degraded.extend(self.upstreams.degraded());
+        // Without it this replica goes on by itself: never a reason not to be ready.
+        let is_away = self.store.as_ref().is_some_and(|store| !store.status().is_reachable());
+        report.degraded.extend(is_away.then(|| "shared_cache".to_owned()));
         report
     }
 }

@@ -20,7 +20,7 @@ pub use self::exchange_task::FailedExchange;
 use crate::admission::{Admission, Overloaded};
 use crate::authenticate::{Authenticator, Caller, Rejection};
 use crate::authorize::{Denied, MatchedAssignment, Permit};
-use crate::cache::{Answer, Lookup, Outcome, TokenCache};
+use crate::cache::{Answer, Lookup, Outcome, Source, TokenCache};
 use crate::exchange::{ExchangeError, ExchangeKey, IssuedToken};
 use crate::limits::{CallerLimits, Exceeded, Limit};
 use crate::route::{Resource, ResourceName, Routes};
@@ -85,6 +85,8 @@ pub struct Issued {
     pub token: Arc<IssuedToken>,
     /// Whether it came from the cache.
     pub outcome: Outcome,
+    /// Which tier of the cache it came from, if it did.
+    pub source: Option<Source>,
     /// How long each stage took.
     pub stages: Stages,
 }
@@ -185,6 +187,7 @@ impl TokenPipeline {
         Ok(Issued {
             token: answer.token,
             outcome: answer.outcome,
+            source: answer.source,
             stages: Stages {
                 authenticate: authenticated.saturating_sub(started),
                 authorize: authorized.saturating_sub(authenticated),
@@ -263,7 +266,7 @@ impl TokenPipeline {
         deadline: Instant,
         audit: &AuditContext,
     ) -> Result<Answer<IssuedToken>, IssueError> {
-        let span = info_span!("cache", acs_broker.cache.outcome = Empty, error.type = Empty, otel.status_code = Empty);
+        let span = info_span!("cache", acs_broker.cache.outcome = Empty, acs_broker.cache.source = Empty, error.type = Empty, otel.status_code = Empty);
         let caller = || audit.caller.clone();
         let digest = TokenDigest::new(&request.token);
         let max_age = (permit.assignment() == MatchedAssignment::AcsAlone).then_some(resource.unknown_groups_max_age);
@@ -299,7 +302,8 @@ impl TokenPipeline {
             .get(
                 key,
                 &lookup,
-                move |mode, ticket| task.clone().run(mode, ticket),
+                resource.shared.as_ref(),
+                move |mode, ticket, claim| task.clone().run(mode, ticket, claim),
                 // Whoever waits for a place in the budget takes none from those whom the cache can serve.
                 || request.release_permit(),
             )
@@ -312,6 +316,7 @@ impl TokenPipeline {
         match answer {
             Ok(answer) => {
                 span.record("acs_broker.cache.outcome", answer.outcome.name());
+                span.record("acs_broker.cache.source", answer.source.map(Source::name));
                 resource.metrics.cache(match answer.outcome {
                     Outcome::Hit => CacheRequest::Hit,
                     Outcome::Miss => CacheRequest::Miss,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::authenticate::gates::{Gate, id};
 use crate::authenticate::{Acceptance, Caller, TokenContext};
 use crate::authorize::Authorizer;
-use crate::exchange::{Exchanger, Operation};
+use crate::cache::shared::SharedTier;
+use crate::exchange::{ExchangeKey, Exchanger, IssuedToken, Operation};
 use base::ids::{ClientAppId, TenantId};
 use telemetry::metrics::ResourceMetrics;
 
@@ -44,6 +45,8 @@ pub struct Resource {
     pub authorizer: Authorizer,
     /// How a caller gets one.
     pub exchanger: Arc<Exchanger>,
+    /// What replicas share of its tokens, if they share anything.
+    pub shared: Option<Arc<dyn SharedTier<ExchangeKey, IssuedToken>>>,
     /// Age at which a cached token that ACS alone permitted is exchanged anew.
     pub unknown_groups_max_age: Duration,
     /// What is recorded of it.

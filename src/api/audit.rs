@@ -6,6 +6,7 @@
 use super::context::RequestContext;
 use super::error::ApiError;
 use crate::authorize::MatchedAssignment;
+use crate::cache::Source;
 use crate::pipeline::{AuditContext, Issued};
 use base::untrusted::Untrusted;
 use telemetry::AUDIT_TARGET;
@@ -42,6 +43,7 @@ pub(super) fn record(audit: &AuditContext, outcome: &Result<Issued, ApiError>, c
         acs_broker.assignment.object_id = assignment,
         acs_broker.resource.name = audit.resource.as_deref(),
         acs_broker.cache.outcome = issued.map(|issued| issued.outcome.name()),
+        acs_broker.cache.source = issued.and_then(|issued| issued.source).map(Source::name),
         acs_broker.scopes = %Untrusted::new(&scopes.to_string()),
         acs_broker.error.code = error.as_ref().map(|error| error.code),
         acs_broker.error.inner_code = error.as_ref().and_then(|error| error.inner),

@@ -7,7 +7,10 @@ use azure::Upstream;
 use azure::acs_signing::{AccessKeyError, check_access_key};
 use azure::credential::{ClientCredential, CredentialDeps, ReloadingSecret};
 use base::clock::SharedClock;
-use config::{AcsAuthConfig, Config, CredentialConfig, ExchangeMode, ResourceConfig, SecretSource};
+use base::ids::ClientAppId;
+use config::{
+    AcsAuthConfig, Config, CredentialConfig, ExchangeMode, ResourceConfig, SecretSource, ServiceIdentity, StoreAuth,
+};
 
 /// Everything that is wrong with the broker's own credentials, by section.
 pub(super) fn credentials(config: &Config, upstream: &Upstream, clock: &SharedClock) -> Vec<StartError> {
@@ -46,6 +49,9 @@ impl Check {
         if let Some(graph) = &config.graph {
             check.app("graph".to_owned(), &graph.app.credential);
         }
+        if let Some(StoreAuth::Entra { identity, .. }) = config.shared_cache.as_ref().map(|shared| &shared.auth) {
+            check.identity("shared_cache".to_owned(), identity);
+        }
         check.found
     }
 
@@ -65,12 +71,20 @@ impl Check {
         match auth {
             AcsAuthConfig::AccessKey(source) => self.access_key(&section, source),
             AcsAuthConfig::App { app, .. } => self.app(section, &app.credential),
-            // A platform whose identities are not supported is found when one is made.
-            AcsAuthConfig::ManagedIdentity { client_id } => {
-                let client_id = *client_id;
-                self.app(section, &CredentialConfig::ManagedIdentity { client_id });
-            }
+            AcsAuthConfig::ManagedIdentity { client_id } => self.managed_identity(section, *client_id),
         }
+    }
+
+    fn identity(&mut self, section: String, identity: &ServiceIdentity) {
+        match identity {
+            ServiceIdentity::App { app, .. } => self.app(section, &app.credential),
+            ServiceIdentity::ManagedIdentity { client_id } => self.managed_identity(section, *client_id),
+        }
+    }
+
+    /// A platform whose identities are not supported is found when one is made.
+    fn managed_identity(&mut self, section: String, client_id: Option<ClientAppId>) {
+        self.app(section, &CredentialConfig::ManagedIdentity { client_id });
     }
 
     fn app(&mut self, section: String, config: &CredentialConfig) {

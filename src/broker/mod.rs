@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use self::resource::Sources;
+pub(crate) use self::services::open_store;
 pub use self::services::{Services, WellKnownEndpoints};
 pub use self::start_error::StartError;
 use self::state::Watched;
@@ -29,6 +30,7 @@ use crate::cache::TokenCache;
 use crate::management::{self, Readiness, ResourceAssignments, Shown, Upstreams};
 use crate::pipeline::TokenPipeline;
 use crate::route::{Resource, Routes};
+use crate::shared::key_names;
 use ::serve::{
     self, Budget, Eviction, Listener, OpenConnections, ReloadingCertificate, ServeOptions, ShutdownSignals, TlsError,
     Wanted,
@@ -40,6 +42,7 @@ use base::clock::SharedClock;
 use base::ids::TenantId;
 use base::tasks::Tasks;
 use config::{AssignmentsMode, Config, ResourceConfig};
+use shared_cache::SharedCache;
 
 /// Connections of the management listener: probes and a scraper need few.
 const MANAGEMENT_CONNECTIONS: usize = 64;
@@ -49,6 +52,8 @@ const MANAGEMENT_STREAMS: u32 = 8;
 const MANAGEMENT_IDLE: Duration = Duration::from_secs(10);
 /// How long a head or a request may take there: its clients are near.
 const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the store is asked how full the budgets are that replicas share.
+const BUDGET_LOOKS: Duration = Duration::from_secs(5);
 /// How long background work may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
@@ -61,6 +66,7 @@ pub struct Broker {
     pipeline: Arc<TokenPipeline>,
     assignments: Vec<ResourceAssignments>,
     upstreams: Upstreams,
+    store: Option<Arc<SharedCache>>,
     sources: Vec<Sources>,
     tasks: Tasks,
     log_level: Option<LogLevel>,
@@ -94,7 +100,8 @@ impl Broker {
         }
     }
 
-    /// What is odd about the files that the configuration names, but no reason not to start: certificates that have ended.
+    /// What is odd about the files that the configuration names, but no reason not to start: certificates that have ended, keys
+    /// of the shared cache that cannot be used.
     #[must_use]
     pub fn warnings(config: &Config, clock: &SharedClock) -> Vec<String> {
         let server = certificate(config).ok().flatten();
@@ -111,6 +118,14 @@ impl Broker {
                         .to_owned(),
                 );
             }
+        }
+        if let Some(shared) = &config.shared_cache
+            && let Err(error) = key_names(&shared.encryption_keys_file)
+        {
+            let file = shared.encryption_keys_file.display();
+            warnings.push(format!(
+                "shared_cache.encryption_keys_file: {file} {error}; until it can be used the store counts as away"
+            ));
         }
         if let Ok(upstream) = Upstream::plain(STOP_LIMIT, 1) {
             let oddities = check::oddities(config, &upstream, clock).into_iter();
@@ -134,7 +149,8 @@ impl Broker {
         }
         let authenticator = Arc::new(authenticator(&config, &upstream, &clock, &tasks, &metrics));
         let endpoints = Arc::clone(&authenticator) as _;
-        let services = Services::new(&config, endpoints, Arc::clone(&clock), metrics.clone())?;
+        let mut services = Services::new(&config, endpoints, Arc::clone(&clock), metrics.clone())?;
+        services.start_store(&config, &tasks)?;
         let listed: HashSet<_> = config.entra.tenants.iter().map(|tenant| tenant.id).collect();
         let mut resources = Vec::new();
         let mut assignments = Vec::new();
@@ -151,6 +167,7 @@ impl Broker {
             });
         }
         let upstreams = services.upstreams(&resources);
+        let store = services.store();
         let pipeline = Arc::new(TokenPipeline {
             authenticator,
             limits: services.caller_limits(),
@@ -170,6 +187,7 @@ impl Broker {
             pipeline,
             assignments,
             upstreams,
+            store,
             sources,
             tasks,
             log_level: None,
@@ -218,6 +236,7 @@ impl Broker {
             pipeline,
             assignments,
             upstreams,
+            store,
             sources,
             tasks,
             log_level,
@@ -232,10 +251,14 @@ impl Broker {
             sources.start(&tasks);
         }
 
+        if store.is_some() {
+            tasks.spawn(look_at_budgets(upstreams.clone()));
+        }
         let readiness = Readiness {
             authenticator: Arc::clone(&pipeline.authenticator),
             assignments,
             upstreams,
+            store,
             draining: signals.draining.clone(),
         };
         let open = OpenConnections::default();
@@ -297,6 +320,20 @@ impl Broker {
         tasks.stop(STOP_LIMIT).await;
         access_lines.sum_up(None);
         drop(state);
+    }
+}
+
+/// Keeps what is shown of shared budgets fresh: replicas that send nothing hear nothing of them otherwise.
+async fn look_at_budgets(upstreams: Upstreams) {
+    let mut ticks = tokio::time::interval(BUDGET_LOOKS);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for (_, endpoint) in &upstreams.endpoints {
+            if let Some(budget) = &endpoint.budget {
+                budget.look().await;
+            }
+        }
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) fn build(
     listed: &HashSet<TenantId>,
 ) -> Result<Built, StartError> {
     let (assignments, sources) = sources(config, services, listed)?;
+    let exchanger = exchanger(config, services)?;
+    let tier = services.tier(&config.exchange, exchanger.mode_name());
     Ok(Built {
         resource: Resource {
             name: config.name.as_deref().map(Arc::from),
@@ -68,7 +70,8 @@ pub(super) fn build(
                 client_ids: config.client_ids.iter().copied().collect(),
             },
             authorizer: authorizer(config, assignments.clone(), services),
-            exchanger: Arc::new(exchanger(config, services)?),
+            exchanger: Arc::new(exchanger),
+            shared: tier.map(|tier| tier as _),
             unknown_groups_max_age: config.assignments.unknown_groups_max_age,
             metrics: services.metrics.resource(config.name.as_deref()),
         },

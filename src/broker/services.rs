@@ -12,6 +12,10 @@ use crate::authorize::membership::{MembershipSettings, Memberships};
 use crate::limits::CallerLimits;
 use crate::management::Upstreams;
 use crate::route::Resource;
+use crate::shared::{
+    AppStoreTokens, Authorities, IdentityStoreTokens, REDIS_SCOPE, ResourceTier, StoreBudget, StoreObserver,
+    TierSettings,
+};
 use azure::acs_signing::AcsAuth;
 use azure::breaker::Breaker;
 use azure::budget::{Budget, BudgetSettings};
@@ -25,10 +29,13 @@ use azure::graph::GraphClient;
 use azure::pause::Pause;
 use azure::{Upstream, UpstreamSetupError};
 use base::clock::SharedClock;
-use base::ids::TenantId;
+use base::ids::{ClientAppId, TenantId};
+use base::tasks::Tasks;
 use config::{
-    AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeConfig, GraphConfig, LimitsConfig, UpstreamConfig,
+    AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeConfig, GraphConfig, LimitsConfig, ServiceIdentity,
+    SharedCacheConfig, StoreAuth, UpstreamConfig,
 };
+use shared_cache::{Observer, Settings, SharedCache, TokenSource};
 use telemetry::metrics::Metrics;
 use telemetry::metrics::labels::Peer;
 
@@ -45,6 +52,10 @@ pub struct Services {
     connect_timeout: Duration,
     // ACS limits an endpoint, however many resources of ours stand for it.
     endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
+    // The longest exchange at each endpoint, by its origin.
+    longest: HashMap<String, Duration>,
+    authorities: Arc<Authorities>,
+    store: Option<Arc<SharedCache>>,
     limits: LimitsConfig,
     caller_limits: Arc<CallerLimits>,
     // Whether resources differ in what their tokens are for.
@@ -79,6 +90,9 @@ impl Services {
             clients: Mutex::new(HashMap::from([(connect_timeout, upstream.clone())])),
             connect_timeout,
             endpoints: Mutex::default(),
+            longest: longest_exchanges(config),
+            authorities: Arc::new(Authorities::new(config)),
+            store: None,
             limits: config.limits.clone(),
             mixed_modes: mixed_modes(config),
         };
@@ -109,22 +123,83 @@ impl Services {
         Ok(client)
     }
 
+    /// Starts to use the store that replicas share, if `config` names one. Resources that are built from then on use it.
+    pub(super) fn start_store(&mut self, config: &Config, tasks: &Tasks) -> Result<(), StartError> {
+        if let Some(shared) = &config.shared_cache {
+            let observer = Arc::new(StoreObserver::new(&self.metrics));
+            let settings = self.store_settings(config, shared)?;
+            self.store = Some(open_store(settings, &self.clock, observer, tasks)?);
+        }
+        Ok(())
+    }
+
+    /// The store that replicas share, once it is used.
+    pub(super) fn store(&self) -> Option<Arc<SharedCache>> {
+        self.store.clone()
+    }
+
+    /// What a connection to the store takes.
+    pub(crate) fn store_settings(&self, config: &Config, shared: &SharedCacheConfig) -> Result<Settings, StartError> {
+        let tokens = match &shared.auth {
+            StoreAuth::Password { .. } => None,
+            StoreAuth::Entra { identity, .. } => Some(self.store_tokens(identity)?),
+        };
+        let margin = config.cache.renewal.expiry_margin;
+        Ok(crate::shared::settings(shared, tokens, margin, config.entra.clock_skew))
+    }
+
+    fn store_tokens(&self, identity: &ServiceIdentity) -> Result<Arc<dyn TokenSource>, StartError> {
+        const SECTION: &str = "shared_cache";
+        Ok(match identity {
+            ServiceIdentity::App { tenant_id, app } => {
+                let tokens = self.app_tokens(app, REDIS_SCOPE.to_owned(), SECTION)?;
+                Arc::new(AppStoreTokens::new(tokens, *tenant_id))
+            }
+            ServiceIdentity::ManagedIdentity { client_id } => {
+                Arc::new(IdentityStoreTokens::new(self.managed_identity(*client_id, SECTION)?))
+            }
+        })
+    }
+
+    /// What replicas share of the tokens of `exchange`, if they share anything.
+    pub(super) fn tier(&self, exchange: &ExchangeConfig, mode: &'static str) -> Option<Arc<ResourceTier>> {
+        let store = Arc::clone(self.store.as_ref()?);
+        let settings = TierSettings {
+            authorities: Arc::clone(&self.authorities),
+            endpoint: exchange.endpoint.origin().ascii_serialization(),
+            mode,
+            timeout: exchange.timeout,
+        };
+        Some(Arc::new(ResourceTier::new(store, settings)))
+    }
+
     /// What guards the ACS endpoint of `exchange`. Resources of one endpoint share it.
     pub(super) fn endpoint(&self, exchange: &ExchangeConfig) -> Arc<Endpoint> {
         let origin = exchange.endpoint.origin().ascii_serialization();
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint = endpoints.entry(origin).or_insert_with_key(|origin| {
             let clock = || Arc::clone(&self.clock);
-            let budget = exchange.budget.map(|rate| BudgetSettings {
-                rate: rate.shared_by(self.limits.replicas),
-                queue: self.limits.upstream_queue,
-                renewal_share: self.limits.renewal_share,
+            let pause = Arc::new(Pause::new(clock()));
+            let budget = exchange.budget.map(|rate| {
+                let settings = BudgetSettings {
+                    rate: rate.shared_by(self.limits.replicas),
+                    queue: self.limits.upstream_queue,
+                    renewal_share: self.limits.renewal_share,
+                };
+                match &self.store {
+                    Some(store) => {
+                        let longest = self.longest.get(origin).copied().unwrap_or(exchange.timeout);
+                        let shared = StoreBudget::new(store.budget(origin), rate, longest);
+                        Budget::shared(settings, Arc::new(shared), Arc::clone(&pause), clock())
+                    }
+                    None => Budget::new(settings, clock()),
+                }
             });
             let (breaker, upstream) = (self.upstream.breaker, Peer::Acs.into_str());
             Arc::new(Endpoint {
-                pause: Pause::new(clock()),
+                pause,
                 breaker: Breaker::new(breaker, upstream, origin.clone(), clock()),
-                budget: budget.map(|settings| Budget::new(settings, clock())),
+                budget,
             })
         });
         Arc::clone(endpoint)
@@ -183,18 +258,44 @@ impl Services {
                 AcsAuth::ServiceToken(Arc::new(AppServiceTokens::new(tokens, *tenant_id)))
             }
             AcsAuthConfig::ManagedIdentity { client_id } => {
-                let upstream = self.upstream(self.connect_timeout)?;
-                let identity =
-                    ManagedIdentity::new(*client_id, upstream, Arc::clone(&self.clock)).map_err(|source| {
-                        StartError::Credential {
-                            key: key.to_owned(),
-                            source: source.into(),
-                        }
-                    })?;
+                let identity = self.managed_identity(*client_id, key)?;
                 AcsAuth::ServiceToken(Arc::new(IdentityServiceTokens::new(identity, scope())))
             }
         })
     }
+
+    fn managed_identity(&self, client_id: Option<ClientAppId>, key: &str) -> Result<ManagedIdentity, StartError> {
+        let upstream = self.upstream(self.connect_timeout)?;
+        ManagedIdentity::new(client_id, upstream, Arc::clone(&self.clock)).map_err(|source| StartError::Credential {
+            key: key.to_owned(),
+            source: source.into(),
+        })
+    }
+}
+
+/// Starts to connect to the store, in the background.
+pub(crate) fn open_store(
+    settings: Settings,
+    clock: &SharedClock,
+    observer: Arc<dyn Observer>,
+    tasks: &Tasks,
+) -> Result<Arc<SharedCache>, StartError> {
+    Ok(SharedCache::start(settings, Arc::clone(clock), observer, tasks)?)
+}
+
+/// The longest that a request at each endpoint may be on its way, with what is asked of the store before it.
+fn longest_exchanges(config: &Config) -> HashMap<String, Duration> {
+    let before = config
+        .shared_cache
+        .as_ref()
+        .map_or(Duration::ZERO, |shared| 2 * shared.timeout);
+    let mut longest = HashMap::new();
+    for resource in &config.resources {
+        let origin = resource.exchange.endpoint.origin().ascii_serialization();
+        let of_endpoint = longest.entry(origin).or_insert(Duration::ZERO);
+        *of_endpoint = (resource.exchange.timeout + before).max(*of_endpoint);
+    }
+    longest
 }
 
 /// Graph's name at Entra: its address in the cloud, whatever proxy or stand-in it is reached at.

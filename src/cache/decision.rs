@@ -16,8 +16,8 @@ use config::RenewalConfig;
 pub struct Life {
     /// When the ACS token ends.
     pub expires_on: Timestamp,
-    /// When ACS last gave a token for this key.
-    pub exchanged_at: Duration,
+    /// When ACS last gave a token for this key; before zero for what another replica exchanged before this one began.
+    pub exchanged_at: SignedDuration,
     /// `cache.refresh_ahead` with this entry's own random part; zero if turned off.
     pub refresh_ahead: Duration,
     /// No renewal before this, after one that failed or gained nothing.
@@ -60,7 +60,7 @@ pub fn decide(
     }
     if lookup
         .max_age
-        .is_some_and(|max_age| monotonic.saturating_sub(life.exchanged_at) >= max_age)
+        .is_some_and(|max_age| signed(monotonic).saturating_sub(life.exchanged_at) >= signed(max_age))
     {
         return CacheDecision::Revalidate;
     }
@@ -95,7 +95,8 @@ pub fn gains(new: Timestamp, old: Timestamp, config: &RenewalConfig) -> bool {
     gain.is_positive() && gain >= signed(config.min_gain)
 }
 
-fn signed(duration: Duration) -> SignedDuration {
+/// The same length, with a sign.
+pub(super) fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
@@ -130,7 +131,7 @@ mod tests {
     fn case(remaining: i64, token: i64, age: u64) -> (Life, Lookup) {
         let life = Life {
             expires_on: at(remaining),
-            exchanged_at: MONOTONIC.saturating_sub(Duration::from_secs(age)),
+            exchanged_at: signed(MONOTONIC) - signed(Duration::from_secs(age)),
             refresh_ahead: Duration::from_secs(23 * 60),
             renewal_barred_until: None,
         };
@@ -217,6 +218,16 @@ mod tests {
         assert_eq!(outcome(300, 3600, 600, aged), CacheDecision::Revalidate);
         assert_eq!(outcome(3600, 300, 600, aged), CacheDecision::OwnExchange);
         assert_eq!(outcome(29, 3600, 600, aged), CacheDecision::Expired);
+    }
+
+    #[test]
+    fn what_was_exchanged_before_this_replica_began_is_as_old_as_it_is() {
+        let (mut life, mut lookup) = case(3600, 3600, 0);
+        life.exchanged_at = -signed(Duration::from_secs(599));
+        lookup.max_age = Some(Duration::from_secs(600));
+        let decision = |monotonic| decide(&life, &lookup, false, at(0), monotonic, &config());
+        assert_eq!(decision(Duration::ZERO), CacheDecision::Serve);
+        assert_eq!(decision(Duration::from_secs(1)), CacheDecision::Revalidate);
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use moka::ops::compute::Op;
 
-use super::decision::{CacheDecision, Life, decide, gains, lives_as_long, worth_a_call};
+use super::decision::{CacheDecision, Life, decide, gains, lives_as_long, signed, worth_a_call};
+use super::shared::Kept;
 use super::store::{Entry, Store, Weigh};
 use super::{Answer, CacheKey, Failure, Lookup, Token};
 use base::clock::SharedClock;
@@ -52,18 +54,27 @@ where
         self.store.fill()
     }
 
+    /// The current instant.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// What may be done with the entry of `key` for this lookup, if there is one.
     pub(super) async fn decide(&self, key: &CacheKey<K>, lookup: &Lookup) -> Option<(CacheDecision, Arc<Entry<T>>)> {
         let entry = self.store.get(key).await?;
-        let decision = decide(
+        Some((self.judge(key, &entry, lookup), entry))
+    }
+
+    /// What may be done with this entry of `key` for this lookup.
+    pub(super) fn judge(&self, key: &CacheKey<K>, entry: &Entry<T>, lookup: &Lookup) -> CacheDecision {
+        decide(
             &entry.life,
             lookup,
             key.own.is_some(),
             self.clock.now(),
             self.clock.monotonic(),
             &self.config,
-        );
-        Some((decision, entry))
+        )
     }
 
     /// The entry that was exchanged for this very token, if it may be served. Exchanging the same token again gains nothing.
@@ -92,18 +103,26 @@ where
     }
 
     /// Stores the token that an exchange brought. An entry is replaced only by one that ends later; one that ACS confirmed
-    /// is as fresh as what it gave, though that ends no later.
-    pub(super) async fn insert(&self, key: CacheKey<K>, lookup: &Lookup, purpose: Purpose, token: &Arc<T>) {
+    /// is as fresh as what it gave, though that ends no later. Gives what callers share from now on, if that is what this
+    /// exchange brought or confirmed.
+    pub(super) async fn insert(
+        &self,
+        key: CacheKey<K>,
+        lookup: &Lookup,
+        purpose: Purpose,
+        token: &Arc<T>,
+    ) -> Option<Kept<T>> {
         let end = token.expires_on();
         let now = self.clock.now();
         let monotonic = self.clock.monotonic();
+        let exchanged_at = signed(monotonic);
         let remaining = Duration::try_from(end.duration_since(now)).unwrap_or_default();
         let new_entry = |barred| {
             Arc::new(Entry {
                 token: Arc::clone(token),
                 life: Life {
                     expires_on: end,
-                    exchanged_at: monotonic,
+                    exchanged_at,
                     refresh_ahead: self.random_refresh_ahead(),
                     renewal_barred_until: barred,
                 },
@@ -114,6 +133,7 @@ where
         let is_shared_flight = key.own.is_none();
         let confirms = purpose == Purpose::Revalidation;
         let mut is_stored = false;
+        let mut standing = Arc::clone(token);
         if is_for_others {
             is_stored = self
                 .store
@@ -125,10 +145,11 @@ where
                             } else {
                                 old.life.renewal_barred_until
                             };
+                            standing = Arc::clone(&old.token);
                             Op::Put(Arc::new(Entry {
                                 token: Arc::clone(&old.token),
                                 life: Life {
-                                    exchanged_at: monotonic,
+                                    exchanged_at,
                                     renewal_barred_until: bar,
                                     ..old.life
                                 },
@@ -151,6 +172,57 @@ where
                 .change(key.own(lookup.digest), |_| Op::Put(new_entry(None)))
                 .await;
         }
+        is_stored.then_some(Kept {
+            token: standing,
+            exchanged_at: now,
+        })
+    }
+
+    /// Keeps what another replica exchanged as if this one had done so at that time, by the same rule. Gives what stands from
+    /// now on.
+    pub(super) async fn adopt(&self, key: &CacheKey<K>, kept: &Kept<T>) -> Arc<Entry<T>> {
+        let now = self.clock.now();
+        let age = now.duration_since(kept.exchanged_at).max(SignedDuration::ZERO);
+        let exchanged_at = signed(self.clock.monotonic()).saturating_sub(age);
+        let new_entry = |token: &Arc<T>, exchanged_at| {
+            Arc::new(Entry {
+                token: Arc::clone(token),
+                life: Life {
+                    expires_on: token.expires_on(),
+                    exchanged_at,
+                    refresh_ahead: self.random_refresh_ahead(),
+                    renewal_barred_until: None,
+                },
+            })
+        };
+        let mut standing = new_entry(&kept.token, exchanged_at);
+        self.store
+            .change(key.clone(), |old| match old.filter(|old| old.life.expires_on > now) {
+                None => Op::Put(Arc::clone(&standing)),
+                Some(old) => {
+                    let ends_later = kept.token.expires_on() > old.life.expires_on;
+                    let is_newer = exchanged_at > old.life.exchanged_at;
+                    let exchanged_at = exchanged_at.max(old.life.exchanged_at);
+                    standing = if ends_later {
+                        new_entry(&kept.token, exchanged_at)
+                    } else {
+                        Arc::new(Entry {
+                            token: Arc::clone(&old.token),
+                            life: Life {
+                                exchanged_at,
+                                ..old.life
+                            },
+                        })
+                    };
+                    if ends_later || is_newer {
+                        Op::Put(Arc::clone(&standing))
+                    } else {
+                        Op::Nop
+                    }
+                }
+            })
+            .await;
+        standing
     }
 
     /// What a failed exchange means for the entry that it was to renew or to confirm.

@@ -1,12 +1,17 @@
 //! The cache under random interleavings, against what each caller may get at all, one after the other: a token of their key that has
 //! not ended, that lives no longer than what ACS would give them, and that no refusal has ended.
 //!
+//! The same for several caches over one store, as of several replicas: what one may serve does not change, and no two exchange for
+//! one key at once.
+//!
 //! moka's and tokio's own synchronization keeps loom and shuttle out. So a seed decides how often each caller and each exchange
 //! yields on tokio's runtime of one thread.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::shared::Turn;
+use super::shared_tests::{Store, Tier};
 use super::*;
 use base::clock::{Clock as _, ManualClock};
 use base::secret::BearerToken;
@@ -21,6 +26,8 @@ const KEYS: [&str; 2] = ["one", "two"];
 #[derive(Debug, Clone, Copy)]
 struct Exchange {
     key: &'static str,
+    replica: usize,
+    is_shared: bool,
     digest: TokenDigest,
     began: usize,
     ended: Option<usize>,
@@ -76,7 +83,9 @@ impl Failure for Trouble {
 
 /// ACS and what happened, in one order.
 struct World {
-    cache: TokenCache<&'static str, Granted, Trouble>,
+    caches: Vec<TokenCache<&'static str, Granted, Trouble>>,
+    // Where there are several.
+    tier: Option<Arc<dyn SharedTier<&'static str, Granted>>>,
     clock: Arc<ManualClock>,
     events: Mutex<Events>,
 }
@@ -102,10 +111,33 @@ async fn yield_at_random(random: &mut fastrand::Rng, most: usize) {
 }
 
 impl World {
-    async fn exchange(&self, key: &'static str, lookup: Lookup, mut random: fastrand::Rng) -> Result<Granted, Trouble> {
+    async fn exchange(
+        &self,
+        (replica, key): (usize, &'static str),
+        lookup: Lookup,
+        claim: Claim,
+        mut random: fastrand::Rng,
+    ) -> Result<Exchanged<Granted>, Trouble> {
+        loop {
+            match claim.take().await {
+                Turn::Own => break,
+                Turn::Found => return Ok(Exchanged::Elsewhere),
+                Turn::Others(remaining) => {
+                    if claim.wait(remaining).await {
+                        return Ok(Exchanged::Elsewhere);
+                    }
+                }
+            }
+        }
+        let is_shared = claim.is_shared();
         let number = {
             let mut events = self.events.lock().unwrap();
-            let own = |other: &&Exchange| (other.key, other.digest) == (key, lookup.digest);
+            let mut under_way = events.exchanges.iter().filter(|other| other.ended.is_none());
+            assert!(
+                !is_shared || !under_way.any(|other| other.is_shared && other.key == key),
+                "two replicas exchange for one key at once"
+            );
+            let own = |other: &&Exchange| (other.replica, other.key, other.digest) == (replica, key, lookup.digest);
             let now = self.clock.monotonic();
             // One for all callers of the key, and one of its own.
             let under_way = events
@@ -125,6 +157,8 @@ impl World {
             let began = events.next();
             events.exchanges.push(Exchange {
                 key,
+                replica,
+                is_shared,
                 digest: lookup.digest,
                 began,
                 ended: None,
@@ -147,20 +181,22 @@ impl World {
         let ended = events.next();
         let exchange = &mut events.exchanges[number];
         (exchange.ended, exchange.ended_at, exchange.outcome) = (Some(ended), self.clock.monotonic(), outcome);
-        outcome.map(|expires_on| Granted { number, expires_on })
+        outcome.map(|expires_on| Exchanged::Token(Granted { number, expires_on }))
     }
 
     /// One call, and whether what came of it may be.
     async fn call(self: &Arc<Self>, key: &'static str, lookup: Lookup, mut random: fastrand::Rng) {
+        let replica = random.usize(..self.caches.len());
         let began = self.events.lock().unwrap().next();
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         let world = Arc::clone(self);
         let seed = random.u64(..);
-        let exchange = move |_, _| {
+        let exchange = move |_, _, claim| {
             let (world, random) = (Arc::clone(&world), fastrand::Rng::with_seed(seed));
-            async move { world.exchange(key, lookup, random).await }
+            async move { world.exchange((replica, key), lookup, claim, random).await }
         };
-        let outcome = self.cache.get(key, &lookup, exchange, || {}).await;
+        let cache = &self.caches[replica];
+        let outcome = cache.get(key, &lookup, self.tier.as_ref(), exchange, || {}).await;
         let events = self.events.lock().unwrap();
         let of_key = || events.exchanges.iter().filter(|exchange| exchange.key == key);
         let answer = match outcome {
@@ -182,7 +218,7 @@ impl World {
             is_own || most.is_none_or(|most| answer.token.expires_on <= most),
             "more than ACS would give"
         );
-        if answer.outcome != Outcome::Hit {
+        if answer.source.is_none() {
             return;
         }
         assert!(answer.token.expires_on.duration_since(now).unsigned_abs() >= MARGIN && answer.token.expires_on > now);
@@ -192,7 +228,8 @@ impl World {
             .max();
         let is_young = |max_age| confirmed.is_some_and(|confirmed| monotonic.saturating_sub(confirmed) < max_age);
         assert!(lookup.max_age.is_none_or(is_young), "ACS did not confirm it for long");
-        for refusal in of_key().filter(|exchange| exchange.outcome == Err(Trouble::Session)) {
+        let ends = |exchange: &&Exchange| exchange.outcome == Err(Trouble::Session) && exchange.replica == replica;
+        for refusal in of_key().filter(ends) {
             let is_known = refusal.ended.is_some_and(|ended| ended + SETTLED < began);
             let is_of_before = token.ended.is_some_and(|ended| ended < refusal.began);
             let is_shared = !is_own || lookup.digest == refusal.digest;
@@ -218,7 +255,7 @@ fn lookups(clock: &ManualClock, random: &mut fastrand::Rng) -> Lookup {
 
 const START: &str = "2026-11-24T12:00:00Z";
 
-async fn scenario(seed: u64) -> (usize, usize) {
+async fn scenario(seed: u64, replicas: usize) -> (usize, usize) {
     let mut random = fastrand::Rng::with_seed(seed);
     let clock = ManualClock::at(START.parse().unwrap());
     let config = CacheConfig {
@@ -233,8 +270,11 @@ async fn scenario(seed: u64) -> (usize, usize) {
             renewal_backoff: Duration::from_secs(30),
         },
     };
+    let cache = || TokenCache::new(&config, Arc::clone(&clock) as SharedClock);
+    let store = Arc::new(Store::default());
     let world = Arc::new(World {
-        cache: TokenCache::new(&config, Arc::clone(&clock) as SharedClock),
+        caches: (0..replicas).map(|_| cache()).collect(),
+        tier: (replicas > 1).then(|| Arc::new(Tier(store)) as _),
         clock: Arc::clone(&clock),
         events: Mutex::default(),
     });
@@ -263,6 +303,8 @@ async fn scenario(seed: u64) -> (usize, usize) {
         async move {
             while !ended.load(Ordering::SeqCst) {
                 clock.advance(Duration::from_secs(random.u64(0..120)));
+                // For those who wait for another replica; a lease is longer than any exchange here.
+                tokio::time::advance(Duration::from_millis(random.u64(0..10))).await;
                 yield_at_random(&mut random, 8).await;
             }
         }
@@ -276,11 +318,25 @@ async fn scenario(seed: u64) -> (usize, usize) {
     (8 * 40, events.exchanges.len())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn random_interleavings_give_nobody_more_than_they_may_have() {
     let (mut calls, mut exchanges) = (0, 0);
     for seed in 0..100 {
-        let (called, made) = scenario(seed).await;
+        let (called, made) = scenario(seed, 1).await;
+        calls += called;
+        exchanges += made;
+    }
+    assert!(
+        exchanges > 500 && exchanges < calls,
+        "{exchanges} exchanges in {calls} calls"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_with_one_store_give_nobody_more_and_take_turns() {
+    let (mut calls, mut exchanges) = (0, 0);
+    for seed in 0..100 {
+        let (called, made) = scenario(seed, 3).await;
         calls += called;
         exchanges += made;
     }

@@ -19,9 +19,9 @@ const MINUTE: u64 = 60;
 const UNBOUND_LIFE: Duration = Duration::from_secs(60 * MINUTE);
 
 #[derive(Debug)]
-struct Granted {
-    expires_on: Timestamp,
-    serial: usize,
+pub(super) struct Granted {
+    pub(super) expires_on: Timestamp,
+    pub(super) serial: usize,
 }
 
 impl Token for Granted {
@@ -35,7 +35,7 @@ impl Token for Granted {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+pub(super) enum Trouble {
     Refused,
     Forbidden,
     Ended,
@@ -88,7 +88,7 @@ struct Acs {
     longer: Mutex<Duration>,
 }
 
-fn config() -> CacheConfig {
+pub(super) fn config() -> CacheConfig {
     CacheConfig {
         max_entries: 1000,
         max_bytes: 10_000_000,
@@ -129,7 +129,7 @@ impl Bench {
     ) -> impl Future<Output = Result<(Outcome, usize), Trouble>> + Send + 'static {
         let (cache, acs, clock) = (Arc::clone(&self.cache), Arc::clone(&self.acs), Arc::clone(&self.clock));
         async move {
-            let exchange = move |_, _| {
+            let exchange = move |_, _, _| {
                 let (acs, clock) = (Arc::clone(&acs), Arc::clone(&clock));
                 async move {
                     let serial = acs.calls.fetch_add(1, Ordering::SeqCst) + 1;
@@ -141,16 +141,16 @@ impl Bench {
                     acs.landed.notify_one();
                     match trouble {
                         Some(trouble) => Err(trouble),
-                        None => Ok(Granted {
+                        None => Ok(Exchanged::Token(Granted {
                             expires_on: lookup.token_expires_on.unwrap_or_else(|| clock.now() + UNBOUND_LIFE)
                                 + *acs.longer.lock().unwrap(),
                             serial,
-                        }),
+                        })),
                     }
                 }
             };
             cache
-                .get(key, &lookup, exchange, || {})
+                .get(key, &lookup, None, exchange, || {})
                 .await
                 .map(|answer| (answer.outcome, answer.token.serial))
         }
@@ -571,15 +571,15 @@ async fn a_waiter_takes_a_token_of_unbounded_lifetime_however_short_it_is() {
     let calls = Arc::new(AtomicUsize::new(0));
     let gate = Arc::new(Notify::new());
     let (counted, gated) = (Arc::clone(&calls), Arc::clone(&gate));
-    let exchange = move |_, _| {
+    let exchange = move |_, _, _| {
         let (clock, counted, gated) = (Arc::clone(&clock), Arc::clone(&counted), Arc::clone(&gated));
         async move {
             let serial = counted.fetch_add(1, Ordering::SeqCst);
             gated.notified().await;
-            Ok(Granted {
+            Ok(Exchanged::Token(Granted {
                 expires_on: clock.now() + Duration::from_secs(5 * MINUTE),
                 serial,
-            })
+            }))
         }
     };
     let callers: Vec<_> = ["a", "b", "c"]
@@ -592,7 +592,7 @@ async fn a_waiter_takes_a_token_of_unbounded_lifetime_however_short_it_is() {
             let (cache, exchange) = (Arc::clone(&bench.cache), exchange.clone());
             tokio::spawn(async move {
                 cache
-                    .get("k", &lookup, exchange, || {})
+                    .get("k", &lookup, None, exchange, || {})
                     .await
                     .map(|answer| answer.outcome)
             })
@@ -613,8 +613,8 @@ async fn a_waiter_takes_a_token_of_unbounded_lifetime_however_short_it_is() {
 async fn an_exchange_that_panics_fails_for_all_and_leaves_nothing() {
     let bench = Bench::new();
     let lookup = bench.token("a", 60);
-    let panics = |_, _| async { panic!("on purpose") };
-    let outcome = bench.cache.get("k", &lookup, panics, || {}).await;
+    let panics = |_, _, _| async { panic!("on purpose") };
+    let outcome = bench.cache.get("k", &lookup, None, panics, || {}).await;
     assert!(matches!(outcome, Err(Trouble::Lost)));
     assert_eq!(bench.get("k", lookup).await, Ok((Miss, 1)));
 }
@@ -632,7 +632,7 @@ async fn the_bound_in_entries_holds() {
         });
         let life = Life {
             expires_on: token.expires_on,
-            exchanged_at: Duration::ZERO,
+            exchanged_at: jiff::SignedDuration::ZERO,
             refresh_ahead: Duration::ZERO,
             renewal_barred_until: None,
         };

@@ -81,6 +81,12 @@ pub enum CheckId {
     /// The tenant has the license that the assignment of groups needs.
     #[strum(serialize = "graph.license")]
     GraphLicense,
+    /// The store that replicas share is there.
+    #[strum(serialize = "shared_cache.reachable")]
+    SharedCacheReachable,
+    /// There are keys to seal with what is in it.
+    #[strum(serialize = "shared_cache.keys")]
+    SharedCacheKeys,
     /// The token is a signed JWT.
     #[strum(serialize = "token.well_formed")]
     TokenWellFormed,
@@ -143,6 +149,7 @@ impl CheckId {
             Some("clock" | "entra") => "Microsoft Entra",
             Some("acs") => "Azure Communication Services",
             Some("graph") => "administrators' steps (Microsoft Graph)",
+            Some("shared_cache") => "shared cache",
             _ => "token",
         }
     }

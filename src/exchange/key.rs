@@ -27,6 +27,41 @@ pub struct ExchangeKey {
     resource: Arc<str>,
 }
 
+/// What an exchange is about, as another replica would say it: no names and no places of this one's configuration.
+#[derive(Debug)]
+pub struct KeyFields<'k> {
+    /// Whose tenant.
+    pub tenant: TenantId,
+    /// Who.
+    pub user: ObjectId,
+    /// Through which app, where the outcome depends on it.
+    pub client_app: Option<ClientAppId>,
+    /// With which scopes, sorted.
+    pub scopes: String,
+    /// For which audience, where the token itself goes to ACS.
+    pub audience: Option<&'k str>,
+    /// The operation at ACS, where there are several.
+    pub operation: Option<&'static str>,
+    /// The token, where the outcome is its alone.
+    pub token: Option<TokenDigest>,
+}
+
+impl ExchangeKey {
+    /// What it is about, beside the resource.
+    #[must_use]
+    pub fn fields(&self) -> KeyFields<'_> {
+        KeyFields {
+            tenant: self.tenant,
+            user: self.object_id,
+            client_app: self.client_app,
+            scopes: self.scopes.to_string(),
+            audience: self.audience.as_deref(),
+            operation: self.operation.map(Operation::name),
+            token: self.presented,
+        }
+    }
+}
+
 impl Weigh for ExchangeKey {
     fn bytes(&self) -> usize {
         size_of::<Self>() + self.scopes.bytes() + self.audience.as_ref().map_or(0, |audience| audience.len())

@@ -68,6 +68,9 @@ impl Overview {
         sources(&mut page, &self.state.assignments());
         self.assignments_by_tenant(&mut page);
         self.fill(&mut page);
+        if let Some(store) = &self.readiness.store {
+            shared_cache(&mut page, &store.status());
+        }
         budgets(&mut page, &self.state.budgets());
         circuits(&mut page, self.state.circuits());
         page
@@ -156,6 +159,19 @@ fn sources(page: &mut Html, sources: &[AssignmentsState]) {
     page.heading("h2", "Sources of assignments");
     let columns = ["Resource", "Source", "Assignments", "Last good look", "Last look"];
     page.table(&columns, &rows, MOST_ROWS);
+}
+
+fn shared_cache(page: &mut Html, status: &shared_cache::Status) {
+    let state = match (&status.failure, status.is_asked) {
+        _ if status.keys.is_empty() => "away: there is no usable key".to_owned(),
+        (_, true) => "reachable".to_owned(),
+        (Some(failure), false) => format!("away: {failure}"),
+        (None, false) => "not asked for a moment: an operation took too long".to_owned(),
+    };
+    // Their names; the first is the one that is written with.
+    let keys = status.keys.join(", ");
+    page.heading("h2", "Shared cache");
+    page.table(&["Store", "Encryption keys"], &[[state, keys]], MOST_ROWS);
 }
 
 fn budgets(page: &mut Html, budgets: &[BudgetState]) {

@@ -1,6 +1,7 @@
 //! An exchange that continues without its caller.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::field::Empty;
@@ -8,6 +9,7 @@ use tracing::{Instrument as _, info_span};
 
 use super::CallerIds;
 use crate::admission::Admission;
+use crate::cache::shared::{self, Claim, Exchanged};
 use crate::cache::{Failure, RefusalScope, RunMode};
 use crate::exchange::{ExchangeError, ExchangePlan, Exchanger, IssuedToken};
 use crate::limits::{CallerLimits, User};
@@ -68,15 +70,30 @@ struct Admitted {
 }
 
 impl ExchangeTask {
-    pub(super) async fn run(self, mode: RunMode, ticket: Ticket) -> Result<IssuedToken, FailedExchange> {
+    pub(super) async fn run(
+        self,
+        mode: RunMode,
+        ticket: Ticket,
+        claim: Claim,
+    ) -> Result<Exchanged<IssuedToken>, FailedExchange> {
         let (metrics, mode_name, began) = (self.metrics.clone(), self.exchanger.mode_name(), Instant::now());
-        let outcome = self.run_in_span(mode, &ticket).await;
-        let name = outcome.as_ref().err().map_or("granted", |failed| failed.error.name());
+        let outcome = self.run_in_span(mode, &ticket, &claim).await;
+        let name = match &outcome {
+            Ok(Exchanged::Token(_)) => "granted",
+            // No exchange was made.
+            Ok(Exchanged::Elsewhere) => return outcome,
+            Err(failed) => failed.error.name(),
+        };
         metrics.exchanged(mode_name, name, mode == RunMode::BackgroundRenewal, began.elapsed());
         outcome
     }
 
-    async fn run_in_span(self, mode: RunMode, ticket: &Ticket) -> Result<IssuedToken, FailedExchange> {
+    async fn run_in_span(
+        self,
+        mode: RunMode,
+        ticket: &Ticket,
+        claim: &Claim,
+    ) -> Result<Exchanged<IssuedToken>, FailedExchange> {
         // In the caller's trace, but not holding its spans open: they end when the caller is answered.
         let is_ahead = mode == RunMode::BackgroundRenewal;
         let span = self.trace.follow(|| {
@@ -97,18 +114,40 @@ impl ExchangeTask {
         } = self;
         let exchange = async {
             let outcome = async {
-                if let Some(withheld) = exchanger.endpoint().guards().withhold() {
-                    return Err(withheld.into());
-                }
                 let started = StartedWork::count(&limits, user, mode)?;
-                let admitted = admit(&exchanger, mode, ticket, deadline).await?;
-                // Limited apart from the requests: a renewal, or an exchange whose caller has left, must not keep out
-                // callers that the cache can serve.
-                let _permit = exchange_limit.acquire()?;
-                started.mark_sent();
-                exchanger
-                    .exchange(&plan, &token, admitted.place, admitted.deadline)
-                    .await
+                let mut waits = 0;
+                loop {
+                    if let Some(withheld) = exchanger.endpoint().guards().withhold() {
+                        return Err(withheld.into());
+                    }
+                    let mut admitted = admit(&exchanger, mode, ticket, deadline).await?;
+                    // Limited apart from the requests: a renewal, or an exchange whose caller has left, must not keep out
+                    // callers that the cache can serve.
+                    let permit = exchange_limit.acquire()?;
+                    match claim.take().await {
+                        shared::Turn::Own => {
+                            started.mark_sent();
+                            if waits > 0 {
+                                // As with those who waited for a place.
+                                admitted.deadline = None;
+                            }
+                            let exchange = exchanger.exchange(&plan, &token, admitted.place, admitted.deadline);
+                            return exchange.await.map(Exchanged::Token);
+                        }
+                        shared::Turn::Found => return Ok(Exchanged::Elsewhere),
+                        shared::Turn::Others(_) if is_ahead && waits == MOST_WAITS_AHEAD => {
+                            return Err(ExchangeError::RenewalSkipped);
+                        }
+                        shared::Turn::Others(remaining) => {
+                            // What is held here would be held for nothing.
+                            drop((admitted, permit));
+                            waits += 1;
+                            if wait_for_others(claim, remaining, is_ahead, ticket).await? {
+                                return Ok(Exchanged::Elsewhere);
+                            }
+                        }
+                    }
+                }
             };
             let outcome = outcome.await;
             if let Err(error) = &outcome
@@ -122,13 +161,31 @@ impl ExchangeTask {
         let exchange = trace.carry(exchange.instrument(span.clone()));
         // The caller's spans end with the answer, however long this task goes on.
         drop(trace);
-        let outcome: Result<IssuedToken, ExchangeError> = exchange.await;
+        let outcome: Result<Exchanged<IssuedToken>, ExchangeError> = exchange.await;
         outcome.map_err(|error| {
             trace::record_error(&span, error.name(), || caller.without_user_id(&error));
             let span = SpanReference::from_span(&span);
             FailedExchange { error, span }
         })
     }
+}
+
+/// How often a renewal for which nobody waits waits for another replica.
+const MOST_WAITS_AHEAD: u32 = 1;
+
+/// Waits for what another replica brings. Callers hold nothing meanwhile, and without any the exchange is given up; a renewal in
+/// the background has none.
+async fn wait_for_others(
+    claim: &Claim,
+    at_most: Duration,
+    is_ahead: bool,
+    ticket: &Ticket,
+) -> Result<bool, ExchangeError> {
+    let wait = claim.wait(at_most);
+    if is_ahead {
+        return Ok(wait.await);
+    }
+    ticket.wait_for(wait).await.ok_or(ExchangeError::Abandoned)
 }
 
 /// Upstream work that a user starts. It does not count if nothing is sent.
@@ -179,12 +236,12 @@ async fn admit(
         return Ok(admitted(None));
     };
     if mode.is_renewal() {
-        let place = budget.try_acquire_for_renewal();
+        let place = budget.place_for_renewal().await;
         return place
             .map(|place| admitted(Some(place)))
             .ok_or(ExchangeError::RenewalSkipped);
     }
-    match budget.acquire(deadline)? {
+    match budget.turn(deadline).await? {
         Turn::Now(place) => Ok(admitted(Some(place))),
         Turn::Later(turn) => {
             let waited = ticket.wait_for(turn).await.ok_or(ExchangeError::Abandoned)?;

@@ -59,6 +59,7 @@ mod replay;
 mod resources;
 mod sampling;
 mod secrets;
+mod shared_cache;
 mod shutdown;
 mod signing;
 mod span_links;

@@ -31,6 +31,15 @@ impl Operation {
         }
     }
 
+    /// Its name, which does not change.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entra => "entra",
+            Self::TeamsExtension => "teams_extension",
+        }
+    }
+
     /// The operation for a token with this scope, as it is asked for at Entra.
     #[must_use]
     pub fn for_scope(scope: &str) -> Self {

@@ -11,7 +11,7 @@ use super::retry::Guards;
 #[derive(Debug)]
 pub struct Endpoint {
     /// While ACS limits the broker nothing is sent.
-    pub pause: Pause,
+    pub pause: Arc<Pause>,
     /// Its circuit.
     pub breaker: Breaker,
     /// How many requests it is sent; `None`: any number.

@@ -134,7 +134,10 @@ where
         if let Some(wait) = wait(&sent, clock.now()).filter(|_| !retried && !is_probe)
             && Instant::now() + wait < deadline
         {
-            place = guards.budget.and_then(Budget::try_acquire);
+            place = match guards.budget {
+                Some(budget) => budget.place().await,
+                None => None,
+            };
             // A retry counts as any request does.
             if guards.budget.is_none() || place.is_some() {
                 retried = true;
@@ -168,7 +171,7 @@ where
     E: Attempted + std::fmt::Display,
 {
     let place = match guards.budget {
-        Some(budget) => Some(budget.try_acquire()?),
+        Some(budget) => Some(budget.place().await?),
         None => None,
     };
     Some(call(guards, place, clock, deadline, attempt).await)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use base::ids::ClientAppId;
+use base::ids::{ClientAppId, TenantId};
 
 /// An app registration and how the broker proves to be it.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,23 @@ pub struct AppConfig {
     pub client_id: ClientAppId,
     /// The proof.
     pub credential: CredentialConfig,
+}
+
+/// Whose Entra tokens the broker uses in its own name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServiceIdentity {
+    /// An app's.
+    App {
+        /// The tenant that they come from.
+        tenant_id: TenantId,
+        /// The app.
+        app: AppConfig,
+    },
+    /// A managed identity's own.
+    ManagedIdentity {
+        /// A user-assigned identity's client id; the system-assigned one if absent.
+        client_id: Option<ClientAppId>,
+    },
 }
 
 /// `credential` with the settings of its own.

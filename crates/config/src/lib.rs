@@ -18,6 +18,7 @@ mod origin;
 mod reader;
 mod section;
 mod sections;
+mod shared_cache;
 pub mod units;
 mod unknown;
 mod validate;
@@ -37,13 +38,14 @@ pub use self::assignments::{
     UnknownGroups,
 };
 pub use self::cloud::Cloud;
-pub use self::credential::{AppConfig, CredentialConfig, SecretSource};
+pub use self::credential::{AppConfig, CredentialConfig, SecretSource, ServiceIdentity};
 pub use self::exchange::{
     ExchangeConfig, ExchangeMode, IdentityConfig, IdentityScope, OnBehalfOfConfig, TeamsCloud, TeamsUserConfig,
 };
 pub use self::limits::{BreakerConfig, LimitsConfig, Rate, RateOrOff};
 pub use self::log_filter::log_filter;
 pub use self::no_proxy::NoProxy;
+pub use self::shared_cache::{SentinelConfig, SharedCacheConfig, StoreAuth, StoreKind, StoreServer};
 pub use self::validate::SHORTEST_HASH_KEY;
 use base::ids::{ClientAppId, TenantId};
 
@@ -71,6 +73,8 @@ pub struct Config {
     pub graph_for_checks: Option<GraphConfig>,
     /// How long exchanged tokens are served again.
     pub cache: CacheConfig,
+    /// The store that replicas share, if there is one.
+    pub shared_cache: Option<SharedCacheConfig>,
     /// What the command `doctor` need not tell.
     pub doctor: DoctorConfig,
     /// Logs, and what traces may contain. Exporters are set by the standard `OTEL_*` variables.

@@ -201,7 +201,7 @@ impl<'e> Reader<'e> {
 
 /// The place of a setting's section in `config.example.toml`.
 fn rank(key: &str) -> usize {
-    const ORDER: [&str; 10] = [
+    const ORDER: [&str; 11] = [
         "server",
         "management",
         "entra",
@@ -211,6 +211,7 @@ fn rank(key: &str) -> usize {
         "graph",
         "assignments",
         "cache",
+        "shared_cache",
         "telemetry",
     ];
     ORDER

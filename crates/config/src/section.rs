@@ -61,23 +61,45 @@ impl<'e> Section<'_, 'e> {
 
     /// Reads a list of strings.
     pub(super) fn list<T>(&mut self, key: &str, item: impl Fn(&str) -> Result<T, Reason>) -> Field<Vec<T>> {
-        let path = self.path_of(key);
         let items = self.field(key, value::list);
-        items.and_then(|items| {
-            let count = items.len();
-            let items = items.into_iter().enumerate().filter_map(|(index, found)| {
-                let read = match &found {
-                    Value::String(text) => invisible::plain(text).and_then(&item),
-                    other => Err(value::mistyped(other, "a string")),
-                };
-                self.judge(&format!("{path}[{index}]"), read).given()
-            });
-            let items: Vec<T> = items.collect();
-            if items.len() == count {
-                Field::Given(items)
-            } else {
-                Field::Refused
+        items.and_then(|items| self.items(key, items, item))
+    }
+
+    /// Reads the strings of a list.
+    fn items<T>(&mut self, key: &str, items: Vec<Value>, item: impl Fn(&str) -> Result<T, Reason>) -> Field<Vec<T>> {
+        let path = self.path_of(key);
+        let count = items.len();
+        let items = items.into_iter().enumerate().filter_map(|(index, found)| {
+            let read = match &found {
+                Value::String(text) => invisible::plain(text).and_then(&item),
+                other => Err(value::mistyped(other, "a string")),
+            };
+            self.judge(&format!("{path}[{index}]"), read).given()
+        });
+        let items: Vec<T> = items.collect();
+        if items.len() == count {
+            Field::Given(items)
+        } else {
+            Field::Refused
+        }
+    }
+
+    /// Reads a string or a list of strings that is not empty, and whether it is a list.
+    pub(super) fn text_or_list<T>(
+        &mut self,
+        key: &str,
+        item: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Field<(Vec<T>, bool)> {
+        let found = self.field(key, value::text_or_list);
+        found.and_then(|found| match found {
+            value::TextOrList::Text(text) => {
+                let path = self.path_of(key);
+                self.judge(&path, item(&text))
+                    .and_then(|item| Field::Given((vec![item], false)))
             }
+            value::TextOrList::List(items) => self
+                .items(key, items, item)
+                .and_then(|items| Field::Given((items, true))),
         })
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::{Host, Url};
 
+use super::StoreServer;
 use super::invisible;
 
 /// Why a text does not stand for a value, in words for the operator.
@@ -125,6 +126,60 @@ pub fn proxy_url(text: &str) -> Result<Url, Reason> {
     Ok(url)
 }
 
+/// Where a store is, and whether it is spoken to over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoreUrl {
+    /// The server.
+    pub(super) server: StoreServer,
+    /// Whether the scheme is `rediss`.
+    pub(super) tls: bool,
+}
+
+/// Where Redis and Valkey listen unless told otherwise.
+const STORE_PORT: u16 = 6379;
+
+/// Reads the URL of a Redis or Valkey server: scheme, host and perhaps a port, nothing else.
+pub(super) fn store_url(text: &str) -> Result<StoreUrl, Reason> {
+    let wanted = |what: &str| format!("{what}; it is written as rediss://host or rediss://host:port");
+    if let Some(name) = invisible::found(text) {
+        return Err(wanted(&format!("is not a URL: it holds {name}")));
+    }
+    if text.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    if text.contains('@') {
+        return Err("must not hold credentials; set username and password_file".to_owned());
+    }
+    let not_one = || wanted("is not a redis or rediss URL");
+    let tls = match text.split_once("://") {
+        Some(("redis", _)) => false,
+        Some(("rediss", _)) => true,
+        _ => return Err(not_one()),
+    };
+    if has_blanks(text) || text.contains('\\') {
+        return Err(not_one());
+    }
+    let url = Url::parse(text).map_err(|_| not_one())?;
+    if !matches!(url.path(), "" | "/") || text.contains(['?', '#']) {
+        return Err(wanted("must not have a path, a query or a fragment"));
+    }
+    if url.port() == Some(0) {
+        return Err(wanted("names port 0"));
+    }
+    // To the URL standard the host of such a scheme is any text; here it is a name or an address.
+    let host = url
+        .host_str()
+        .and_then(|host| Host::parse(host).ok())
+        .ok_or_else(not_one)?;
+    Ok(StoreUrl {
+        server: StoreServer {
+            host,
+            port: url.port().unwrap_or(STORE_PORT),
+        },
+        tls,
+    })
+}
+
 /// Whether calls to `url` stay on this machine: 127.0.0.0/8, `[::1]` or `localhost`.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
@@ -182,6 +237,47 @@ mod tests {
             "*",
         ] {
             assert!(network(text).unwrap_err().contains("10.0.0.0/8"), "{text}");
+        }
+    }
+
+    #[test]
+    fn store_urls() {
+        for (text, shown, tls, loopback) in [
+            ("rediss://cache.contoso.com:6380", "cache.contoso.com:6380", true, false),
+            ("rediss://Cache.Contoso.com", "cache.contoso.com:6379", true, false),
+            ("redis://127.0.0.1:80", "127.0.0.1:80", false, true),
+            ("redis://127.1/", "127.0.0.1:6379", false, true),
+            ("redis://localhost", "localhost:6379", false, true),
+            ("redis://[::1]:7000", "[::1]:7000", false, true),
+            ("redis://10.0.0.1", "10.0.0.1:6379", false, false),
+        ] {
+            let url = store_url(text).unwrap();
+            assert_eq!(
+                (url.server.to_string().as_str(), url.tls, url.server.is_loopback()),
+                (shown, tls, loopback),
+                "{text}"
+            );
+        }
+        for (text, part) in [
+            ("", "must not be empty"),
+            ("cache.contoso.com:6380", "is not a redis or rediss URL"),
+            ("https://cache.contoso.com", "is not a redis or rediss URL"),
+            ("REDIS://cache.contoso.com", "is not a redis or rediss URL"),
+            ("unix:///run/redis.sock", "is not a redis or rediss URL"),
+            ("redis://", "is not a redis or rediss URL"),
+            ("redis://a b", "is not a redis or rediss URL"),
+            ("redis://a:99999", "is not a redis or rediss URL"),
+            ("redis://a:0", "names port 0"),
+            ("redis://a/1", "must not have a path"),
+            ("redis://a?db=1", "must not have a path"),
+            ("rediss://:hunter2@cache.contoso.com", "must not hold credentials"),
+            ("rediss://user@cache.contoso.com", "must not hold credentials"),
+        ] {
+            let reason = store_url(text).unwrap_err();
+            assert!(
+                reason.starts_with(part) && !reason.contains("hunter2"),
+                "{text}: {reason}"
+            );
         }
     }
 

@@ -99,6 +99,26 @@ pub(super) fn resource_name(text: &str) -> Result<String, Reason> {
     )
 }
 
+/// The name that a certificate is checked for.
+pub(super) fn host_name(text: &str) -> Result<String, Reason> {
+    let is_name = url::Host::parse(text).is_ok_and(|host| host.to_string() == text.to_ascii_lowercase());
+    require(
+        text.to_ascii_lowercase(),
+        is_name,
+        "must be a host's name, such as \"cache.contoso.com\"",
+    )
+}
+
+/// What names in a store begin with. Braces there mark the part by which a cluster places a name.
+pub(super) fn store_prefix(text: String) -> Result<String, Reason> {
+    let is_prefix = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'{' && b != b'}');
+    require(
+        text,
+        is_prefix,
+        "must be at most 64 visible characters of ASCII, and no braces",
+    )
+}
+
 /// ACS takes whole minutes from an hour to a day (`expiresInMinutes`).
 pub(super) fn identity_lifetime(duration: Duration) -> Result<Duration, Reason> {
     let whole = duration.as_secs().is_multiple_of(60) && duration.subsec_nanos() == 0;

@@ -163,6 +163,30 @@ pub(super) fn list(raw: Raw<'_>) -> Result<Vec<Value>, Reason> {
     }
 }
 
+/// What stands for one or for several.
+pub(super) enum TextOrList {
+    /// A string that is not empty.
+    Text(String),
+    /// A list with something in it.
+    List(Vec<Value>),
+}
+
+/// A string, or a list of strings; in a variable, a list in TOML or separated by commas.
+pub(super) fn text_or_list(raw: Raw<'_>) -> Result<TextOrList, Reason> {
+    let is_list = match &raw {
+        Raw::Toml(Value::Array(_)) => true,
+        Raw::Toml(Value::String(_)) => false,
+        Raw::Toml(other) => return Err(mistyped(other, "a string or a list")),
+        Raw::Variable(text) => text.contains(',') || invisible::bare(text).starts_with('['),
+    };
+    if !is_list {
+        return text(raw).map(TextOrList::Text);
+    }
+    let items = list(raw)?;
+    validate::require((), !items.is_empty(), "must hold at least one")?;
+    Ok(TextOrList::List(items))
+}
+
 /// A list of tables; in a variable, a list of inline ones.
 pub(super) fn tables(raw: Raw<'_>) -> Result<Vec<Value>, Reason> {
     let text = match raw {

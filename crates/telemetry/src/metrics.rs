@@ -43,6 +43,11 @@ const HTTP_BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
+/// Buckets for a store in the same network, in seconds.
+const STORE_BUCKETS: [f64; 12] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+];
+
 /// Most series of one instrument; what is beyond is added to one that says so (`otel.metric.overflow`). The closed sets
 /// stay well below.
 const MOST_SERIES: usize = 2_000;
@@ -62,6 +67,8 @@ struct Inner {
     answered: Histogram<f64>,
     called: Histogram<f64>,
     exchanges: Histogram<f64>,
+    store_operations: Counter<u64>,
+    store_durations: Histogram<f64>,
     memberships: Counter<u64>,
     key_fetches: Counter<u64>,
     refusals: Counter<u64>,
@@ -128,6 +135,8 @@ impl Metrics {
             answered: histogram(&meter, &all::SERVER_DURATION),
             called: histogram(&meter, &all::CLIENT_DURATION),
             exchanges: histogram(&meter, &all::EXCHANGE_DURATION),
+            store_operations: counter(&meter, &all::STORE_OPERATIONS),
+            store_durations: histogram_of(&meter, &all::STORE_DURATION, STORE_BUCKETS.to_vec()),
             memberships: counter(&meter, &all::MEMBERSHIP_REQUESTS),
             key_fetches: counter(&meter, &all::JWKS_REFRESHES),
             refusals,
@@ -216,6 +225,19 @@ impl Metrics {
         }
     }
 
+    /// Where operations at the store that replicas share are recorded. `outcomes` are all that there are: they are there from the
+    /// start with zero, so that the first failure shows as an increase.
+    #[must_use]
+    pub fn store(&self, outcomes: impl IntoIterator<Item = &'static str>) -> StoreMetrics {
+        for outcome in outcomes {
+            self.0.store_operations.add(0, &[labels::outcome(outcome)]);
+        }
+        StoreMetrics {
+            operations: self.0.store_operations.clone(),
+            durations: self.0.store_durations.clone(),
+        }
+    }
+
     /// Where the fetches of a listed tenant's keys are recorded.
     #[must_use]
     pub fn tenant_keys(&self, tenant: &str) -> KeyMetrics {
@@ -292,6 +314,26 @@ impl ResourceMetrics {
     }
 }
 
+/// What is recorded of the store that replicas share.
+#[derive(Clone)]
+pub struct StoreMetrics {
+    operations: Counter<u64>,
+    durations: Histogram<f64>,
+}
+
+impl StoreMetrics {
+    /// An operation has ended, or was not made; `outcome` is one of few.
+    pub fn ended(&self, outcome: &'static str) {
+        self.operations.add(1, &[labels::outcome(outcome)]);
+    }
+
+    /// The store has answered, or was given up; `operation` is one of few.
+    pub fn took(&self, operation: &'static str, duration: Duration) {
+        let operation = KeyValue::new("acs_broker.shared_cache.operation", operation);
+        self.durations.record(duration.as_secs_f64(), &[operation]);
+    }
+}
+
 /// What is recorded of one tenant's signing keys.
 #[derive(Clone)]
 pub struct KeyMetrics {
@@ -326,11 +368,15 @@ fn limited(instrument: &opentelemetry_sdk::metrics::Instrument) -> Option<opente
 }
 
 fn histogram(meter: &Meter, of: &Definition) -> Histogram<f64> {
+    histogram_of(meter, of, HTTP_BUCKETS.to_vec())
+}
+
+fn histogram_of(meter: &Meter, of: &Definition, buckets: Vec<f64>) -> Histogram<f64> {
     meter
         .f64_histogram(of.name)
         .with_unit(of.unit)
         .with_description(of.description)
-        .with_boundaries(HTTP_BUCKETS.to_vec())
+        .with_boundaries(buckets)
         .build()
 }
 

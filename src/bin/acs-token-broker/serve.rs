@@ -164,6 +164,7 @@ fn report(outcome: &anyhow::Result<ShutdownSignals>) -> Exit {
                     | StartError::Upstream(_)
                     | StartError::Credential { .. }
                     | StartError::AccessKey { .. }
+                    | StartError::StoreTls(_)
                     | StartError::UserHashKey(_),
                 ) => Exit::Configuration,
                 Some(StartError::Bind { .. }) | None => Exit::Failure,

@@ -3,6 +3,7 @@
 mod apply;
 mod graph;
 mod resource;
+mod shared_cache;
 mod tenant;
 mod token;
 
@@ -26,6 +27,7 @@ use super::rules;
 use super::rules::acs::ResourceLook;
 use super::rules::entra::TenantLook;
 use super::rules::graph::TenantGraph;
+use super::rules::shared_cache::StoreLook;
 use crate::authorize::assignment::Assignment;
 use crate::authorize::source::parse::{self, Format};
 use crate::broker::{Services, StartError, WellKnownEndpoints};
@@ -56,6 +58,8 @@ pub struct Seen<'c> {
     pub needs: Needs,
     /// What Graph said, by tenant.
     pub graph: Vec<TenantGraph>,
+    /// What was seen of the store that replicas share, if there is one.
+    pub store: Option<StoreLook>,
     // By how much this machine's clock was ahead, by each answer that said the time.
     differences: Vec<SignedDuration>,
     credentials: Vec<Check>,
@@ -118,7 +122,8 @@ impl<'c> Looker<'c> {
                 }) as BoxFuture<'_, Check>
             })
             .collect();
-        let (tenants, resources, mut credentials) = tokio::join!(tenants, resources, join_all(asked));
+        let (tenants, resources, mut credentials, store) =
+            tokio::join!(tenants, resources, join_all(asked), self.store());
         if apps.is_empty() {
             credentials.push(Check::skip(
                 CheckId::EntraCredential,
@@ -143,6 +148,7 @@ impl<'c> Looker<'c> {
             resources: seen_resources,
             needs,
             graph,
+            store,
             differences,
             credentials,
         }
@@ -244,6 +250,7 @@ impl Seen<'_> {
             checks.extend(rules::acs::resource(look, config, today));
         }
         checks.extend(rules::graph::checks(config, &self.needs, &self.graph));
+        checks.extend(shared_cache::checks(config, self.store.as_ref()));
         let known = &config.doctor.acknowledged;
         checks
             .into_iter()
@@ -272,6 +279,13 @@ pub fn offline(config: &Config, only: &BTreeSet<TenantId>) -> Vec<Check> {
             let resources = config.resources.iter();
             checks.extend(resources.map(|resource| Check::skip(id, WHY).about_resource(resource.name.as_deref())));
         }
+    }
+    match &config.shared_cache {
+        Some(shared) => checks.extend([
+            Check::skip(CheckId::SharedCacheReachable, WHY),
+            shared_cache::offline(shared),
+        ]),
+        None => checks.extend(rules::shared_cache::absent()),
     }
     checks
 }

@@ -4,6 +4,7 @@ pub mod acs;
 pub mod config;
 pub mod entra;
 pub mod graph;
+pub mod shared_cache;
 pub mod token;
 mod words;
 

@@ -36,7 +36,10 @@ impl Forwarder {
             let mut connections = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
                 let number = counted.fetch_add(1, Ordering::SeqCst);
-                let far = TcpStream::connect(target).await.unwrap();
+                // While nobody listens there, whoever comes is cut off.
+                let Ok(far) = TcpStream::connect(target).await else {
+                    continue;
+                };
                 connections.spawn(forward(near, far, number, watched.clone()));
             }
         });

@@ -1,8 +1,9 @@
 //! The budget of an ACS endpoint: how many requests it is sent, and who waits for a place.
 //!
-//! `window` is the rule; here are the queue of first-time callers and the places that are handed out. Azure's limits on
-//! token exchanges are at "Service limits for Azure Communication Services".
+//! `window` is the rule; here are the queue of first-time callers and the places that are handed out; `shared` takes places
+//! from a store that replicas share. Azure's limits on token exchanges are at "Service limits for Azure Communication Services".
 
+mod shared;
 mod window;
 
 use std::collections::VecDeque;
@@ -12,7 +13,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use self::shared::{Common, Unshared};
+pub use self::shared::{SharedBudget, SharedPlace, SharedStatus, SharedTurn};
 use self::window::Window;
+use super::pause::Pause;
 use super::retry::Withheld;
 use base::clock::SharedClock;
 use config::Rate;
@@ -28,7 +32,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How a budget is used.
 #[derive(Debug, Clone, Copy)]
 pub struct BudgetSettings {
-    /// How many requests in any window.
+    /// How many requests in any window; of a shared budget, this replica's part of it, for when the store is away.
     pub rate: Rate,
     /// How many callers may wait.
     pub queue: usize,
@@ -41,6 +45,7 @@ pub struct BudgetSettings {
 pub struct Budget {
     state: Mutex<State>,
     settings: BudgetSettings,
+    common: Option<Common>,
     // What the timer of the queue waits for beside the time.
     changed: Notify,
     clock: SharedClock,
@@ -52,6 +57,7 @@ struct State {
     queue: VecDeque<oneshot::Sender<Result<Place, Withheld>>>,
     // Whether a task looks after the queue.
     is_attended: bool,
+    unshared: Unshared,
 }
 
 /// Why there is no place for a caller.
@@ -84,6 +90,8 @@ pub struct BudgetStatus {
 pub struct Place {
     budget: Arc<Budget>,
     is_sent: bool,
+    // The same place in the store.
+    shared: Option<Box<dyn SharedPlace>>,
 }
 
 impl Place {
@@ -95,7 +103,13 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.budget.return_place(self.is_sent);
+        let shared = self.shared.take();
+        self.budget.return_place(self.is_sent, shared.is_some());
+        match shared {
+            Some(place) if self.is_sent => place.end(),
+            Some(place) => place.give_back(),
+            None => {}
+        }
     }
 }
 
@@ -103,27 +117,69 @@ impl Budget {
     /// A budget of which nothing is used.
     #[must_use]
     pub fn new(settings: BudgetSettings, clock: SharedClock) -> Arc<Self> {
+        Arc::new(Self::own(settings, clock))
+    }
+
+    /// A budget that is shared. What other replicas were told of a pause is told to `pause`.
+    #[must_use]
+    pub fn shared(
+        settings: BudgetSettings,
+        budget: Arc<dyn SharedBudget>,
+        pause: Arc<Pause>,
+        clock: SharedClock,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            common: Some(Common { budget, pause }),
+            ..Self::own(settings, clock)
+        })
+    }
+
+    fn own(settings: BudgetSettings, clock: SharedClock) -> Self {
+        Self {
             state: Mutex::new(State {
                 window: Window::new(settings.rate),
                 queue: VecDeque::new(),
                 is_attended: false,
+                unshared: Unshared::default(),
             }),
             settings,
+            common: None,
             changed: Notify::new(),
             clock,
-        })
+        }
     }
 
     /// A place at once, or none: for a retry.
-    #[must_use]
-    pub fn try_acquire(self: &Arc<Self>) -> Option<Place> {
-        self.take(&mut self.lock())
+    pub async fn place(self: &Arc<Self>) -> Option<Place> {
+        match &self.common {
+            Some(common) => self.shared_place(common, None).await,
+            None => self.try_acquire(),
+        }
     }
 
     /// A place for a renewal, which never waits and leaves a part of the budget to first-time callers.
-    #[must_use]
-    pub fn try_acquire_for_renewal(self: &Arc<Self>) -> Option<Place> {
+    pub async fn place_for_renewal(self: &Arc<Self>) -> Option<Place> {
+        match &self.common {
+            Some(common) => self.shared_place(common, Some(self.settings.renewal_share)).await,
+            None => self.try_acquire_for_renewal(),
+        }
+    }
+
+    /// A place for a first-time caller, or how to wait for one in the order of arrival. `deadline` is theirs.
+    pub async fn turn(self: &Arc<Self>, deadline: Instant) -> Result<Turn, NoPlace> {
+        match &self.common {
+            Some(common) => self.shared_turn(common, deadline).await,
+            None => self.acquire(deadline),
+        }
+    }
+
+    /// The same as [`place`](Self::place), of what is this replica's own.
+    fn try_acquire(self: &Arc<Self>) -> Option<Place> {
+        self.take(&mut self.lock())
+    }
+
+    /// The same as [`place_for_renewal`](Self::place_for_renewal), of what is this replica's own.
+    fn try_acquire_for_renewal(self: &Arc<Self>) -> Option<Place> {
         let mut state = self.lock();
         let now = self.clock.monotonic();
         if state.window.is_below(self.settings.renewal_share, now) {
@@ -133,8 +189,8 @@ impl Budget {
         }
     }
 
-    /// A place for a first-time caller, or how to wait for one in the order of arrival. `deadline` is theirs.
-    pub fn acquire(self: &Arc<Self>, deadline: Instant) -> Result<Turn, NoPlace> {
+    /// The same as [`turn`](Self::turn), of what is this replica's own.
+    fn acquire(self: &Arc<Self>, deadline: Instant) -> Result<Turn, NoPlace> {
         let mut state = self.lock();
         if let Some(place) = self.take(&mut state) {
             return Ok(Turn::Now(place));
@@ -146,7 +202,13 @@ impl Budget {
             .window
             .turn(now, ahead)
             .map_or(LONGEST_WAIT, |turn| turn.saturating_sub(now));
-        if ahead >= self.settings.queue {
+        self.enqueue(&mut state, wait, deadline)
+    }
+
+    /// Lets a caller wait whose turn comes in `wait`, at the earliest.
+    fn enqueue(self: &Arc<Self>, state: &mut State, wait: Duration, deadline: Instant) -> Result<Turn, NoPlace> {
+        state.queue.retain(|waiting| !waiting.is_closed());
+        if state.queue.len() >= self.settings.queue {
             return Err(NoPlace::QueueFull(jittered(wait)));
         }
         if Instant::now() + wait + LEAST_LEFT > deadline {
@@ -163,6 +225,14 @@ impl Budget {
 
     /// The service limits us until `until`, a monotonic time. Those who wait are answered so.
     pub(crate) fn pause(&self, is_new: bool, until: Duration) {
+        if let Some(common) = &self.common {
+            let length = until.saturating_sub(self.clock.monotonic());
+            common.budget.pause(length, is_new);
+        }
+        self.pause_here(is_new, until);
+    }
+
+    fn pause_here(&self, is_new: bool, until: Duration) {
         let now = self.clock.monotonic();
         let mut state = self.lock();
         if is_new {
@@ -189,10 +259,21 @@ impl Budget {
         let now = self.clock.monotonic();
         let mut state = self.lock();
         let waiting = state.queue.iter().filter(|waiting| !waiting.is_closed()).count();
+        let (free, limit) = match self.common.as_ref().and_then(|common| common.budget.last_known()) {
+            Some(known) => (whole(known.limit).saturating_sub(known.used), known.limit),
+            None => (state.window.free(now) as u64, state.window.in_force(now)),
+        };
         BudgetStatus {
-            free: state.window.free(now) as u64,
-            limit: state.window.in_force(now),
+            free,
+            limit,
             waiting: waiting as u64,
+        }
+    }
+
+    /// Asks the store how full a shared budget is, for [`status`](Self::status).
+    pub async fn look(&self) {
+        if let Some(common) = &self.common {
+            common.budget.look().await;
         }
     }
 
@@ -202,19 +283,19 @@ impl Budget {
 
     /// A place, if there is one and nobody waits for it.
     fn take(self: &Arc<Self>, state: &mut State) -> Option<Place> {
-        let nobody_waits = state.queue.iter().all(oneshot::Sender::is_closed);
-        if nobody_waits && state.window.free(self.clock.monotonic()) > 0 {
+        if state.nobody_waits() && state.window.free(self.clock.monotonic()) > 0 {
             state.window.take();
             Some(Place {
                 budget: Arc::clone(self),
                 is_sent: false,
+                shared: None,
             })
         } else {
             None
         }
     }
 
-    fn return_place(&self, was_sent: bool) {
+    fn return_place(&self, was_sent: bool, is_shared: bool) {
         let now = self.clock.monotonic();
         let mut state = self.lock();
         if was_sent {
@@ -222,29 +303,66 @@ impl Budget {
         } else {
             state.window.give_back();
         }
+        let tell = was_sent && !is_shared && self.common.is_some();
+        let tell = tell && state.unshared.end(now, self.settings.rate.window);
         drop(state);
+        if let Some(common) = self.common.as_ref().filter(|_| tell) {
+            common.budget.count(1);
+        }
         self.changed.notify_one();
     }
 
     /// Hands places to those who wait for as long as anybody does.
     async fn attend(self: Arc<Self>) {
         loop {
-            // Places are handed over without the lock: one that is not taken is given back, which needs it.
-            while let Some((waiting, place)) = self.next_turn() {
-                let _ = waiting.send(Ok(place));
-            }
-            let wait = {
-                let mut state = self.lock();
-                if state.queue.is_empty() {
-                    state.is_attended = false;
-                    return;
-                }
-                let now = self.clock.monotonic();
-                let next = state.window.next_change(now);
-                next.map_or(LONGEST_SLEEP, |next| next.saturating_sub(now).min(LONGEST_SLEEP))
+            let wait = match &self.common {
+                Some(common) => self.serve_from(common).await,
+                None => self.serve(),
             };
+            let Some(wait) = wait else { return };
             let _ = tokio::time::timeout(wait, self.changed.notified()).await;
         }
+    }
+
+    /// Serves those who wait while there are places of this replica's own. How long to wait until there may be more; `None`
+    /// once nobody waits.
+    fn serve(self: &Arc<Self>) -> Option<Duration> {
+        // Places are handed over without the lock: one that is not taken is given back, which needs it.
+        while let Some((waiting, place)) = self.next_turn() {
+            let _ = waiting.send(Ok(place));
+        }
+        if self.ends_attending() {
+            return None;
+        }
+        let now = self.clock.monotonic();
+        let next = self.lock().window.next_change(now);
+        Some(next.map_or(LONGEST_SLEEP, |next| next.saturating_sub(now).min(LONGEST_SLEEP)))
+    }
+
+    /// Whether nobody waits, so that the queue is looked after no more.
+    fn ends_attending(&self) -> bool {
+        let mut state = self.lock();
+        state.queue.retain(|waiting| !waiting.is_closed());
+        if state.queue.is_empty() {
+            state.is_attended = false;
+        }
+        state.queue.is_empty()
+    }
+
+    fn first_waiting(&self) -> Option<oneshot::Sender<Result<Place, Withheld>>> {
+        let mut state = self.lock();
+        state.queue.retain(|waiting| !waiting.is_closed());
+        state.queue.pop_front()
+    }
+
+    fn nobody_waits(&self) -> bool {
+        self.lock().nobody_waits()
+    }
+
+    fn waiting(&self) -> usize {
+        let mut state = self.lock();
+        state.queue.retain(|waiting| !waiting.is_closed());
+        state.queue.len()
     }
 
     fn next_turn(self: &Arc<Self>) -> Option<(oneshot::Sender<Result<Place, Withheld>>, Place)> {
@@ -260,9 +378,26 @@ impl Budget {
         let place = Place {
             budget: Arc::clone(self),
             is_sent: false,
+            shared: None,
         };
         Some((waiting, place))
     }
+}
+
+impl State {
+    fn nobody_waits(&self) -> bool {
+        self.queue.iter().all(oneshot::Sender::is_closed)
+    }
+}
+
+/// Whole requests of a budget.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a u32 at most, never negative"
+)]
+fn whole(limit: f64) -> u64 {
+    (limit + 1e-6).max(0.0).floor() as u64
 }
 
 /// A place, or the wait for one.
@@ -283,5 +418,7 @@ fn jittered(wait: Duration) -> Duration {
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod shared_tests;
 #[cfg(test)]
 mod tests;

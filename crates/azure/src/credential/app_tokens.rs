@@ -32,6 +32,12 @@ impl AppToken {
     pub fn token(&self) -> &BearerToken {
         &self.token
     }
+
+    /// When it ends.
+    #[must_use]
+    pub fn expires_on(&self) -> Timestamp {
+        self.expires_on
+    }
 }
 
 impl fmt::Debug for AppToken {

@@ -12,6 +12,7 @@ mod example;
 mod invisible;
 mod problems;
 mod reference;
+mod shared_cache;
 mod sources;
 mod teams_users;
 mod unreadable;

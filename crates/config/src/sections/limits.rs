@@ -26,8 +26,9 @@ const IDENTITIES: Rate = Rate {
 const USER_REQUESTS: u32 = 60;
 const USER_CALLS: u32 = 30;
 
-/// Reads the section, and gives each resource's endpoint its budget.
-pub(super) fn limits(section: &mut Section<'_, '_>, resources: &mut [ResourceConfig]) -> LimitsConfig {
+/// Reads the section, and gives each resource's endpoint its budget. `shared`: whether there is a shared cache, beside which
+/// it must be said how many replicas there are.
+pub(super) fn limits(section: &mut Section<'_, '_>, resources: &mut [ResourceConfig], shared: bool) -> LimitsConfig {
     let in_a_minute = |count| {
         Some(Rate {
             count,
@@ -36,8 +37,12 @@ pub(super) fn limits(section: &mut Section<'_, '_>, resources: &mut [ResourceCon
     };
     let for_all = section.field("upstream_exchanges", budget).given().map(RateOrOff::from);
     assign_budgets(section, resources, for_all);
+    let replicas = section.field("replicas", calls);
+    if shared && matches!(replicas, Field::Absent) {
+        section.missing("replicas", "is required with [shared_cache]");
+    }
     LimitsConfig {
-        replicas: section.field_or("replicas", calls, 1),
+        replicas: replicas.or(1),
         upstream_queue: section.field_or("upstream_queue", queue, 1000),
         renewal_share: section.field_or("renewal_share", share, 0.8),
         per_user: section.field_or("per_user", budget, in_a_minute(USER_REQUESTS)),

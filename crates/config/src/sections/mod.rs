@@ -7,6 +7,7 @@ mod entra;
 mod exchange;
 mod limits;
 mod resources;
+mod shared_cache;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,8 +60,16 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
     };
     let mut taken = exchange::TokensTaken::default();
     let mut resources = resources::resources(root, context, &mut taken);
+    let shared_cache = root.section("shared_cache", |section| {
+        let shared_cache = shared_cache::shared_cache(section, context);
+        section.is_given().then_some(shared_cache)
+    });
     let limits = root.section("limits", |section| {
-        limits::limits(section, resources.as_deref_mut().unwrap_or_default())
+        limits::limits(
+            section,
+            resources.as_deref_mut().unwrap_or_default(),
+            shared_cache.is_some(),
+        )
     });
     let entra = root.section("entra", |section| entra::entra(section, context, taken));
     let upstream = root.section("upstream", |section| upstream(section, folder, environment));
@@ -88,6 +97,7 @@ pub(super) fn config(root: &mut Section<'_, '_>, folder: &Path, environment: &En
         graph: graph.clone().filter(|_| asks_graph),
         graph_for_checks: graph,
         cache,
+        shared_cache: shared_cache.flatten(),
         doctor,
         telemetry,
     })

@@ -87,6 +87,12 @@ catalogue! {
         "cache.max_entries.";
     CACHE_SIZE_LIMIT Gauge "acs_broker.cache.size.limit" "By" []
         "cache.max_bytes.";
+    STORE_OPERATIONS Counter "acs_broker.shared_cache.operations" "{operation}"
+        ["acs_broker.outcome"]
+        "Operations at the store that replicas share, by what came of them.";
+    STORE_DURATION Histogram "acs_broker.shared_cache.operation.duration" "s"
+        ["acs_broker.shared_cache.operation"]
+        "Duration of operations at the store that replicas share, to the answer or until they were given up.";
     EXCHANGE_DURATION Histogram "acs_broker.exchange.duration" "s"
         ["acs_broker.exchange.mode", "acs_broker.outcome", "acs_broker.exchange.ahead", "acs_broker.resource.name"]
         "Duration of exchanges for an ACS token, retries and Entra included.";

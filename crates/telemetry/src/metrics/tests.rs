@@ -109,6 +109,9 @@ fn record_everything(metrics: &Metrics) -> Arc<dyn BrokerState> {
     resource.authorized(Authorization::NotLoaded);
     resource.cache(CacheRequest::Shared);
     resource.exchanged("passthrough", "granted", true, Duration::from_millis(30));
+    let store = metrics.store(["hit", "miss"]);
+    store.ended("hit");
+    store.took("get", Duration::from_millis(2));
     metrics.tenant_keys("a-tenant").fetched(KeyFetch::Schedule, false);
     state
 }
@@ -146,6 +149,9 @@ fn every_instrument_is_reported_under_its_name_with_its_labels() {
         "acs_broker_authorization_total{acs_broker_assignment_kind=\"none\",acs_broker_outcome=\"undecided\",acs_broker_reason=\"NotLoaded\",acs_broker_resource_name=\"default\"} 1",
         "acs_broker_cache_requests_total{acs_broker_cache_outcome=\"shared\",acs_broker_resource_name=\"default\"} 1",
         "acs_broker_exchange_duration_seconds_count{acs_broker_exchange_ahead=\"true\",acs_broker_exchange_mode=\"passthrough\",acs_broker_outcome=\"granted\",acs_broker_resource_name=\"default\"} 1",
+        "acs_broker_shared_cache_operations_total{acs_broker_outcome=\"miss\"} 0",
+        "acs_broker_shared_cache_operations_total{acs_broker_outcome=\"hit\"} 1",
+        "acs_broker_shared_cache_operation_duration_seconds_bucket{acs_broker_shared_cache_operation=\"get\",le=\"0.0025\"} 1",
         "acs_broker_jwks_refreshes_total{acs_broker_jwks_cause=\"schedule\",acs_broker_outcome=\"failed\",acs_broker_tenant_id=\"a-tenant\"} 1",
         "acs_broker_jwks_age_seconds{acs_broker_tenant_id=\"a-tenant\"} 1.5",
         "acs_broker_telemetry_dropped_total{acs_broker_signal=\"traces\"} 3",

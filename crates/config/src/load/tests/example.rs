@@ -58,6 +58,7 @@ fn the_example_holds_every_setting() {
         "server",
         "server.cors",
         "server.tls",
+        "shared_cache",
         "telemetry",
         "upstream",
         "upstream.breaker",

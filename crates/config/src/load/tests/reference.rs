@@ -19,7 +19,7 @@ use trial::World;
 const TEXTS: [&str; 6] = ["?", "a b", "a=b=c", "", "http://contoso.com", "ftp:/"];
 
 /// When a changed value is in force, where that takes no restart.
-const LIVE: [(&str, &str); 9] = [
+const LIVE: [(&str, &str); 12] = [
     ("server.tls.certificate_file", "its content within 10 s"),
     ("server.tls.private_key_file", "its content within 10 s"),
     ("client_secret_file", SECRET_FILE),
@@ -27,6 +27,9 @@ const LIVE: [(&str, &str); 9] = [
     ("certificate_password_file", SECRET_FILE),
     ("federated_token_file", SECRET_FILE),
     ("access_key_file", SECRET_FILE),
+    ("shared_cache.password_file", STORE_FILE),
+    ("shared_cache.sentinel_password_file", STORE_FILE),
+    ("shared_cache.encryption_keys_file", SECRET_FILE),
     (
         "assignments.file",
         "its content at once, or after `refresh_interval` where the file system does not report changes",
@@ -34,6 +37,7 @@ const LIVE: [(&str, &str); 9] = [
     ("telemetry.log_level", "SIGHUP, or until then `PUT /loglevel`"),
 ];
 const SECRET_FILE: &str = "its content within 12 s";
+const STORE_FILE: &str = "its content at the next connection";
 
 const HEAD: &str = "\
 # Configuration reference

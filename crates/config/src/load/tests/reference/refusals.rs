@@ -25,6 +25,9 @@ pub(super) fn in_words(path: &str, reason: &str) -> String {
     if let Some(credential) = reason.strip_prefix("belongs to credential = ") {
         return format!("only with credential = {credential}");
     }
+    if let Some(kind) = reason.strip_prefix("belongs to kind = ") {
+        return format!("only with kind = {kind}");
+    }
     let first = |reason: &str| reason.split_once("; ").map_or(reason, |(first, _)| first).to_owned();
     for (start, words) in [
         ("must not be empty", ""),

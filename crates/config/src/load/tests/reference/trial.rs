@@ -50,6 +50,17 @@ impl World {
             path if path.starts_with("server.tls") => format!(
                 "{tenant}{endpoint}server.tls = {{ certificate_file = \"secret\", private_key_file = \"secret\" }}\n"
             ),
+            path if path.starts_with("shared_cache") => {
+                let sentinel = if path.starts_with("shared_cache.sentinel_") {
+                    "kind = \"sentinel\"\nsentinel_master = \"store\"\n"
+                } else {
+                    ""
+                };
+                format!(
+                    "{tenant}{endpoint}limits.replicas = 3\n[shared_cache]\nurl = \"redis://localhost\"\n\
+                     encryption_keys_file = \"key\"\n{sentinel}"
+                )
+            }
             _ => format!("{tenant}{endpoint}"),
         };
         text.parse().unwrap()
@@ -122,6 +133,7 @@ impl World {
             "true or false" => return "`true` or `false`".to_owned(),
             "a table" => return "table".to_owned(),
             "a string" => ("text", text(&TEXTS)),
+            "a string or a list" => ("text or list", text(&TEXTS)),
             "a whole number" => ("whole number", vec![Value::from(0), Value::from(i64::MAX)]),
             "a number" => ("number", [-0.1, 0.0, 1.5].map(Value::from).to_vec()),
             "a whole number or \"off\"" => ("whole number or `\"off\"`", vec![Value::from(0), Value::from(i64::MAX)]),
@@ -192,7 +204,7 @@ impl World {
         let pool: Value =
             "[true, false, 7, 0.3, '7s', '7KiB', '7/1s', 'errors', '15m', '61m', '7m', 'warn', 'pretty', 'none', 'usgov', 'refuse', 'audit', \
              'gcch', 'x', '/x', \
-            'identity', 'certificate', 'other.toml', 'http://localhost:1', '127.0.0.1:9', ['x'], ['voip'], \
+            'identity', 'certificate', 'cluster', 'other.toml', 'http://localhost:1', '127.0.0.1:9', ['x'], ['voip'], \
             ['https://x.com'], ['10.0.0.0/8'], ['acs', 'file'], ['acs.retirement']]"
                 .parse()
                 .unwrap();

@@ -1,0 +1,112 @@
+//! Why the store cannot be used.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::credentials::CredentialError;
+use base::untrusted::Untrusted;
+
+/// Why a server cannot be used. No text of it holds a password, a token, a key or what a value is about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The first attempt to connect has not ended.
+    #[error("not connected yet")]
+    Connecting,
+    /// Its name has no address, it cannot be connected to, or TLS failed.
+    #[error("{node}: no connection: {reason}")]
+    NoConnection {
+        /// The server.
+        node: String,
+        /// What the system or TLS said.
+        reason: String,
+    },
+    /// Connecting or a probe took too long.
+    #[error("{node}: no answer in time")]
+    NoAnswer {
+        /// The server.
+        node: String,
+    },
+    /// It answers, though later than is allowed to an operation.
+    #[error("{node}: answers in {milliseconds}ms, later than shared_cache.timeout")]
+    Slow {
+        /// The server.
+        node: String,
+        /// How long a probe took.
+        milliseconds: u128,
+    },
+    /// It does not take the user and the password or token.
+    #[error("{node}: refuses the credential ({code})")]
+    Unauthenticated {
+        /// The server.
+        node: String,
+        /// What it said, in one word.
+        code: Untrusted,
+    },
+    /// It answered with an error: it is a replica, loads its data, lacks a permission for this user, and so on.
+    #[error("{node}: {code}")]
+    Refused {
+        /// The server.
+        node: String,
+        /// What it said, in one word.
+        code: Untrusted,
+    },
+    /// It answered with something else than a store would.
+    #[error("{node}: not an answer that a store would give")]
+    Nonsense {
+        /// The server.
+        node: String,
+    },
+    /// No sentinel knows the server by that name.
+    #[error("no sentinel knows a server {0}")]
+    NoMaster(String),
+    /// No server of the cluster tells which ones there are.
+    #[error("the cluster has no servers")]
+    NoServers,
+    /// Some keys of the cluster are on no server.
+    #[error("the cluster does not cover all slots")]
+    Uncovered,
+    /// There is nothing to say who the broker is.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+}
+
+impl Failure {
+    /// What an answer, or the lack of one, of `node` means.
+    pub(crate) fn of(node: String, error: &RedisError) -> Self {
+        let code = || Untrusted::new(error.code().unwrap_or("ERR"));
+        match error.kind() {
+            ErrorKind::AuthenticationFailed => Self::Unauthenticated { node, code: code() },
+            ErrorKind::Server(_) | ErrorKind::Extension => {
+                let code = code();
+                let is_refusal = matches!(code.to_string().as_str(), "WRONGPASS" | "NOAUTH");
+                if is_refusal {
+                    Self::Unauthenticated { node, code }
+                } else {
+                    Self::Refused { node, code }
+                }
+            }
+            ErrorKind::Io => Self::NoConnection {
+                node,
+                reason: "the connection was lost".to_owned(),
+            },
+            _ => Self::Nonsense { node },
+        }
+    }
+}
+
+/// Whether a server that answers so is of no use to anybody, rather than to this operation.
+pub(crate) fn is_of_server(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Server(kind) => matches!(
+            kind,
+            ServerErrorKind::BusyLoading
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::ReadOnly
+        ),
+        ErrorKind::Extension => matches!(
+            error.code(),
+            Some("NOAUTH" | "WRONGPASS" | "MISCONF" | "NOREPLICAS" | "BUSY")
+        ),
+        _ => false,
+    }
+}

@@ -1,0 +1,171 @@
+//! Which server of a cluster holds which keys: slots, the answer of `CLUSTER SLOTS`, and where a key has moved.
+//!
+//! The rules are the cluster specification's: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>.
+
+use redis::Value;
+
+use crate::settings::Node;
+
+/// How many slots there are.
+pub(crate) const SLOTS: u16 = 16384;
+
+/// Some slots, and the server that takes writes for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SlotRange {
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+    pub(crate) master: Node,
+}
+
+/// The slot of a key: that of what stands between the first pair of braces, if anything does.
+pub(crate) fn slot(key: &str) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(hash_tag(key).as_bytes()) % SLOTS
+}
+
+fn hash_tag(key: &str) -> &str {
+    key.split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'))
+        .map(|(tag, _)| tag)
+        .filter(|tag| !tag.is_empty())
+        .unwrap_or(key)
+}
+
+/// A key beginning with `prefix` in one of the slots `first` to `last`.
+pub(crate) fn key_in(prefix: &str, first: u16, last: u16) -> Option<String> {
+    // Of slots that are met at random each is met within so many attempts, as good as surely.
+    (0..u32::from(SLOTS) * 20)
+        .map(|number| format!("{prefix}probe:{number}"))
+        .find(|key| (first..=last).contains(&slot(key)))
+}
+
+/// Reads the answer of `CLUSTER SLOTS`, given by `asked`: for each range its ends, its master and its replicas, each with its
+/// host, its port and more.
+pub(crate) fn read(answer: &Value, asked: &Node) -> Option<Vec<SlotRange>> {
+    let Value::Array(ranges) = answer else { return None };
+    ranges.iter().map(|range| read_range(range, asked)).collect()
+}
+
+fn read_range(range: &Value, asked: &Node) -> Option<SlotRange> {
+    let Value::Array(parts) = range else { return None };
+    let [first, last, master, ..] = &parts[..] else {
+        return None;
+    };
+    let Value::Array(master) = master else { return None };
+    let [host, port, ..] = &master[..] else { return None };
+    let number = |value: &Value| match value {
+        Value::Int(number) => u16::try_from(*number).ok(),
+        _ => None,
+    };
+    let host = match host {
+        Value::BulkString(host) => std::str::from_utf8(host).ok()?,
+        Value::SimpleString(host) => host,
+        // It does not know its own name: it is the one that was asked.
+        Value::Nil => "",
+        _ => return None,
+    };
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last && last < SLOTS).then_some(SlotRange {
+        first,
+        last,
+        master: announced(host, number(port)?, asked),
+    })
+}
+
+/// Where `MOVED` or `ASK`, said by `asked`, sends: `host:port`.
+pub(crate) fn redirect(address: &str, asked: &Node) -> Option<Node> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some(announced(host, port.parse().ok()?, asked))
+}
+
+fn announced(host: &str, port: u16, asked: &Node) -> Node {
+    let host = if host.is_empty() || host == "?" {
+        &asked.host
+    } else {
+        host
+    };
+    Node {
+        host: host.to_owned(),
+        port,
+        is_tls: asked.is_tls,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(host: &str, port: u16) -> Node {
+        Node {
+            host: host.to_owned(),
+            port,
+            is_tls: true,
+        }
+    }
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(slot("123456789"), 0x31C3);
+        assert_eq!(slot("{user1000}.following"), slot("{user1000}.followers"));
+        assert_ne!(
+            slot("foo{}{bar}"),
+            slot("bar"),
+            "nothing between the first braces: the whole key"
+        );
+        assert_eq!(slot("foo{{bar}}zap"), slot("{bar"));
+        assert_eq!(slot("foo{bar}{zap}"), slot("bar"));
+        assert_eq!(slot("foo"), 12182, "as CLUSTER KEYSLOT says");
+    }
+
+    #[test]
+    fn each_range_has_a_key() {
+        for (first, last) in [(0, 0), (16383, 16383), (5461, 10922)] {
+            let key = key_in("acs-token-broker:", first, last).unwrap();
+            assert!((first..=last).contains(&slot(&key)), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_answer_of_a_cluster() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let server = |host, port| Value::Array(vec![host, Value::Int(port), text("id"), Value::Array(vec![])]);
+        let range =
+            |first, last, servers: &[Value]| Value::Array([&[Value::Int(first), Value::Int(last)], servers].concat());
+        let asked = node("seed", 7000);
+        let answer = Value::Array(vec![
+            range(
+                0,
+                8191,
+                &[server(text("10.0.0.1"), 7001), server(text("10.0.0.2"), 7002)],
+            ),
+            range(8192, 16383, &[server(Value::Nil, 7000)]),
+        ]);
+        let expected = |first, last, master| SlotRange { first, last, master };
+        assert_eq!(
+            read(&answer, &asked).unwrap(),
+            [
+                expected(0, 8191, node("10.0.0.1", 7001)),
+                expected(8192, 16383, node("seed", 7000))
+            ]
+        );
+        for nonsense in [
+            Value::Nil,
+            Value::Array(vec![Value::Nil]),
+            Value::Array(vec![range(0, 16384, &[server(text("h"), 1)])]),
+            Value::Array(vec![range(5, 1, &[server(text("h"), 1)])]),
+            Value::Array(vec![range(0, 1, &[])]),
+            Value::Array(vec![range(0, 1, &[server(text("h"), 70_000)])]),
+        ] {
+            assert_eq!(read(&nonsense, &asked), None, "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn where_a_key_has_moved() {
+        let asked = node("seed", 7000);
+        assert_eq!(redirect("10.0.0.1:7001", &asked), Some(node("10.0.0.1", 7001)));
+        assert_eq!(redirect(":7001", &asked), Some(node("seed", 7001)));
+        assert_eq!(redirect("::1:7001", &asked), Some(node("::1", 7001)));
+        assert_eq!(redirect("nowhere", &asked), None);
+        assert_eq!(redirect("host:0x1", &asked), None);
+    }
+}

@@ -1,0 +1,18 @@
+//! The crate against real servers: Redis or Valkey, started here on loopback and killed when a test ends. `tests/shared-cache.sh`
+//! installs them and runs these tests; without them `cargo test` leaves them out.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on stops")]
+
+mod budget;
+mod budget_model;
+mod cluster;
+mod failures;
+mod leases;
+mod proxy;
+mod refusals;
+mod sentinel;
+mod server;
+mod support;
+mod tls;
+mod tokens;
+mod values;

@@ -1,0 +1,185 @@
+//! A server that sentinels know, and its failovers.
+
+use std::time::Duration;
+
+use config::SecretSource;
+use secrecy::SecretString;
+use shared_cache::{Authentication, Failure, Found, Kind, Node, Operation, Outcome, Settings, Taken};
+
+use crate::budget::ask;
+use crate::server::{Server, free_port};
+use crate::support::{Replica, entry, eventually, settings};
+
+const MASTER: &str = "broker-cache";
+
+struct Group {
+    main: Server,
+    replica: Server,
+    sentinels: Vec<Server>,
+}
+
+impl Group {
+    async fn start(password: Option<&str>) -> Self {
+        let main = Server::with(&["--repl-diskless-sync-delay", "0"]).await;
+        let port = main.port.to_string();
+        let replica = Server::with(&["--replicaof", "127.0.0.1", &port]).await;
+        eventually("replicating", async || {
+            let role: String = replica.say(&["INFO", "replication"]).await;
+            role.contains("master_link_status:up")
+        })
+        .await;
+        let mut sentinels = Vec::new();
+        for _ in 0..3 {
+            let require = password.map_or(String::new(), |password| {
+                format!("requirepass {password}\nsentinel sentinel-pass {password}\n")
+            });
+            let configuration = format!(
+                "{require}sentinel monitor {MASTER} 127.0.0.1 {port} 2\n\
+                 sentinel down-after-milliseconds {MASTER} 500\n\
+                 sentinel failover-timeout {MASTER} 2000\n"
+            );
+            sentinels.push(Server::sentinel(&configuration, password).await);
+        }
+        for sentinel in &sentinels {
+            eventually("knows the others", async || {
+                let known: String = sentinel.say(&["INFO", "sentinel"]).await;
+                known.contains("slaves=1,sentinels=3")
+            })
+            .await;
+        }
+        Self {
+            main,
+            replica,
+            sentinels,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            kind: Kind::Sentinel {
+                master: MASTER.to_owned(),
+                authentication: Authentication::None,
+            },
+            ..settings(self.sentinels.iter().map(Server::node).collect())
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: tests/shared-cache.sh"]
+async fn the_server_that_sentinels_name_is_used_and_followed() {
+    let mut group = Group::start(None).await;
+    let replica = Replica::with(group.settings()).await.connected().await;
+    replica
+        .cache
+        .put(&entry("alice"), &replica.value("x", 3600, 0), false)
+        .await;
+    assert_eq!(group.main.keys().await.len(), 1);
+    let budget = replica.cache.budget("e");
+    assert!(matches!(budget.take(&ask(5)).await, Taken::Place(_)));
+    // Both are at the other server when this one dies.
+    eventually("replicated", async || group.replica.keys().await.len() == 2).await;
+    group.main.kill();
+    replica.until_away().await;
+    assert_eq!(replica.cache.get(&entry("alice")).await, Found::Away);
+    replica.until_reachable().await;
+    assert!(matches!(replica.cache.get(&entry("alice")).await, Found::Value(_)));
+    assert!(matches!(budget.take(&ask(1)).await, Taken::Full { .. }));
+    replica
+        .cache
+        .put(&entry("bob"), &replica.value("x", 3600, 0), false)
+        .await;
+    assert_eq!(group.replica.keys().await.len(), 3);
+    // The old one comes back, is made a replica, and is not used.
+    group.main.restart().await;
+    eventually("replicating", async || {
+        // Its connections are cut when it is made one.
+        group
+            .main
+            .try_say::<Vec<String>>(&["KEYS", "*"])
+            .await
+            .is_ok_and(|keys| keys.len() == 3)
+    })
+    .await;
+    assert!(matches!(replica.cache.get(&entry("bob")).await, Found::Value(_)));
+    assert!(replica.cache.status().is_reachable());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: tests/shared-cache.sh"]
+async fn a_failover_that_was_asked_for_loses_no_answer() {
+    let group = Group::start(None).await;
+    let replica = Replica::with(group.settings()).await.connected().await;
+    replica
+        .cache
+        .put(&entry("alice"), &replica.value("x", 3600, 0), false)
+        .await;
+    eventually("replicated", async || group.replica.keys().await.len() == 1).await;
+    group.sentinels[0].say::<()>(&["SENTINEL", "FAILOVER", MASTER]).await;
+    let mut answers = 0;
+    eventually("followed", async || {
+        match replica.cache.get(&entry("alice")).await {
+            Found::Value(value) => assert_eq!(value.payload.as_slice(), b"x"),
+            Found::Away => {}
+            Found::Absent => panic!("lost"),
+        }
+        replica
+            .cache
+            .put(&entry(&answers.to_string()), &replica.value("x", 3600, 0), false)
+            .await;
+        answers += 1;
+        // Written there: it is the one in use.
+        let role: String = group.replica.say(&["INFO", "replication"]).await;
+        role.contains("role:master") && replica.cache.status().is_reachable() && group.replica.keys().await.len() > 1
+    })
+    .await;
+    assert_eq!(replica.counts.of(Operation::Get, Outcome::Rejected), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: tests/shared-cache.sh"]
+async fn sentinels_that_are_away_do_not_keep_anybody_from_the_server() {
+    let mut group = Group::start(None).await;
+    let gone = Node {
+        host: "127.0.0.1".to_owned(),
+        port: free_port(),
+        is_tls: false,
+    };
+    let mut settings = group.settings();
+    settings.nodes.insert(0, gone);
+    let replica = Replica::with(settings).await.connected().await;
+    for sentinel in &mut group.sentinels {
+        sentinel.kill();
+    }
+    // Longer than it takes until the sentinels are asked again.
+    for _ in 0..14 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(replica.cache.status().is_reachable());
+        assert_eq!(replica.cache.get(&entry("alice")).await, Found::Absent);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: tests/shared-cache.sh"]
+async fn a_name_that_no_sentinel_knows_and_a_password_of_theirs() {
+    let group = Group::start(Some("for-sentinels")).await;
+    let with = |master: &str, password: &str| Settings {
+        kind: Kind::Sentinel {
+            master: master.to_owned(),
+            authentication: Authentication::Password {
+                username: None,
+                password: SecretSource::Value(SecretString::from(password)),
+            },
+        },
+        ..group.settings()
+    };
+    Replica::with(with(MASTER, "for-sentinels")).await.connected().await;
+    let replica = Replica::with(with("another", "for-sentinels")).await;
+    assert_eq!(
+        replica.cache.status().failure,
+        Some(Failure::NoMaster("another".to_owned()))
+    );
+    let replica = Replica::with(with(MASTER, "wrong")).await;
+    let failure = replica.cache.status().failure.unwrap();
+    assert!(matches!(failure, Failure::Unauthenticated { .. }), "{failure}");
+}

@@ -1,0 +1,140 @@
+//! The store that replicas share, as the stages use it: tokens for the cache, budgets for ACS's endpoints.
+//!
+//! The crate `shared_cache` speaks to the store and knows nothing of tokens; here is what it is told, and what its answers mean.
+//! Without `[shared_cache]` nothing of this is made.
+
+mod budget;
+mod payload;
+mod tier;
+mod tokens;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared_cache::{
+    Authentication, EncryptionKeys, KeyFileError, Kind, Node, Observer, Operation, Outcome, Settings, TokenSource,
+};
+use strum::VariantArray as _;
+use zeroize::Zeroizing;
+
+pub use self::budget::StoreBudget;
+pub use self::tier::{ResourceTier, TierSettings};
+pub use self::tokens::{AppStoreTokens, IdentityStoreTokens};
+use base::ids::TenantId;
+use config::{Config, SharedCacheConfig, StoreAuth, StoreKind};
+use telemetry::metrics::{Metrics, StoreMetrics};
+
+/// What Entra is asked for a token for the store: the scope of Azure Managed Redis, the same in every cloud.
+pub const REDIS_SCOPE: &str = "https://redis.azure.com/.default";
+
+/// Where each tenant's tokens come from: a part of what an entry is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorities {
+    common: String,
+    own: HashMap<TenantId, String>,
+}
+
+impl Authorities {
+    /// Those of `config`.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let tenants = config.entra.tenants.iter();
+        Self {
+            common: config.entra.authority.to_string(),
+            own: tenants
+                .filter_map(|tenant| Some((tenant.id, tenant.authority.as_ref()?.to_string())))
+                .collect(),
+        }
+    }
+
+    fn of(&self, tenant: TenantId) -> &str {
+        self.own.get(&tenant).unwrap_or(&self.common)
+    }
+}
+
+/// What the store is started with. `tokens` are those of the credential, if `config` names one.
+#[must_use]
+pub fn settings(
+    config: &SharedCacheConfig,
+    tokens: Option<Arc<dyn TokenSource>>,
+    expiry_margin: Duration,
+    clock_skew: Duration,
+) -> Settings {
+    let nodes = config.servers.iter().map(|server| Node {
+        host: match &server.host {
+            // Without brackets.
+            url::Host::Ipv6(address) => address.to_string(),
+            host => host.to_string(),
+        },
+        port: server.port,
+        is_tls: config.tls,
+    });
+    let authentication = match (&config.auth, tokens) {
+        (StoreAuth::Password { username, password }, _) => by_password(username.clone(), password.clone()),
+        (StoreAuth::Entra { username, .. }, Some(tokens)) => Authentication::Token {
+            username: username.clone(),
+            tokens,
+        },
+        (StoreAuth::Entra { .. }, None) => Authentication::None,
+    };
+    Settings {
+        nodes: nodes.collect(),
+        kind: match &config.kind {
+            StoreKind::Single => Kind::Single,
+            StoreKind::Cluster => Kind::Cluster,
+            StoreKind::Sentinel(sentinel) => Kind::Sentinel {
+                master: sentinel.master.clone(),
+                authentication: by_password(sentinel.username.clone(), sentinel.password.clone()),
+            },
+        },
+        authentication,
+        ca_file: config.ca_file.clone(),
+        tls_name: config.tls_name.clone(),
+        encryption_keys_file: config.encryption_keys_file.clone(),
+        connect_timeout: config.connect_timeout,
+        timeout: config.timeout,
+        prefix: config.prefix.clone(),
+        expiry_margin,
+        clock_skew,
+    }
+}
+
+fn by_password(username: Option<String>, password: Option<config::SecretSource>) -> Authentication {
+    match password {
+        Some(password) => Authentication::Password { username, password },
+        None => Authentication::None,
+    }
+}
+
+/// The names of the keys in this file, the one that is written with first; or why it cannot be used.
+pub fn key_names(file: &Path) -> Result<Vec<String>, KeyFileError> {
+    let text = std::fs::read(file).map(Zeroizing::new);
+    let text = text.map_err(|error| KeyFileError::Unreadable(error.kind()))?;
+    let text = std::str::from_utf8(&text).map_err(|_| KeyFileError::NotText)?;
+    let keys = EncryptionKeys::parse(text)?;
+    Ok(keys.names().map(str::to_owned).collect())
+}
+
+/// Counts the store's operations.
+pub struct StoreObserver(StoreMetrics);
+
+impl StoreObserver {
+    /// Counts in `metrics`.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        let outcomes = Outcome::VARIANTS.iter().map(Outcome::into_str);
+        Self(metrics.store(outcomes))
+    }
+}
+
+impl Observer for StoreObserver {
+    fn outcome(&self, _: Operation, outcome: Outcome) {
+        self.0.ended(outcome.into_str());
+    }
+
+    fn took(&self, operation: Operation, duration: Duration) {
+        self.0.took(operation.into_str(), duration);
+    }
+}
