@@ -12,8 +12,8 @@ if [[ ! -x $broker ]]; then
     echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
     exit 1
 fi
-. tests/replicas/install.sh
-have faketime faketime
+PATH=$PATH:/usr/sbin
+tests/replicas/install.sh faketime
 library=$(dpkg -L libfaketime | grep '/libfaketimeMT\.so')
 # Ends what it has started, however it ends itself.
 exec python3 -B tests/replicas/clock.py "$broker" "$library"

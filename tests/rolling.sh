@@ -12,7 +12,7 @@ if [[ ! -x $broker ]]; then
     echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
     exit 1
 fi
-. tests/replicas/install.sh
-have haproxy haproxy
+PATH=$PATH:/usr/sbin
+tests/replicas/install.sh haproxy
 # Ends what it has started, however it ends itself.
 exec python3 -B tests/replicas/rolling.py "$broker" "$@"

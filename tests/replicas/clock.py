@@ -99,12 +99,11 @@ def main():
                     failed.append(f"{what}: {outcome}, not {expected}")
                 if issued and claims(issued)["exp"] < time.time() + 1:
                     failed.append(f"{what}: a token that has ended")
-            moved = machine.clock()
             now_exchanges, now_keys = machine.counts()
             made, asked, memory = now_exchanges - exchanges, now_keys - keys, machine.resident()
             print(f"{what:<36} {seen[0]:<30} {seen[1]:<30} {made:>9} {asked:>5} {slowest:>6.2f} s {memory:>4.0f} MiB", flush=True)
-            if abs(moved - seconds) > 5:
-                failed.append(f"{what}: the broker's clock is {moved:+.0f} s")
+            # Its log is written by a thread of its own.
+            wait(lambda seconds=seconds: abs(machine.clock() - seconds) < 5, lambda: f"the broker's clock is {machine.clock():+.0f} s")
             # One for the new user; after a jump the cache may have let go of what had ended by the clock.
             if made > 2 or asked > 4:
                 failed.append(f"{what}: {made} exchanges, {asked} fetches of keys")
