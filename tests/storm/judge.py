@@ -144,7 +144,10 @@ def judge(folder):
         print(storms[name].row())
     waited = [answer["again"] for answer in first.refusals() if answer.get("again")]
     if waited:
-        print(f"with the budget {len(waited)} answers said when to come back: in {min(waited):.0f} to {max(waited):.0f} s")
+        print(
+            f"with the budget {len(waited)} answers said when to come back: in {min(waited):.0f} to {max(waited):.0f} s, "
+            f"half of them in {statistics.median(waited):.0f} s at most"
+        )
     broken = list(broken_promises(first)) + [
         f"{NAMES[name]}: ACS refused nothing, so nothing was tried" for name, storm in storms.items() if name not in GOVERNED and not storm.acs_refused()
     ]
