@@ -11,6 +11,8 @@ use azure_emulator::scenario::{CONTOSO_API, CONTOSO_API_SECRET};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::key_sets::KEYS_UNAVAILABLE;
+use crate::support::eventually;
 use crate::support::http::Answer;
 use crate::support::modes::{for_api, own_api, with_secret};
 use crate::support::saboteur::{Sabotage, Saboteur};
@@ -302,4 +304,63 @@ async fn names_and_certificates() {
         assert!(begun.elapsed() < PATIENCE, "{name}: {:?}", begun.elapsed());
         assert_eq!(far.count(azure_emulator::Endpoint::Exchange), 0, "{name}");
     }
+}
+
+/// Whatever is wrong with Entra's keys, tokens of a known key are good, and who has a new one is told to come again; a crowd of these
+/// asks no more often than one.
+#[tokio::test]
+async fn entras_keys() {
+    let now = base::clock::Clock::now(&*stack::clock());
+    // Those that hang do so until the fetch's own limit, and therefore all at a time.
+    let (hanging, quick): (Vec<Fault>, Vec<Fault>) = faults(now).into_iter().partition(|fault| fault.answer == TIMEOUT);
+    let mut wrong = Vec::new();
+    for fault in quick {
+        wrong.extend(with_keys_that(fault).await);
+    }
+    let hanging = futures_util::future::join_all(hanging.into_iter().map(with_keys_that)).await;
+    wrong.extend(hanging.concat());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+async fn with_keys_that(fault: Fault) -> Vec<String> {
+    let clock = stack::clock();
+    let emulator = stack::emulator(&clock).await;
+    let saboteur = Saboteur::start(&emulator.origin(), "/discovery/v2.0/keys").await;
+    let builder = Stack::builder().emulator(emulator, &clock);
+    let builder = builder.authority(&saboteur.origin());
+    let stack = builder.set("entra.jwks_wait", LIMIT).start().await;
+    let known: Vec<String> = (0..3).map(|number| somebody(&stack, number).token()).collect();
+    stack.emulator.rotate_keys(Some("Contoso")).unwrap();
+    let new: Vec<String> = (100..110).map(|number| somebody(&stack, number).token()).collect();
+    saboteur.set(Some(fault.sabotage));
+    // A fetch that failed at the start, as on a busy machine, has a cool-down.
+    stack.advance(31);
+    let (before, begun) = (saboteur.seen(), Instant::now());
+    assert_eq!(
+        before, 2,
+        "once for each tenant, so the flapping one begins with a reset"
+    );
+    let answers = known.iter().chain(&new).map(|token| stack.post_token(token));
+    let answers = futures_util::future::join_all(answers).await;
+    let took = begun.elapsed();
+    let mut wrong = Vec::new();
+    for (number, answer) in answers.iter().enumerate() {
+        let expected = if number < known.len() { "200" } else { KEYS_UNAVAILABLE };
+        if answer.outcome() != expected {
+            wrong.push(format!("{}: {number}: {}", fault.name, answer.outcome()));
+        }
+    }
+    eventually("the keys are asked for", async || saboteur.seen() > before).await;
+    let calls = saboteur.seen() - before;
+    if calls > fault.calls || took > PATIENCE {
+        wrong.push(format!("{}: {calls} calls and {took:?}", fault.name));
+    }
+    saboteur.set(None);
+    // The cool-down passes.
+    eventually("the new key is known", async || {
+        stack.advance(1);
+        stack.post_token(&new[0]).await.outcome() == "200"
+    })
+    .await;
+    wrong
 }

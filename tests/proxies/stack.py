@@ -79,14 +79,25 @@ class Stack:
         connection.request("POST", "/_emulator/users/alex/token", "{}")
         return json.load(connection.getresponse())["access_token"]
 
-    def broker(self, name, settings=""):
+    def control(self, method, path, body=""):
+        """A control of the emulator's; what it answers."""
+        connection = http.client.HTTPConnection(self.upstream, timeout=30)
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        if answer.status not in (200, 204):
+            raise RuntimeError(f"{method} {path}: {answer.status} {content[:300]}")
+        return json.loads(content) if content else None
+
+    def broker(self, name, settings="", limits=""):
         """Starts a broker by that name, on ports of the name. Its log is an evidence of its own."""
         configuration = self.work / f"{name}.toml"
         tenants = "".join(f'[[entra.tenants]]\nid = "{tenant}"\n' for tenant in TENANTS)
         configuration.write_text(
             # The load is one busy user.
             '[limits]\nper_user = "off"\nupstream_per_user = "off"\n'
-            f'[server]\nlisten = "127.0.0.1:{self.ports[name]}"\n{settings}\n'
+            f'{limits}[server]\nlisten = "127.0.0.1:{self.ports[name]}"\n{settings}\n'
             f'[management]\nlisten = "127.0.0.1:{self.ports[f"{name}_management"]}"\n'
             f'[entra]\nauthority = "http://{self.upstream}"\n{tenants}'
             f'[exchange]\nendpoint = "http://{self.upstream}"\n[assignments]\nfile = "{ASSIGNMENTS}"\n'

@@ -17,20 +17,7 @@ pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut written = 0;
-        let mut characters = self.0.chars();
-        // The last place is kept for the ellipsis until it is known whether the rest fits.
-        while let Some(character) = characters.next() {
-            let escape = character.escape_debug();
-            let width = escape.len();
-            let fits = written + width < LIMIT || (written + width == LIMIT && characters.as_str().is_empty());
-            if !fits {
-                return f.write_char(ELLIPSIS);
-            }
-            write!(f, "{escape}")?;
-            written += width;
-        }
-        Ok(())
+        write_cut(f, self.0, LIMIT, |_| false)
     }
 }
 
@@ -38,6 +25,39 @@ impl fmt::Debug for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// A message that may repeat text from outside, as one line of at most so many characters: as [`Escaped`], but with quotes and
+/// backslashes as they are, since the message has its own.
+#[derive(Debug, Clone, Copy)]
+pub struct OneLine<'a>(pub &'a str, pub usize);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_cut(f, self.0, self.1, |character| matches!(character, '"' | '\'' | '\\'))
+    }
+}
+
+/// Writes at most `limit` characters, each escaped unless `is_plain` says that it is harmless.
+fn write_cut(f: &mut fmt::Formatter<'_>, text: &str, limit: usize, is_plain: fn(char) -> bool) -> fmt::Result {
+    let mut written = 0;
+    let mut characters = text.chars();
+    // The last place is kept for the ellipsis until it is known whether the rest fits.
+    while let Some(character) = characters.next() {
+        let escape = character.escape_debug();
+        let width = if is_plain(character) { 1 } else { escape.len() };
+        let fits = written + width < limit || (written + width == limit && characters.as_str().is_empty());
+        if !fits {
+            return f.write_char(ELLIPSIS);
+        }
+        if is_plain(character) {
+            f.write_char(character)?;
+        } else {
+            write!(f, "{escape}")?;
+        }
+        written += width;
+    }
+    Ok(())
 }
 
 /// Untrusted text kept for later, harmless to show: see [`Escaped`].
@@ -87,6 +107,14 @@ mod tests {
         assert_eq!(cut, format!("{}…", "漢".repeat(127)));
         let escapes = Escaped(&"\u{1b}".repeat(1000)).to_string();
         assert_eq!(escapes, format!("{}…", "\\u{1b}".repeat(21)));
+    }
+
+    #[test]
+    fn a_message_keeps_its_quotes() {
+        let line = OneLine("must be \"a\\b\" or 'c'\n\u{1b}[31m", 100).to_string();
+        assert_eq!(line, "must be \"a\\b\" or 'c'\\n\\u{1b}[31m");
+        assert_eq!(OneLine("\"\"\"\"", 4).to_string(), "\"\"\"\"");
+        assert_eq!(OneLine("\"\"\"\"\"", 4).to_string(), "\"\"\"…");
     }
 
     proptest! {

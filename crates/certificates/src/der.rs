@@ -5,7 +5,7 @@ use p12_keystore::error::Error as PfxError;
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 
-use super::{Bundle, Fault};
+use super::{Bundle, Fault, kind};
 
 /// The tag of a SEQUENCE: with it begins all that is read here.
 const SEQUENCE: u8 = 0x30;
@@ -51,9 +51,10 @@ pub(super) fn key(der: &[u8], password: Option<&str>) -> Option<Result<PrivateKe
             let Some(password) = password else {
                 return Some(Err(Fault::KeyWithoutPassword));
             };
-            match encrypted.decrypt(password) {
-                Ok(key) => PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into(),
-                Err(_) => return Some(Err(Fault::KeyNotOpened)),
+            let opened = encrypted.decrypt(password).ok();
+            match opened.and_then(|key| kind::whole(key.as_bytes())) {
+                Some(key) => key,
+                None => return Some(Err(Fault::KeyNotOpened)),
             }
         }
         _ => return None,

@@ -5,6 +5,7 @@
 //! anything of the content.
 
 mod der;
+mod kind;
 mod pair;
 mod text;
 

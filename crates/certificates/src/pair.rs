@@ -7,7 +7,7 @@ use rustls::sign::SigningKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::certificate::X509Certificate;
 
-use super::Fault;
+use super::{Fault, kind};
 
 /// A private key with its certificate.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub fn pair(certificates: &[CertificateDer<'static>], keys: Vec<PrivateKeyDer<'s
     let mut fault = Fault::Mismatch;
     for key in keys {
         let Ok(signer) = any_supported_type(&key) else {
-            fault = Fault::UnsupportedKey;
+            fault = kind::unusable(&key);
             continue;
         };
         let Some(public) = signer.public_key() else { continue };

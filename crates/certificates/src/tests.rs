@@ -271,6 +271,77 @@ fn what_cannot_be_read_is_refused_for_its_reason() {
     }
 }
 
+/// Why a key does not serve beside the certificate of version 1.
+fn fault_of(key: &[u8], password: Option<&str>) -> Option<Fault> {
+    let certificates = Bundle::read(VERSION_1.as_bytes(), None)
+        .unwrap()
+        .certificates()
+        .unwrap();
+    let keys = Bundle::read(key, password).and_then(Bundle::keys);
+    keys.and_then(|keys| pair(&certificates, keys)).err()
+}
+
+#[test]
+fn a_damaged_encrypted_key_is_one_that_was_not_opened() {
+    let (_, whole) = pkcs8::SecretDocument::from_pem(ENCRYPTED_KEY).unwrap();
+    let whole = whole.as_bytes();
+    assert_eq!(fault_of(whole, Some("pass")), None);
+    // Its IV, which is in the parameters, then the encrypted key: structure, modulus, exponents, primes, padding.
+    for at in [
+        77,
+        81,
+        83,
+        92,
+        97,
+        100,
+        113,
+        118,
+        130,
+        140,
+        160,
+        300,
+        500,
+        700,
+        900,
+        1100,
+        1300,
+        whole.len() - 1,
+    ] {
+        let mut damaged = whole.to_vec();
+        damaged[at] ^= 0x41;
+        assert_eq!(fault_of(&damaged, Some("pass")), Some(Fault::KeyNotOpened), "{at}");
+    }
+}
+
+#[test]
+fn a_broken_key_is_not_taken_for_one_of_another_kind() {
+    let key = Bundle::read(VERSION_1_KEY.as_bytes(), None)
+        .and_then(Bundle::keys)
+        .unwrap();
+    let whole = key[0].secret_der();
+    let info = pkcs8::PrivateKeyInfoRef::try_from(whole).unwrap();
+    let pkcs1 = info.private_key.as_bytes();
+    for form in [whole, pkcs1] {
+        for part in [3, 2] {
+            let mut damaged = form.to_vec();
+            damaged[form.len() / part] ^= 0x41;
+            assert_eq!(fault_of(&damaged, None), Some(Fault::BrokenKey));
+        }
+    }
+    // secp256k1, RSA of 1024 bits, and a kind that nobody has heard of.
+    for other in [
+        include_str!("testdata/secp256k1-key.pem"),
+        include_str!("testdata/short-key.pem"),
+    ] {
+        assert_eq!(fault_of(other.as_bytes(), None), Some(Fault::UnsupportedKey));
+    }
+    let mut unheard_of = whole.to_vec();
+    unheard_of[18] ^= 0x41;
+    assert_eq!(fault_of(&unheard_of, None), Some(Fault::UnsupportedKey));
+    let encrypted = include_bytes!("testdata/encrypted-short-key.pem");
+    assert_eq!(fault_of(encrypted, Some("pass")), Some(Fault::UnsupportedKey));
+}
+
 #[test]
 fn a_chain_in_any_order_is_sent_from_the_servers_own_certificate_on() {
     let made = made();

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use base::untrusted::OneLine;
 use toml::Table;
 
 use super::environment::{Environment, Override, path_of_variable};
@@ -13,7 +14,11 @@ use super::section::Section;
 use super::units::Reason;
 use super::unknown;
 
-/// One thing that is wrong with the configuration.
+/// The longest key and the longest reason that are displayed, in characters. A key may be a path, and a reason may repeat the key.
+const LONGEST_KEY: usize = 400;
+const LONGEST_REASON: usize = 600;
+
+/// One thing that is wrong with the configuration. Displayed, it is one line, whatever a key or a variable is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The setting (`server.listen`), variable or file that it is about.
@@ -24,7 +29,8 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.reason)
+        let (key, reason) = (OneLine(&self.key, LONGEST_KEY), OneLine(&self.reason, LONGEST_REASON));
+        write!(f, "{key}: {reason}")
     }
 }
 

@@ -156,7 +156,7 @@ fn not_asked(seen: &Seen<'_>) {
         }
     }
     for look in &seen.resources {
-        if let Some(Err(error)) = &look.listed {
+        if let Some(Err(error)) = look.listed() {
             let name = look.config.name.as_deref().unwrap_or("the resource");
             complain(&format_args!("{name}: {error}"));
         }

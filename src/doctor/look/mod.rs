@@ -163,7 +163,7 @@ impl<'c> Looker<'c> {
                 assignments.extend(file.iter().cloned().map(EntraAssignment::from));
             }
             if look.config.assignments.acs.is_some()
-                && let Some(Ok(listed)) = &look.listed
+                && let Some(Ok(listed)) = look.listed()
             {
                 assignments.extend(listed.iter().cloned());
             }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use azure::UpstreamFailure;
 use azure::acs_assignments::{AcsAssignments, AssignmentsError};
 use azure::acs_signing::SignedAcs;
-use config::{ExchangeMode, ResourceConfig};
+use config::{AcsAuthConfig, ExchangeMode, ResourceConfig};
+use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use jiff::SignedDuration;
 use telemetry::metrics::labels::Peer;
@@ -13,23 +14,32 @@ use tokio::time::Instant;
 
 use super::{CALL_LIMIT, Looker, read_file};
 use crate::broker::StartError;
-use crate::doctor::rules::acs::ResourceLook;
+use crate::doctor::rules::acs::{ListLook, ResourceLook};
+
+/// The credentials with which the broker shows a resource who it is, each once, with its section: that of the assignments first.
+fn credentials(config: &ResourceConfig) -> Vec<(&'static str, &AcsAuthConfig)> {
+    let own = match &config.exchange.mode {
+        ExchangeMode::TeamsUser(settings) => Some(("exchange.teams_user", &settings.auth)),
+        ExchangeMode::Identity(settings) => Some(("exchange.identity", &settings.auth)),
+        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => None,
+    };
+    let listing = config.assignments.acs_auth.as_ref();
+    let listing = listing.map(|auth| ("assignments.acs", auth));
+    let own = own.filter(|(_, auth)| listing.is_none_or(|(_, other)| other != *auth));
+    listing.into_iter().chain(own).collect()
+}
 
 impl<'c> Looker<'c> {
     /// Looks at what answers at the endpoint, at ACS's assignments and at the broker's file.
     pub(super) async fn resource(&self, config: &'c ResourceConfig) -> (ResourceLook<'c>, Option<SignedDuration>) {
-        let list = async {
-            match self.assignments(config) {
-                Ok(Some(client)) => Some(
-                    tokio::time::timeout(CALL_LIMIT * 3, client.list())
-                        .await
-                        .unwrap_or(Err(AssignmentsError::Upstream(UpstreamFailure::Timeout))),
-                ),
-                // One that cannot be made is found by `config.valid`.
-                Ok(None) | Err(_) => None,
-            }
-        };
-        let (answered, listed) = tokio::join!(self.ask_unsigned(config), list);
+        let lists = credentials(config).into_iter().map(async |(section, auth)| {
+            // One that cannot be made is found by `config.valid`.
+            let client = self.client(config, section, auth).ok()?;
+            let listed = tokio::time::timeout(CALL_LIMIT * 3, client.list()).await;
+            let listed = listed.unwrap_or(Err(AssignmentsError::Upstream(UpstreamFailure::Timeout)));
+            Some(ListLook { section, listed })
+        });
+        let (answered, lists) = tokio::join!(self.ask_unsigned(config), join_all(lists));
         let (answered, difference) = match answered {
             Ok((status, difference)) => (Ok(status), difference),
             Err(error) => (Err(error), None),
@@ -38,7 +48,7 @@ impl<'c> Looker<'c> {
         let look = ResourceLook {
             config,
             answered,
-            listed,
+            lists: lists.into_iter().flatten().collect(),
             file,
         };
         (look, difference)
@@ -46,22 +56,27 @@ impl<'c> Looker<'c> {
 
     /// ACS's assignments of a resource, if the broker has something to sign with.
     pub fn assignments(&self, config: &ResourceConfig) -> Result<Option<AcsAssignments>, StartError> {
-        let auth = match (&config.assignments.acs_auth, &config.exchange.mode) {
-            (Some(auth), _) => self.services.acs_auth(auth, "assignments.acs")?,
-            (None, ExchangeMode::TeamsUser(settings)) => {
-                self.services.acs_auth(&settings.auth, "exchange.teams_user")?
-            }
-            (None, ExchangeMode::Identity(settings)) => self.services.acs_auth(&settings.auth, "exchange.identity")?,
-            (None, ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_)) => return Ok(None),
-        };
+        let first = credentials(config).into_iter().next();
+        first
+            .map(|(section, auth)| self.client(config, section, auth))
+            .transpose()
+    }
+
+    fn client(
+        &self,
+        config: &ResourceConfig,
+        section: &str,
+        auth: &AcsAuthConfig,
+    ) -> Result<AcsAssignments, StartError> {
+        let auth = self.services.acs_auth(auth, section)?;
         let signed = SignedAcs::new(self.upstream.clone(), auth, Arc::clone(&self.clock));
         let exchange = &config.exchange;
-        Ok(Some(AcsAssignments::new(
+        Ok(AcsAssignments::new(
             signed,
             &exchange.endpoint,
             &exchange.api_version,
             CALL_LIMIT,
-        )))
+        ))
     }
 
     /// A request that ACS refuses, since nothing signs it: that it does shows that it is there, and costs no exchange.

@@ -187,7 +187,7 @@ fn load(watch: &AssignmentWatch, config: &ResourceConfig, look: Option<&Resource
         watch.source(SourceKind::File).replace(assignments);
     }
     if config.assignments.acs.is_some()
-        && let Some(Ok(listed)) = look.and_then(|look| look.listed.as_ref())
+        && let Some(Ok(listed)) = look.and_then(ResourceLook::listed)
     {
         let assignments = listed.iter().cloned().map(Assignment::from).collect();
         watch.source(SourceKind::Acs).replace(assignments);

@@ -33,23 +33,40 @@ pub struct ResourceLook<'c> {
     pub config: &'c ResourceConfig,
     /// The status that an unsigned request got: ACS refuses it, which shows that it is there.
     pub answered: Result<StatusCode, SendError>,
-    /// Its assignments; `None` where the broker has nothing to sign the question with.
-    pub listed: Option<Result<Vec<EntraAssignment>, AssignmentsError>>,
+    /// Its assignments by each credential of the broker's for it, the one that asks for them in the service first; none where the
+    /// broker has nothing to sign the question with.
+    pub lists: Vec<ListLook>,
     /// Those of the broker's own file, if there is one.
     pub file: Option<Result<Vec<Assignment>, String>>,
+}
+
+/// What a credential brought.
+pub struct ListLook {
+    /// The section of the resource that it stands in, such as `assignments.acs`.
+    pub section: &'static str,
+    /// The assignments that ACS lists for it.
+    pub listed: Result<Vec<EntraAssignment>, AssignmentsError>,
+}
+
+impl ResourceLook<'_> {
+    /// Its assignments, as the service asks for them.
+    #[must_use]
+    pub fn listed(&self) -> Option<&Result<Vec<EntraAssignment>, AssignmentsError>> {
+        self.lists.first().map(|list| &list.listed)
+    }
 }
 
 /// All checks of one resource.
 #[must_use]
 pub fn resource(look: &ResourceLook<'_>, config: &Config, today: Date) -> Vec<Check> {
-    let checks = [
-        reachable(look, &config.upstream),
-        credential(look),
+    let mut checks = vec![reachable(look, &config.upstream)];
+    checks.extend(credentials(look));
+    checks.extend([
         assignments(look),
         drift(look),
         api_version(look),
         retirement(look.config, &config.entra.required_scopes, today),
-    ];
+    ]);
     let name = look.config.name.as_deref();
     checks.into_iter().map(|check| check.about_resource(name)).collect()
 }
@@ -80,36 +97,42 @@ fn reachable(look: &ResourceLook<'_>, upstream: &UpstreamConfig) -> Check {
     }
 }
 
-fn credential(look: &ResourceLook<'_>) -> Check {
+/// One for each credential, as one may be good and another not.
+fn credentials(look: &ResourceLook<'_>) -> Vec<Check> {
+    if look.lists.is_empty() {
+        let settings = look.config.key("assignments.acs");
+        let why = format!("the broker has no credential for this resource ([{settings}])");
+        return vec![Check::skip(CheckId::AcsCredential, why)];
+    }
+    look.lists.iter().map(|list| credential(look, list)).collect()
+}
+
+fn credential(look: &ResourceLook<'_>, list: &ListLook) -> Check {
     let id = CheckId::AcsCredential;
-    let settings = look.config.key("assignments.acs");
+    let settings = look.config.key(list.section);
     let mend = |error: &dyn std::fmt::Display| {
         Check::fail(
             id,
             Who::Operator,
-            error.to_string(),
+            format!("[{settings}]: {error}"),
             format!(
                 "put a current key of this resource (portal, Keys) into [{settings}], or give the app a role on the resource"
             ),
         )
     };
-    match &look.listed {
-        None => Check::skip(
+    match &list.listed {
+        Ok(_) => Check::pass(id, format!("ACS accepts the broker's own credential, [{settings}]")),
+        Err(AssignmentsError::Upstream(failure)) => away(id, look, failure),
+        Err(error @ (AssignmentsError::NotFound | AssignmentsError::UnexpectedStatus { .. })) => Check::warn(
             id,
-            format!("the broker has no credential for this resource ([{settings}])"),
-        ),
-        Some(Ok(_)) => Check::pass(id, "ACS accepts the broker's own credential"),
-        Some(Err(AssignmentsError::Upstream(failure))) => away(id, look, failure),
-        Some(Err(error @ (AssignmentsError::NotFound | AssignmentsError::UnexpectedStatus { .. }))) => Check::warn(
-            id,
-            format!("not decided: {error}"),
+            format!("[{settings}] is not decided: {error}"),
             "see acs.reachable and acs.api_version",
         ),
-        Some(Err(
+        Err(
             error @ (AssignmentsError::Refused { .. }
             | AssignmentsError::AccessKey(_)
             | AssignmentsError::ServiceToken(_)),
-        )) => mend(error),
+        ) => mend(error),
     }
 }
 
@@ -268,7 +291,7 @@ fn usable<'l>(id: CheckId, look: &'l ResourceLook<'_>) -> Result<&'l [EntraAssig
         }
         ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => {}
     }
-    match &look.listed {
+    match look.listed() {
         None => Err(Box::new(Check::skip(
             id,
             "the broker has no credential to ask ACS with",
@@ -301,7 +324,7 @@ fn api_version(look: &ResourceLook<'_>) -> Check {
     };
     let good = known.last().copied().unwrap_or(PREVIEW);
     let key = look.config.key(key);
-    let refused = match &look.listed {
+    let refused = match look.listed() {
         Some(Err(AssignmentsError::UnexpectedStatus {
             status,
             error: Some(error),

@@ -88,7 +88,10 @@ impl Case {
         let look = ResourceLook {
             config: &config.resources[0],
             answered: self.answered,
-            listed: self.listed,
+            lists: Vec::from_iter(self.listed.map(|listed| ListLook {
+                section: "assignments.acs",
+                listed,
+            })),
             file: self
                 .file
                 .map(|file| file.map(|file| file.into_iter().map(Assignment::from).collect())),
@@ -159,6 +162,35 @@ fn credential() {
         };
         assert_eq!(case.status(CheckId::AcsCredential), status);
     }
+}
+
+#[test]
+fn each_credential_is_judged_by_itself() {
+    let config = config("");
+    let list = |section, listed| ListLook { section, listed };
+    let look = ResourceLook {
+        config: &config.resources[0],
+        answered: Ok(StatusCode::UNAUTHORIZED),
+        lists: vec![
+            list("assignments.acs", Ok(vec![group(1)])),
+            list("exchange.identity", Err(refused())),
+        ],
+        file: None,
+    };
+    let checks = resource(&look, &config, Case::default().today);
+    let of = |id| -> Vec<&Check> { checks.iter().filter(|check| check.id == id).collect() };
+    let [good, bad] = of(CheckId::AcsCredential)[..] else {
+        panic!("{checks:?}")
+    };
+    assert_eq!((good.status, bad.status), (Status::Pass, Status::Fail));
+    assert!(good.summary.contains("[assignments.acs]"), "{good:?}");
+    assert!(bad.summary.contains("[exchange.identity]"), "{bad:?}");
+    assert!(
+        bad.fix.as_deref().unwrap_or_default().contains("[exchange.identity]"),
+        "{bad:?}"
+    );
+    // The list of the one that is good is what counts.
+    assert_eq!(of(CheckId::AcsAssignments)[0].status, Status::Pass);
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub(super) fn assign(index: usize, look: &ResourceLook<'_>) -> Vec<Step> {
         look.config.exchange.mode,
         config::ExchangeMode::Identity(_) | config::ExchangeMode::TeamsUser(_)
     );
-    let (Some(Ok(listed)), Some(Ok(file)), false) = (&look.listed, &look.file, has_no_part) else {
+    let (Some(Ok(listed)), Some(Ok(file)), false) = (look.listed(), &look.file, has_no_part) else {
         return Vec::new();
     };
     // Several entries of the file may be about one object, which has one assignment at ACS.

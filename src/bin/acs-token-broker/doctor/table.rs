@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 
 use acs_token_broker::doctor::check::{Check, Report, Status};
 use anstyle::{AnsiColor, Style};
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
 use crate::say_in_colours;
 
@@ -14,11 +15,17 @@ pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const FAINT: Style = Style::new().dimmed();
 
 pub(super) fn print(report: &Report) {
-    say_in_colours(&text(report, std::io::stdout().is_terminal()));
+    let stdout = std::io::stdout();
+    // What is read by a program, or searched, has a line for each thing.
+    let columns = rustix::termios::tcgetwinsize(&stdout).ok();
+    let columns = columns
+        .map(|size| usize::from(size.ws_col))
+        .filter(|columns| *columns > 0);
+    say_in_colours(&text(report, stdout.is_terminal(), columns));
 }
 
-/// With styles, which are taken out where they are not wanted.
-fn text(report: &Report, ticks: bool) -> String {
+/// With styles, which are taken out where they are not wanted. Lines break at words before `columns`, if there is an end to them.
+fn text(report: &Report, ticks: bool, columns: Option<usize>) -> String {
     let mut text = String::new();
     let mut group = "";
     let width = report
@@ -36,7 +43,7 @@ fn text(report: &Report, ticks: bool) -> String {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{BOLD}{group}{BOLD:#}");
         }
-        line(&mut text, check, width, ticks);
+        line(&mut text, check, width, ticks, columns);
     }
     let _ = write!(
         text,
@@ -50,7 +57,7 @@ fn text(report: &Report, ticks: bool) -> String {
     text
 }
 
-fn line(text: &mut String, check: &Check, width: usize, ticks: bool) {
+fn line(text: &mut String, check: &Check, width: usize, ticks: bool, columns: Option<usize>) {
     let (tick, word, colour) = match check.status {
         Status::Pass => ("✓", "pass", AnsiColor::Green),
         Status::Warn => ("!", "warn", AnsiColor::Yellow),
@@ -64,11 +71,15 @@ fn line(text: &mut String, check: &Check, width: usize, ticks: bool) {
         .as_deref()
         .map(|subject| format!("{subject}: "))
         .unwrap_or_default();
+    let indent = mark.chars().count() + width + 3;
+    let begun = format!(
+        "{style}{mark}{style:#} {:<width$}  {FAINT}{subject}{FAINT:#}",
+        check.id.name()
+    );
     let _ = writeln!(
         text,
-        "{style}{mark}{style:#} {:<width$}  {FAINT}{subject}{FAINT:#}{}",
-        check.id.name(),
-        check.summary
+        "{}",
+        wrapped(&format!("{begun}{}", check.summary), indent, columns)
     );
     if !matches!(check.status, Status::Warn | Status::Fail) {
         return;
@@ -81,9 +92,28 @@ fn line(text: &mut String, check: &Check, width: usize, ticks: bool) {
         ("docs", check.docs.as_deref()),
     ] {
         if let Some(value) = value {
-            let _ = writeln!(text, "    {FAINT}{name:<8}{FAINT:#}{value}");
+            let whole = format!("    {FAINT}{name:<8}{FAINT:#}{value}");
+            // A command is there to be copied.
+            let columns = columns.filter(|_| name != "command");
+            let _ = writeln!(text, "{}", wrapped(&whole, 12, columns));
         }
     }
+}
+
+/// A line that ends before `columns`; what goes on is indented. Words are not broken: a URL stays one.
+fn wrapped(line: &str, indent: usize, columns: Option<usize>) -> String {
+    let Some(columns) = columns else {
+        return line.to_owned();
+    };
+    // Beside a narrow terminal's long names there would be no room.
+    let indent = " ".repeat(if indent * 2 > columns { 4 } else { indent });
+    let options = Options::new(columns)
+        .subsequent_indent(&indent)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    textwrap::fill(line, options)
 }
 
 #[cfg(test)]
@@ -97,13 +127,41 @@ mod tests {
             Check::fail(CheckId::GraphConsent, Who::UserTenantAdmin, "none", "open it").about("t"),
             Check::pass(CheckId::ConfigValid, "good"),
         ]);
-        let plain = anstream::adapter::strip_str(&text(&report, false)).to_string();
+        let plain = anstream::adapter::strip_str(&text(&report, false, None)).to_string();
         assert_eq!(
             plain,
             "configuration\npass config.valid   good\n\nadministrators' steps (Microsoft Graph)\nfail graph.consent  t: none\n    \
              who     the administrator of the users' tenant\n    fix     open it\n    docs    docs/doctor.md#graph.consent\n\n\
              1 passed, 0 warnings, 1 failed, 0 skipped"
         );
-        assert!(text(&report, true).contains('✗'));
+        assert!(text(&report, true, None).contains('✗'));
+    }
+
+    #[test]
+    fn on_a_terminal_lines_break_at_words() {
+        let url =
+            "https://login.microsoftonline.com/8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11/adminconsent?client_id=22222222";
+        let command = "acs-token-broker assignments set 8f1c3f2e-6d1b-4f7a-9c55-0d5b7e2a4c11 --principal-type group --client-id x";
+        let fix = format!("open {url} as an administrator of the tenant, and then ask again whether it has been done");
+        let summary = "nobody has consented to the well-known application that the assignments of this tenant name";
+        let check = Check::fail(CheckId::GraphConsent, Who::UserTenantAdmin, summary, fix).about("8f1c3f2e");
+        let report = Report::new(vec![check.with_command(command)]);
+        let plain = |columns| anstream::adapter::strip_str(&text(&report, true, columns)).to_string();
+        let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+        for columns in [60, 80, 100, 172] {
+            let shown = plain(Some(columns));
+            assert_eq!(words(&shown), words(&plain(None)), "no word is broken or lost");
+            for line in shown.lines().filter(|line| !line.contains(command)) {
+                // A word alone may be longer.
+                let fits = line.chars().count() <= columns || line.trim_start() == url;
+                assert!(fits, "{columns}: {line:?}");
+            }
+            assert!(shown.contains(command));
+        }
+        let shown = plain(Some(80));
+        assert!(
+            shown.contains("\n                 "),
+            "what goes on is indented: {shown}"
+        );
     }
 }

@@ -380,3 +380,28 @@ fn problems_name_the_variable() {
     }
     assert_eq!(reported.len(), 9, "{reported:#?}");
 }
+
+#[test]
+fn a_problem_is_one_line_whatever_its_variable_or_key_is_named() {
+    let long = format!("ACS_TOKEN_BROKER__{}", "A\u{1b}[2J".repeat(2000));
+    for (text, variable) in [
+        ("", "ACS_TOKEN_BROKER__SERVER__LI\nSTEN"),
+        ("", "ACS_TOKEN_BROKER__SERVER\r__LISTEN"),
+        ("", "\u{feff}ACS_TOKEN_BROKER__\u{1b}[31mSERVER"),
+        ("", long.as_str()),
+        ("[server]\n\"li\\nsten\\u001b[31m\" = 1\n", "PATH"),
+    ] {
+        let problems = load_text(text, &[(variable, "x")]).unwrap_err();
+        let shown: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
+        assert!(
+            shown
+                .iter()
+                .any(|line| line.contains("\\n") || line.contains("\\r") || line.contains("\\u{1b}")),
+            "{shown:?}"
+        );
+        for line in shown {
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            assert!(line.chars().count() <= 1024, "{line:?}");
+        }
+    }
+}

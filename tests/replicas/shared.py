@@ -1,0 +1,169 @@
+"""Three replicas with one store, of which brokers and servers are killed; see ../replicas.sh."""
+
+import asyncio
+import dataclasses
+import signal
+import sys
+import time
+
+from people import GAIN, Load, Person
+from store import STORES, sealing_key
+from world import NAMES, Replicas
+
+USERS, RATE = 20, 60
+# Seconds that an Entra token lives, and with how many left its user signs in again, as sign-in libraries do.
+LIFE, LEFT = 30, 12
+# An answer has a new token's exchange within so many seconds, and an outage is over for the brokers so long after its end.
+SETTLES = 6
+CACHE = f'[cache]\nexpiry_margin = "3s"\nmin_remaining = "{LEFT + 3}s"\nrefresh_ahead = "0s"\nmin_gain = "{GAIN}s"\nrenewal_backoff = "1s"\n'
+
+
+@dataclasses.dataclass
+class Life:
+    """An Entra token while it is its user's."""
+
+    person: Person
+    token: str
+    began: float
+    ended: float = float("inf")
+
+
+class Wallets:
+    """Sees to it that each user has a token that is good for a while."""
+
+    def __init__(self, stack, people):
+        self.stack, self.people, self.lives = stack, people, []
+        self.over = False
+
+    def sign_in(self, person, lifetime=LIFE):
+        person.sign_in(self.stack.control, lifetime)
+        self.lives.append(Life(person, person.token, time.monotonic()))
+
+    def begin(self):
+        # Not all at one time.
+        for number, person in enumerate(self.people):
+            self.sign_in(person, LIFE + number % 10)
+
+    async def keep(self):
+        while not self.over:
+            for person in self.people:
+                if person.end - time.time() < LEFT:
+                    before = next(life for life in reversed(self.lives) if life.person is person)
+                    await asyncio.to_thread(self.sign_in, person)
+                    before.ended = time.monotonic()
+            await asyncio.sleep(0.2)
+
+
+class Run:
+    """One form of the store."""
+
+    def __init__(self, stack, kind):
+        self.stack, self.kind = stack, kind
+        self.failed, self.outages = [], []
+
+    def require(self, held, what):
+        if not held:
+            print(f"NOT AS PROMISED: {self.kind}: {what}", flush=True)
+            self.failed.append(what)
+
+    def write_keys(self, *lines):
+        new = self.stack.work / "sealing-keys.new"
+        new.write_text("".join(lines))
+        new.rename(self.stack.work / "sealing-keys")
+
+    def begin(self):
+        self.old, self.new = sealing_key("old"), sealing_key("new")
+        self.write_keys(self.old)
+        self.store = STORES[self.kind](self.stack)
+        self.store.begin()
+        self.stack.begin(f'drain_delay = "2s"\n{CACHE}{self.store.settings()}', limits="replicas = 4\n")
+        self.people = [Person(number) for number in range(USERS)]
+        self.wallets = Wallets(self.stack, self.people)
+        self.wallets.begin()
+
+    async def disturb(self):
+        """Brokers are killed, keys rotated, a server of the store killed."""
+        await asyncio.sleep(LIFE)
+        for name in NAMES:
+            began = time.monotonic()
+            self.stack.kill(self.stack.brokers[name])
+            await asyncio.to_thread(self.stack.start, name)
+            await asyncio.to_thread(self.stack.ready, name)
+            await asyncio.to_thread(self.stack.up, name)
+            self.killed.append((began, time.monotonic()))
+            await asyncio.sleep(2)
+        # Each step waits until every replica has read the last one.
+        for keys in ([self.old, self.new], [self.new, self.old]):
+            self.write_keys(*keys)
+            await asyncio.sleep(12)
+        await asyncio.sleep(LIFE - LEFT)
+        self.write_keys(self.new)
+        await asyncio.sleep(12)
+        began = time.monotonic()
+        self.store.fail()
+        await asyncio.sleep(3)
+        await asyncio.to_thread(self.store.mend)
+        self.outages.append((began, time.monotonic()))
+        await asyncio.sleep(2 * LIFE)
+
+    async def load(self):
+        self.killed = []
+        with Load(self.stack.ports["haproxy"], self.people, RATE) as load:
+            keeping = asyncio.create_task(self.wallets.keep())
+            await self.disturb()
+            self.wallets.over = True
+            await keeping
+        await load.ended()
+        self.judge(load)
+
+    def judge(self, load):
+        asked = [life for life in self.wallets.lives if life.person.got[life.token]]
+
+        def touches(life, spans):
+            return any(life.began < end + SETTLES and begin < life.ended + SETTLES for begin, end in spans)
+
+        calm = [life for life in asked if not touches(life, self.outages)]
+        exchanged = {life.token: len(life.person.got[life.token]) for life in asked}
+        # A broker that is killed between ACS's answer and the store loses what it was told: once for each user at most.
+        more = [life for life in calm if exchanged[life.token] > 1]
+        unkilled = [life for life in more if not touches(life, self.killed)]
+        most = max((exchanged[life.token] for life in asked), default=0)
+        print(
+            f"{self.kind:<9} {load.outcomes.total():>8} {sum(load.lost().values()):>5} {len(load.wrong):>6} {len(asked):>7} {len(calm):>6} "
+            f"{len(more):>6} {most:>5} {self.stack.exchanges():>10}  longest {load.longest * 1000:.0f} ms {load.lost() or ''}",
+            flush=True,
+        )
+        self.require(not load.wrong, f"wrong answers: {load.wrong[:3]}")
+        self.require(not load.lost(), f"lost: {load.lost()}")
+        self.require(not unkilled, f"{len(unkilled)} tokens were exchanged more than once though nothing had failed")
+        self.require(len(more) <= len(self.killed), f"{len(more)} tokens were exchanged more than once, and {len(self.killed)} brokers killed")
+        self.require(most <= len(NAMES) + 1, f"{most} exchanges of one token")
+        self.require(len(calm) > USERS, f"only {len(calm)} tokens saw no outage")
+        for what in self.stack.fallen():
+            self.require(False, what)
+
+
+def main():
+    # So that a SIGTERM ends by way of what cleans up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    kinds = sys.argv[2:] or list(STORES)
+    print(f"{USERS} users, {RATE} requests a second, three replicas; Entra tokens of {LIFE} s")
+    print(f"{'store':<9} {'requests':>8} {'lost':>5} {'wrong':>6} {'tokens':>7} {'calm':>6} {'more':>6} {'most':>5} {'exchanges':>10}")
+    failed = []
+    for kind in kinds:
+        with Replicas(sys.argv[1]) as stack:
+            run = Run(stack, kind)
+            try:
+                run.begin()
+                asyncio.run(run.load())
+            finally:
+                if run.failed or sys.exc_info()[0]:
+                    for name in (*NAMES, "haproxy"):
+                        lines = stack.log(f"{name}.log").splitlines() if (stack.work / f"{name}.log").exists() else []
+                        print(f"{name}:", *[line for line in lines if '"level":"INFO"' not in line][-15:], sep="\n")
+            failed += run.failed
+    if failed:
+        sys.exit("not as promised: " + "; ".join(failed))
+
+
+main()

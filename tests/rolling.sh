@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# A rolling update under load: three replicas behind haproxy are replaced one by one (SIGTERM, drain, a new process in its place) while
+# users ask for tokens all the time. Fails if one request is lost, one answer is not the right one, or ACS is asked more than once for a
+# user by one process. Everything is on loopback and on free ports. Installs Debian's haproxy if it is missing.
+#
+# BROKER=target/debug/acs-token-broker tests/rolling.sh [--short]
+# In full each replica is replaced three times, some three minutes; --short once, half a minute.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+broker=${BROKER:-${CARGO_TARGET_DIR:-target}/debug/acs-token-broker}
+if [[ ! -x $broker ]]; then
+    echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
+    exit 1
+fi
+PATH=$PATH:/usr/sbin
+tests/replicas/install.sh haproxy
+# Ends what it has started, however it ends itself.
+exec python3 -B tests/replicas/rolling.py "$broker" "$@"
