@@ -88,9 +88,9 @@ impl Replicas {
         &self.brokers[number]
     }
 
-    /// A new Entra token of a user, good at all brokers.
+    /// A new Entra token of a user, good at all brokers. All live equally long: a shorter one would get an exchange of its own.
     fn token(&self, user: &'static str) -> String {
-        self.broker(0).user(user).token()
+        self.broker(0).user(user).lifetime(3600).token()
     }
 
     /// How many exchanges ACS was asked for.
