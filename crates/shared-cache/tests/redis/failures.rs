@@ -199,7 +199,7 @@ async fn answers_stay_with_their_questions_when_callers_leave() {
             let mut answered = 0;
             for _ in 0..150 {
                 let user = random.usize(..USERS).to_string();
-                let patience = Duration::from_micros(random.u64(0..6000));
+                let patience = Duration::from_micros(random.u64(0..20_000));
                 let user_entry = entry(&user);
                 let asking = replica.cache.get(&user_entry);
                 match tokio::time::timeout(patience, asking).await {
@@ -218,7 +218,7 @@ async fn answers_stay_with_their_questions_when_callers_leave() {
     for caller in callers.collect::<Vec<_>>() {
         answered += caller.await.unwrap();
     }
-    assert!(answered > 50 && answered < 16 * 150, "{answered}");
+    assert!(answered > 20 && answered < 16 * 150, "{answered}");
     assert_eq!(replica.counts.of(Operation::Get, Outcome::Rejected), 0);
 }
 
