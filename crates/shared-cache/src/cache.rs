@@ -11,9 +11,9 @@ use crate::chores::{self, Chore, Chores};
 use crate::entry::{EntryId, StoredValue};
 use crate::failure::Failure;
 use crate::keys::{EncryptionKeys, EntryName, KeyFile, Unopened};
+use crate::lease::{Lease, Leased};
 use crate::link::Dialer;
 use crate::observer::{Observer, Operation, Outcome};
-use crate::random_name;
 use crate::script;
 use crate::settings::Settings;
 use crate::store::{Asker, Away, Fault, Store};
@@ -46,27 +46,6 @@ pub enum Found {
     Absent,
     /// The store said nothing.
     Away,
-}
-
-/// What became of a lease.
-#[derive(Debug)]
-pub enum Leased {
-    /// It is ours.
-    Held(Lease),
-    /// It is another's.
-    Taken {
-        /// For how long, at most.
-        remaining: Duration,
-    },
-    /// The store said nothing: the replica goes on by itself.
-    Away,
-}
-
-/// A lease on an exchange. Ends when it is dropped, or by itself.
-pub struct Lease {
-    chores: Chores,
-    name: String,
-    owner: String,
 }
 
 /// Whether the store is used.
@@ -221,13 +200,9 @@ impl SharedCache {
             return Leased::Away;
         };
         // Made before it is known to be ours: if the answer does not arrive, or nobody waits for it any longer, it is released.
-        let lease = Lease {
-            chores: self.chores.clone(),
-            name: format!("{}:lease", self.value_key(&name)),
-            owner: random_name(),
-        };
+        let lease = Lease::new(&self.chores, format!("{}:lease", self.value_key(&name)));
         let milliseconds = length.as_millis().max(1).to_string();
-        let (key, arguments) = ([lease.name.as_str()], [lease.owner.as_bytes(), milliseconds.as_bytes()]);
+        let (key, arguments) = ([lease.key()], [lease.owner().as_bytes(), milliseconds.as_bytes()]);
         let work = self.store.run::<i64>(Asker::Request, &script::LEASE, &key, &arguments);
         match self.store.operate(Operation::Lease, work).await {
             Ok(left) => match u64::try_from(left) {
@@ -387,32 +362,6 @@ impl Drop for Undone<'_> {
                 values: std::mem::take(&mut self.values),
             });
         }
-    }
-}
-
-impl Lease {
-    /// It is another's.
-    fn forget(mut self) {
-        self.owner.clear();
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if !self.owner.is_empty() {
-            self.chores.add(Chore::Release {
-                lease: std::mem::take(&mut self.name),
-                owner: std::mem::take(&mut self.owner),
-            });
-        }
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
     }
 }
 

