@@ -90,6 +90,8 @@ async fn each_decision_about_a_verified_user_has_an_event() {
             object.map(String::as_str)
         );
         assert_eq!(event["acs_broker.cache.outcome"].as_str(), cache);
+        let source = (cache == Some("hit")).then_some("memory");
+        assert_eq!(event["acs_broker.cache.source"].as_str(), source);
         assert_eq!(event["acs_broker.error.code"].as_str(), code);
         assert!(event["acs_broker.scopes"].as_str().unwrap().contains("VoIP"));
         assert_eq!(event["request_id"].as_str().unwrap().len(), 36);

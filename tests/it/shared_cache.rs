@@ -88,9 +88,9 @@ impl Replicas {
         &self.brokers[number]
     }
 
-    /// A new Entra token of a user, good at all brokers.
+    /// A new Entra token of a user, good at all brokers. All live equally long: a shorter one would get an exchange of its own.
     fn token(&self, user: &'static str) -> String {
-        self.broker(0).user(user).token()
+        self.broker(0).user(user).lifetime(3600).token()
     }
 
     /// How many exchanges ACS was asked for.
@@ -145,11 +145,11 @@ async fn a_token_is_exchanged_once_and_found_by_others_and_after_a_restart() {
     assert!(!all.is_empty());
     let users = &replicas.broker(0).emulator.scenario().users;
     let user = users.iter().find(|user| user.name == "alex").unwrap().object_id;
-    let (shown, acs_token) = (user.to_string(), first.token());
+    let (user_text, acs_token) = (user.to_string(), first.token());
     for (name, value) in all {
         for secret in [
             acs_token.as_bytes(),
-            shown.as_bytes(),
+            user_text.as_bytes(),
             user.as_bytes(),
             token.as_bytes(),
         ] {

@@ -48,6 +48,9 @@ pub enum CredentialError {
     /// The file of the password is empty, or no text.
     #[error("{0}: holds no password")]
     NoPassword(String),
+    /// It is not there in time.
+    #[error("no credential for the store in time")]
+    TooLate,
     /// No access token.
     #[error("no access token for the store: {0}")]
     Token(#[from] TokenError),

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn line(name: &str, byte: u8) -> String {
@@ -114,4 +116,35 @@ fn a_file_that_is_no_longer_good_leaves_the_last_keys() {
     assert_eq!(names().unwrap(), ["second", "first"]);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(names().unwrap(), ["second", "first"]);
+}
+
+proptest! {
+    #[test]
+    fn nothing_opens_that_was_not_sealed(found in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let keys = keys(&[("new", 1)]);
+        let name = &keys.entry_names(&id("alice"))[0];
+        prop_assert_eq!(keys.open(name, &found), Err(Unopened));
+        let versioned = [&[VERSION], &found[..]].concat();
+        prop_assert_eq!(keys.open(name, &versioned), Err(Unopened));
+    }
+
+    #[test]
+    fn what_is_sealed_comes_back(payload in proptest::collection::vec(any::<u8>(), 0..200), at in any::<i32>(), nanosecond in 0..1_000_000_000) {
+        let keys = keys(&[("new", 1)]);
+        let name = &keys.entry_names(&id("alice"))[0];
+        let time = Timestamp::new(at.into(), nanosecond).unwrap();
+        let value = StoredValue { payload: Zeroizing::new(payload), expires_on: time, exchanged_at: time };
+        prop_assert_eq!(keys.open(name, &keys.seal(name, &value).unwrap()), Ok(value));
+    }
+
+    #[test]
+    fn no_text_of_a_key_file_is_told(text in "[a-zA-Z0-9+/= #\n]{0,120}") {
+        if let Err(error) = EncryptionKeys::parse(&text) {
+            let told = error.to_string();
+            let longest = text.split_whitespace().filter(|word| word.len() > 12);
+            for word in longest {
+                prop_assert!(!told.contains(word), "{told}");
+            }
+        }
+    }
 }

@@ -6,11 +6,14 @@
 //!
 //! - [`SharedCache`]: values and leases. [`SharedWindow`]: an endpoint's budget.
 //! - `keys`: names and seals. `entry`: which of two values stays.
-//! - `store`: an operation's limit, and when none is made. `supervisor`: the connections, which nothing else makes.
+//! - `store`: an operation's limit, and when none is made. `chores`: what nobody waits for.
+//! - `supervisor`, with `cluster` and `sentinels`: the connections, which nothing else makes. `link` is one of them.
 //! - `script`: what runs within the store.
 
 mod cache;
 mod chores;
+mod cluster;
+mod connect;
 mod credentials;
 mod entry;
 mod failure;
@@ -18,6 +21,7 @@ mod keys;
 mod link;
 mod observer;
 mod script;
+mod sentinels;
 mod settings;
 mod slots;
 mod store;

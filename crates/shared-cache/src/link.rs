@@ -152,11 +152,6 @@ impl Link {
         self.changed.notify_one();
     }
 
-    /// Whether this is a connection to that server, verified by that name.
-    pub(crate) fn is_to(&self, node: &Node, known_as: &str) -> bool {
-        self.node == *node && self.known_as == known_as
-    }
-
     /// Asks the server. An answer by which it is of no use to anybody makes the link doubtful.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
         let answer = command.query_async(&mut self.connection.clone()).await;

@@ -92,6 +92,8 @@ fn announced(host: &str, port: u16, asked: &Node) -> Node {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn node(host: &str, port: u16) -> Node {
@@ -167,5 +169,40 @@ mod tests {
         assert_eq!(redirect("::1:7001", &asked), Some(node("::1", 7001)));
         assert_eq!(redirect("nowhere", &asked), None);
         assert_eq!(redirect("host:0x1", &asked), None);
+    }
+
+    /// Whatever a server may answer.
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            (-2_i64..20_000).prop_map(Value::Int),
+            "[a-z0-9.:?]{0,5}".prop_map(|text| Value::BulkString(text.into_bytes())),
+            proptest::collection::vec(any::<u8>(), 0..4).prop_map(Value::BulkString),
+            "[a-z?]{0,3}".prop_map(Value::SimpleString),
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            proptest::collection::vec(inner, 0..5).prop_map(Value::Array)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_gives_slots_that_there_are_not(answer in values()) {
+            for range in read(&answer, &node("seed", 7000)).unwrap_or_default() {
+                prop_assert!(range.first <= range.last && range.last < SLOTS && !range.master.host.is_empty());
+                prop_assert!(range.master.is_tls, "TLS is the seed's to say");
+            }
+        }
+
+        #[test]
+        fn no_redirect_leads_to_nowhere(address in "[a-z0-9.:?\\[\\]]{0,12}") {
+            let target = redirect(&address, &node("seed", 7000));
+            prop_assert!(target.is_none_or(|target| !target.host.is_empty() && target.is_tls));
+        }
+
+        #[test]
+        fn every_key_has_a_slot_that_is_that_of_its_tag(prefix in "[a-z:]{0,5}", tag in "[a-z]{1,5}", rest in "[a-z{}:]{0,5}") {
+            prop_assert_eq!(slot(&format!("{prefix}{{{tag}}}{rest}")), slot(&tag));
+        }
     }
 }

@@ -1,18 +1,18 @@
 //! Keeps the connections to the store: finds its servers, connects, probes, authenticates anew. Nothing else connects.
 
-use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::credentials::Login;
+use crate::cluster::cluster;
+use crate::connect::{Logins, RENEW_BEFORE, connected};
 use crate::failure::Failure;
 use crate::link::Link;
-use crate::settings::{Authentication, Kind, Node};
-use crate::slots::{self, SlotRange};
+use crate::sentinels::Sentinels;
+use crate::settings::{Kind, Node};
 use crate::store::Store;
 use crate::topology::{Server, Topology};
 
@@ -22,8 +22,6 @@ const CHECK: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(700);
 /// Changes that are reported one after the other are looked after together.
 const GATHER: Duration = Duration::from_millis(50);
-/// How long before its end an access token is replaced on connections that live.
-const RENEW_BEFORE: Duration = Duration::from_secs(180);
 
 /// Works until the store is dropped.
 pub(crate) async fn supervise(store: Weak<Store>, changed: Arc<Notify>) {
@@ -73,7 +71,8 @@ fn report(store: &Store, failure: Option<&Failure>) {
         (None | Some(Failure::Connecting), Some(failure)) => {
             tracing::warn!(%failure, "the shared cache is away; each replica goes on by itself");
         }
-        (Some(before), Some(failure)) if before != failure => {
+        // Of the same kind, it differs by a number or a server.
+        (Some(before), Some(failure)) if discriminant(before) != discriminant(failure) => {
             tracing::info!(%failure, "the shared cache is still away");
         }
         _ => {}
@@ -142,141 +141,6 @@ async fn single(
     }
 }
 
-/// Each master of a cluster for its slots.
-async fn cluster(store: &Store, before: &Topology, logins: &Logins<'_>) -> Result<(), Failure> {
-    let (ranges, known_as) = slot_ranges(store, before, logins).await?;
-    let mut shares: BTreeMap<String, (Node, Vec<(u16, u16)>)> = BTreeMap::new();
-    for SlotRange { first, last, master } in ranges {
-        let share = shares.entry(master.to_string()).or_insert_with(|| (master, Vec::new()));
-        share.1.push((first, last));
-    }
-    let covered: u32 = shares
-        .values()
-        .flat_map(|(_, ranges)| ranges)
-        .map(|(first, last)| u32::from(last - first) + 1)
-        .sum();
-    let connecting = shares.into_values().map(|(node, ranges)| {
-        let known_as = known_as.as_str();
-        async move {
-            let (first, last) = ranges.first().copied().unwrap_or_default();
-            let existing = before.servers.iter().find(|server| server.link.is_to(&node, known_as));
-            let probe_key = existing
-                .map(|server| server.probe_key.clone())
-                .filter(|key| {
-                    ranges
-                        .iter()
-                        .any(|(first, last)| (*first..=*last).contains(&slots::slot(key)))
-                })
-                .or_else(|| slots::key_in(&store.settings.prefix, first, last))
-                .unwrap_or_default();
-            let link = connected(store, before, &node, known_as, &probe_key, logins).await;
-            (link, probe_key, ranges)
-        }
-    });
-    let mut failure = (covered < u32::from(slots::SLOTS)).then_some(Failure::Uncovered);
-    let mut servers = Vec::new();
-    for (link, probe_key, ranges) in join_all(connecting).await {
-        let link = match link {
-            Ok(link) => Some(link),
-            Err((link, why)) => {
-                failure = Some(why);
-                link
-            }
-        };
-        if let Some(link) = link {
-            servers.push((Server { link, probe_key }, ranges));
-        }
-    }
-    store.topology.store(Arc::new(Topology::cluster(servers)));
-    failure.map_or(Ok(()), Err)
-}
-
-/// What the cluster says of itself, and the host that certificates are verified by.
-async fn slot_ranges(
-    store: &Store,
-    before: &Topology,
-    logins: &Logins<'_>,
-) -> Result<(Vec<SlotRange>, String), Failure> {
-    let limit = store.settings.connect_timeout;
-    let ask = async |link: &Link| {
-        let node = || link.node.to_string();
-        let command = redis::cmd("CLUSTER").arg("SLOTS").take();
-        match timeout(limit, link.ask::<redis::Value>(&command)).await {
-            Err(_) => Err(Failure::NoAnswer { node: node() }),
-            Ok(Err(error)) => Err(Failure::of(node(), &error)),
-            Ok(Ok(answer)) => match slots::read(&answer, &link.node) {
-                Some(ranges) if !ranges.is_empty() => Ok((ranges, link.known_as.clone())),
-                Some(_) => Err(Failure::NoServers),
-                None => Err(Failure::Nonsense { node: node() }),
-            },
-        }
-    };
-    // Any of them: one that is cut off from the others would go on telling what was.
-    let mut well: Vec<_> = before
-        .servers
-        .iter()
-        .map(|server| &server.link)
-        .filter(|link| link.is_well())
-        .collect();
-    fastrand::shuffle(&mut well);
-    let mut failure = Failure::NoServers;
-    for link in well {
-        match ask(link).await {
-            Ok(ranges) => return Ok(ranges),
-            Err(why) => failure = why,
-        }
-    }
-    let mut seeds: Vec<_> = store.settings.nodes.iter().collect();
-    fastrand::shuffle(&mut seeds);
-    for seed in seeds {
-        let link = match logins.get().await {
-            Ok(login) => store.dialer.dial(seed, &seed.host, login).await,
-            Err(why) => Err(why),
-        };
-        let ranges = match link {
-            Ok(link) => ask(&link).await,
-            Err(why) => Err(why),
-        };
-        match ranges {
-            Ok(ranges) => return Ok(ranges),
-            Err(why) => failure = why,
-        }
-    }
-    Err(failure)
-}
-
-/// A connection to that server that is well: the one that there is, or a new one. Beside a failure a connection may be left
-/// that is worth another probe.
-async fn connected(
-    store: &Store,
-    before: &Topology,
-    node: &Node,
-    known_as: &str,
-    probe_key: &str,
-    logins: &Logins<'_>,
-) -> Result<Arc<Link>, (Option<Arc<Link>>, Failure)> {
-    let (allowed, limit) = (store.settings.timeout, store.settings.connect_timeout);
-    if let Some(link) = before.existing(node, known_as) {
-        match link.probe(probe_key, allowed, limit).await {
-            Ok(()) => return Ok(link),
-            Err(failure) if !link.is_lost() => return Err((Some(link), failure)),
-            // What is to be told is why a new connection fails, too.
-            Err(_) => {}
-        }
-    }
-    let login = logins.get().await.map_err(|failure| (None, failure))?;
-    let link = store
-        .dialer
-        .dial(node, known_as, login)
-        .await
-        .map_err(|failure| (None, failure))?;
-    let link = Arc::new(link);
-    match link.probe(probe_key, allowed, limit).await {
-        Ok(()) => Ok(link),
-        Err(failure) => Err((Some(link).filter(|link| !link.is_lost()), failure)),
-    }
-}
-
 /// Authenticates connections anew whose credential ends soon.
 async fn renew_logins(store: &Store, topology: &Topology, logins: &Logins<'_>) {
     let now = store.clock.now();
@@ -307,94 +171,6 @@ async fn renew_logins(store: &Store, topology: &Topology, logins: &Logins<'_>) {
         }
         if let Err(failure) = link.log_in(login, store.settings.connect_timeout).await {
             tracing::warn!(%failure, "the credential for the shared cache ends soon and cannot be renewed yet");
-        }
-    }
-}
-
-/// The credential of one round, had once and only if it is needed.
-struct Logins<'a> {
-    authentication: &'a Authentication,
-    held: OnceCell<Option<Login>>,
-}
-
-impl<'a> Logins<'a> {
-    fn new(authentication: &'a Authentication) -> Self {
-        Self {
-            authentication,
-            held: OnceCell::new(),
-        }
-    }
-
-    async fn get(&self) -> Result<Option<&Login>, Failure> {
-        let login = self
-            .held
-            .get_or_try_init(|| self.authentication.login(RENEW_BEFORE))
-            .await?;
-        Ok(login.as_ref())
-    }
-}
-
-/// The sentinels, with the connection to the one that answered last.
-#[derive(Default)]
-struct Sentinels {
-    answered: Option<Link>,
-}
-
-impl Sentinels {
-    /// Where the server is that takes writes, and the host that certificates are verified by.
-    async fn master(
-        &mut self,
-        store: &Store,
-        name: &str,
-        authentication: &Authentication,
-    ) -> Result<(Node, String), Failure> {
-        if let Some(link) = self.answered.take()
-            && !link.is_lost()
-            && let Ok(found) = ask_sentinel(store, &link, name).await
-        {
-            self.answered = Some(link);
-            return Ok(found);
-        }
-        let logins = Logins::new(authentication);
-        let mut failure = Failure::NoMaster(name.to_owned());
-        for sentinel in &store.settings.nodes {
-            let link = match logins.get().await {
-                Ok(login) => store.dialer.dial(sentinel, &sentinel.host, login).await,
-                Err(why) => Err(why),
-            };
-            match link {
-                Ok(link) => match ask_sentinel(store, &link, name).await {
-                    Ok(found) => {
-                        self.answered = Some(link);
-                        return Ok(found);
-                    }
-                    Err(why) => failure = why,
-                },
-                Err(why) => failure = why,
-            }
-        }
-        Err(failure)
-    }
-}
-
-async fn ask_sentinel(store: &Store, sentinel: &Link, name: &str) -> Result<(Node, String), Failure> {
-    let node = || sentinel.node.to_string();
-    let command = redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).take();
-    let answer = timeout(
-        store.settings.connect_timeout,
-        sentinel.ask::<Option<(String, u16)>>(&command),
-    );
-    match answer.await {
-        Err(_) => Err(Failure::NoAnswer { node: node() }),
-        Ok(Err(error)) => Err(Failure::of(node(), &error)),
-        Ok(Ok(None)) => Err(Failure::NoMaster(name.to_owned())),
-        Ok(Ok(Some((host, port)))) => {
-            let master = Node {
-                host,
-                port,
-                is_tls: sentinel.node.is_tls,
-            };
-            Ok((master, sentinel.known_as.clone()))
         }
     }
 }

@@ -62,13 +62,10 @@ impl Topology {
             .find(|link| link.node == *node)
     }
 
-    /// An earlier connection to that server that is not lost.
-    pub(crate) fn existing(&self, node: &Node, known_as: &str) -> Option<Arc<Link>> {
-        let links = self.servers.iter().map(|server| &server.link);
-        links
-            .filter(|link| !link.is_lost())
-            .find(|link| link.is_to(node, known_as))
-            .cloned()
+    /// An earlier connection to that server that is not lost. By which host the server was known then does not matter: which of
+    /// several seeds or sentinels names it is chance.
+    pub(crate) fn existing(&self, node: &Node) -> Option<Arc<Link>> {
+        self.to(node).filter(|link| !link.is_lost()).cloned()
     }
 
     pub(crate) fn is_well(&self) -> bool {

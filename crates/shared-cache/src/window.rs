@@ -17,6 +17,9 @@ use crate::random_name;
 use crate::script;
 use crate::store::{Asker, Away, Store};
 
+/// How far a turn is foreseen. The store does nothing else meanwhile.
+const FORESEEN: u32 = 10_000;
+
 /// The budget of one endpoint, for all replicas that use the store.
 #[derive(Clone)]
 pub struct SharedWindow {
@@ -167,7 +170,7 @@ impl SharedWindow {
             ask.rate.window.as_micros().to_string(),
             ask.longest.as_micros().to_string(),
             ask.share.unwrap_or(1.0).to_string(),
-            ask.ahead.to_string(),
+            ask.ahead.min(FORESEEN).to_string(),
         ];
         let arguments = arguments.each_ref().map(String::as_bytes);
         let keys = [self.places.as_str(), self.pause.as_str()];

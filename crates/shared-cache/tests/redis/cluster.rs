@@ -193,14 +193,15 @@ async fn a_server_that_dies_takes_its_part_along_until_another_has_it() {
 #[ignore = "needs redis-server: tests/shared-cache.sh"]
 async fn servers_that_a_cluster_announces_are_known_by_the_seeds_name() {
     let certificates = Certificates::of("localhost");
-    let arguments = [&ARGUMENTS[..], &["--tls-cluster", "yes"]].concat();
+    // It tells of itself as 127.0.0.1, of which its certificate knows nothing.
+    let announced = ["--tls-cluster", "yes", "--cluster-announce-ip", "127.0.0.1"];
+    let arguments = [&ARGUMENTS[..], &announced].concat();
     let server = loop {
         let server = certificates.server(&arguments).await;
         if server.port < 55_000 {
             break server;
         }
     };
-    // It tells of itself as 127.0.0.1, of which its certificate knows nothing.
     let tool = std::process::Command::new("redis-cli")
         .args([
             "--tls",

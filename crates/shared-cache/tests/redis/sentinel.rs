@@ -129,8 +129,12 @@ async fn a_failover_that_was_asked_for_loses_no_answer() {
             .await;
         answers += 1;
         // Written there: it is the one in use.
-        let role: String = group.replica.say(&["INFO", "replication"]).await;
-        role.contains("role:master") && replica.cache.status().is_reachable() && group.replica.keys().await.len() > 1
+        // Its own connections are cut meanwhile, as ours are.
+        let role = group.replica.try_say::<String>(&["INFO", "replication"]).await;
+        let keys = group.replica.try_say::<Vec<String>>(&["KEYS", "*"]).await;
+        role.is_ok_and(|role| role.contains("role:master"))
+            && keys.is_ok_and(|keys| keys.len() > 1)
+            && replica.cache.status().is_reachable()
     })
     .await;
     assert_eq!(replica.counts.of(Operation::Get, Outcome::Rejected), 0);
@@ -182,4 +186,53 @@ async fn a_name_that_no_sentinel_knows_and_a_password_of_theirs() {
     let replica = Replica::with(with(MASTER, "wrong")).await;
     let failure = replica.cache.status().failure.unwrap();
     assert!(matches!(failure, Failure::Unauthenticated { .. }), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: tests/shared-cache.sh"]
+async fn what_most_sentinels_say_counts() {
+    let group = Group::start(None).await;
+    // As one that is cut off with the server that was.
+    let old = Server::start().await;
+    let configuration = format!("sentinel monitor {MASTER} 127.0.0.1 {} 1\n", old.port);
+    let cut_off = Server::sentinel(&configuration, None).await;
+    let mut settings = group.settings();
+    settings.nodes.insert(0, cut_off.node());
+    let replica = Replica::with(settings).await.connected().await;
+    for user in ["alice", "bob"] {
+        replica
+            .cache
+            .put(&entry(user), &replica.value("x", 3600, 0), false)
+            .await;
+    }
+    assert_eq!((old.keys().await.len(), group.main.keys().await.len()), (0, 2));
+}
+
+/// Which sentinel answers first is chance, and each may be known by another host.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: tests/shared-cache.sh"]
+async fn a_connection_stays_whichever_sentinel_names_its_server() {
+    let group = Group::start(None).await;
+    let mut settings = group.settings();
+    for sentinel in &mut settings.nodes[1..] {
+        sentinel.host = "localhost".to_owned();
+    }
+    let _replica = Replica::with(settings).await.connected().await;
+    let connection = async || {
+        let list: String = group.main.say(&["CLIENT", "LIST"]).await;
+        // By the command that a probe is.
+        let ours = list.lines().filter(|line| line.contains(" cmd=del "));
+        ours.map(|line| line.split(' ').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let before = connection().await;
+    assert_eq!(before.len(), 1);
+    for round in 0..12 {
+        // A sentinel's connection that is lost makes the broker look again.
+        group.sentinels[round % 3]
+            .say::<i64>(&["CLIENT", "KILL", "TYPE", "normal"])
+            .await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    assert_eq!(connection().await, before);
 }

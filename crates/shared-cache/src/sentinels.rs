@@ -1,0 +1,113 @@
+//! The sentinels, which know the server that takes writes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::timeout;
+
+use crate::connect::Logins;
+use crate::failure::Failure;
+use crate::link::Link;
+use crate::settings::{Authentication, Node};
+use crate::store::Store;
+
+/// The sentinels, with the connections to those that answered last.
+#[derive(Default)]
+pub(crate) struct Sentinels {
+    // By their place in the settings.
+    answered: HashMap<usize, Arc<Link>>,
+}
+
+/// Where the server is, and the host that its certificate is verified by.
+type Master = (Node, String);
+
+impl Sentinels {
+    /// Where the server is that most of them name: one that is cut off from the others names the one that was. Nobody is waited
+    /// for once more than half of all agree.
+    pub(crate) async fn master(
+        &mut self,
+        store: &Store,
+        name: &str,
+        authentication: &Authentication,
+    ) -> Result<Master, Failure> {
+        let sentinels = &store.settings.nodes;
+        let logins = Logins::new(authentication);
+        let mut asking: FuturesUnordered<_> = sentinels
+            .iter()
+            .enumerate()
+            .map(|(index, sentinel)| {
+                let link = self.answered.get(&index).filter(|link| !link.is_lost()).cloned();
+                let logins = &logins;
+                async move { (index, ask(store, sentinel, link, name, logins).await) }
+            })
+            .collect();
+        let mut votes: Vec<(Master, usize)> = Vec::new();
+        let mut failure = Failure::NoMaster(name.to_owned());
+        while let Some((index, answer)) = asking.next().await {
+            match answer {
+                Ok((link, master)) => {
+                    self.answered.insert(index, link);
+                    let count = count(&mut votes, master);
+                    if count * 2 > sentinels.len() {
+                        break;
+                    }
+                }
+                Err(why) => failure = why,
+            }
+        }
+        let most = votes.into_iter().max_by_key(|(_, count)| *count);
+        most.map(|(master, _)| master).ok_or(failure)
+    }
+}
+
+/// One more names that server. How many do.
+fn count(votes: &mut Vec<(Master, usize)>, master: Master) -> usize {
+    // Sentinels may be known by different hosts; what counts is the server.
+    if let Some((_, count)) = votes.iter_mut().find(|((node, _), _)| *node == master.0) {
+        *count += 1;
+        return *count;
+    }
+    votes.push((master, 1));
+    1
+}
+
+async fn ask(
+    store: &Store,
+    sentinel: &Node,
+    link: Option<Arc<Link>>,
+    name: &str,
+    logins: &Logins<'_>,
+) -> Result<(Arc<Link>, Master), Failure> {
+    if let Some(link) = link
+        && let Ok(master) = named_by(store, &link, name).await
+    {
+        return Ok((link, master));
+    }
+    let link = store.dialer.dial(sentinel, &sentinel.host, logins.get().await?).await?;
+    let master = named_by(store, &link, name).await?;
+    Ok((Arc::new(link), master))
+}
+
+async fn named_by(store: &Store, sentinel: &Link, name: &str) -> Result<Master, Failure> {
+    let node = || sentinel.node.to_string();
+    let command = redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).take();
+    let answer = timeout(
+        store.settings.connect_timeout,
+        sentinel.ask::<Option<(String, u16)>>(&command),
+    );
+    match answer.await {
+        Err(_) => Err(Failure::NoAnswer { node: node() }),
+        Ok(Err(error)) => Err(Failure::of(node(), &error)),
+        Ok(Ok(None)) => Err(Failure::NoMaster(name.to_owned())),
+        Ok(Ok(Some((host, port)))) => {
+            let master = Node {
+                host,
+                port,
+                is_tls: sentinel.node.is_tls,
+            };
+            Ok((master, sentinel.known_as.clone()))
+        }
+    }
+}
