@@ -17,7 +17,7 @@ if [[ -z ${OWN_MOUNTS:-} && -d /sys/fs/cgroup/unified ]]; then
 fi
 stand_ins=
 if [[ ${1:-} == --stand-ins ]]; then stand_ins=1; fi
-packages=(podman buildah golang-github-containernetworking-plugin-dnsname iptables curl)
+packages=(podman catatonit buildah golang-github-containernetworking-plugin-dnsname iptables curl)
 if [[ -n $stand_ins ]]; then packages+=(socat python3-minimal libpython3-stdlib prometheus prometheus-alertmanager haproxy redis-server); fi
 missing=()
 for package in "${packages[@]}"; do dpkg --status "$package" >/dev/null 2>&1 || missing+=("$package"); done
