@@ -46,7 +46,7 @@ def wrk(service, script, seconds, connections=32, expect=200):
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script + REPORT)
         file.flush()
-        command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--latency"]
+        command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--timeout", "20s", "--latency"]
         before = service.cpu()
         said = subprocess.run([*command, "--script", file.name, f"{service.origin}/token"], capture_output=True, text=True)
         spent = service.cpu() - before
