@@ -1,14 +1,16 @@
 //! The limit on requests, and on exchanges, that are in flight.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-/// Admits at most a fixed number at once, of requests or of exchanges.
+/// Admits at most a fixed number at once, of requests or of exchanges. Nobody waits for a permit, so it is a number.
 #[derive(Debug, Clone)]
-pub struct Admission {
-    permits: Arc<Semaphore>,
+pub struct Admission(Arc<Bound>);
+
+#[derive(Debug)]
+struct Bound {
     limit: usize,
+    in_flight: AtomicUsize,
     exceeded: Overloaded,
 }
 
@@ -31,53 +33,75 @@ pub enum Overloaded {
 #[derive(Debug)]
 pub struct InFlightPermit {
     admission: Admission,
-    permit: Option<OwnedSemaphorePermit>,
+    is_held: bool,
 }
 
 impl Admission {
     /// Admits up to `limit`; beyond that it fails with `exceeded`.
     #[must_use]
     pub fn new(limit: usize, exceeded: Overloaded) -> Self {
-        let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self {
-            permits: Arc::new(Semaphore::new(limit)),
+        Self(Arc::new(Bound {
             limit,
+            in_flight: AtomicUsize::new(0),
             exceeded,
-        }
+        }))
     }
 
     /// How many may be in flight.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.limit
+        self.0.limit
     }
 
     /// How many are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.limit.saturating_sub(self.permits.available_permits())
+        self.0.in_flight.load(Ordering::Relaxed)
     }
 
     /// Acquires a permit, or fails at once.
     pub fn acquire(&self) -> Result<InFlightPermit, Overloaded> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        self.enter()?;
         Ok(InFlightPermit {
             admission: self.clone(),
-            permit: Some(permit.map_err(|_| self.exceeded)?),
+            is_held: true,
         })
+    }
+
+    fn enter(&self) -> Result<(), Overloaded> {
+        let Bound {
+            limit,
+            in_flight,
+            exceeded,
+        } = &*self.0;
+        let entered = in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            (now < *limit).then_some(now + 1)
+        });
+        entered.map(drop).map_err(|_| *exceeded)
     }
 }
 
 impl InFlightPermit {
     /// Leaves the permit to others until [`reacquire`](Self::reacquire).
     pub fn release(&mut self) {
-        self.permit = None;
+        if std::mem::take(&mut self.is_held) {
+            self.admission.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Acquires a permit again, or fails at once.
     pub fn reacquire(&mut self) -> Result<(), Overloaded> {
-        self.permit = self.admission.acquire()?.permit;
+        if !self.is_held {
+            self.admission.enter()?;
+            self.is_held = true;
+        }
         Ok(())
+    }
+}
+
+impl Drop for InFlightPermit {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

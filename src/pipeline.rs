@@ -283,35 +283,32 @@ impl TokenPipeline {
             token_expires_on: plan.bounded_by(),
             max_age,
         };
-        let key = plan.key().clone();
-        let user = plan.user();
-        let task = ExchangeTask {
-            exchanger: Arc::clone(&resource.exchanger),
-            plan: Arc::new(plan),
-            token: request.token.clone(),
-            deadline,
-            caller: caller(),
-            trace: span.in_scope(Trace::current),
-            exchange_limit: self.exchange_limit.clone(),
-            limits: Arc::clone(&self.limits),
-            user,
-            metrics: resource.metrics.clone(),
-        };
-        let answer = self
-            .cache
-            .get(
-                key,
-                &lookup,
-                resource.shared.as_ref(),
-                move |mode, ticket, claim| task.clone().run(mode, ticket, claim),
+        let answer = match self.cache.served(plan.key().clone(), &lookup).await {
+            Ok(answer) => Ok(answer),
+            Err(key) => {
+                let task = ExchangeTask {
+                    exchanger: Arc::clone(&resource.exchanger),
+                    user: plan.user(),
+                    plan: Arc::new(plan),
+                    token: request.token.clone(),
+                    deadline,
+                    caller: caller(),
+                    trace: span.in_scope(Trace::current),
+                    exchange_limit: self.exchange_limit.clone(),
+                    limits: Arc::clone(&self.limits),
+                    metrics: resource.metrics.clone(),
+                };
+                let exchange = move |mode, ticket, claim| task.clone().run(mode, ticket, claim);
+                let shared = resource.shared.as_ref();
                 // Whoever waits for a place in the budget takes none from those whom the cache can serve.
-                || request.release_permit(),
-            )
-            .instrument(span.clone());
-        let Ok(answer) = tokio::time::timeout_at(deadline, answer).await else {
-            let error = IssueError::DeadlineExceeded;
-            fail(&span, &error);
-            return Err(error);
+                let answer = self.cache.get(key, &lookup, shared, exchange, || request.release_permit());
+                let Ok(answer) = tokio::time::timeout_at(deadline, answer.instrument(span.clone())).await else {
+                    let error = IssueError::DeadlineExceeded;
+                    fail(&span, &error);
+                    return Err(error);
+                };
+                answer
+            }
         };
         match answer {
             Ok(answer) => {

@@ -1,12 +1,10 @@
 //! The requests in ACS's own shape: `POST /token` and the two paths that ACS itself serves.
 
-use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{AUTHORIZATION, CONNECTION};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Uri, Version};
 use http_body::Body as _;
-use serde::Serialize;
 
 use super::content::{Content, Read};
 use super::context::RequestContext;
@@ -17,8 +15,10 @@ use crate::exchange::Operation;
 use crate::pipeline::{Issued, PendingAuthentication, Requested};
 use base::untrusted::Untrusted;
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// `POST /token`: the form content type makes it an RFC 8693 request, unless a token is in the head.
-pub(super) async fn token(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn token(api: Api, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers();
     if !headers.contains_key(AUTHORIZATION) && media::from_headers(headers)? == Media::Form {
         return token_exchange::exchange(&api, request).await;
@@ -28,13 +28,13 @@ pub(super) async fn token(State(api): State<Api>, request: Request) -> Result<Re
 }
 
 /// `POST /access/entra/:exchangeAccessToken?api-version=…`: what ACS itself serves under its endpoint.
-pub(super) async fn acs_path(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn acs_path(api: Api, request: Request) -> Result<Response, ApiError> {
     check_api_version(request.uri(), "api_versions", &api.settings.api_versions)?;
     on_acs_path(&api, request, Operation::Entra).await
 }
 
 /// `POST /access/teamsExtension/:exchangeAccessToken?api-version=…`: the same for a Teams Phone extension app.
-pub(super) async fn teams_extension_path(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn teams_extension_path(api: Api, request: Request) -> Result<Response, ApiError> {
     check_api_version(request.uri(), "teams_api_versions", &api.settings.teams_api_versions)?;
     on_acs_path(&api, request, Operation::TeamsExtension).await
 }
@@ -78,7 +78,7 @@ async fn exchange(
     };
     let mut response = match outcome {
         Ok(issued) => {
-            let answer = Json(TokenResponse::new(&issued)).into_response();
+            let answer = ([(CONTENT_TYPE, JSON)], token_response(&issued)).into_response();
             answer::issued(&api.settings, &issued, answer)
         }
         Err(error) => error.into_response(),
@@ -147,43 +147,62 @@ fn loggable_version(version: &str) -> &str {
     if dated { version } else { "(of another form)" }
 }
 
-/// `CommunicationIdentityAccessTokenResult` of ACS's data plane.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TokenResponse<'t> {
-    identity: Identity<'t>,
-    access_token: AccessToken<'t>,
+/// `CommunicationIdentityAccessTokenResult` of ACS's data plane, as JSON.
+fn token_response(issued: &Issued) -> Vec<u8> {
+    let grant = &issued.token.grant;
+    let members = [
+        (r#"{"identity":{"id":"#, &*grant.identity_id),
+        (r#"},"accessToken":{"token":"#, grant.token.expose()),
+        (r#","expiresOn":"#, &*grant.expires_on_text),
+    ];
+    let length = members.iter().map(|(name, value)| name.len() + value.len() + 2);
+    let end = "}}";
+    let mut body = Vec::with_capacity(length.sum::<usize>() + end.len());
+    for (name, value) in members {
+        body.extend_from_slice(name.as_bytes());
+        write_json_string(&mut body, value);
+    }
+    body.extend_from_slice(end.as_bytes());
+    body
 }
 
-#[derive(Serialize)]
-struct Identity<'t> {
-    id: &'t str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AccessToken<'t> {
-    token: &'t str,
-    expires_on: &'t str,
-}
-
-impl<'t> TokenResponse<'t> {
-    fn new(issued: &'t Issued) -> Self {
-        Self {
-            identity: Identity {
-                id: &issued.token.grant.identity_id,
-            },
-            access_token: AccessToken {
-                token: issued.token.grant.token.expose(),
-                expires_on: &issued.token.grant.expires_on_text,
-            },
-        }
+/// A token has no character that JSON escapes, and can be thousands long: it is looked at and copied in blocks.
+fn write_json_string(body: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    let mut blocks = text.as_bytes().chunks(64);
+    if blocks.all(|block| block.iter().fold(true, |all, byte| all & is_plain(byte))) {
+        body.push(b'"');
+        body.extend_from_slice(text.as_bytes());
+        body.push(b'"');
+    } else {
+        body.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whatever_a_text_holds_it_is_the_same_in_json() {
+        let long = "eyJ0eXAiOiJKV1QifQ.".repeat(100);
+        for text in [
+            "",
+            "8:acs:1",
+            &long,
+            "a\"b",
+            "a\\b",
+            "a\nb",
+            "\u{1}",
+            "ü",
+            "\u{7f}",
+            &format!("{long}\""),
+        ] {
+            let mut body = Vec::new();
+            write_json_string(&mut body, text);
+            assert_eq!(serde_json::from_slice::<String>(&body).unwrap(), text);
+        }
+    }
 
     #[test]
     fn only_text_in_the_form_of_a_version_is_logged() {

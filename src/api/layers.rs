@@ -1,10 +1,10 @@
 //! The layers around every route: limits, CORS and the panic barrier.
 
-use std::any::Any;
+use std::panic::AssertUnwindSafe;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
 use http::header::{self, HOST};
 use http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -54,7 +54,7 @@ pub fn head_limits() -> HeadLimits {
 
 /// The CORS layer answers every OPTIONS request itself; one without `Access-Control-Request-Method` is no
 /// preflight (Fetch standard, section 3.2.2) and must be answered with 404 or 405 like any other.
-pub(super) async fn mark_plain_options(mut request: Request, next: Next) -> Response {
+pub(super) fn mark_plain_options(request: &mut Request) {
     if request.method() == Method::OPTIONS
         && !request
             .headers()
@@ -63,7 +63,6 @@ pub(super) async fn mark_plain_options(mut request: Request, next: Next) -> Resp
     {
         *request.method_mut() = method;
     }
-    next.run(request).await
 }
 
 /// Request headers that browsers may send from other origins.
@@ -122,8 +121,25 @@ fn is_loopback_origin(origin: &HeaderValue) -> bool {
     host.is_some_and(is_loopback_host)
 }
 
+/// Answers a request within the panic barrier. A panic is a bug of ours; the caller learns nothing of it.
+pub(super) async fn guarded<R, F>(api: &Api, request: Request, routed: R) -> Response
+where
+    R: Fn(Api, Request) -> F,
+    F: Future<Output = Response>,
+{
+    // What a panic leaves behind is dropped with the request.
+    AssertUnwindSafe(limit(api, request, routed))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| ApiError::Internal.into_response())
+}
+
 /// Refuses what is over the limits before anything reads it.
-pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) -> Response {
+async fn limit<R, F>(api: &Api, request: Request, routed: R) -> Response
+where
+    R: Fn(Api, Request) -> F,
+    F: Future<Output = Response>,
+{
     match request.extensions().get() {
         // Found where the head came in; what remains of it is within the limits.
         Some(Excess::Head) => return ApiError::HeadersTooLarge.into_response(),
@@ -137,12 +153,7 @@ pub(super) async fn limit(State(api): State<Api>, request: Request, next: Next) 
     if api.stopping.is_cancelled() {
         return ApiError::ShuttingDown.into_response();
     }
-    next.run(request).await
-}
-
-/// A panic is a bug of ours; the caller learns nothing of it.
-pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
-    ApiError::Internal.into_response()
+    routed(api.clone(), request).await
 }
 
 #[cfg(test)]

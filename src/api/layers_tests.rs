@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::post;
-use http::{Request as HttpRequest, StatusCode};
+use http::Request as HttpRequest;
 use http_body_util::BodyExt as _;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
@@ -17,7 +17,6 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::admission::{Admission, Overloaded};
-use crate::api::body::BodyReader;
 use crate::api::{ApiSettings, TOKEN_PATH, layered};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
 use crate::cache::TokenCache;
@@ -81,29 +80,25 @@ fn api(clock: &SharedClock, metrics: &Metrics) -> Api {
         clock: Arc::clone(clock),
         metrics: metrics.clone(),
     };
-    Api {
-        pipeline: Arc::new(pipeline),
-        settings: Arc::new(ApiSettings {
-            memory: Budget::new(1 << 20),
-            audit: true,
-            trusted_proxies: Vec::new(),
-            access_lines: Arc::new(crate::api::AccessLines::new(config::AccessLog::All)),
-            api_versions: Vec::new(),
-            teams_api_versions: Vec::new(),
-            base_path: String::new(),
-            request_timeout: second,
-            diagnostic_headers: true,
-            allowed_origins: vec![ORIGIN.to_owned()],
-            loopback_origins: false,
-            allowed_headers: Vec::new(),
-            required_scopes: String::new(),
-            targets: Vec::new(),
-            scope_prefixes: Vec::new(),
-            sign_in: crate::api::SignIn::new(&"https://login.example".parse().unwrap(), []),
-        }),
-        bodies: BodyReader::new(Budget::new(1 << 20)),
-        stopping: CancellationToken::new(),
-    }
+    let settings = ApiSettings {
+        memory: Budget::new(1 << 20),
+        audit: true,
+        trusted_proxies: Vec::new(),
+        access_lines: Arc::new(crate::api::AccessLines::new(config::AccessLog::All)),
+        api_versions: Vec::new(),
+        teams_api_versions: Vec::new(),
+        base_path: String::new(),
+        request_timeout: second,
+        diagnostic_headers: true,
+        allowed_origins: vec![ORIGIN.to_owned()],
+        loopback_origins: false,
+        allowed_headers: Vec::new(),
+        required_scopes: String::new(),
+        targets: Vec::new(),
+        scope_prefixes: Vec::new(),
+        sign_in: crate::api::SignIn::new(&"https://login.example".parse().unwrap(), []),
+    };
+    Api::new(Arc::new(pipeline), settings, CancellationToken::new())
 }
 
 /// Where spans are sent, and what arrives there.
@@ -120,7 +115,7 @@ async fn collector() -> (String, mpsc::UnboundedReceiver<Bytes>) {
 }
 
 #[expect(clippy::panic, reason = "what is tested")]
-async fn panicking() -> StatusCode {
+async fn panicking(_: Api, _: Request) -> Response {
     panic!("{PAYLOAD}")
 }
 
@@ -135,11 +130,7 @@ async fn a_panic_is_an_internal_error_and_its_text_stays_inside() {
     let (dispatch, guard) = telemetry.unwrap();
     let metrics = guard.metrics();
     let api = api(&clock, &metrics);
-    let router = layered(
-        Router::new().route(TOKEN_PATH, post(panicking)),
-        cors(&api.settings),
-        api,
-    );
+    let router = layered(api, panicking);
 
     let request = HttpRequest::post(TOKEN_PATH)
         .header("origin", ORIGIN)

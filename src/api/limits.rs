@@ -1,33 +1,37 @@
 //! The limit on requests from one address, and the count of what limits refused.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::middleware::Next;
+use axum::extract::{ConnectInfo, Request};
 use axum::response::{IntoResponse as _, Response};
 
-use super::Api;
 use super::error::ApiError;
+use super::{Api, layers};
 use crate::limits::Limit;
 use crate::limits::address::client_address;
 use crate::pipeline::IssueError;
 
 /// Lets a request through if its address may send one more now. What one limit refuses, none counts.
-pub(super) async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub(super) async fn count<R, F>(api: Api, request: Request, routed: R) -> Result<Response, Infallible>
+where
+    R: Fn(Api, Request) -> F,
+    F: Future<Output = Response>,
+{
     let limits = &api.pipeline.limits;
     let address = limits.counts_addresses().then(|| address(&api, &request));
     if let Some(Err(exceeded)) = address.map(|address| limits.count_address(address)) {
         api.pipeline.metrics.limited(exceeded.limit);
-        return ApiError::from(IssueError::from(exceeded)).into_response();
+        return Ok(ApiError::from(IssueError::from(exceeded)).into_response());
     }
-    let response = next.run(request).await;
+    let response = layers::guarded(&api, request, routed).await;
     if let Some(limit) = refused_by(&response) {
         api.pipeline.metrics.limited(limit);
         if let Some(address) = address {
             limits.uncount_address(address);
         }
     }
-    response
+    Ok(response)
 }
 
 fn address(api: &Api, request: &Request) -> IpAddr {

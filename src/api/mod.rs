@@ -22,17 +22,17 @@ mod observe;
 mod sign_in;
 mod token_exchange;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::post;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::Method;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::CorsLayer;
+use tower::{Layer as _, service_fn};
 
 pub use self::access_log::{AccessLines, WINDOW as ACCESS_LOG_WINDOW};
 use self::body::BodyReader;
@@ -123,62 +123,77 @@ pub struct ApiSettings {
     pub sign_in: SignIn,
 }
 
+/// What every request needs. Clones share it.
 #[derive(Clone)]
-struct Api {
+struct Api(Arc<Parts>);
+
+struct Parts {
     pipeline: Arc<TokenPipeline>,
-    settings: Arc<ApiSettings>,
+    settings: ApiSettings,
     bodies: BodyReader,
     // Cancelled when no new work is taken.
     stopping: CancellationToken,
 }
 
-/// The public router.
-pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: CancellationToken) -> Router {
-    let cors = layers::cors(&settings);
-    let base_path = settings.base_path.clone();
-    let api = Api {
-        pipeline,
-        bodies: BodyReader::new(settings.memory.clone()),
-        settings: Arc::new(settings),
-        stopping,
-    };
-    base_path::mounted(layered(routes(), cors, api), &base_path)
+impl Api {
+    fn new(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: CancellationToken) -> Self {
+        Self(Arc::new(Parts {
+            pipeline,
+            bodies: BodyReader::new(settings.memory.clone()),
+            settings,
+            stopping,
+        }))
+    }
 }
 
-fn routes() -> Router<Api> {
-    let not_allowed = || async { ApiError::MethodNotAllowed };
-    let mut routes = Router::new()
-        // ACS's path begins a segment with a colon, which axum otherwise takes for its old parameter syntax.
-        .without_v07_checks()
-        .route(TOKEN_PATH, post(azure_form::token).fallback(not_allowed))
-        .route(
-            OAUTH_TOKEN_PATH,
-            post(token_exchange::oauth2_token).fallback(not_allowed),
-        );
-    let handlers = [post(azure_form::acs_path), post(azure_form::teams_extension_path)];
-    for ((_, written), handler) in ACS_PATHS.into_iter().zip(handlers) {
-        for path in written {
-            routes = routes.route(path, handler.clone().fallback(not_allowed));
-        }
+impl Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
-    routes.fallback(|| async { ApiError::NotFound })
+}
+
+/// The public router.
+pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: CancellationToken) -> Router {
+    let base_path = settings.base_path.clone();
+    let api = Api::new(pipeline, settings, stopping);
+    base_path::mounted(layered(api, routed), &base_path)
+}
+
+/// Answers a request by its path and its method. There are few paths and all are fixed, so this is no router: one would
+/// put each request's handler on the heap.
+async fn routed(api: Api, request: Request) -> Response {
+    let outcome = match route_of(request.uri().path()) {
+        None => Err(ApiError::NotFound),
+        Some(_) if request.method() != Method::POST => Err(ApiError::MethodNotAllowed),
+        Some(OAUTH_TOKEN_PATH) => token_exchange::oauth2_token(api, request).await,
+        Some(ACS_PATH) => azure_form::acs_path(api, request).await,
+        Some(TEAMS_EXTENSION_PATH) => azure_form::teams_extension_path(api, request).await,
+        Some(_) => azure_form::token(api, request).await,
+    };
+    outcome.into_response()
 }
 
 /// What happens around every request, whatever its route.
-fn layered(routes: Router<Api>, cors: CorsLayer, api: Api) -> Router {
-    routes
-        .layer(
-            ServiceBuilder::new()
-                // Outermost, so that every answer has its request id and span, and every error its shape.
-                .layer(from_fn_with_state(api.clone(), observe::observe))
-                // Outside the limits and the panic barrier, so that their answers can be read by browsers too.
-                .layer(from_fn(layers::mark_plain_options))
-                .layer(cors)
-                // Before everything but preflights, which the layer above answers.
-                .layer(from_fn_with_state(api.clone(), limits::count))
-                .layer(CatchPanicLayer::custom(layers::panicked))
-                // Before anything reads a header.
-                .layer(from_fn_with_state(api.clone(), layers::limit)),
-        )
-        .with_state(api)
+///
+/// Functions that call each other, not layers of a router: those are copied and put on the heap for each request, every one
+/// with all that are inside it.
+fn layered<R, F>(api: Api, routed: R) -> Router
+where
+    R: Fn(Api, Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let cors = layers::cors(&api.settings);
+    // Inside CORS, so that browsers can read the answers of the limits and of the panic barrier too. The limits come before
+    // everything but preflights, which CORS answers.
+    let limited = {
+        let api = api.clone();
+        service_fn(move |request| limits::count(api.clone(), request, routed.clone()))
+    };
+    let shared = cors.layer(limited);
+    // Outermost, so that every answer has its request id and span, and every error its shape.
+    Router::new().fallback_service(service_fn(move |request| {
+        observe::observe(api.clone(), request, shared.clone())
+    }))
 }

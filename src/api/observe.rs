@@ -1,16 +1,17 @@
 //! The outermost layer: gives each request its context and span, and records how it ended in the access line, the
 //! metrics and the trace.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use http::header::{CONNECTION, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http_body::Body as _;
 use opentelemetry::KeyValue;
 use tokio::time::Instant;
+use tower::{Service, ServiceExt as _};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
@@ -20,7 +21,7 @@ use super::context::RequestContext;
 use super::error::ApiError;
 use super::error_response::ErrorResponse;
 use super::head::Head;
-use super::layers::CLIENT_REQUEST_ID;
+use super::layers::{CLIENT_REQUEST_ID, mark_plain_options};
 use super::{Api, ApiSettings, answer};
 use ::serve::Cut;
 use telemetry::metrics::labels::Refusal;
@@ -33,8 +34,12 @@ const CLIENT_CLOSED: &str = "ClientClosed";
 /// The same for a request that a stop cut off; a request that comes after the stop is refused with this code.
 const SHUTTING_DOWN: &str = Refusal::ShuttingDown.into_str();
 
-/// The outermost layer: gives the request its context and span, renders errors, and writes the access line.
-pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+/// The outermost layer: gives the request its context and span, has it answered `within`, renders errors, and writes the
+/// access line.
+pub(super) async fn observe<S>(api: Api, mut request: Request, within: S) -> Result<Response, Infallible>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
     let deadline = Instant::now() + api.settings.request_timeout;
     let is_bodiless = request.body().is_end_stream();
     let context = RequestContext::new(
@@ -47,8 +52,9 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
     request.extensions_mut().insert(context.clone());
     let version = request.version();
     let mut observed = Observed::begin(api, &request, context);
-    let work = next.run(request).instrument(observed.span.clone());
-    let response = observed.trace.carry(work).await;
+    mark_plain_options(&mut request);
+    let work = within.oneshot(request).instrument(observed.span.clone());
+    let Ok(response) = observed.trace.carry(work).await;
 
     if response.extensions().get::<BearerForm>().is_some() {
         observed.context.oauth = false;
@@ -71,7 +77,7 @@ pub(super) async fn observe(State(api): State<Api>, mut request: Request, next: 
         is_ours: error.is_ours(),
     });
     observed.end(Some(i64::from(response.status().as_u16())), failure.as_ref());
-    response
+    Ok(response)
 }
 
 /// A request on its way. If it is dropped before its end was recorded, its client waits for no answer any more.

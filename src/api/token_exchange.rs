@@ -5,7 +5,7 @@ mod form;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{AUTHORIZATION, PRAGMA};
 use http::{HeaderMap, HeaderValue};
@@ -34,7 +34,7 @@ pub(super) fn refused_credential(headers: &HeaderMap) -> ApiError {
 }
 
 /// `POST /oauth2/token`: the form alone.
-pub(super) async fn oauth2_token(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn oauth2_token(api: Api, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers();
     match media::from_headers(headers) {
         Ok(Media::Form) => {}

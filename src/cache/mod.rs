@@ -237,6 +237,16 @@ where
         self.entries.fill()
     }
 
+    /// The cached token, where the rule serves it as it is; else the key again, for [`get`](Self::get). Most requests are
+    /// served so, without anything being made ready for an exchange.
+    pub async fn served(&self, key: K, lookup: &Lookup) -> Result<Answer<T>, K> {
+        let key = CacheKey { shared: key, own: None };
+        match self.entries.decide(&key, lookup).await {
+            Some((CacheDecision::Serve, entry)) => Ok(hit(&entry, None)),
+            _ => Err(key.shared),
+        }
+    }
+
     /// A token for `key`, cached in memory or by `shared`, or by `exchange`, as the rule in [`decision`] says for this
     /// `lookup`. `on_wait` is called when the exchange has to wait by its [`Ticket`] before it begins. An exchange takes its
     /// [`Claim`] when nothing else is to be waited for.

@@ -1,9 +1,10 @@
 //! What a connection is doing, and how long it may go on doing it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::limiter::ConnectionPermit;
@@ -29,15 +30,25 @@ struct State {
 }
 
 /// Where a connection's parts report what it is doing. Clones are of the same connection.
+///
+/// Requests come and go without waking anybody: what watches for overdue connections looks at them again before anything
+/// that began meanwhile can be overdue.
 #[derive(Debug, Clone)]
-pub(super) struct ConnectionActivity {
-    activity: watch::Sender<State>,
+pub(super) struct ConnectionActivity(Arc<Activity>);
+
+#[derive(Debug)]
+struct Activity {
+    state: Mutex<State>,
     permit: Arc<ConnectionPermit>,
+    // Notified of what may be overdue sooner than what went before.
+    hurried: Notify,
+    // Notified of every change, for a drain.
+    changed: Notify,
 }
 
 impl ConnectionActivity {
     pub(super) fn new(permit: Arc<ConnectionPermit>) -> Self {
-        let activity = State {
+        let state = State {
             in_flight: 0,
             unsent: 0,
             stuck: None,
@@ -45,83 +56,94 @@ impl ConnectionActivity {
             head: None,
             idle_since: Instant::now(),
         };
-        Self {
-            activity: watch::Sender::new(activity),
+        Self(Arc::new(Activity {
+            state: Mutex::new(state),
             permit,
-        }
+            hurried: Notify::new(),
+            changed: Notify::new(),
+        }))
     }
 
     /// The connection's permit.
     pub(super) fn permit(&self) -> &Arc<ConnectionPermit> {
-        &self.permit
+        &self.0.permit
     }
 
     /// A part of a head is there, and the rest is not.
     pub(super) fn head_began(&self) {
-        if self.activity.borrow().head.is_none() {
-            self.change(|activity| activity.head = Some(Instant::now()));
+        if self.state().head.is_none() {
+            self.change(|activity, now| activity.head = Some(now));
+            self.0.hurried.notify_waiters();
         }
     }
 
     /// Nothing of a head is awaited any more.
     pub(super) fn head_ended(&self) {
-        if self.activity.borrow().head.is_some() {
-            self.change(|activity| activity.head = None);
+        if self.state().head.is_some() {
+            self.change(|activity, _| activity.head = None);
         }
     }
 
     /// Something waits to be written that the client does not read, or nothing does.
     pub(super) fn is_stuck(&self, stuck: bool) {
-        if self.activity.borrow().stuck.is_some() != stuck {
-            self.change(|activity| activity.stuck = stuck.then(Instant::now));
+        if self.state().stuck.is_some() != stuck {
+            self.change(|activity, now| activity.stuck = stuck.then_some(now));
+            self.0.hurried.notify_waiters();
         }
     }
 
     /// Requests that are not answered, or whose answers have not been taken.
     pub(super) fn requests(&self) -> usize {
-        let activity = self.activity.borrow();
+        let activity = self.state();
         activity.in_flight + activity.unsent
+    }
+
+    fn requests_in_flight(&self) -> usize {
+        self.state().in_flight
     }
 
     /// A request is there; it counts until what is given is dropped.
     pub(super) fn request(&self) -> InFlight {
-        self.change(|activity| {
+        self.change(|activity, _| {
             activity.in_flight += 1;
             activity.served = true;
         });
         InFlight(Some(self.clone()))
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        self.activity.send_modify(|activity| {
-            change(activity);
-            let idle = activity.in_flight == 0 && activity.head.is_none();
-            self.permit.set_idle(idle);
-        });
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State, Instant)) {
+        let now = Instant::now();
+        let mut activity = self.state();
+        change(&mut activity, now);
+        let idle = activity.in_flight == 0 && activity.head.is_none();
+        self.0.permit.set_idle(idle, now);
+        drop(activity);
+        self.0.changed.notify_waiters();
     }
 
     /// Ends when no request has been in flight for `flush`, in which the last answer is written. While `linger` lets an
     /// answer reach its client it does not end: that is bounded by itself, and the connection ends with it.
     pub(super) fn drained(&self, flush: Duration, linger: Option<Linger>) -> impl Future<Output = ()> + Send + 'static {
-        let mut activity = self.activity.subscribe();
+        let connection = self.clone();
         async move {
             loop {
-                let in_flight = activity.borrow_and_update().in_flight;
-                let changed = activity.changed();
-                let changed = if in_flight > 0 {
-                    changed.await
-                } else {
-                    match tokio::time::timeout(flush, changed).await {
-                        Ok(changed) => changed,
-                        Err(_) if linger.as_ref().is_some_and(Linger::is_under_way) => {
-                            return std::future::pending().await;
-                        }
-                        Err(_) => return,
+                let mut changed = pin!(connection.0.changed.notified());
+                // From here on no change is missed.
+                changed.as_mut().enable();
+                if connection.requests_in_flight() > 0 {
+                    changed.await;
+                    continue;
+                }
+                match tokio::time::timeout(flush, changed).await {
+                    Ok(()) => {}
+                    Err(_) if linger.as_ref().is_some_and(Linger::is_under_way) => {
+                        return std::future::pending().await;
                     }
-                };
-                if changed.is_err() {
-                    // The connection is gone; its own end is awaited elsewhere.
-                    return std::future::pending().await;
+                    Err(_) => return,
                 }
             }
         }
@@ -130,22 +152,21 @@ impl ConnectionActivity {
     /// Ends when the connection has had no request, or only a part of a head, for longer than `timeouts` allow. Returns
     /// whether there ever was a request.
     pub(super) fn overdue(&self, timeouts: Timeouts) -> impl Future<Output = bool> + Send + 'static {
-        let mut activity = self.activity.subscribe();
+        let connection = self.clone();
         async move {
             loop {
-                let now = *activity.borrow_and_update();
-                let deadline = timeouts.deadline(&now);
-                let changed = activity.changed();
-                let changed = match deadline {
-                    None => changed.await,
-                    Some(deadline) => match tokio::time::timeout_at(deadline, changed).await {
-                        Ok(changed) => changed,
-                        Err(_) => return now.served,
-                    },
-                };
-                if changed.is_err() {
-                    return std::future::pending().await;
+                let mut hurried = pin!(connection.0.hurried.notified());
+                hurried.as_mut().enable();
+                let now = Instant::now();
+                let activity = *connection.state();
+                let deadline = timeouts.deadline(&activity);
+                if deadline.is_some_and(|deadline| deadline <= now) {
+                    return activity.served;
                 }
+                // Nothing that begins from now on is overdue before that.
+                let look_again = now + timeouts.head.min(timeouts.next);
+                let until = deadline.map_or(look_again, |deadline| deadline.min(look_again));
+                let _ = tokio::time::timeout_at(until, hurried).await;
             }
         }
     }
@@ -160,10 +181,10 @@ impl InFlight {
         memory.shrink(memory.bytes().saturating_sub(ANSWER));
         let activity = self.0.take();
         if let Some(activity) = &activity {
-            activity.change(|activity| {
+            activity.change(|activity, now| {
                 activity.in_flight -= 1;
                 activity.unsent += 1;
-                activity.idle_since = Instant::now();
+                activity.idle_since = now;
             });
         }
         Unsent {
@@ -176,9 +197,9 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(activity) = &self.0 {
-            activity.change(|activity| {
+            activity.change(|activity, now| {
                 activity.in_flight -= 1;
-                activity.idle_since = Instant::now();
+                activity.idle_since = now;
             });
         }
     }
@@ -200,9 +221,9 @@ impl Unsent {
 impl Drop for Unsent {
     fn drop(&mut self) {
         if let Some(activity) = &self.activity {
-            activity.change(|activity| {
+            activity.change(|activity, now| {
                 activity.unsent -= 1;
-                activity.idle_since = Instant::now();
+                activity.idle_since = now;
             });
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -254,18 +255,14 @@ impl Connection {
         C: GracefulConnection<Error = hyper::Error>,
     {
         let Self { activity, shared, .. } = self;
+        // Looked at only when it was woken itself, not with every request: it takes locks that all connections share.
+        let mut ends = FuturesUnordered::from_iter([self.end(timeouts)]);
         let end = tokio::select! {
+            biased;
             result = connection.as_mut() => return ended(result),
-            () = shared.draining.cancelled() => End::Drain,
-            served = activity.overdue(timeouts) => {
-                // Not one request: there is nothing to finish.
-                if !served {
-                    return;
-                }
-                End::Overdue
-            }
-            () = activity.permit().evicted() => End::Evicted,
+            end = ends.next() => end.flatten(),
         };
+        let Some(end) = end else { return };
         connection.as_mut().graceful_shutdown();
         let wait = async {
             match end {
@@ -286,6 +283,19 @@ impl Connection {
                 shared.cut_connections.fetch_add(1, Ordering::Relaxed);
             }
             () = wait => {}
+        }
+    }
+}
+
+impl Connection {
+    /// Waits until the connection is to be ended from this side. `None`: at once, as there was not one request and so there
+    /// is nothing to finish.
+    async fn end(&self, timeouts: Timeouts) -> Option<End> {
+        let Self { activity, shared, .. } = self;
+        tokio::select! {
+            () = shared.draining.cancelled() => Some(End::Drain),
+            served = activity.overdue(timeouts) => served.then_some(End::Overdue),
+            () = activity.permit().evicted() => Some(End::Evicted),
         }
     }
 }

@@ -46,19 +46,20 @@ impl HeadLimits {
 /// Returns how many bytes remain.
 pub(super) fn reduce<B>(request: &mut Request<B>, read: &[HeaderName], all: bool) -> usize {
     let old = std::mem::take(request.headers_mut());
-    let names = || read.iter().filter(|name| old.contains_key(*name));
-    let mut fields = HeaderMap::with_capacity(names().count());
+    let mut fields = HeaderMap::with_capacity(old.keys_len().min(read.len()));
     let mut bytes = 0;
-    for name in names() {
-        for value in old.get_all(name).iter().take(if all { usize::MAX } else { 1 }) {
-            // Copied. What was a value is one.
-            let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) else {
-                continue;
-            };
-            copy.set_sensitive(value.is_sensitive());
-            bytes += name.as_str().len() + value.len() + size_of::<HeaderValue>() * 3;
-            fields.append(name.clone(), copy);
+    // A client sends fewer fields than are read.
+    for (name, value) in old.iter().filter(|(name, _)| read.contains(name)) {
+        if !all && fields.contains_key(name) {
+            continue;
         }
+        // Copied. What was a value is one.
+        let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) else {
+            continue;
+        };
+        copy.set_sensitive(value.is_sensitive());
+        bytes += name.as_str().len() + value.len() + size_of::<HeaderValue>() * 3;
+        fields.append(name.clone(), copy);
     }
     *request.headers_mut() = fields;
     if let Some(uri) = copied(request.uri()) {

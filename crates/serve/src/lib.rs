@@ -159,8 +159,8 @@ struct Shared {
     options: ServeOptions,
     acceptor: Option<TlsAcceptor>,
     draining: CancellationToken,
-    // Ends whatever is still open.
-    cut: CancellationToken,
+    // Ends whatever is still open. Every request has it, and a token's own clones take a lock that all share.
+    cut: Arc<CancellationToken>,
     cut_connections: AtomicUsize,
 }
 
@@ -194,7 +194,7 @@ pub async fn run(listener: Listener, router: Router, options: ServeOptions, sign
             .map(|certificate| TlsAcceptor::from(certificate.server_config())),
         options,
         draining: signals.draining.child_token(),
-        cut: CancellationToken::new(),
+        cut: Arc::new(CancellationToken::new()),
         cut_connections: AtomicUsize::new(0),
     });
 

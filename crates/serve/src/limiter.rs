@@ -258,7 +258,11 @@ impl ConnectionLimiter {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX >> 1)
+        self.at(Instant::now())
+    }
+
+    fn at(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX >> 1)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -283,9 +287,9 @@ impl PermitState {
 }
 
 impl ConnectionPermit {
-    /// Records whether the connection has neither a request nor a part of one.
-    pub(super) fn set_idle(&self, idle: bool) {
-        let since = (self.limiter.now() << 1) | u64::from(!idle);
+    /// Records whether the connection has neither a request nor a part of one, `now`.
+    pub(super) fn set_idle(&self, idle: bool, now: Instant) {
+        let since = (self.limiter.at(now) << 1) | u64::from(!idle);
         self.state.since.store(since, Ordering::Relaxed);
         if !idle {
             self.state.served.store(true, Ordering::Relaxed);

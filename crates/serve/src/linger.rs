@@ -82,6 +82,10 @@ impl Linger {
         if request.version() == Version::HTTP_2 {
             return (request.map(Body::new), Announcement(None));
         }
+        if request.body().is_end_stream() {
+            self.read_to_end();
+            return (request.map(|_| Body::empty()), Announcement(None));
+        }
         let unread = Arc::new(Mutex::new(Unread::No));
         let (parts, incoming) = request.into_parts();
         let body = RequestBody {
@@ -94,12 +98,8 @@ impl Linger {
             // Reading its body would ask the client for it.
             waits: parts.headers.contains_key(EXPECT),
         };
-        if body.is_end_stream() {
-            body.read_to_end();
-        } else {
-            // Some of it may have come together with the request before.
-            self.with(|state| state.unread = true);
-        }
+        // Some of it may have come together with the request before.
+        self.with(|state| state.unread = true);
         let request = Request::from_parts(parts, Body::new(body));
         (request, Announcement(Some(unread)))
     }

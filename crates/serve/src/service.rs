@@ -50,7 +50,7 @@ impl Scheme {
 
 /// Whether connections are being cut, as a request extension: a request that is dropped is then not its client's doing.
 #[derive(Debug, Clone)]
-pub struct Cut(CancellationToken);
+pub struct Cut(Arc<CancellationToken>);
 
 impl Cut {
     /// Whether they are.
@@ -115,15 +115,15 @@ impl Service {
             }
         };
         let extensions = request.extensions_mut();
-        extensions.insert(Cut(self.shared.cut.clone()));
+        extensions.insert(Cut(Arc::clone(&self.shared.cut)));
         extensions.insert(ConnectInfo(self.peer));
         extensions.insert(self.scheme);
         let (router, unflushed) = (self.router.clone(), self.unflushed.clone());
         // HTTP/2 has no such field; its connections end with GOAWAY, which loses nothing.
-        let leaving = matches!(self.following, Following::Http1(_)).then(|| options.leaving.clone());
+        let says_close = matches!(self.following, Following::Http1(_)).then(|| Arc::clone(&self.shared));
         Box::pin(async move {
             let Ok(mut response) = router.oneshot(request).await;
-            if leaving.is_some_and(|leaving| leaving.is_cancelled()) {
+            if says_close.is_some_and(|shared| shared.options.leaving.is_cancelled()) {
                 response
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,13 +1,15 @@
 //! Log lines as JSON objects, one a line.
 
+use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::io::Write as _;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
@@ -41,34 +43,133 @@ where
     W: for<'writer> MakeWriter<'writer> + 'static,
 {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let trace = correlate::trace_of(event, &context, &self.whole);
-        let metadata = event.metadata();
-
-        let mut line = Vec::with_capacity(256);
-        let mut serializer = serde_json::Serializer::new(&mut line);
-        let written = (|| {
-            let mut object = serializer.serialize_map(None)?;
-            object.serialize_entry("timestamp", &format_args!("{:.6}", self.clock.now()))?;
-            object.serialize_entry("level", metadata.level().as_str())?;
-            object.serialize_entry("target", metadata.target())?;
-            for (name, value) in &fields.0 {
-                object.serialize_entry(name, value)?;
-            }
-            if let Some(trace) = &trace {
-                object.serialize_entry("trace_id", &format_args!("{}", trace.trace_id()))?;
-                object.serialize_entry("span_id", &format_args!("{}", trace.span_id()))?;
-            }
-            object.end()
-        })();
-        if written.is_ok() {
+        let mut line = LINE.take();
+        line.clear();
+        if self.write_line(&mut line, event, &context).is_ok() {
             line.push(b'\n');
             // In one piece, so that lines of several threads do not mix. If the log has no reader any more,
             // nothing can report it.
-            let _ = self.writer.make_writer_for(metadata).write_all(&line);
+            let _ = self.writer.make_writer_for(event.metadata()).write_all(&line);
+        }
+        if line.capacity() <= KEPT_ROOM {
+            LINE.set(line);
         }
     }
+}
+
+thread_local! {
+    // A thread's buffer for its lines, taken away while a line is made: a value that is written may log itself.
+    static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The largest buffer that is kept for the next line.
+const KEPT_ROOM: usize = 8 * 1024;
+
+impl<W> JsonLayer<W> {
+    fn write_line<S>(
+        &self,
+        line: &mut Vec<u8>,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+    ) -> Result<(), serde_json::Error>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        let metadata = event.metadata();
+        let mut serializer = serde_json::Serializer::new(line);
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("timestamp", &format_args!("{:.6}", self.clock.now()))?;
+        object.serialize_entry("level", metadata.level().as_str())?;
+        object.serialize_entry("target", metadata.target())?;
+        if has_unusual_names(metadata) {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            for (name, value) in &fields.0 {
+                object.serialize_entry(name, value)?;
+            }
+        } else {
+            // The message first, then the others in their order.
+            for message in [true, false] {
+                let mut entries = Entries {
+                    object: &mut object,
+                    message,
+                    outcome: Ok(()),
+                };
+                event.record(&mut entries);
+                entries.outcome?;
+            }
+        }
+        if let Some(trace) = correlate::trace_of(event, context, &self.whole) {
+            object.serialize_entry("trace_id", &format_args!("{}", trace.trace_id()))?;
+            object.serialize_entry("span_id", &format_args!("{}", trace.span_id()))?;
+        }
+        object.end()
+    }
+}
+
+/// Whether some field must have another name than its own, or two have the same: then they are collected first.
+fn has_unusual_names(metadata: &Metadata<'_>) -> bool {
+    let names = || metadata.fields().iter().map(|field| field.name());
+    names().enumerate().any(|(index, name)| {
+        name.starts_with("r#") || RESERVED.contains(&name) || names().take(index).any(|other| other == name)
+    })
+}
+
+/// Writes an event's fields as they come: its message, or all others.
+struct Entries<'o, M> {
+    object: &'o mut M,
+    message: bool,
+    outcome: Result<(), serde_json::Error>,
+}
+
+impl<M: SerializeMap<Error = serde_json::Error>> Entries<'_, M> {
+    fn entry(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
+        if (field.name() == "message") == self.message && self.outcome.is_ok() {
+            self.outcome = self.object.serialize_entry(field.name(), value);
+        }
+    }
+}
+
+impl<M: SerializeMap<Error = serde_json::Error>> Visit for Entries<'_, M> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.entry(field, &format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.entry(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.entry(field, &value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.entry(field, &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.entry(field, &value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.entry(field, &value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.entry(field, &with_causes(value));
+    }
+}
+
+/// An error with its causes: `cannot load: no such file`.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// An event's fields in order, `message` first.
@@ -114,15 +215,7 @@ impl Visit for Fields {
         self.push(field, Value::from(value));
     }
 
-    /// An error with its causes: `cannot load: no such file`.
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        self.push(field, Value::String(text));
+        self.push(field, Value::String(with_causes(value)));
     }
 }

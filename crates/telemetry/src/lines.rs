@@ -1,14 +1,16 @@
 //! Log lines on their way to standard output.
+//!
+//! A line is appended to a buffer, and a thread writes what has gathered there: many lines with one call. It is woken only
+//! where it has nothing to do, and not again for a moment after it has written. Under load nobody pays for a wake-up, and
+//! no line is allocated by one thread to be freed by another.
 
 use std::io::{self, Write};
-use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tracing::Metadata;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::filter::AUDIT_TARGET;
@@ -18,59 +20,171 @@ use super::metrics::Metrics;
 /// that stalls must not stall the service.
 const MAX_BUFFERED_LINES: usize = 16_384;
 
-/// The guard itself waits no longer for its worker.
+/// How long lines gather after others were written.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// The most that is written with one call, unless a single line has more: what a pipe holds.
+const MAX_PIECE: usize = 64 * 1024;
+
+/// Room that a buffer keeps once it is empty.
+const KEPT_ROOM: usize = 256 * 1024;
+
+/// How long the end waits for the writing thread.
 const END_LIMIT: Duration = Duration::from_millis(1200);
+
+/// How many lines of an output were lost.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LostLines(Arc<AtomicU64>);
+
+impl LostLines {
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, lines: usize) {
+        self.0.fetch_add(lines as u64, Ordering::Relaxed);
+    }
+}
+
+/// Takes lines, and never waits for their reader.
+#[derive(Debug, Clone)]
+pub(super) struct LineWriter(Arc<Shared>);
+
+/// What those that write lines share with the thread that writes them out.
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    // Notified when there is something to do for a thread that sleeps.
+    wanted: Condvar,
+    lost: LostLines,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    // In `bytes`, and in what is being written just now.
+    lines: usize,
+    // The thread sleeps until it is notified.
+    is_idle: bool,
+    has_ended: bool,
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, line: &[u8]) {
+        let mut waiting = self.waiting();
+        if waiting.lines >= MAX_BUFFERED_LINES || waiting.has_ended {
+            drop(waiting);
+            return self.lost.add(1);
+        }
+        waiting.bytes.extend_from_slice(line);
+        waiting.lines += 1;
+        let wakes = std::mem::take(&mut waiting.is_idle);
+        drop(waiting);
+        if wakes {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// Writes what gathers, until the end.
+    fn write_to(&self, mut output: impl Write) {
+        let mut batch = Vec::new();
+        while let Some(lines) = self.gather(&mut batch) {
+            self.write(&batch, &mut output);
+            if batch.capacity() > KEPT_ROOM {
+                batch = Vec::new();
+            } else {
+                batch.clear();
+            }
+            let mut waiting = self.waiting();
+            waiting.lines -= lines;
+            // For what comes meanwhile nobody wakes this thread.
+            let until_end = |waiting: &mut Waiting| !waiting.has_ended;
+            drop(self.wanted.wait_timeout_while(waiting, GATHER, until_end));
+        }
+    }
+
+    /// Waits for lines, and exchanges them for the empty `batch`. Returns how many there are; `None` at the end, once all
+    /// are written.
+    fn gather(&self, batch: &mut Vec<u8>) -> Option<usize> {
+        let mut waiting = self.waiting();
+        while waiting.bytes.is_empty() {
+            if waiting.has_ended {
+                return None;
+            }
+            waiting.is_idle = true;
+            waiting = self.wanted.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(&mut waiting.bytes, batch);
+        Some(waiting.lines)
+    }
+
+    /// Writes whole lines. Those of a piece that the output does not take are lost: a full disk, a reader who has gone.
+    fn write(&self, batch: &[u8], output: &mut impl Write) {
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(piece_length(rest));
+            // In one call, since the other thread writes there too.
+            if output.write_all(piece).and_then(|()| output.flush()).is_err() {
+                self.lost.add(memchr::memchr_iter(b'\n', piece).count());
+            }
+            rest = after;
+        }
+    }
+}
+
+/// As many whole lines as fit into one piece, and one at least.
+fn piece_length(lines: &[u8]) -> usize {
+    let within = &lines[..lines.len().min(MAX_PIECE)];
+    memchr::memrchr(b'\n', within)
+        .or_else(|| memchr::memchr(b'\n', lines))
+        .map_or(lines.len(), |end| end + 1)
+}
+
+impl Write for &LineWriter {
+    /// `line` is one whole line, with the end of the line as its last byte and nowhere else.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.take(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The thread that writes lines to one output.
 #[derive(Debug)]
 struct Lines {
-    worker: WorkerGuard,
-    lost: LostLines,
-}
-
-/// How many lines of an output were lost.
-#[derive(Debug, Clone)]
-pub(super) struct LostLines {
-    unheard: ErrorCounter,
-    refused: Arc<AtomicU64>,
-}
-
-impl LostLines {
-    pub(super) fn count(&self) -> u64 {
-        self.unheard.dropped_lines() as u64 + self.refused.load(Ordering::Relaxed)
-    }
+    shared: Arc<Shared>,
+    // Hangs up when the thread has ended.
+    running: mpsc::Receiver<()>,
 }
 
 impl Lines {
-    /// Lines are given to the writer, which never waits.
-    fn to(output: impl Write + Send + 'static) -> (NonBlocking, Self) {
-        let refused = Arc::<AtomicU64>::default();
-        let output = Counted {
-            output,
-            refused: Arc::clone(&refused),
-        };
-        let (writer, worker) = NonBlockingBuilder::default()
-            .lossy(true)
-            .buffered_lines_limit(MAX_BUFFERED_LINES)
-            .finish(output);
-        let lost = LostLines {
-            unheard: writer.error_counter(),
-            refused,
-        };
-        (writer, Self { worker, lost })
+    fn to(output: impl Write + Send + 'static) -> (LineWriter, Self) {
+        let shared = Arc::<Shared>::default();
+        let (ended, running) = mpsc::channel();
+        let of_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("log-lines".to_owned()).spawn(move || {
+            of_thread.write_to(output);
+            drop(ended);
+        });
+        if thread.is_err() {
+            // Then every line is lost, and counted.
+            shared.waiting().has_ended = true;
+        }
+        (LineWriter(Arc::clone(&shared)), Self { shared, running })
     }
 
-    /// Writes what is still buffered. What is given hangs up, or says so, once that is done.
+    /// Writes what is still buffered. What is given hangs up once that is done.
     fn end(self) -> mpsc::Receiver<()> {
-        let (done, over) = mpsc::channel();
-        // Without a reader, the guard's end waits for the lock of standard output, which the worker holds while it
-        // waits for a reader. So it gets a thread that can be left behind; if there is none, nothing ends it here.
-        let worker = ManuallyDrop::new(self.worker);
-        let _ = thread::Builder::new().name("log-end".to_owned()).spawn(move || {
-            drop(ManuallyDrop::into_inner(worker));
-            let _ = done.send(());
-        });
-        over
+        self.shared.waiting().has_ended = true;
+        self.shared.wanted.notify_one();
+        self.running
     }
 }
 
@@ -78,22 +192,22 @@ impl Lines {
 /// them lost.
 #[derive(Debug, Clone)]
 pub(super) struct Writers {
-    other: NonBlocking,
-    audit: NonBlocking,
+    other: LineWriter,
+    audit: LineWriter,
 }
 
 impl<'w> MakeWriter<'w> for Writers {
-    type Writer = NonBlocking;
+    type Writer = &'w LineWriter;
 
-    fn make_writer(&'w self) -> NonBlocking {
-        self.other.clone()
+    fn make_writer(&'w self) -> &'w LineWriter {
+        &self.other
     }
 
-    fn make_writer_for(&'w self, metadata: &Metadata<'_>) -> NonBlocking {
+    fn make_writer_for(&'w self, metadata: &Metadata<'_>) -> &'w LineWriter {
         if metadata.target() == AUDIT_TARGET {
-            self.audit.clone()
+            &self.audit
         } else {
-            self.other.clone()
+            &self.other
         }
     }
 }
@@ -106,7 +220,7 @@ pub(super) struct AllLines {
 }
 
 impl AllLines {
-    /// `output` gives the same output twice. It must take a whole line at once (`write_all`), since two threads write to it.
+    /// `output` gives the same output twice. It must take whole lines at once (`write_all`), since two threads write to it.
     pub(super) fn to<W: Write + Send + 'static>(output: impl Fn() -> W) -> (Writers, Self) {
         let (other, other_lines) = Lines::to(output());
         let (audit, audit_lines) = Lines::to(output());
@@ -119,10 +233,11 @@ impl AllLines {
 
     /// How many audit events and how many other lines were lost is counted in `metrics`.
     pub(super) fn count_in(&self, metrics: &Metrics) {
-        metrics.count_lost_lines(self.other.lost.clone(), self.audit.lost.clone());
+        metrics.count_lost_lines(self.other.shared.lost.clone(), self.audit.shared.lost.clone());
     }
 
-    /// Writes what is still buffered; gives up after `limit`, or a little more than a second.
+    /// Writes what is still buffered; gives up after `limit`, or a little more than a second. Without a reader a thread
+    /// cannot end; it is left behind.
     #[expect(
         clippy::disallowed_methods,
         reason = "bounds real waiting, whatever a test's clock says"
@@ -134,29 +249,6 @@ impl AllLines {
         for over in ends {
             let _ = over.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
-    }
-}
-
-/// An output that counts the lines which it does not take: a full disk, a reader who has gone.
-struct Counted<W> {
-    output: W,
-    refused: Arc<AtomicU64>,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.write(bytes)
-    }
-
-    // The worker gives each line in one piece.
-    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
-        self.output.write_all(line).inspect_err(|_| {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
     }
 }
 
@@ -179,13 +271,13 @@ mod tests {
     fn lines_that_the_output_refuses_are_counted() {
         // Like a file on a disk without room.
         let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let (mut writers, lines) = AllLines::to(full);
+        let (writers, lines) = AllLines::to(full);
         let metrics = Metrics::local();
         lines.count_in(&metrics);
         for _ in 0..3 {
-            writers.other.write_all(b"a line\n").unwrap();
+            (&writers.other).write_all(b"a line\n").unwrap();
         }
-        writers.audit.write_all(b"an event\n").unwrap();
+        (&writers.audit).write_all(b"an event\n").unwrap();
         lines.end(LIMIT);
         assert_eq!((count(&metrics, "logs"), count(&metrics, "audit")), (3, 1));
     }
@@ -207,15 +299,15 @@ mod tests {
     #[test]
     fn no_number_of_other_lines_pushes_out_an_audit_event() {
         let output = Stalled::default();
-        let (mut writers, lines) = AllLines::to(|| output.clone());
+        let (writers, lines) = AllLines::to(|| output.clone());
         let metrics = Metrics::local();
         lines.count_in(&metrics);
         let stalled = output.0.lock().unwrap();
         for _ in 0..2 * MAX_BUFFERED_LINES {
-            writers.other.write_all(b"a line\n").unwrap();
+            (&writers.other).write_all(b"a line\n").unwrap();
         }
         for _ in 0..40 {
-            writers.audit.write_all(b"an event\n").unwrap();
+            (&writers.audit).write_all(b"an event\n").unwrap();
         }
         drop(stalled);
         lines.end(LIMIT);
@@ -223,5 +315,66 @@ mod tests {
         assert_eq!(written.lines().filter(|line| *line == "an event").count(), 40);
         assert_eq!(count(&metrics, "audit"), 0);
         assert!(count(&metrics, "logs") > 0);
+    }
+
+    /// An output that notes each call.
+    #[derive(Clone, Default)]
+    struct Calls(Arc<Mutex<Vec<usize>>>);
+
+    impl Write for Calls {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().push(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_have_gathered_are_written_in_few_calls_and_whole() {
+        let shared = Shared::default();
+        let line = [&[b'a'; 999][..], b"\n"].concat();
+        let long = [&[b'b'; 2 * MAX_PIECE][..], b"\n"].concat();
+        for _ in 0..100 {
+            shared.take(&line);
+        }
+        shared.take(&long);
+        shared.take(&line);
+        shared.waiting().has_ended = true;
+        let calls = Calls::default();
+        shared.write_to(calls.clone());
+        assert_eq!(*calls.0.lock().unwrap(), [65_000, 35_000, long.len(), 1000]);
+        assert_eq!((shared.waiting().lines, shared.lost.count()), (0, 0));
+        // After the end nobody writes what comes.
+        shared.take(&line);
+        assert_eq!(shared.lost.count(), 1);
+    }
+
+    #[test]
+    fn a_line_that_comes_alone_is_written_at_once() {
+        let (sender, written) = mpsc::channel();
+        let output = move || Sent(sender.clone());
+        let (writers, lines) = AllLines::to(output);
+        (&writers.other).write_all(b"a line\n").unwrap();
+        assert_eq!(written.recv_timeout(LIMIT).unwrap(), b"a line\n");
+        (&writers.audit).write_all(b"an event\n").unwrap();
+        assert_eq!(written.recv_timeout(LIMIT).unwrap(), b"an event\n");
+        lines.end(LIMIT);
+    }
+
+    /// An output whose lines are awaited.
+    struct Sent(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Sent {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 }

@@ -18,8 +18,8 @@ use clap::{Args, Parser, Subcommand};
 use config::invisible;
 use config::load::Environment;
 
-/// musl's allocator takes one lock for all threads. The image's static binary brings one that does not.
-#[cfg(target_env = "musl")]
+/// The same on every target. musl's own allocator takes one lock for all threads, and glibc's one for all whose memory is
+/// freed by another thread than the one that asked for it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

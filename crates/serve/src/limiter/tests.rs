@@ -92,9 +92,9 @@ async fn the_longest_silent_one_goes_first() {
         pause(200).await;
     }
     // The first was silent for longest until it had a request.
-    open[0].set_idle(false);
+    open[0].set_idle(false, Instant::now());
     pause(200).await;
-    open[0].set_idle(true);
+    open[0].set_idle(true, Instant::now());
     let newcomer = tokio::spawn({
         let limiter = Arc::clone(&limiter);
         async move { limiter.take(address("192.0.2.2")).await }
@@ -115,8 +115,8 @@ async fn who_is_at_work_stays() {
         limiter.take(address("192.0.2.1")).await.unwrap(),
         limiter.take(address("192.0.2.1")).await.unwrap(),
     );
-    first.set_idle(false);
-    second.set_idle(false);
+    first.set_idle(false, Instant::now());
+    second.set_idle(false, Instant::now());
     let newcomer = limiter.take(address("192.0.2.2"));
     assert!(tokio::time::timeout(Duration::from_secs(60), newcomer).await.is_err());
     assert!(!is_evicted(&first) && !is_evicted(&second));
@@ -129,7 +129,7 @@ async fn where_all_yield_nobody_stays_for_long() {
         ..rules(1)
     });
     let busy = limiter.take(address("192.0.2.1")).await.unwrap();
-    busy.set_idle(false);
+    busy.set_idle(false, Instant::now());
     let start = Instant::now();
     busy.evicted_by(limiter.take(address("192.0.2.2"))).await;
     assert!(start.elapsed() >= BUSY_GRACE && start.elapsed() < 2 * BUSY_GRACE);
@@ -150,8 +150,8 @@ async fn places_are_kept_free_where_there_are_many() {
     let mut open = Vec::new();
     for _ in 0..127 {
         let permit = limiter.take(address("192.0.2.1")).await.unwrap();
-        permit.set_idle(false);
-        permit.set_idle(true);
+        permit.set_idle(false, Instant::now());
+        permit.set_idle(true, Instant::now());
         open.push(permit);
     }
     assert!(is_evicted(&open[0]), "two are to be free");
