@@ -335,8 +335,8 @@ mod tests {
     #[test]
     fn lines_that_have_gathered_are_written_in_few_calls_and_whole() {
         let shared = Shared::default();
-        let line = [&[b'a'; 999][..], b"\n"].concat();
-        let long = [&[b'b'; 2 * MAX_PIECE][..], b"\n"].concat();
+        let line = format!("{}\n", "a".repeat(999)).into_bytes();
+        let long = format!("{}\n", "b".repeat(2 * MAX_PIECE)).into_bytes();
         for _ in 0..100 {
             shared.take(&line);
         }
