@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import datetime
+import json
 import signal
 import sys
 import time
@@ -116,7 +118,25 @@ class Run:
         await load.ended()
         self.judge(load)
 
+    def away(self):
+        """When a broker had the store for away, by its log: a busy machine may make it too slow for a moment."""
+        offset = time.monotonic() - time.time()
+        for name in NAMES:
+            since = None
+            for line in self.stack.log(f"{name}.log").splitlines():
+                if '"the shared cache is ' not in line:
+                    continue
+                at = datetime.datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp() + offset
+                if '"the shared cache is away' in line:
+                    since = since or at
+                elif since and '"the shared cache is reachable' in line:
+                    yield since, at
+                    since = None
+            if since:
+                yield since, float("inf")
+
     def judge(self, load):
+        self.outages += self.away()
         asked = [life for life in self.wallets.lives if life.person.got[life.token]]
 
         def touches(life, spans):
@@ -138,6 +158,7 @@ class Run:
         self.require(not unkilled, f"{len(unkilled)} tokens were exchanged more than once though nothing had failed")
         self.require(len(more) <= len(self.killed), f"{len(more)} tokens were exchanged more than once, and {len(self.killed)} brokers killed")
         self.require(most <= len(NAMES) + 1, f"{most} exchanges of one token")
+        print(f"{'':<9} outages of {', '.join(f'{end - begin:.1f}' for begin, end in self.outages)} s", flush=True)
         self.require(len(calm) > USERS, f"only {len(calm)} tokens saw no outage")
         for what in self.stack.fallen():
             self.require(False, what)
