@@ -301,7 +301,9 @@ impl TokenPipeline {
                 let exchange = move |mode, ticket, claim| task.clone().run(mode, ticket, claim);
                 let shared = resource.shared.as_ref();
                 // Whoever waits for a place in the budget takes none from those whom the cache can serve.
-                let answer = self.cache.get(key, &lookup, shared, exchange, || request.release_permit());
+                let answer = self
+                    .cache
+                    .get(key, &lookup, shared, exchange, || request.release_permit());
                 let Ok(answer) = tokio::time::timeout_at(deadline, answer.instrument(span.clone())).await else {
                     let error = IssueError::DeadlineExceeded;
                     fail(&span, &error);
