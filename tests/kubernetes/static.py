@@ -129,7 +129,8 @@ def store(objects):
         check(config[key].rpartition("/")[0] in mounts, f"{where}: {config[key]} is not mounted")
     users = base64.b64decode(objects.files(next(each for each in pod["volumes"] if each["name"] == "acl"))["users.acl"]).decode().splitlines()
     check(users[0] == "user default off" and users[1].startswith(f"user {env['ACS_TOKEN_BROKER__SHARED_CACHE__USERNAME']} on #") and len(users) == 2, f"{where}: the store has other users")
-    check("~acs-token-broker:* -@all +get" in users[1] and "nopass" not in users[1], f"{where}: the broker's user may do more than it needs")
+    documented = re.search(r"^ACL SETUSER broker on >PASSWORD (.+)$", (ROOT / "docs/shared-cache.md").read_text(), re.M)
+    check(documented and users[1].partition(" resetchannels ")[2] == documented[1], f"{where}: the broker's user may do other things than docs/shared-cache.md says")
 
 
 def containers(objects):
