@@ -237,7 +237,7 @@ where
         error: &impl Failure,
     ) {
         if super::ends_earlier(error, lookup) {
-            for key in [key.shared(), key.clone()] {
+            for key in [key.shared(), key.own(lookup.digest)] {
                 self.store.change(key, |_| Op::Remove).await;
             }
             return;

@@ -234,6 +234,30 @@ async fn a_token_that_outlives_its_entra_token_is_kept_for_that_one() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_a_session_ends_what_is_kept_for_its_token_alone() {
+    let bench = Bench::new();
+    *bench.acs.longer.lock().unwrap() = Duration::from_secs(60 * MINUTE);
+    let token = bench.token("a", 60);
+    assert_eq!(bench.get("k", token).await, Ok((Miss, 1)), "kept for this token alone");
+    *bench.acs.longer.lock().unwrap() = Duration::ZERO;
+    assert_eq!(
+        bench.get("k", bench.token("b", 25)).await,
+        Ok((Miss, 2)),
+        "kept for all"
+    );
+    bench.advance(16);
+    bench.fail(Some(Trouble::Ended));
+    assert_eq!(
+        bench.get("k", token).await,
+        Err(Trouble::Ended),
+        "a renewal of what all have"
+    );
+    bench.fail(None);
+    bench.clock.advance(refusals::REMEMBER_FOR);
+    assert_eq!(bench.get("k", token).await, Ok((Miss, 4)));
+}
+
+#[tokio::test]
 async fn a_renewal_before_the_answer_is_a_miss_and_a_failed_one_a_hit_with_a_pause() {
     let bench = Bench::new();
     bench.get("k", bench.token("a", 60)).await.unwrap();

@@ -398,6 +398,6 @@ mod tests {
         let groups: Vec<_> = CheckId::ALL.iter().map(|id| id.group()).collect();
         let mut once = groups.clone();
         once.dedup();
-        assert_eq!(once.len(), 5, "{groups:?}");
+        assert_eq!(once.len(), 6, "{groups:?}");
     }
 }
