@@ -56,7 +56,7 @@ RUN ACS_TOKEN_BROKER_VERSION="${VERSION}" ACS_TOKEN_BROKER_COMMIT="${COMMIT}" \
         cargo build --release --locked --package acs-token-broker --target "$(uname -m)-unknown-linux-musl" --no-default-features \
     && mv "target/$(uname -m)-unknown-linux-musl/release/acs-token-broker" /acs-token-broker
 # No image for production with the emulator in it: neither its command nor the path that all its controls are under.
-RUN if /acs-token-broker dev --help || grep --quiet --text _emulator /acs-token-broker; then \
+RUN if /acs-token-broker dev --help || grep --quiet --text /_emulator/ /acs-token-broker; then \
         echo 'the emulator is in the binary' >&2; exit 1; fi
 
 # What both have. The user is distroless' nonroot, by number, since Kubernetes can only tell that a number is not root.
