@@ -239,7 +239,7 @@ impl World {
             // An exchange of another replica since then says that it is good, and may have kept it since it ends later.
             let confirms =
                 |other: &Exchange| other.outcome.is_ok() && other.replica != replica && other.ended > refusal.ended;
-            let is_confirmed = of_key().any(|other| confirms(other));
+            let is_confirmed = of_key().any(confirms);
             assert!(
                 is_confirmed || !(is_known && is_of_before && is_shared),
                 "a refusal ended this token"

@@ -16,7 +16,7 @@ use base::clock::SharedClock;
 
 /// The targets of everything in this workspace, modules as `acs_token_broker::…`. A filter such as
 /// `acs_token_broker=debug` is for all of them, since a filter's target is the beginning of an event's.
-const OWN_TARGETS: [&str; 8] = [
+const OWN_TARGETS: [&str; 9] = [
     "acs_token_broker",
     "acs_token_broker_azure",
     "acs_token_broker_azure_emulator",
@@ -24,6 +24,7 @@ const OWN_TARGETS: [&str; 8] = [
     "acs_token_broker_certificates",
     "acs_token_broker_config",
     "acs_token_broker_serve",
+    "acs_token_broker_shared_cache",
     "acs_token_broker_telemetry",
 ];
 

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on stops")]
 
+extern crate acs_token_broker_shared_cache as shared_cache;
+
 mod budget;
 mod budget_model;
 mod cluster;
