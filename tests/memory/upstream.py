@@ -16,6 +16,8 @@ from client import Connection  # noqa: E402
 from stack import Stack, stop  # noqa: E402
 
 LIMIT = 200  # MiB
+# Each exchange under way may hold its body, up to `upstream.max_response_bytes` (1 MiB), and as much again that its connection has read.
+HELD = 2  # MiB
 LENGTH = sys.argv[2] if len(sys.argv) > 2 else "short"
 USERS = 200 if LENGTH == "short" else 1000
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -108,7 +110,8 @@ async def attack(stack, shape, tokens):
     if shape == "a body that stops" and held < USERS / 2:
         print(f"{shape}: only {held} of {USERS} were taken: the machine is too busy to tell")
     wrong = [answer for answer in answers if answer not in (429, 502, 503, 504)]
-    bad = peak > LIMIT or bool(wrong)
+    limit = LIMIT + HELD * USERS if shape == "a body that stops" else LIMIT
+    bad = peak > limit or bool(wrong)
     counts = ", ".join(f"{answers.count(status)} of {status}" for status in sorted(set(answers), key=str))
     print(f"{shape:30} {before:7.0f} {peak:7.0f} {after:7.0f} {took:8.1f} s  {counts}{'  FAILED' if bad else ''}", flush=True)
     return bad
@@ -130,7 +133,7 @@ async def main():
         print(f"\n{f'ACS, {USERS} users, in MiB':30} {'before':>7} {'peak':>7} {'after':>7} {'':>10}  answers")
         for shape in SHAPES:
             failed |= await attack(stack, shape, tokens)
-    print(f"limit {LIMIT} MiB: {'passed over' if failed else 'kept'}")
+    print(f"limit {LIMIT} MiB, {HELD} more for each body that stops: {'passed over' if failed else 'kept'}")
     return failed
 
 

@@ -269,17 +269,17 @@ impl Upstream {
             .execute(request)
             .await
             .map_err(|error| Ended::from_reqwest(&error))?;
+        let announced = response.content_length();
         let too_large = || Ended {
             error: SendError::TooLarge(self.max_response_bytes),
             lost: None,
         };
-        if response
-            .content_length()
-            .is_some_and(|length| length > self.max_response_bytes as u64)
-        {
+        if announced.is_some_and(|length| length > self.max_response_bytes as u64) {
             return Err(too_large());
         }
-        let mut body = Body::default();
+        // Where it says how much comes, the body never moves.
+        let announced = announced.and_then(|length| usize::try_from(length).ok());
+        let mut body = Body::with_capacity(announced.unwrap_or_default());
         while let Some(chunk) = response.chunk().await.map_err(|error| Ended::from_reqwest(&error))? {
             if body.0.len() + chunk.len() > self.max_response_bytes {
                 return Err(too_large());
@@ -295,10 +295,13 @@ impl Upstream {
 }
 
 /// A response's body, which can hold tokens: wiped when its last reader drops it, and when it moves to have more room.
-#[derive(Default)]
 struct Body(Zeroizing<Vec<u8>>);
 
 impl Body {
+    fn with_capacity(bytes: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(bytes)))
+    }
+
     fn push(&mut self, chunk: &[u8]) {
         let length = self.0.len() + chunk.len();
         if length > self.0.capacity() {
