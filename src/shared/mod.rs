@@ -17,7 +17,6 @@ use shared_cache::{
     Authentication, EncryptionKeys, KeyFileError, Kind, Node, Observer, Operation, Outcome, Settings, TokenSource,
 };
 use strum::VariantArray as _;
-use zeroize::Zeroizing;
 
 pub use self::budget::StoreBudget;
 pub use self::tier::{ResourceTier, TierSettings};
@@ -110,10 +109,7 @@ fn by_password(username: Option<String>, password: Option<config::SecretSource>)
 
 /// The names of the keys in this file, the one that is written with first; or why it cannot be used.
 pub fn key_names(file: &Path) -> Result<Vec<String>, KeyFileError> {
-    let text = std::fs::read(file).map(Zeroizing::new);
-    let text = text.map_err(|error| KeyFileError::Unreadable(error.kind()))?;
-    let text = std::str::from_utf8(&text).map_err(|_| KeyFileError::NotText)?;
-    let keys = EncryptionKeys::parse(text)?;
+    let keys = EncryptionKeys::load(file.to_owned())?;
     Ok(keys.names().map(str::to_owned).collect())
 }
 
