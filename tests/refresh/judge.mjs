@@ -15,6 +15,7 @@ for (const day of days) {
   rule(day.failures === 0, "a call failed");
   const late = Math.ceil(day.signIns * (lateEach[day.scenario] ?? 0));
   rule(day.minutesWithout <= late, "there were minutes without a valid token");
+  rule(day.shortestLeftSeconds > (late > 0 ? -60 : 0), "a token had ended for long");
   // The SDK asks ten minutes before the end, and then after half of what is left. MSAL has a new Entra token five minutes
   // before the end, so the second or third question is answered with a new ACS token.
   rule(day.mostIn10Minutes <= 3 * day.credentials, "calls crowd near the end of a token");
