@@ -435,8 +435,13 @@ where
                 let shared = tier.map(|tier| tier.entry(&key.shared));
                 // What is exchanged for one token beside what others have is nothing to share.
                 let flight = shared.clone().filter(|_| key.own.is_none());
-                let flight =
-                    flight.map(|entry| Arc::new(SharedFlight::new(entry, &entries, &ended, &key, &lookup, purpose)));
+                let flight = flight.map(|entry| {
+                    let (refusals, shared) = (Arc::clone(&refusals), key.shared.clone());
+                    let is_refused = move || refusals.get(&shared, lookup.digest).is_some();
+                    Arc::new(SharedFlight::new(
+                        entry, &entries, &ended, &key, &lookup, purpose, is_refused,
+                    ))
+                });
                 let Some(flight) = flight else {
                     let exchanged = exchange(mode, ticket, Claim::none()).await;
                     return match exchanged.and_then(token) {
@@ -464,7 +469,10 @@ where
                         flight.keep(kept).await;
                         Ok(Landed::Exchanged(token))
                     }
-                    Ok(Exchanged::Elsewhere) => flight.found().map(Landed::Stored).ok_or_else(|| E::from(Lost)),
+                    Ok(Exchanged::Elsewhere) => flight.found().map(Landed::Stored).ok_or_else(|| {
+                        let refusal = refusals.get(&key.shared, lookup.digest);
+                        refusal.unwrap_or_else(|| E::from(Lost))
+                    }),
                     Err(error) => {
                         refusals.remember(&key.shared, lookup.digest, &error);
                         let shared = shared.as_deref();

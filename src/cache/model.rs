@@ -118,7 +118,6 @@ impl World {
         claim: Claim,
         mut random: fastrand::Rng,
     ) -> Result<Exchanged<Granted>, Trouble> {
-        let came = self.events.lock().unwrap().next();
         loop {
             match claim.take().await {
                 Turn::Own => break,
@@ -148,9 +147,7 @@ impl World {
                 .filter(|other| other.ended.is_none());
             assert!(under_way.count() < 2, "three exchanges of one token at once");
             for other in events.exchanges.iter().filter(own) {
-                let is_refusal = other.outcome.is_err_and(|trouble| trouble.refusal_scope().is_some())
-                    // What is refused while others have their turn is not looked at again.
-                    && other.ended.is_some_and(|ended| ended < came);
+                let is_refusal = other.outcome.is_err_and(|trouble| trouble.refusal_scope().is_some());
                 let is_remembered = is_refusal && now.saturating_sub(other.ended_at) < refusals::REMEMBER_FOR;
                 assert!(
                     !is_remembered,
@@ -249,7 +246,7 @@ impl World {
 }
 
 /// So many events later the flight of a refusal has applied it.
-const SETTLED: usize = 60;
+const SETTLED: usize = 20;
 
 fn lookups(clock: &ManualClock, random: &mut fastrand::Rng) -> Lookup {
     // Few tokens, so that they meet; each has its own end and its own rule.

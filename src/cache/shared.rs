@@ -85,7 +85,7 @@ pub struct Claim(Option<Arc<dyn Claimed>>);
 pub enum Turn {
     /// This flight exchanges.
     Own,
-    /// Another replica has brought what is needed.
+    /// Nothing is to be exchanged: another replica has brought what is needed, or the token was refused meanwhile.
     Found,
     /// Another replica exchanges, for so long at most.
     Others(Duration),
@@ -141,6 +141,8 @@ pub(super) struct SharedFlight<K, T> {
     pub(super) ended: Arc<Ended<K>>,
     pub(super) key: CacheKey<K>,
     pub(super) lookup: Lookup,
+    // Whether the token was refused a moment ago.
+    is_refused: Box<dyn Fn() -> bool + Send + Sync>,
     state: Mutex<State<T>>,
 }
 
@@ -180,6 +182,7 @@ where
         key: &CacheKey<K>,
         lookup: &Lookup,
         purpose: Purpose,
+        is_refused: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
         Self {
             shared,
@@ -187,6 +190,7 @@ where
             ended: Arc::clone(ended),
             key: key.clone(),
             lookup: *lookup,
+            is_refused: Box::new(is_refused),
             state: Mutex::new(State {
                 purpose,
                 lease: None,
@@ -287,8 +291,8 @@ where
             if let Err(remaining) = self.lease().await {
                 return Turn::Others(remaining);
             }
-            // It may have come between the first look and the lease.
-            if self.look().await {
+            // Either may have come between the first look and the lease.
+            if self.look().await || (self.is_refused)() {
                 self.release();
                 return Turn::Found;
             }
