@@ -1,6 +1,6 @@
 //! What a refusal costs, as a multiple of a signature check: `cargo bench --bench refusals`.
 //!
-//! Each request goes through the public router, without a socket. From its time that of an ordinary refusal of the same
+//! Each request goes through the public handler, without a socket. From its time that of an ordinary refusal of the same
 //! form is taken away, so that what remains is the work that the sender chose. All cases take turns in short runs, and the
 //! shortest run of each counts: on a busy machine the times vary, but their ratios hold.
 
@@ -20,7 +20,6 @@ use acs_token_broker::cache::TokenCache;
 use acs_token_broker::limits::CallerLimits;
 use acs_token_broker::pipeline::TokenPipeline;
 use acs_token_broker::route::Routes;
-use axum::Router;
 use axum::body::Body;
 use azure::Upstream;
 use azure_emulator::scenario::FABRIKAM;
@@ -36,7 +35,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Value, json};
-use serve::Budget;
+use serve::{Budget, Handler};
 use telemetry::UserNames;
 use telemetry::metrics::Metrics;
 use tokio::time::Instant;
@@ -67,12 +66,12 @@ async fn run() {
     let any_port = ([127, 0, 0, 1], 0).into();
     let emulator = Emulator::start(Scenario::demo(), any_port, None, Arc::clone(&clock));
     let emulator = emulator.await.unwrap();
-    let router = router(&emulator, &clock).await;
+    let handler = handler(&emulator, &clock).await;
     let check = SignatureCheck::new(&emulator);
     let cases = cases(&emulator);
 
     for case in &cases {
-        let response = router.clone().oneshot(case.request()).await.unwrap();
+        let response = handler.clone().oneshot(case.request()).await.unwrap();
         let code = response.headers()["x-ms-error-code"].to_str().unwrap();
         assert_eq!(code, case.code, "{}", case.name);
     }
@@ -82,7 +81,7 @@ async fn run() {
         for (index, case) in cases.iter().enumerate() {
             let started = Instant::now();
             for _ in 0..REQUESTS {
-                black_box(router.clone().oneshot(case.request()).await.unwrap());
+                black_box(handler.clone().oneshot(case.request()).await.unwrap());
             }
             best[index] = best[index].min(started.elapsed() / REQUESTS);
             let message = &check.message[..case.signed];
@@ -141,8 +140,8 @@ impl SignatureCheck {
     }
 }
 
-/// The public router of a broker that knows the keys of Fabrikam.
-async fn router(emulator: &Emulator, clock: &SharedClock) -> Router {
+/// The public handler of a broker that knows the keys of Fabrikam.
+async fn handler(emulator: &Emulator, clock: &SharedClock) -> Handler {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml");
     let config = load(Some(example.as_ref()), &Environment::default()).unwrap().config;
     let metrics = Metrics::local();
@@ -205,7 +204,7 @@ async fn router(emulator: &Emulator, clock: &SharedClock) -> Router {
         scope_prefixes: vec!["https://communication.azure.com/clients/".to_owned()],
         sign_in: SignIn::new(&origin, []),
     };
-    api::router(Arc::new(pipeline), settings, CancellationToken::new())
+    api::handler(Arc::new(pipeline), settings, CancellationToken::new())
 }
 
 /// A request that is refused.

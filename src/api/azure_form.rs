@@ -81,9 +81,12 @@ async fn exchange(
             let answer = ([(CONTENT_TYPE, JSON)], token_response(&issued)).into_response();
             answer::issued(&api.settings, &issued, answer)
         }
-        Err(error) => error.into_response(),
+        Err(error) => {
+            let mut response = error.into_response();
+            response.extensions_mut().insert(BearerForm);
+            response
+        }
     };
-    response.extensions_mut().insert(BearerForm);
     if read == Read::Part && version < Version::HTTP_2 {
         // The rest of the content would be taken for the next request.
         response
@@ -93,7 +96,7 @@ async fn exchange(
     Ok(response)
 }
 
-/// Of an answer to a request whose token was in its head, whatever its content type said.
+/// Of an error for a request whose token was in its head, whatever its content type said.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BearerForm;
 

@@ -1,25 +1,25 @@
 //! `server.base_path`: the path below which all public paths stand, taken off before anything looks at the rest.
 
-use axum::Router;
 use axum::extract::Request;
 use http::Uri;
 use http::uri::PathAndQuery;
-use tower::util::MapRequest;
+
+use ::serve::Handler;
 
 /// What a path outside `base_path` becomes: none of the routes.
 const OUTSIDE: PathAndQuery = PathAndQuery::from_static("/");
 
-/// `router` below `base_path` and nowhere else. The path is cut before the router sees it, since layers of a router run
-/// once the route is found; so routes, logs and metrics know one name for each.
-pub(super) fn mounted(router: Router, base_path: &str) -> Router {
+/// `handler` below `base_path` and nowhere else. The path is cut before anything else sees it, so routes, logs and metrics
+/// know one name for each.
+pub(super) fn mounted(handler: Handler, base_path: &str) -> Handler {
     if base_path.is_empty() {
-        return router;
+        return handler;
     }
     let base_path: Box<str> = base_path.into();
-    Router::new().fallback_service(MapRequest::new(router, move |mut request: Request| {
+    Handler::new(move |mut request: Request| {
         *request.uri_mut() = below(&base_path, request.uri());
-        request
-    }))
+        handler.answer(request)
+    })
 }
 
 /// `uri` without `base_path` at the beginning of its path.

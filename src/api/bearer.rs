@@ -29,7 +29,7 @@ pub(super) fn from_headers(headers: &HeaderMap) -> Result<BearerToken, ApiError>
             "The Authorization header holds more than one token.",
         ));
     }
-    Ok(BearerToken::new(token))
+    Ok(BearerToken::copied(token))
 }
 
 /// Whether the request has a client's own credentials: HTTP Basic, which OAuth libraries use unless they are configured

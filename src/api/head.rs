@@ -3,7 +3,7 @@
 use axum::extract::Request;
 use http::{Method, Version};
 
-use ::serve::Scheme;
+use ::serve::Connected;
 
 /// What a method that is none of RFC 9110's or RFC 5789's is called in telemetry.
 const OTHER_METHOD: &str = "_OTHER";
@@ -25,7 +25,7 @@ impl Head {
             scheme: request
                 .extensions()
                 .get()
-                .map_or("http", |scheme: &Scheme| scheme.as_str()),
+                .map_or("http", |connected: &Connected| connected.scheme.as_str()),
             version: protocol_version(request.version()),
         }
     }

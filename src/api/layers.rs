@@ -1,12 +1,14 @@
 //! The layers around every route: limits, CORS and the panic barrier.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use http::header::{self, HOST};
-use http::{HeaderName, HeaderValue, Method};
+use http::header::{self, ACCESS_CONTROL_EXPOSE_HEADERS, HOST, ORIGIN, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::error::ApiError;
@@ -76,6 +78,9 @@ const ALLOWED_HEADERS: [&str; 7] = [
     "tracestate",
 ];
 
+/// Headers of answers that pages of other origins may read.
+const EXPOSED_HEADERS: &str = "x-ms-request-id,x-ms-error-code,retry-after,www-authenticate,server-timing,x-cache";
+
 /// CORS for exact origins, never with credentials. `allowed_headers` are allowed beside our own.
 pub(super) fn cors(settings: &ApiSettings) -> CorsLayer {
     let more = settings.allowed_headers.iter().map(String::as_str);
@@ -100,18 +105,46 @@ pub(super) fn cors(settings: &ApiSettings) -> CorsLayer {
         .allow_methods([Method::POST])
         .allow_headers(headers)
         .expose_headers(
-            [
-                "x-ms-request-id",
-                "x-ms-error-code",
-                "retry-after",
-                "www-authenticate",
-                "server-timing",
-                "x-cache",
-            ]
-            .map(HeaderName::from_static),
+            EXPOSED_HEADERS
+                .split(',')
+                .map(HeaderName::from_static)
+                .collect::<Vec<_>>(),
         )
         .vary([http::header::ORIGIN])
         .max_age(std::time::Duration::from_mins(10))
+}
+
+/// Has `within` answer, with what CORS adds. Only a request with an origin, or a preflight, goes through the layer: that
+/// copies its configuration for each. All others get the same headers without it.
+pub(super) async fn shared<W, F>(cors: &CorsLayer, request: Request, within: W) -> Response
+where
+    W: FnOnce(Request) -> F,
+    F: Future<Output = Response>,
+{
+    if request.method() != Method::OPTIONS && !request.headers().contains_key(ORIGIN) {
+        let mut response = within(request).await;
+        add_to_answer_without_origin(response.headers_mut());
+        return response;
+    }
+    let mut within = Some(within);
+    // Called once at most, as `oneshot` does.
+    let within = service_fn(move |request| {
+        let answer = within.take().map(|within| within(request));
+        async move {
+            Ok::<_, Infallible>(match answer {
+                Some(answer) => answer.await,
+                None => ApiError::Internal.into_response(),
+            })
+        }
+    });
+    let Ok(response) = cors.layer(within).oneshot(request).await;
+    response
+}
+
+/// What the layer adds where no origin is named. A cache must know that the origin counts.
+fn add_to_answer_without_origin(headers: &mut HeaderMap) {
+    headers.append(VARY, HeaderValue::from_static("origin"));
+    headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
 }
 
 /// Whether it is the origin of a page on this machine.

@@ -198,3 +198,15 @@ async fn a_panic_is_an_internal_error_and_its_text_stays_inside() {
         assert!(!written.contains(PAYLOAD), "{written}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_without_an_origin_has_the_headers_that_the_layer_gives_it() {
+    let clock: SharedClock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+    let cors = cors(&api(&clock, &Metrics::noop()).settings);
+    let request = || HttpRequest::post(TOKEN_PATH).body(Body::empty()).unwrap();
+    let answer = |_: Request| async { Response::new(Body::empty()) };
+    let by_layer = service_fn(|request| async move { Ok::<_, Infallible>(answer(request).await) });
+    let by_layer = cors.layer(by_layer).oneshot(request()).await.unwrap();
+    assert!(by_layer.headers().contains_key(VARY));
+    assert_eq!(shared(&cors, request(), answer).await.headers(), by_layer.headers());
+}

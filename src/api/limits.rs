@@ -1,9 +1,8 @@
 //! The limit on requests from one address, and the count of what limits refused.
 
-use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 
 use super::error::ApiError;
@@ -11,9 +10,10 @@ use super::{Api, layers};
 use crate::limits::Limit;
 use crate::limits::address::client_address;
 use crate::pipeline::IssueError;
+use ::serve::Connected;
 
 /// Lets a request through if its address may send one more now. What one limit refuses, none counts.
-pub(super) async fn count<R, F>(api: Api, request: Request, routed: R) -> Result<Response, Infallible>
+pub(super) async fn count<R, F>(api: Api, request: Request, routed: R) -> Response
 where
     R: Fn(Api, Request) -> F,
     F: Future<Output = Response>,
@@ -22,7 +22,7 @@ where
     let address = limits.counts_addresses().then(|| address(&api, &request));
     if let Some(Err(exceeded)) = address.map(|address| limits.count_address(address)) {
         api.pipeline.metrics.limited(exceeded.limit);
-        return Ok(ApiError::from(IssueError::from(exceeded)).into_response());
+        return ApiError::from(IssueError::from(exceeded)).into_response();
     }
     let response = layers::guarded(&api, request, routed).await;
     if let Some(limit) = refused_by(&response) {
@@ -31,14 +31,14 @@ where
             limits.uncount_address(address);
         }
     }
-    Ok(response)
+    response
 }
 
 fn address(api: &Api, request: &Request) -> IpAddr {
     let peer = request
         .extensions()
         .get()
-        .map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| peer.ip());
+        .map(|connected: &Connected| connected.peer.ip());
     // Every request that came by a socket has one.
     let peer = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     client_address(peer, request.headers(), &api.settings.trusted_proxies)

@@ -26,13 +26,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::Method;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer as _, service_fn};
 
 pub use self::access_log::{AccessLines, WINDOW as ACCESS_LOG_WINDOW};
 use self::body::BodyReader;
@@ -40,7 +38,7 @@ use self::error::ApiError;
 pub use self::sign_in::SignIn;
 pub use self::token_exchange::Target;
 use crate::pipeline::TokenPipeline;
-use ::serve::Budget;
+use ::serve::{Budget, Handler};
 
 /// The broker's own path.
 pub const TOKEN_PATH: &str = "/token";
@@ -154,8 +152,8 @@ impl Deref for Api {
     }
 }
 
-/// The public router.
-pub fn router(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: CancellationToken) -> Router {
+/// What answers at the public listener.
+pub fn handler(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: CancellationToken) -> Handler {
     let base_path = settings.base_path.clone();
     let api = Api::new(pipeline, settings, stopping);
     base_path::mounted(layered(api, routed), &base_path)
@@ -177,23 +175,23 @@ async fn routed(api: Api, request: Request) -> Response {
 
 /// What happens around every request, whatever its route.
 ///
-/// Functions that call each other, not layers of a router: those are copied and put on the heap for each request, every one
+/// Functions that call each other, no router and its layers: those are copied and put on the heap for each request, every one
 /// with all that are inside it.
-fn layered<R, F>(api: Api, routed: R) -> Router
+fn layered<R, F>(api: Api, routed: R) -> Handler
 where
     R: Fn(Api, Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let cors = layers::cors(&api.settings);
-    // Inside CORS, so that browsers can read the answers of the limits and of the panic barrier too. The limits come before
-    // everything but preflights, which CORS answers.
-    let limited = {
-        let api = api.clone();
-        service_fn(move |request| limits::count(api.clone(), request, routed.clone()))
-    };
-    let shared = cors.layer(limited);
-    // Outermost, so that every answer has its request id and span, and every error its shape.
-    Router::new().fallback_service(service_fn(move |request| {
-        observe::observe(api.clone(), request, shared.clone())
-    }))
+    let cors = Arc::new(layers::cors(&api.settings));
+    Handler::new(move |request| {
+        let (api, cors, routed) = (api.clone(), Arc::clone(&cors), routed.clone());
+        async move {
+            let within = api.clone();
+            // Inside CORS, so that browsers can read the answers of the limits and of the panic barrier too. The limits come
+            // before everything but preflights, which CORS answers.
+            let limited = |request| limits::count(within, request, routed);
+            // Outermost, so that every answer has its request id and span, and every error its shape.
+            observe::observe(api, request, |request| layers::shared(&cors, request, limited)).await
+        }
+    })
 }

@@ -1,7 +1,6 @@
 //! The outermost layer: gives each request its context and span, and records how it ended in the access line, the
 //! metrics and the trace.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -11,7 +10,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http_body::Body as _;
 use opentelemetry::KeyValue;
 use tokio::time::Instant;
-use tower::{Service, ServiceExt as _};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
@@ -23,7 +21,7 @@ use super::error_response::ErrorResponse;
 use super::head::Head;
 use super::layers::{CLIENT_REQUEST_ID, mark_plain_options};
 use super::{Api, ApiSettings, answer};
-use ::serve::Cut;
+use ::serve::Connected;
 use telemetry::metrics::labels::Refusal;
 use telemetry::metrics::{ActiveRequest, Answered};
 use telemetry::trace::{LateSpan, RequestTrace};
@@ -36,9 +34,10 @@ const SHUTTING_DOWN: &str = Refusal::ShuttingDown.into_str();
 
 /// The outermost layer: gives the request its context and span, has it answered `within`, renders errors, and writes the
 /// access line.
-pub(super) async fn observe<S>(api: Api, mut request: Request, within: S) -> Result<Response, Infallible>
+pub(super) async fn observe<W, F>(api: Api, mut request: Request, within: W) -> Response
 where
-    S: Service<Request, Response = Response, Error = Infallible>,
+    W: FnOnce(Request) -> F,
+    F: Future<Output = Response>,
 {
     let deadline = Instant::now() + api.settings.request_timeout;
     let is_bodiless = request.body().is_end_stream();
@@ -53,8 +52,9 @@ where
     let version = request.version();
     let mut observed = Observed::begin(api, &request, context);
     mark_plain_options(&mut request);
-    let work = within.oneshot(request).instrument(observed.span.clone());
-    let Ok(response) = observed.trace.carry(work).await;
+    // On the heap, as it is large, and would be moved from one wrapper to the next.
+    let work = Box::pin(within(request)).instrument(observed.span.clone());
+    let response = observed.trace.carry(work).await;
 
     if response.extensions().get::<BearerForm>().is_some() {
         observed.context.oauth = false;
@@ -77,7 +77,7 @@ where
         is_ours: error.is_ours(),
     });
     observed.end(Some(i64::from(response.status().as_u16())), failure.as_ref());
-    Ok(response)
+    response
 }
 
 /// A request on its way. If it is dropped before its end was recorded, its client waits for no answer any more.
@@ -89,7 +89,7 @@ struct Observed {
     span: Span,
     // Monotonic time.
     started: Duration,
-    cut: Option<Cut>,
+    connected: Option<Connected>,
     ended: bool,
     _active: ActiveRequest,
 }
@@ -108,7 +108,7 @@ impl Observed {
             trace,
             span,
             started,
-            cut: request.extensions().get().cloned(),
+            connected: request.extensions().get().cloned(),
             ended: false,
             _active: active,
         }
@@ -168,7 +168,7 @@ impl Drop for Observed {
         if self.ended {
             return;
         }
-        let (code, cause) = if self.cut.as_ref().is_some_and(Cut::is_cut) {
+        let (code, cause) = if self.connected.as_ref().is_some_and(Connected::is_cut) {
             (SHUTTING_DOWN, "cut at the end of the drain")
         } else {
             (CLIENT_CLOSED, "the client left before it was answered")

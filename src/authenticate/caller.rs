@@ -7,14 +7,24 @@ use jiff::Timestamp;
 use base::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use config::Addressee;
 
-/// A caller whose token passed every check. Made only in this room.
+/// A caller whose token passed every check. Made only in this room. Clones share what the token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
+pub struct Caller(Arc<Accepted>);
+
+/// What an accepted token says of its caller.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Accepted {
     pub(super) principal: Principal,
     pub(super) scopes: Scopes,
     pub(super) token_expires_on: Timestamp,
     pub(super) audience: Arc<str>,
     pub(super) addressee: Addressee,
+}
+
+impl From<Accepted> for Caller {
+    fn from(accepted: Accepted) -> Self {
+        Self(Arc::new(accepted))
+    }
 }
 
 /// Who a token is of, through which app: what assignments are matched by. It proves nothing; a [`Caller`] does.
@@ -59,55 +69,55 @@ impl Caller {
     /// Who the token is of.
     #[must_use]
     pub fn principal(&self) -> &Principal {
-        &self.principal
+        &self.0.principal
     }
 
     /// `tid`
     #[must_use]
     pub fn tenant(&self) -> TenantId {
-        self.principal.tenant
+        self.0.principal.tenant
     }
 
     /// `oid`
     #[must_use]
     pub fn object_id(&self) -> ObjectId {
-        self.principal.object_id
+        self.0.principal.object_id
     }
 
     /// `azp` or `appid`
     #[must_use]
     pub fn client_app(&self) -> ClientAppId {
-        self.principal.client_app
+        self.0.principal.client_app
     }
 
     /// `scp`
     #[must_use]
     pub fn scopes(&self) -> &Scopes {
-        &self.scopes
+        &self.0.scopes
     }
 
     /// `groups`
     #[must_use]
     pub fn groups(&self) -> &Groups {
-        &self.principal.groups
+        &self.0.principal.groups
     }
 
     /// `exp`
     #[must_use]
     pub fn token_expires_on(&self) -> Timestamp {
-        self.token_expires_on
+        self.0.token_expires_on
     }
 
     /// `aud` as text: all of it, in one way of writing.
     #[must_use]
     pub fn audience(&self) -> &Arc<str> {
-        &self.audience
+        &self.0.audience
     }
 
     /// Who the token is for, by `aud`.
     #[must_use]
     pub fn addressee(&self) -> Addressee {
-        self.addressee
+        self.0.addressee
     }
 }
 
@@ -115,7 +125,7 @@ impl Caller {
 impl Caller {
     /// A caller as a verified token would make it, for the tests of later stages.
     pub(crate) fn for_test(tenant: TenantId, object_id: ObjectId, client_app: ClientAppId, groups: Groups) -> Self {
-        Self {
+        Self::from(Accepted {
             principal: Principal {
                 tenant,
                 object_id,
@@ -127,6 +137,6 @@ impl Caller {
             token_expires_on: Timestamp::MAX,
             audience: "2a04943b-b6a7-4f65-8786-2bb6131b59f6".into(),
             addressee: Addressee::AcsClients,
-        }
+        })
     }
 }

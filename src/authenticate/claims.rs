@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub(super) use self::signed::SignedClaims;
-use super::caller::{Caller, Groups, Principal};
+use super::caller::{Accepted, Caller, Groups, Principal};
 use super::rejection::{NotDelegated, Rejection};
 use base::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use base::untrusted::Untrusted;
@@ -124,13 +124,37 @@ pub(super) fn check(
     let object_id = check_delegated(claims, &scopes)?;
     let client_app = check_client_app(claims)?;
     check_scopes(&scopes, context, acceptance, policy)?;
-    Ok(Caller {
+    Ok(Caller::from(Accepted {
         principal: principal(claims, tenant, object_id, client_app),
         scopes,
         token_expires_on,
         audience: as_text(audiences),
         addressee: context.addressee,
-    })
+    }))
+}
+
+/// The same for claims that were accepted as `caller`, with the same policy and issuers: what depends on the time and on the
+/// way in which the token is presented, in the same order.
+pub(super) fn check_again(
+    claims: &SignedClaims,
+    caller: &Caller,
+    policy: &Policy,
+    acceptance: &dyn Acceptance,
+    now: Timestamp,
+) -> Result<Caller, Rejection> {
+    let context = TokenContext {
+        tenant: caller.tenant(),
+        client_app: Some(caller.client_app()),
+        addressee: caller.addressee(),
+    };
+    if !acceptance.takes(context) {
+        return Err(Rejection::ForOtherPath(shown(
+            claims.aud.as_deref().unwrap_or_default(),
+        )));
+    }
+    check_lifetime(claims, policy, now)?;
+    check_scopes(caller.scopes(), context, acceptance, policy)?;
+    Ok(caller.clone())
 }
 
 /// What is known of a token whatever else is wrong with it.

@@ -236,9 +236,17 @@ impl Authenticator {
     }
 
     fn check(&self, verified: &Verified, keys: &TenantKeys, acceptance: &dyn Acceptance) -> Result<Verdict, Rejection> {
-        let Verified { claims, tenant, .. } = verified;
+        let Verified {
+            claims, tenant, caller, ..
+        } = verified;
         let now = self.clock.now();
-        claims::check(claims, *tenant, keys.issuers(), &self.policy, acceptance, now).map(Verdict::Accepted)
+        let caller = if let Some(caller) = caller.get() {
+            claims::check_again(claims, caller, &self.policy, acceptance, now)?
+        } else {
+            let accepted = claims::check(claims, *tenant, keys.issuers(), &self.policy, acceptance, now)?;
+            caller.get_or_init(|| accepted).clone()
+        };
+        Ok(Verdict::Accepted(caller))
     }
 }
 

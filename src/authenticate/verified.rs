@@ -2,13 +2,16 @@
 //!
 //! A caller comes with the same Entra token for an hour or more, and checking an RSA signature is most of what a
 //! request that is served from the cache costs. Only the signature is remembered, and only for as long as the
-//! tenant's key set is the very one that verified it, and the key is good; every claim is checked anew at each request.
+//! tenant's key set is the very one that verified it, and the key is good. Of its claims, what can change is checked anew at each
+//! request: what depends on the time, and on how the token is presented. The rest depends on the key set and on a policy that is
+//! the same as long as the process runs.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 
+use super::caller::Caller;
 use super::claims::SignedClaims;
 use super::keys::TenantKeys;
 use base::ids::TenantId;
@@ -26,6 +29,8 @@ pub(super) struct Verified {
     pub(super) claims: SignedClaims,
     /// The key that signed it.
     pub(super) kid: Untrusted,
+    /// Whose it is, once its claims were accepted.
+    pub(super) caller: OnceLock<Caller>,
     keys: Weak<TenantKeys>,
     // Monotonic time at which the key ends to be good, if the set names it no more.
     key_ends: Option<Duration>,
@@ -43,6 +48,7 @@ impl Verified {
             tenant,
             claims,
             kid,
+            caller: OnceLock::new(),
             keys: Arc::downgrade(keys),
             key_ends,
         }
@@ -66,7 +72,8 @@ impl VerifiedTokens {
             entries: moka::sync::Cache::builder()
                 .max_capacity(MAX_BYTES)
                 .weigher(|_, verified: &Arc<Verified>| {
-                    u32::try_from(verified.claims.bytes() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+                    // The caller, who is added later, has of the claims what stands there too.
+                    u32::try_from(2 * verified.claims.bytes() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
                 })
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),

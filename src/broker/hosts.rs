@@ -5,36 +5,34 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{HOST, X_CONTENT_TYPE_OPTIONS};
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use serde_json::json;
 
+use ::serve::Handler;
 use base::loopback::is_loopback_host;
 
 /// An answer's code, as a header.
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 
-/// The router behind the check. The hosts of `origins` count as this machine. No code of the API's says this, since no
+/// The handler behind the check. The hosts of `origins` count as this machine. No code of the API's says this, since no
 /// deployed broker does.
-pub(super) fn this_machine_only(router: Router, origins: &[String]) -> Router {
+pub(super) fn this_machine_only(handler: Handler, origins: &[String]) -> Handler {
     let hosts: Arc<[String]> = origins.iter().filter_map(|origin| host_of(origin)).collect();
-    router.layer(from_fn(move |request: Request, next: Next| {
-        let hosts = Arc::clone(&hosts);
+    Handler::new(move |request: Request| {
+        let answer = names_this_machine(&request, &hosts).then(|| handler.answer(request));
         async move {
-            if names_this_machine(&request, &hosts) {
-                next.run(request).await
-            } else {
-                tracing::warn!("refused a request whose Host is not this machine");
-                refusal()
+            if let Some(answer) = answer {
+                return answer.await;
             }
+            tracing::warn!("refused a request whose Host is not this machine");
+            refusal()
         }
-    }))
+    })
 }
 
 fn host_of(origin: &str) -> Option<String> {

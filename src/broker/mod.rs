@@ -288,7 +288,7 @@ impl Broker {
             drain_timeout: STOP_LIMIT,
             ..ServeOptions::new(MANAGEMENT_CONNECTIONS, management::head_limits())
         };
-        let probes = serve::run(management, guarded(probes), options, last.clone());
+        let probes = serve::run(management, guarded(probes.into()), options, last.clone());
 
         let stop_accepting = signals.delayed(config.server.drain_delay);
         let options = ServeOptions {
@@ -305,9 +305,9 @@ impl Broker {
         let settings = api_settings(&config, development.as_deref(), options.memory.work.clone());
         let access_lines = Arc::clone(&settings.access_lines);
         tasks.spawn(sum_up(Arc::clone(&access_lines), Arc::clone(&pipeline.clock)));
-        let router = api::router(Arc::clone(&pipeline), settings, stop_accepting.draining.clone());
+        let public_handler = api::handler(Arc::clone(&pipeline), settings, stop_accepting.draining.clone());
         let public = async {
-            let drained = serve::run(public, guarded(router), options, stop_accepting).await;
+            let drained = serve::run(public, guarded(public_handler), options, stop_accepting).await;
             if drained.cut > 0 {
                 tracing::warn!(
                     connections = drained.cut,

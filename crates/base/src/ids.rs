@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Visitor};
@@ -117,9 +118,9 @@ impl TenantId {
     }
 }
 
-/// A set of OAuth 2.0 scope values (RFC 6749 section 3.3), kept sorted so that equal sets are equal values.
+/// A set of OAuth 2.0 scope values (RFC 6749 section 3.3), kept sorted so that equal sets are equal values. Clones share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Scopes(Box<[Box<str>]>);
+pub struct Scopes(Arc<[Box<str>]>);
 
 impl Scopes {
     /// Parses a space-separated list; order and repetition do not matter.

@@ -23,8 +23,18 @@ impl BearerToken {
     /// Takes a token as it stands in a request.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
+        Self::of(secret(text.into()))
+    }
+
+    /// Copies a token that stands in the head of a request: once.
+    #[must_use]
+    pub fn copied(text: &str) -> Self {
+        Self::of(SecretString::from(text))
+    }
+
+    fn of(text: SecretString) -> Self {
         Self(Arc::new(Presented {
-            text: secret(text.into()),
+            text,
             digest: OnceLock::new(),
         }))
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::activity::{ConnectionActivity, Timeouts, Unflushed};
 use super::frames::PREFACE;
+use super::handler::Handler;
 use super::handshake::Bounded;
 use super::informational::Informational;
 use super::limiter::{ConnectionPermit, Eviction};
@@ -57,7 +57,7 @@ const PING: Duration = Duration::from_secs(20);
 struct Connection {
     peer: SocketAddr,
     scheme: Scheme,
-    router: Router,
+    handler: Handler,
     linger: Linger,
     activity: ConnectionActivity,
     shared: Arc<Shared>,
@@ -67,7 +67,7 @@ struct Connection {
 pub(super) async fn serve(
     mut stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    handler: Handler,
     shared: Arc<Shared>,
     permit: Arc<ConnectionPermit>,
 ) {
@@ -83,7 +83,7 @@ pub(super) async fn serve(
     let connection = |scheme| Connection {
         peer,
         scheme,
-        router,
+        handler,
         linger,
         activity: ConnectionActivity::new(Arc::clone(&permit)),
         shared: Arc::clone(&shared),
@@ -239,7 +239,7 @@ impl Connection {
         Service {
             peer: self.peer,
             scheme: self.scheme,
-            router: self.router.clone(),
+            handler: self.handler.clone(),
             linger: self.linger.clone(),
             activity: self.activity.clone(),
             shared: Arc::clone(&self.shared),

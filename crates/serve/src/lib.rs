@@ -23,6 +23,7 @@ mod connection;
 mod descriptors;
 mod dumps;
 mod frames;
+mod handler;
 mod handshake;
 mod head;
 mod informational;
@@ -44,7 +45,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -53,11 +53,12 @@ use tokio_util::task::TaskTracker;
 
 pub use self::descriptors::{Capacity, Clamped, OpenFiles, TooFewFiles, Wanted};
 pub use self::dumps::forbid_dumps;
+pub use self::handler::Handler;
 pub use self::head::{Excess, HeadLimits};
 use self::limiter::{ConnectionLimiter, ConnectionPermit, Rules};
 pub use self::limiter::{Eviction, OpenConnections};
 pub use self::memory::{Budget, Memory, Share};
-pub use self::service::{Cut, Scheme};
+pub use self::service::{Connected, Scheme};
 pub use self::shutdown::{ShutdownSignals, on_hangup, signals};
 pub use self::tls::{ReloadingCertificate, TlsError};
 
@@ -164,15 +165,20 @@ struct Shared {
     cut_connections: AtomicUsize,
 }
 
-/// Serves `router` on `listener` until `signals.draining`, then drains; ends with the last connection.
+/// Has `handler` answer what comes on `listener` until `signals.draining`, then drains; ends with the last connection.
 ///
-/// Every request carries [`axum::extract::ConnectInfo`] with the peer's [`SocketAddr`], a [`Scheme`] and a [`Cut`] as
-/// extensions.
+/// Every request carries a [`Connected`] as an extension.
 ///
 /// Draining closes the listener first, so that a load balancer's next connection is refused rather than stuck,
 /// then closes idle connections at once and those in use after the request in flight (`Connection: close`,
 /// or GOAWAY in HTTP/2, RFC 9113 section 6.8). What is left after `drain_timeout`, or at `signals.abort`, is cut.
-pub async fn run(listener: Listener, router: Router, options: ServeOptions, signals: ShutdownSignals) -> Drained {
+pub async fn run(
+    listener: Listener,
+    handler: impl Into<Handler>,
+    options: ServeOptions,
+    signals: ShutdownSignals,
+) -> Drained {
+    let handler = handler.into();
     let rules = Rules {
         limit: options.max_connections,
         by_address: options.max_connections_per_address,
@@ -211,7 +217,7 @@ pub async fn run(listener: Listener, router: Router, options: ServeOptions, sign
         connections.spawn(connection::serve(
             stream,
             peer,
-            router.clone(),
+            handler.clone(),
             Arc::clone(&shared),
             permit,
         ));

@@ -12,8 +12,8 @@ pub(super) enum Lines {
     Head {
         /// Bytes so far.
         bytes: usize,
-        /// Bytes of the line so far.
-        line: usize,
+        /// Whether something of the line has come, line ends left out.
+        filled: bool,
         /// Whether there was a line that is not empty. Empty ones may stand before a request.
         begun: bool,
     },
@@ -26,7 +26,7 @@ pub(super) enum Lines {
 impl Lines {
     pub(super) const START: Self = Self::Head {
         bytes: 0,
-        line: 0,
+        filled: false,
         begun: false,
     };
 
@@ -35,23 +35,23 @@ impl Lines {
         match self {
             Self::Head {
                 bytes: seen,
-                line,
+                filled,
                 begun,
             } => {
-                for (place, byte) in bytes.iter().enumerate() {
-                    match byte {
-                        b'\n' if *begun && *line == 0 => {
-                            *seen += place + 1;
-                            return (place + 1, Found::head_ended(*seen));
-                        }
-                        b'\n' => *line = 0,
-                        b'\r' => {}
-                        _ => {
-                            *line += 1;
-                            *begun = true;
-                        }
+                let has_text = |part: &[u8]| part.iter().any(|byte| *byte != b'\r');
+                let mut start = 0;
+                for end in memchr::memchr_iter(b'\n', bytes) {
+                    *filled |= has_text(&bytes[start..end]);
+                    start = end + 1;
+                    if *begun && !*filled {
+                        *seen += start;
+                        return (start, Found::head_ended(*seen));
                     }
+                    *begun |= *filled;
+                    *filled = false;
                 }
+                *filled |= has_text(&bytes[start..]);
+                *begun |= *filled;
                 *seen += bytes.len();
                 (bytes.len(), Found::in_head(*seen))
             }

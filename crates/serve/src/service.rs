@@ -1,4 +1,4 @@
-//! The requests of one connection: each gets its memory and goes to the router.
+//! The requests of one connection: each gets its memory and goes to the handler.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
@@ -17,10 +15,10 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::Request;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 use super::Shared;
 use super::activity::{ConnectionActivity, Unflushed, Unsent};
+use super::handler::Handler;
 use super::head::{self, Excess, HeadLimits};
 use super::informational::{Expected, Informational};
 use super::limiter::NoMemory;
@@ -28,7 +26,7 @@ use super::linger::Linger;
 use super::memory::{Memory, REQUEST, STREAM, STREAMS, Share};
 use super::meter::{BodyLength, NextBody};
 
-/// The scheme a request arrived by, as a request extension: the URI of a request does not hold it in HTTP/1.1.
+/// The scheme a request arrived by: the URI of a request does not hold it in HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// A plain connection.
@@ -48,15 +46,21 @@ impl Scheme {
     }
 }
 
-/// Whether connections are being cut, as a request extension: a request that is dropped is then not its client's doing.
+/// The connection that a request came by, as a request extension.
 #[derive(Debug, Clone)]
-pub struct Cut(Arc<CancellationToken>);
+pub struct Connected {
+    /// The address at its other end.
+    pub peer: SocketAddr,
+    /// Whether TLS ends here.
+    pub scheme: Scheme,
+    cut: Arc<CancellationToken>,
+}
 
-impl Cut {
-    /// Whether they are.
+impl Connected {
+    /// Whether connections are being cut: a request that is dropped is then not its client's doing.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        self.0.is_cancelled()
+        self.cut.is_cancelled()
     }
 }
 
@@ -71,7 +75,7 @@ pub(super) enum Following {
 pub(super) struct Service {
     pub(super) peer: SocketAddr,
     pub(super) scheme: Scheme,
-    pub(super) router: Router,
+    pub(super) handler: Handler,
     pub(super) linger: Linger,
     pub(super) activity: ConnectionActivity,
     pub(super) shared: Arc<Shared>,
@@ -114,15 +118,16 @@ impl Service {
                 });
             }
         };
-        let extensions = request.extensions_mut();
-        extensions.insert(Cut(Arc::clone(&self.shared.cut)));
-        extensions.insert(ConnectInfo(self.peer));
-        extensions.insert(self.scheme);
-        let (router, unflushed) = (self.router.clone(), self.unflushed.clone());
+        request.extensions_mut().insert(Connected {
+            peer: self.peer,
+            scheme: self.scheme,
+            cut: Arc::clone(&self.shared.cut),
+        });
+        let (answering, unflushed) = (self.handler.answer(request), self.unflushed.clone());
         // HTTP/2 has no such field; its connections end with GOAWAY, which loses nothing.
         let says_close = matches!(self.following, Following::Http1(_)).then(|| Arc::clone(&self.shared));
         Box::pin(async move {
-            let Ok(mut response) = router.oneshot(request).await;
+            let mut response = answering.await;
             if says_close.is_some_and(|shared| shared.options.leaving.is_cancelled()) {
                 response
                     .headers_mut()

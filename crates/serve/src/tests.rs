@@ -5,7 +5,8 @@ mod linger;
 mod resets;
 mod tls;
 
-use axum::extract::{ConnectInfo, Extension};
+use axum::Router;
+use axum::extract::Extension;
 use axum::routing::get;
 use http::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -70,7 +71,7 @@ fn hello() -> Router {
     Router::new().route(
         "/",
         get(
-            async |ConnectInfo(peer): ConnectInfo<SocketAddr>, Extension(scheme): Extension<Scheme>| {
+            async |Extension(Connected { peer, scheme, .. }): Extension<Connected>| {
                 assert!(peer.ip().is_loopback());
                 format!("hello over {}", scheme.as_str())
             },

@@ -8,7 +8,9 @@ use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::field::{Field, Visit};
+use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
@@ -16,6 +18,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::correlate::{self, WholeSubscriber};
+use super::time::LineTime;
 use base::clock::SharedClock;
 
 /// Members that every line has of its own; a field of the same name gets `field.` before it.
@@ -29,11 +32,18 @@ pub(super) struct JsonLayer<W> {
     writer: W,
     clock: SharedClock,
     whole: WholeSubscriber,
+    // Whether there is an event with such names at all: there is none of the broker's own.
+    has_unusual_names: AtomicBool,
 }
 
 impl<W> JsonLayer<W> {
     pub(super) fn new(writer: W, clock: SharedClock, whole: WholeSubscriber) -> Self {
-        Self { writer, clock, whole }
+        Self {
+            writer,
+            clock,
+            whole,
+            has_unusual_names: AtomicBool::new(false),
+        }
     }
 }
 
@@ -42,6 +52,13 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + 'static,
 {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if has_unusual_names(metadata) {
+            self.has_unusual_names.store(true, Ordering::Relaxed);
+        }
+        Interest::always()
+    }
+
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut line = LINE.take();
         line.clear();
@@ -78,10 +95,10 @@ impl<W> JsonLayer<W> {
         let metadata = event.metadata();
         let mut serializer = serde_json::Serializer::new(line);
         let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("timestamp", &format_args!("{:.6}", self.clock.now()))?;
+        object.serialize_entry("timestamp", &LineTime(self.clock.now()))?;
         object.serialize_entry("level", metadata.level().as_str())?;
         object.serialize_entry("target", metadata.target())?;
-        if has_unusual_names(metadata) {
+        if self.has_unusual_names.load(Ordering::Relaxed) && has_unusual_names(metadata) {
             let mut fields = Fields::default();
             event.record(&mut fields);
             for (name, value) in &fields.0 {

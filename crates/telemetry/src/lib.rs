@@ -22,6 +22,7 @@ mod sampling_layer;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod time;
 pub mod trace;
 mod users;
 
