@@ -3,7 +3,7 @@
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
-use http::{HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 use http_body::Body as _;
 
 use super::content::{Content, Read};
@@ -15,6 +15,8 @@ use crate::exchange::Operation;
 use crate::pipeline::{Issued, PendingAuthentication, Requested};
 use base::untrusted::Untrusted;
 
+/// Headers of an answer with a token, at most.
+const HEADERS: usize = 12;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// `POST /token`: the form content type makes it an RFC 8693 request, unless a token is in the head.
@@ -78,7 +80,10 @@ async fn exchange(
     };
     let mut response = match outcome {
         Ok(issued) => {
-            let answer = ([(CONTENT_TYPE, JSON)], token_response(&issued)).into_response();
+            let mut answer = Response::new(token_response(&issued).into());
+            // Room for all that will be added.
+            *answer.headers_mut() = HeaderMap::with_capacity(HEADERS);
+            answer.headers_mut().insert(CONTENT_TYPE, JSON);
             answer::issued(&api.settings, &issued, answer)
         }
         Err(error) => {

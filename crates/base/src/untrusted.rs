@@ -40,6 +40,11 @@ impl fmt::Display for OneLine<'_> {
 
 /// Writes at most `limit` characters, each escaped unless `is_plain` says that it is harmless.
 fn write_cut(f: &mut fmt::Formatter<'_>, text: &str, limit: usize, is_plain: fn(char) -> bool) -> fmt::Result {
+    // Nearly every text is one that needs nothing.
+    let is_harmless = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+    if text.len() <= limit && text.bytes().all(is_harmless) {
+        return f.write_str(text);
+    }
     let mut written = 0;
     let mut characters = text.chars();
     // The last place is kept for the ellipsis until it is known whether the rest fits.

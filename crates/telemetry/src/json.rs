@@ -1,7 +1,7 @@
 //! Log lines as JSON objects, one a line.
 
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+mod object;
+
 use serde_json::Value;
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -17,6 +17,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use self::object::Object;
 use super::correlate::{self, WholeSubscriber};
 use super::time::LineTime;
 use base::clock::SharedClock;
@@ -62,12 +63,11 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut line = LINE.take();
         line.clear();
-        if self.write_line(&mut line, event, &context).is_ok() {
-            line.push(b'\n');
-            // In one piece, so that lines of several threads do not mix. If the log has no reader any more,
-            // nothing can report it.
-            let _ = self.writer.make_writer_for(event.metadata()).write_all(&line);
-        }
+        self.write_line(&mut line, event, &context);
+        line.push(b'\n');
+        // In one piece, so that lines of several threads do not mix. If the log has no reader any more,
+        // nothing can report it.
+        let _ = self.writer.make_writer_for(event.metadata()).write_all(&line);
         if line.capacity() <= KEPT_ROOM {
             LINE.set(line);
         }
@@ -83,44 +83,35 @@ thread_local! {
 const KEPT_ROOM: usize = 8 * 1024;
 
 impl<W> JsonLayer<W> {
-    fn write_line<S>(
-        &self,
-        line: &mut Vec<u8>,
-        event: &Event<'_>,
-        context: &Context<'_, S>,
-    ) -> Result<(), serde_json::Error>
+    fn write_line<S>(&self, line: &mut Vec<u8>, event: &Event<'_>, context: &Context<'_, S>)
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         let metadata = event.metadata();
-        let mut serializer = serde_json::Serializer::new(line);
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("timestamp", &LineTime(self.clock.now()))?;
-        object.serialize_entry("level", metadata.level().as_str())?;
-        object.serialize_entry("target", metadata.target())?;
+        let mut object = Object::begin(line);
+        object.value("timestamp", &LineTime(self.clock.now()));
+        object.text("level", metadata.level().as_str());
+        object.text("target", metadata.target());
         if self.has_unusual_names.load(Ordering::Relaxed) && has_unusual_names(metadata) {
             let mut fields = Fields::default();
             event.record(&mut fields);
             for (name, value) in &fields.0 {
-                object.serialize_entry(name, value)?;
+                object.value(name, value);
             }
         } else {
             // The message first, then the others in their order.
             for message in [true, false] {
-                let mut entries = Entries {
+                event.record(&mut Entries {
                     object: &mut object,
                     message,
-                    outcome: Ok(()),
-                };
-                event.record(&mut entries);
-                entries.outcome?;
+                });
             }
         }
         if let Some(trace) = correlate::trace_of(event, context, &self.whole) {
-            object.serialize_entry("trace_id", &format_args!("{}", trace.trace_id()))?;
-            object.serialize_entry("span_id", &format_args!("{}", trace.span_id()))?;
+            object.display("trace_id", format_args!("{}", trace.trace_id()));
+            object.display("span_id", format_args!("{}", trace.span_id()));
         }
-        object.end()
+        object.end();
     }
 }
 
@@ -133,47 +124,46 @@ fn has_unusual_names(metadata: &Metadata<'_>) -> bool {
 }
 
 /// Writes an event's fields as they come: its message, or all others.
-struct Entries<'o, M> {
-    object: &'o mut M,
+struct Entries<'o, 'b> {
+    object: &'o mut Object<'b>,
     message: bool,
-    outcome: Result<(), serde_json::Error>,
 }
 
-impl<M: SerializeMap<Error = serde_json::Error>> Entries<'_, M> {
-    fn entry(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
-        if (field.name() == "message") == self.message && self.outcome.is_ok() {
-            self.outcome = self.object.serialize_entry(field.name(), value);
+impl<'b> Entries<'_, 'b> {
+    fn entry(&mut self, field: &Field, write: impl FnOnce(&mut Object<'b>, &'static str)) {
+        if (field.name() == "message") == self.message {
+            write(self.object, field.name());
         }
     }
 }
 
-impl<M: SerializeMap<Error = serde_json::Error>> Visit for Entries<'_, M> {
+impl Visit for Entries<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.entry(field, &format_args!("{value:?}"));
+        self.entry(field, |object, name| object.display(name, format_args!("{value:?}")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.entry(field, value);
+        self.entry(field, |object, name| object.text(name, value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.entry(field, &value);
+        self.entry(field, |object, name| object.value(name, &value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.entry(field, &value);
+        self.entry(field, |object, name| object.value(name, &value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.entry(field, &value);
+        self.entry(field, |object, name| object.value(name, &value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.entry(field, &value);
+        self.entry(field, |object, name| object.value(name, &value));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.entry(field, &with_causes(value));
+        self.entry(field, |object, name| object.text(name, &with_causes(value)));
     }
 }
 
