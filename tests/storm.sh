@@ -54,6 +54,7 @@ storm() {
     local name=$1 client=$2 target=$3 budget=$4 said=$work/$1.log tls=()
     # Of this shell, which is the storm's own; its end looks at them.
     dev='' users=''
+    : >"$said"
     # The SDK refuses plain http.
     if [[ $client == sdk ]]; then tls=(--tls); fi
     # All users are one address here, and a busy machine is no ACS that fails: exchanges have time, and there is no breaker.
