@@ -11,7 +11,9 @@ from pathlib import Path
 from people import Person
 from store import Single, sealing_key, write_keys
 
-HITS, USERS = 4000, 1000
+HITS, USERS = 3000, 500
+# A machine that does something else as well only adds to what is measured: the least of so many rounds counts.
+ROUNDS = 5
 
 
 class Client:
@@ -56,8 +58,9 @@ class Measured:
 
     def row(self, what):
         def points(taken):
-            taken = sorted(taken)
-            return [1000 * taken[len(taken) * part // 100] for part in (50, 99)]
+            size = len(taken) // ROUNDS
+            rounds = [sorted(taken[start : start + size]) for start in range(0, size * ROUNDS, size)]
+            return [min(1000 * each[size * part // 100] for each in rounds) for part in (50, 99)]
 
         without, with_store = points(self.without), points(self.with_store)
         added = [one - other for one, other in zip(with_store, without)]
