@@ -70,6 +70,9 @@ schemathesis: (step "build") (step "schemathesis")
 # A real OpenTelemetry collector
 collector: (step "build") (step "collector")
 
+# Three replicas with one store, of which brokers and the store are killed; a budget that they share
+replicas: (step "build") (step "replicas")
+
 # Fuzz targets, for some seconds each: just fuzz 60 token
 fuzz seconds="3" *targets:
     tests/fuzz.sh {{ seconds }} {{ targets }}

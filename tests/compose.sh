@@ -168,6 +168,13 @@ until_it_says "the load shows in its metrics" '"value":\[[^]]*"[0-9]' --get http
 until_it_says "the rules are in force" '"value"' --get http://127.0.0.1:9090/api/v1/query \
     --data-urlencode 'query={__name__=~"acs_broker:.*|job:.*|acs_token_broker:.*"}'
 until_it_says "Prometheus knows Alertmanager" '9093' http://127.0.0.1:9090/api/v1/alertmanagers
+# Beside it the replicas again, of which the load balancer tells.
+"${compose[@]}" --profile replicas up --detach --no-build "${replicas[@]}" >"$work/up.log" 2>&1 || {
+    tail -n 40 "$work/up.log" >&2
+    fail "up with the replicas beside the observability"
+}
+until_it_says "Prometheus scrapes the three replicas too" '"value":\[[^]]*"4"' --get http://127.0.0.1:9090/api/v1/query \
+    --data-urlencode 'query=count(up{job="acs-token-broker"} == 1)'
 if [[ -z $stand_ins ]]; then
     until_it_says "Grafana has the dashboards" acs-token-broker 'http://127.0.0.1:3000/api/search?type=dash-db'
 fi

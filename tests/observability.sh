@@ -14,12 +14,14 @@ if [[ ! -x $broker ]]; then
 fi
 
 packages=()
+PATH=$PATH:/usr/sbin
 need() { command -v "$1" >/dev/null || packages+=("$2"); }
 need promtool prometheus
 need prometheus prometheus
 need amtool prometheus-alertmanager
 need docker-compose docker-compose
 need redis-server redis-server
+need haproxy haproxy
 if [[ ${#packages[@]} -gt 0 ]]; then
     sudo=
     if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi

@@ -1,6 +1,8 @@
 //! Brokers that share a store: a real redis-server on loopback, which tests/shared-cache.sh installs. `cargo test` leaves these
 //! tests out, as a machine may have none.
 
+mod audit;
+mod entra;
 mod redis;
 
 use std::sync::Arc;
@@ -60,7 +62,7 @@ impl Replicas {
     }
 
     /// One broker more, with an empty memory.
-    async fn add(&mut self, change: impl Fn(Builder) -> Builder) {
+    async fn add(&mut self, change: impl FnOnce(Builder) -> Builder) {
         let builder = Stack::builder()
             .set("limits.replicas", "2")
             .set("shared_cache.url", format!("redis://{}", self.road.address()))
@@ -353,10 +355,11 @@ async fn doctor_looks_at_the_store_and_the_keys() {
         format!("redis://{}", replicas.store.address()),
         replicas.folder.path().join("keys"),
     );
-    let found = async |id: &str| {
+    let checked = async |id: &str| {
         let variables = [
             ("ACS_TOKEN_BROKER__LIMITS__REPLICAS", "2"),
             ("ACS_TOKEN_BROKER__SHARED_CACHE__URL", url.as_str()),
+            ("ACS_TOKEN_BROKER__SHARED_CACHE__TIMEOUT", "2s"),
             (
                 "ACS_TOKEN_BROKER__SHARED_CACHE__ENCRYPTION_KEYS_FILE",
                 keys.to_str().unwrap(),
@@ -366,10 +369,30 @@ async fn doctor_looks_at_the_store_and_the_keys() {
         let ended = Process::run(&arguments, &variables).await;
         let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
         let checks = report["checks"].as_array().unwrap();
-        let check = checks.iter().find(|check| check["id"] == id);
-        check.unwrap()["status"].as_str().unwrap().to_owned()
+        checks.iter().find(|check| check["id"] == id).unwrap().clone()
     };
+    let found = async |id: &str| checked(id).await["status"].as_str().unwrap().to_owned();
     assert_eq!(found("shared_cache.reachable").await, "pass");
+    // A permission that the user lacks is named, and what to do.
+    replicas.store.say(&["ACL", "SETUSER", "default", "-getrange"]);
+    let refused = checked("shared_cache.reachable").await;
+    let text = |member: &str| refused[member].as_str().unwrap().to_owned();
+    assert_eq!(text("status"), "fail");
+    assert!(
+        text("summary").ends_with("the user lacks the permissions +getrange"),
+        "{refused}"
+    );
+    assert!(text("fix").contains("ACL"), "{refused}");
+    // A broker that is connected says the same, once it has been refused, and goes on.
+    assert_eq!(
+        replicas.broker(0).post_token(&replicas.token("alex")).await.cache(),
+        "miss"
+    );
+    until(replicas.broker(0), "away", |degraded| degraded).await;
+    let page = replicas.broker(0).probe("/").await;
+    assert!(String::from_utf8_lossy(&page.body).contains("+getrange"));
+    replicas.store.say(&["ACL", "SETUSER", "default", "+getrange"]);
+    until(replicas.broker(0), "reachable", |degraded| !degraded).await;
     assert_eq!(found("shared_cache.keys").await, "pass");
     replicas.write_keys("first c2hvcnQ=\n");
     assert_eq!(found("shared_cache.keys").await, "fail");

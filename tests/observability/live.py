@@ -161,7 +161,10 @@ def prometheus(work, targets):
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{alertmanager_port}"]
     config["scrape_configs"] = [each for each in config["scrape_configs"] if each["job_name"] == "acs-token-broker"]
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = targets
+    job = config["scrape_configs"][0]
+    # One that is named, and one that the load balancer of the replicas tells of.
+    job["static_configs"][0]["targets"] = targets[:1]
+    job["http_sd_configs"][0] |= {"url": f"http://127.0.0.1:{load_balancer(work, targets[1:])}/", "refresh_interval": "1s"}
     (work / "prometheus.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     start("alertmanager", work, ["prometheus-alertmanager", f"--config.file={HOME}/alertmanager.yaml", f"--storage.path={work}/alertmanager",
                                  f"--web.listen-address=127.0.0.1:{alertmanager_port}", "--cluster.listen-address="])
@@ -171,6 +174,17 @@ def prometheus(work, targets):
     for url in urls:
         wait_for(f"{url}/-/ready", lambda: get(f"{url}/-/ready"))
     return urls
+
+
+def load_balancer(work, targets):
+    """The port at which the compose stack's load balancer tells of these targets."""
+    public, port = free_ports(2)
+    text = (ROOT / "deploy/replicas/haproxy.cfg").read_text()
+    text = text.replace("0.0.0.0:8070", f"127.0.0.1:{public}").replace("0.0.0.0:8075", f"127.0.0.1:{port}")
+    (work / "haproxy.cfg").write_text(re.sub(r'\["broker:.*?\]', json.dumps(targets), text))
+    start("haproxy", work, ["haproxy", "-db", "-f", work / "haproxy.cfg"])
+    wait_for("haproxy", lambda: json.loads(get(f"http://127.0.0.1:{port}/"))[0]["targets"] == targets)
+    return port
 
 
 class Queries:

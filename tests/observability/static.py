@@ -161,6 +161,10 @@ def compose():
                 check((ROOT / here).exists(), f"docker-compose.yml: there is no {here}")
         for port in service.get("ports", []):
             check(port.startswith("127.0.0.1:"), f"docker-compose.yml: {name} publishes {port} beyond loopback")
+    # Prometheus is told of the management listeners of the profile `replicas`, and can reach them.
+    listeners = [service["environment"]["ACS_TOKEN_BROKER__MANAGEMENT__LISTEN"] for name, service in services.items() if re.fullmatch(r"broker-\d", name)]
+    told = re.findall(r'"broker:(\d+)"', (ROOT / "deploy/replicas/haproxy.cfg").read_text())
+    check(sorted(listeners) == sorted(f"0.0.0.0:{port}" for port in told), f"haproxy.cfg tells Prometheus of {told}, and there are {listeners}")
     plain = {name for name, service in services.items() if "profiles" not in service}
     check(plain == {"emulator", "broker", "emulator-door"}, f"docker-compose.yml: without a profile {plain}")
     # Whom the configurations speak to is there.

@@ -18,8 +18,8 @@ class Connection:
         self.port = port
         self.head = f"POST /token HTTP/1.1\r\nHost: broker.test\r\nAuthorization: Bearer {token}\r\n"
         self.reader = self.writer = None
-        # Of the last answer.
-        self.body = b""
+        # Of the last answer. Names of fields are in small letters.
+        self.fields, self.body = {}, b""
 
     async def post(self, body=b"", hold=0.0):
         """The status that the broker answers, or what went wrong. The body is sent `hold` seconds after the head."""
@@ -39,7 +39,7 @@ class Connection:
             await asyncio.sleep(hold)
         self.writer.write(body)
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+        fields = self.fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
         self.body = await self.reader.readexactly(int(fields["content-length"]) if "content-length" in fields else 0)
         if fields.get("connection") == "close" or "content-length" not in fields:
             self.close()

@@ -41,6 +41,8 @@ class Stack:
     """Everything that runs. A context manager: at its end nothing is left, neither processes nor files."""
 
     def __init__(self, broker):
+        # What each broker's configuration begins with, before its first section.
+        self.top = ""
         self.program = str(pathlib.Path(broker).resolve())
         self.ports = Ports()
         self.brokers = {}
@@ -90,17 +92,18 @@ class Stack:
             raise RuntimeError(f"{method} {path}: {answer.status} {content[:300]}")
         return json.loads(content) if content else None
 
-    def broker(self, name, settings="", limits=""):
-        """Starts a broker by that name, on ports of the name. Its log is an evidence of its own."""
+    def broker(self, name, settings="", limits="", exchange=""):
+        """Starts a broker by that name, on ports of the name. Its log is an evidence of its own. `limits` and `exchange` are
+        lines of these sections."""
         configuration = self.work / f"{name}.toml"
         tenants = "".join(f'[[entra.tenants]]\nid = "{tenant}"\n' for tenant in TENANTS)
         configuration.write_text(
             # The load is one busy user.
-            '[limits]\nper_user = "off"\nupstream_per_user = "off"\n'
+            f'{self.top}[limits]\nper_user = "off"\nupstream_per_user = "off"\n'
             f'{limits}[server]\nlisten = "127.0.0.1:{self.ports[name]}"\n{settings}\n'
             f'[management]\nlisten = "127.0.0.1:{self.ports[f"{name}_management"]}"\n'
             f'[entra]\nauthority = "http://{self.upstream}"\n{tenants}'
-            f'[exchange]\nendpoint = "http://{self.upstream}"\n[assignments]\nfile = "{ASSIGNMENTS}"\n'
+            f'[exchange]\nendpoint = "http://{self.upstream}"\n{exchange}[assignments]\nfile = "{ASSIGNMENTS}"\n'
         )
         self.start(name)
 

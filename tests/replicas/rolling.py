@@ -6,24 +6,13 @@ import sys
 import time
 
 from people import Load, Person
+from report import Report
 from world import NAMES, Replicas
 
 SHORT = "--short" in sys.argv[2:]
 USERS, RATE, ROUNDS = (20, 80, 1) if SHORT else (100, 120, 3)
 # How long haproxy may take to see that a replica is not ready: two checks in vain, and the end of those under way.
 SETTINGS = 'drain_delay = "2s"\n[cache]\nmin_gain = "2s"'
-
-
-class Report:
-    """What is printed, and what was not as promised."""
-
-    def __init__(self):
-        self.failed = []
-
-    def require(self, held, what):
-        if not held:
-            print(f"NOT AS PROMISED: {what}", flush=True)
-            self.failed.append(what)
 
 
 async def served_by_each(stack, load):

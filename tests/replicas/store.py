@@ -45,12 +45,12 @@ class Store:
     def lose(self, name):
         self.stack.kill(self.servers[name])
 
-    def settings(self):
-        """`[shared_cache]` of a broker."""
+    def settings(self, timeout="1s", connect_timeout="2s"):
+        """`[shared_cache]` of a broker. A busy machine is slower than a network."""
         work = self.stack.work
         (work / "store-password").write_text(PASSWORD)
-        # A busy machine is slower than a network.
-        common = f'password_file = "{work}/store-password"\nencryption_keys_file = "{work}/sealing-keys"\ntimeout = "1s"\n'
+        files = f'password_file = "{work}/store-password"\nencryption_keys_file = "{work}/sealing-keys"\n'
+        common = f'{files}timeout = "{timeout}"\nconnect_timeout = "{connect_timeout}"\n'
         return f'[shared_cache]\nkind = "{self.kind}"\n{common}{self.where()}'
 
     def urls(self, names):
@@ -156,6 +156,13 @@ class Cluster(Store):
 
     def failed(self):
         return "\n".join(line for line in self.ask("redis_2", "cluster", "nodes").splitlines() if "fail" in line.split(" ")[2])
+
+
+def write_keys(stack, *lines):
+    """Replaces the file of encryption keys in one step."""
+    new = stack.work / "sealing-keys.new"
+    new.write_text("".join(lines))
+    new.rename(stack.work / "sealing-keys")
 
 
 STORES = {store.kind: store for store in (Single, Sentinel, Cluster)}

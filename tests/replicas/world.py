@@ -1,5 +1,6 @@
 """Three replicas behind haproxy, with an emulated Azure side: what tests/rolling.sh and tests/replicas.sh run."""
 
+import json
 import re
 import socket
 import sys
@@ -15,16 +16,32 @@ NAMES = ("a", "b", "c")
 class Replicas(Stack):
     """Everything that runs. A context manager: at its end nothing is left, neither processes nor files."""
 
-    def begin(self, settings="", limits=""):
-        """The emulator, three brokers with `settings`, and haproxy, once each of the brokers takes part."""
+    def begin(self, settings="", limits="", exchange=""):
+        """The emulator, three brokers with `settings`, and haproxy, once each of the brokers takes part. `settings` may be by name."""
         self.emulator()
         for name in NAMES:
-            self.broker(name, settings, limits)
+            self.broker(name, settings[name] if isinstance(settings, dict) else settings, limits, exchange)
         for name in NAMES:
             self.ready(name)
         (self.work / "haproxy.cfg").write_text(self.filled((HERE / "haproxy.cfg").read_text()))
         self.spawn(["haproxy", "-db", "-f", str(self.work / "haproxy.cfg")], "haproxy.log")
         self.all_up()
+
+    def sharing(self, *names):
+        """Waits until these replicas use the store."""
+
+        def uses(name):
+            status, body = self.management(name, "/readyz")
+            return status == 200 and "shared_cache" not in json.loads(body)["degraded"]
+
+        for name in names:
+            wait(lambda name=name: uses(name), lambda name=name: f"{name}: {self.log(f'{name}.log')[-2000:]}", 60)
+
+    def unheard(self, *names, outcomes=("timeout", "error", "skipped")):
+        """How many operations at the store have come to nothing at these replicas since each was started."""
+        text = "".join(self.management(name, "/metrics")[1] for name in names)
+        counted = re.findall(r'acs_broker_shared_cache_operations_total\{[^}]*acs_broker_outcome="(\w+)"[^}]*\} (\d+)', text)
+        return sum(int(count) for outcome, count in counted if outcome in outcomes)
 
     def kill(self, process):
         """As a machine that fails: without a word."""

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use crate::connect::{Logins, connected};
 use crate::failure::Failure;
 use crate::link::Link;
+use crate::permissions;
 use crate::settings::Node;
 use crate::slots::{self, SlotRange};
 use crate::store::Store;
@@ -75,6 +76,10 @@ async fn slot_ranges(
         let command = redis::cmd("CLUSTER").arg("SLOTS").take();
         match timeout(limit, link.ask::<redis::Value>(&command)).await {
             Err(_) => Err(Failure::NoAnswer { node: node() }),
+            Ok(Err(error)) if permissions::is_refused(&error) => Err(Failure::NotPermitted {
+                node: node(),
+                permissions: "+cluster|slots".to_owned(),
+            }),
             Ok(Err(error)) => Err(Failure::of(node(), &error)),
             Ok(Ok(answer)) => match slots::read(&answer, &link.node) {
                 Some(ranges) if !ranges.is_empty() => Ok((ranges, link.known_as.clone())),

@@ -28,9 +28,8 @@ pub(crate) async fn connected(
     probe_key: &str,
     logins: &Logins<'_>,
 ) -> Result<Arc<Link>, (Option<Arc<Link>>, Failure)> {
-    let (allowed, limit) = (store.settings.timeout, store.settings.connect_timeout);
     if let Some(link) = before.existing(node) {
-        match link.probe(probe_key, allowed, limit).await {
+        match link.probe(probe_key, &store.settings).await {
             Ok(()) => return Ok(link),
             Err(failure) if !link.is_lost() => return Err((Some(link), failure)),
             // What is to be told is why a new connection fails, too.
@@ -44,7 +43,7 @@ pub(crate) async fn connected(
         .await
         .map_err(|failure| (None, failure))?;
     let link = Arc::new(link);
-    match link.probe(probe_key, allowed, limit).await {
+    match link.probe(probe_key, &store.settings).await {
         Ok(()) => Ok(link),
         Err(failure) => Err((Some(link).filter(|link| !link.is_lost()), failure)),
     }

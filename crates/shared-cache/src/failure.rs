@@ -41,7 +41,15 @@ pub enum Failure {
         /// What it said, in one word.
         code: Untrusted,
     },
-    /// It answered with an error: it is a replica, loads its data, lacks a permission for this user, and so on.
+    /// It takes the user, who lacks permissions that the broker needs.
+    #[error("{node}: the user lacks the permissions {permissions}")]
+    NotPermitted {
+        /// The server.
+        node: String,
+        /// What is missing, as an ACL would grant it: commands (`+getrange`), and keys that begin with `shared_cache.prefix`.
+        permissions: String,
+    },
+    /// It answered with an error: it is a replica, loads its data, and so on.
     #[error("{node}: {code}")]
     Refused {
         /// The server.

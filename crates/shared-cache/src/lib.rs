@@ -7,7 +7,8 @@
 //! - [`SharedCache`]: values and leases. [`SharedWindow`]: an endpoint's budget.
 //! - `keys`: names and seals. `entry`: which of two values stays.
 //! - `store`: an operation's limit, and when none is made. `chores`: what nobody waits for.
-//! - `supervisor`, with `cluster` and `sentinels`: the connections, which nothing else makes. `link` is one of them.
+//! - `supervisor`, with `cluster` and `sentinels`: the connections, which nothing else makes. `link` is one of them,
+//!   `permissions` what its user must be allowed to do.
 //! - `script`: what runs within the store.
 
 mod cache;
@@ -21,6 +22,7 @@ mod keys;
 mod lease;
 mod link;
 mod observer;
+mod permissions;
 mod script;
 mod sentinels;
 mod settings;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{self, Either};
+use futures_util::future::{self, Either, join_all};
 use jiff::Timestamp;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError, ServerErrorKind};
@@ -21,8 +21,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::credentials::Login;
 use crate::failure::{Failure, is_of_server};
+use crate::permissions::{self, Refusal};
 use crate::script::Script;
-use crate::settings::Node;
+use crate::settings::{Node, Settings};
 use base::tasks::Tasks;
 
 /// Commands that wait to be written. More wait for room there, each within its own limit.
@@ -182,16 +183,20 @@ impl Link {
     }
 
     fn judge<T>(&self, answer: Result<T, RedisError>) -> Result<T, RedisError> {
-        if let Err(error) = &answer
-            && (is_of_server(error) || error.is_io_error() || error.is_unrecoverable_error())
-        {
-            self.doubt();
+        if let Err(error) = &answer {
+            // Where nothing was well before, nothing new is learnt by what is refused.
+            let is_refused = self.is_well() && permissions::is_refused(error);
+            if is_refused || is_of_server(error) || error.is_io_error() || error.is_unrecoverable_error() {
+                self.doubt();
+            }
         }
         answer
     }
 
-    /// Looks whether the server answers, takes writes and does so within `allowed`: deletes a key that nobody has.
-    pub(crate) async fn probe(&self, key: &str, allowed: Duration, limit: Duration) -> Result<(), Failure> {
+    /// Looks whether the server answers, takes writes and does so within the limit for an operation: deletes a key that nobody
+    /// has. A connection that was not well before has the user's permissions tried out, too.
+    pub(crate) async fn probe(&self, key: &str, settings: &Settings) -> Result<(), Failure> {
+        let (allowed, limit) = (settings.timeout, settings.connect_timeout);
         let node = || self.node.to_string();
         let start = Instant::now();
         let command = redis::cmd("DEL").arg(key).take();
@@ -201,6 +206,10 @@ impl Link {
             Err(_) => {
                 self.is_lost.store(true, Ordering::Release);
                 Err(Failure::NoAnswer { node: node() })
+            }
+            Ok(Err(error)) if permissions::is_refused(&error) => {
+                self.is_well.store(false, Ordering::Release);
+                self.try_permissions(key, settings).await
             }
             Ok(Err(error)) => {
                 let failure = Failure::of(node(), &error);
@@ -213,9 +222,36 @@ impl Link {
                 milliseconds: took.as_millis(),
             }),
             Ok(Ok(_)) => {
+                if self.is_well() {
+                    return Ok(());
+                }
+                self.try_permissions(key, settings).await
+            }
+        }
+    }
+
+    /// Looks whether the user may do what operations need: then the connection is well.
+    async fn try_permissions(&self, key: &str, settings: &Settings) -> Result<(), Failure> {
+        let trials = permissions::trials(&settings.kind, key);
+        // Written together.
+        let asked = trials.iter().map(|(name, command)| async move {
+            let answer = command.query_async::<redis::Value>(&mut self.connection.clone()).await;
+            (*name, answer.err().as_ref().and_then(Refusal::of))
+        });
+        let node = || self.node.to_string();
+        let Ok(refused) = timeout(settings.connect_timeout, join_all(asked)).await else {
+            self.is_lost.store(true, Ordering::Release);
+            return Err(Failure::NoAnswer { node: node() });
+        };
+        match permissions::lacking(&refused, &settings.prefix) {
+            None => {
                 self.is_well.store(true, Ordering::Release);
                 Ok(())
             }
+            Some(permissions) => Err(Failure::NotPermitted {
+                node: node(),
+                permissions,
+            }),
         }
     }
 

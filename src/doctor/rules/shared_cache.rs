@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use shared_cache::{KeyFileError, Status};
+use shared_cache::{Failure, KeyFileError, Status};
 
 use super::super::check::{Check, CheckId, Who};
 
@@ -27,17 +27,22 @@ pub fn absent() -> [Check; 2] {
 /// `shared_cache.reachable`: whether a connection of the broker's kind works.
 #[must_use]
 pub fn reachable(status: Option<&Status>) -> Check {
-    let fix = "see that the store runs, that its address, user, password and certificate are those of [shared_cache], and that \
-               the network lets the broker reach it; until then each replica goes on by itself";
-    let failed = |why: String| {
+    const FIX: &str = "see that the store runs, that its address, user, password and certificate are those of [shared_cache], and that \
+                       the network lets the broker reach it; until then each replica goes on by itself";
+    const GRANT: &str = "give the user these permissions too (ACL SETUSER; docs/shared-cache.md lists all that it needs); until then each \
+                         replica goes on by itself";
+    let failed = |why: String, fix| {
         let summary = format!("the store that replicas share cannot be used: {why}");
         Check::fail(CheckId::SharedCacheReachable, Who::Operator, summary, fix)
     };
     match status {
-        None => failed("it did not answer in time".to_owned()),
+        None => failed("it did not answer in time".to_owned(), FIX),
         Some(Status {
             failure: Some(failure), ..
-        }) => failed(failure.to_string()),
+        }) => {
+            let is_permission = matches!(failure, Failure::NotPermitted { .. });
+            failed(failure.to_string(), if is_permission { GRANT } else { FIX })
+        }
         Some(Status { failure: None, .. }) => Check::pass(
             CheckId::SharedCacheReachable,
             "the store that replicas share answers, and takes the broker's credential",
@@ -75,8 +80,6 @@ fn in_order(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shared_cache::Failure;
-
     use super::super::super::check::Status as Outcome;
     use super::*;
 

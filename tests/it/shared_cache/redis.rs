@@ -10,11 +10,18 @@ pub(super) struct Redis {
     child: Child,
     port: u16,
     folder: TempDir,
+    // The administrator's; without one everybody is administrator.
+    password: Option<&'static str>,
 }
 
 impl Redis {
     /// A server with nothing in it.
     pub(super) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same that lets nobody in without a password.
+    pub(super) async fn start_with(password: Option<&'static str>) -> Self {
         // Another process may take the port meanwhile.
         for _ in 0..10 {
             let port = TcpListener::bind(("127.0.0.1", 0))
@@ -24,9 +31,10 @@ impl Redis {
                 .port();
             let folder = tempfile::tempdir().unwrap();
             let mut redis = Self {
-                child: spawn(port, &folder),
+                child: spawn(port, &folder, password),
                 port,
                 folder,
+                password,
             };
             if redis.is_up().await {
                 return redis;
@@ -55,8 +63,11 @@ impl Redis {
     /// Says something to it; gives what it answers.
     pub(super) fn say(&self, words: &[&str]) -> Vec<u8> {
         let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-p", &port]).args(words).output();
-        output.unwrap().stdout
+        let mut command = Command::new("redis-cli");
+        if let Some(password) = self.password {
+            command.env("REDISCLI_AUTH", password);
+        }
+        command.args(["-p", &port]).args(words).output().unwrap().stdout
     }
 
     fn names(&self) -> Vec<String> {
@@ -94,13 +105,15 @@ impl Redis {
 
     /// Starts it again at its port, empty.
     pub(super) async fn restart(&mut self) {
-        self.child = spawn(self.port, &self.folder);
+        self.child = spawn(self.port, &self.folder, self.password);
         assert!(self.is_up().await);
     }
 }
 
-fn spawn(port: u16, folder: &TempDir) -> Child {
+fn spawn(port: u16, folder: &TempDir, password: Option<&str>) -> Child {
+    let protection = password.map(|password| ["--requirepass", password]);
     Command::new("redis-server")
+        .args(protection.into_iter().flatten())
         .args([
             "--port",
             &port.to_string(),

@@ -21,6 +21,9 @@ pub(crate) const GRAPH_APP: Uuid = uuid!("00000003-0000-0000-c000-000000000000")
 pub(crate) const GRAPH_URI: &str = "https://graph.microsoft.com";
 /// The resource of ACS's management of its own data: assignments, identities.
 pub(crate) const ACS_URI: &str = "https://communication.azure.com";
+/// The resource of Azure Managed Redis.
+/// <https://learn.microsoft.com/azure/redis/entra-for-authentication>
+pub(crate) const REDIS_URI: &str = "https://redis.azure.com";
 
 /// The version of an access token, which at Entra the API's registration decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -48,18 +51,21 @@ pub(crate) enum Api {
     Graph,
     /// ACS with an Entra token in place of the access key.
     Acs,
+    /// Azure Managed Redis, where a token is the password of a connection.
+    Redis,
     /// Tokens that stand in for a client credential.
     TokenExchange,
 }
 
 impl Api {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::AcsClients,
         Self::TeamsExtension,
         Self::Broker,
         Self::ClientApp,
         Self::Graph,
         Self::Acs,
+        Self::Redis,
         Self::TokenExchange,
     ];
 
@@ -84,6 +90,7 @@ impl Api {
             Self::ClientApp => format!("api://{}", scenario.client_app.client_id),
             Self::Graph => GRAPH_URI.to_owned(),
             Self::Acs => ACS_URI.to_owned(),
+            Self::Redis => REDIS_URI.to_owned(),
             Self::TokenExchange => TOKEN_EXCHANGE_AUDIENCE.to_owned(),
         }
     }
@@ -96,7 +103,7 @@ impl Api {
             Self::Broker => Some(scenario.api_app.client_id),
             Self::ClientApp => Some(scenario.client_app.client_id),
             Self::Graph => Some(GRAPH_APP),
-            Self::Acs | Self::TokenExchange => None,
+            Self::Acs | Self::Redis | Self::TokenExchange => None,
         }
     }
 
@@ -108,10 +115,10 @@ impl Api {
         }
     }
 
-    /// The version of app-only tokens. Microsoft Graph and ACS take v1; for the others it does not matter here.
+    /// The version of app-only tokens. Microsoft Graph, ACS and Redis take v1; for the others it does not matter here.
     pub(crate) fn app_token_version(self) -> TokenVersion {
         match self {
-            Self::Graph | Self::Acs => TokenVersion::V1,
+            Self::Graph | Self::Acs | Self::Redis => TokenVersion::V1,
             _ => TokenVersion::V2,
         }
     }
@@ -124,7 +131,7 @@ impl Api {
             Self::TeamsExtension => &["TeamsExtension.ManageCalls", "Teams.ManageCalls", "Teams.ManageChats"],
             Self::Broker => return scenario.api_app.scopes.clone(),
             Self::ClientApp => &["access_as_user"],
-            Self::Graph | Self::Acs | Self::TokenExchange => &[],
+            Self::Graph | Self::Acs | Self::Redis | Self::TokenExchange => &[],
         };
         fixed.iter().map(|scope| (*scope).to_owned()).collect()
     }
