@@ -75,20 +75,21 @@ impl SharedCache {
         observer: Arc<dyn Observer>,
         tasks: &Tasks,
     ) -> Result<Arc<Self>, TlsError> {
-        let tls = if settings.nodes.iter().any(|node| node.is_tls) {
-            Some(Arc::new(client_config(settings.ca_file.as_deref())?))
+        let config = &settings.config;
+        let tls = if config.tls {
+            Some(Arc::new(client_config(config.ca_file.as_deref())?))
         } else {
             None
         };
         let changed = Arc::new(Notify::new());
         let dialer = Dialer {
             tls,
-            tls_name: settings.tls_name.clone(),
-            limit: settings.connect_timeout,
+            tls_name: config.tls_name.clone(),
+            limit: config.connect_timeout,
             tasks: tasks.clone(),
             changed: Arc::clone(&changed),
         };
-        let keys = Arc::new(KeyFile::new(settings.encryption_keys_file.clone()));
+        let keys = Arc::new(KeyFile::new(config.encryption_keys_file.clone()));
         let store = Arc::new(Store::new(settings, clock, dialer, observer, Arc::clone(&changed)));
         let (chores, waiting) = Chores::new();
         tasks.spawn(chores::work(Arc::downgrade(&store), waiting));
@@ -155,8 +156,7 @@ impl SharedCache {
     /// Keeps a value, unless there is one that must stay: it takes the place of one that ends earlier or, after a revalidation, was
     /// exchanged earlier.
     pub async fn put(&self, id: &EntryId, value: &StoredValue, revalidated: bool) {
-        let settings = &self.store.settings;
-        let Some(life) = value.lifetime(self.store.clock.now(), settings.expiry_margin) else {
+        let Some(life) = value.lifetime(self.store.clock.now(), self.store.expiry_margin) else {
             return;
         };
         let Some(keys) = self.keys(Operation::Put) else { return };
@@ -300,7 +300,7 @@ impl SharedCache {
     }
 
     fn usable(&self, value: StoredValue) -> Option<StoredValue> {
-        value.usable(self.store.clock.now(), self.store.settings.clock_skew)
+        value.usable(self.store.clock.now(), self.store.clock_skew)
     }
 
     /// Writes under the first name, by comparing and setting. Whether it was written.
