@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
+use rustls::ClientConfig;
 use tokio::sync::Notify;
 
 use crate::chores::{self, Chore, Chores};
@@ -18,10 +19,11 @@ use crate::script;
 use crate::settings::Settings;
 use crate::store::{Asker, Away, Fault, Store};
 use crate::supervisor::supervise;
-use crate::tls::{TlsError, client_config};
 use crate::window::SharedWindow;
 use base::clock::SharedClock;
 use base::tasks::Tasks;
+use certificates::TrustError;
+use config::SharedCacheConfig;
 
 /// How often the file of keys is looked at.
 const KEY_POLL: Duration = Duration::from_secs(5);
@@ -67,23 +69,32 @@ impl Status {
     }
 }
 
+/// TLS as the store wants it, if it does.
+fn client_config(config: &SharedCacheConfig) -> Result<Option<ClientConfig>, TrustError> {
+    let tls = config
+        .tls
+        .then(|| certificates::client_config(config.ca_file.as_deref()));
+    tls.transpose()
+}
+
 impl SharedCache {
+    /// Whether [`start`](Self::start) would fail, of which nothing is done.
+    pub fn check(config: &SharedCacheConfig) -> Result<(), TrustError> {
+        client_config(config).map(drop)
+    }
+
     /// Starts to connect, in the background.
     pub fn start(
         settings: Settings,
         clock: SharedClock,
         observer: Arc<dyn Observer>,
         tasks: &Tasks,
-    ) -> Result<Arc<Self>, TlsError> {
+    ) -> Result<Arc<Self>, TrustError> {
         let config = &settings.config;
-        let tls = if config.tls {
-            Some(Arc::new(client_config(config.ca_file.as_deref())?))
-        } else {
-            None
-        };
+        let tls = client_config(config)?;
         let changed = Arc::new(Notify::new());
         let dialer = Dialer {
-            tls,
+            tls: tls.map(Arc::new),
             tls_name: config.tls_name.clone(),
             limit: config.connect_timeout,
             tasks: tasks.clone(),

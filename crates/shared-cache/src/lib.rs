@@ -27,9 +27,10 @@ mod settings;
 mod slots;
 mod store;
 mod supervisor;
-mod tls;
 mod topology;
 mod window;
+
+pub use certificates::{FileError, TrustError};
 
 pub use cache::{Found, SharedCache, Status};
 pub use credentials::{AccessToken, CredentialError, TokenError, TokenSource};
@@ -39,7 +40,6 @@ pub use keys::{EncryptionKeys, KeyFileError};
 pub use lease::{Lease, Leased};
 pub use observer::{Observer, Operation, Outcome, Unobserved};
 pub use settings::Settings;
-pub use tls::TlsError;
 pub use window::{Ask, SharedPlace, SharedWindow, Taken, WindowStatus};
 
 /// A name that nobody else gives.

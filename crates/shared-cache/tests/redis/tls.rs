@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use config::{SharedCacheConfig, StoreServer};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use shared_cache::{Failure, Found, SharedCache, TlsError};
+use shared_cache::{Failure, FileError, Found, SharedCache, TrustError};
 use tempfile::TempDir;
 
 use crate::server::Server;
@@ -131,7 +131,7 @@ async fn trust_anchors_that_are_none_are_told_at_start() {
         let settings = started(trusting(&file, local(1)), None);
         SharedCache::start(settings, clock, observer, &base::tasks::Tasks::default()).err()
     };
-    assert!(matches!(start(), Some(TlsError::Unreadable { .. })));
+    assert!(matches!(start(), Some(TrustError::File(FileError::Unreadable { .. }))));
     std::fs::write(&file, "no certificate").unwrap();
-    assert!(matches!(start(), Some(TlsError::Content { .. })));
+    assert!(matches!(start(), Some(TrustError::File(FileError::Content { .. }))));
 }
