@@ -6,7 +6,8 @@ use super::lookup::Token;
 use super::store::Entry;
 
 /// How an answer came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Outcome {
     /// From the cache.
     Hit,
@@ -17,7 +18,8 @@ pub enum Outcome {
 }
 
 /// Where a cached token came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Source {
     /// This replica's memory.
     Memory,
@@ -29,10 +31,7 @@ impl Source {
     /// Its name in logs and spans.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Store => "store",
-        }
+        self.into()
     }
 }
 
@@ -40,11 +39,7 @@ impl Outcome {
     /// Its name in `x-cache`, logs and spans.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Shared => "shared",
-        }
+        self.into()
     }
 }
 
