@@ -1,8 +1,8 @@
 //! `acs.*`: one ACS resource.
 
+use azure::SendError;
 use azure::acs::Operation;
 use azure::acs_assignments::{AssignmentsError, EntraAssignment};
-use azure::SendError;
 use base::ids::ClientAppId;
 use config::{Config, ExchangeMode, IdentityScope, ResourceConfig, UpstreamConfig};
 use http::StatusCode;
