@@ -122,11 +122,7 @@ else
 fi
 if [[ ${BICEP:-} == require ]]; then exit; fi
 
-broker=${BROKER:-${CARGO_TARGET_DIR:-target}/debug/acs-token-broker}
-if [[ ! -x $broker ]]; then
-    echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
-    exit 1
-fi
+broker=$(.ci/broker)
 python=$(.ci/venv)/python
 export PYTHONDONTWRITEBYTECODE=1
 "$python" tests/azure/static.py

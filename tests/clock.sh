@@ -7,11 +7,7 @@
 # BROKER=target/debug/acs-token-broker tests/clock.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-broker=${BROKER:-${CARGO_TARGET_DIR:-target}/debug/acs-token-broker}
-if [[ ! -x $broker ]]; then
-    echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
-    exit 1
-fi
+broker=$(.ci/broker)
 PATH=$PATH:/usr/sbin
 tests/replicas/install.sh faketime
 library=$(dpkg -L libfaketime | grep '/libfaketimeMT\.so')

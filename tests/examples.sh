@@ -7,11 +7,7 @@
 # BROKER=target/debug/acs-token-broker tests/examples.sh [web|console|android]...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-broker=${BROKER:-${CARGO_TARGET_DIR:-target}/debug/acs-token-broker}
-if [[ ! -x $broker ]]; then
-    echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
-    exit 1
-fi
+broker=$(.ci/broker)
 parts=("$@")
 if [[ $# == 0 ]]; then parts=(web console android); fi
 chosen() { [[ " ${parts[*]} " == *" $1 "* ]]; }

@@ -8,11 +8,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-broker=${BROKER:-${CARGO_TARGET_DIR:-target}/debug/acs-token-broker}
-if [[ ! -x $broker ]]; then
-    echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
-    exit 1
-fi
+broker=$(.ci/broker)
 if ! command -v redis-server >/dev/null; then
     sudo=
     if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi

@@ -6,17 +6,8 @@
 # BROKER=target/debug/acs-token-broker tests/onboarding.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-broker=${BROKER:-${CARGO_TARGET_DIR:-target}/debug/acs-token-broker}
-if [[ ! -x $broker ]]; then
-    echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
-    exit 1
-fi
-if ! command -v chromium >/dev/null; then
-    sudo=
-    if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
-    $sudo apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends chromium >/dev/null
-fi
+broker=$(.ci/broker)
+tests/replicas/install.sh chromium
 work=$PWD/target/onboarding
 rm -rf "$work"
 mkdir -p "$work/bin" "$work/reader"
@@ -27,7 +18,7 @@ cp tests/onboarding/* "$work"
 cat >"$work/bin/acs-token-broker" <<SCRIPT
 #!/usr/bin/env bash
 if [[ \${1:-} == dev ]]; then set -- "\$@" --listen 127.0.0.1:0 --management-listen 127.0.0.1:0 --emulator-listen 127.0.0.1:0; fi
-exec "$(realpath "$broker")" "\$@"
+exec "$broker" "\$@"
 SCRIPT
 printf '#!/bin/sh\nexec node "%s/browser.mjs" "$@"\n' "$work" >"$work/bin/xdg-open"
 chmod +x "$work/bin/"*

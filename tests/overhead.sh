@@ -3,12 +3,13 @@
 # exporter, in one run on this machine. Wants `wrk`, and a release build with all features. Not part of .ci/run: a ratio
 # from a busy machine decides nothing.
 #
-# tests/overhead.sh [SECONDS] [ROUNDS]
+# cargo build --release --all-features && tests/overhead.sh [SECONDS] [ROUNDS]
+# BROKER=… measures another binary.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 seconds=${1:-5} rounds=${2:-3}
-binary=${CARGO_TARGET_DIR:-target}/release/acs-token-broker
+broker=${BROKER:-${CARGO_TARGET_DIR:-target}/release/acs-token-broker}
 programs=$(.ci/venv)
 work=$(mktemp -d)
 pids=()
@@ -34,7 +35,8 @@ declare -A process address token
 start() {
     local name=$1
     shift
-    env "$@" "$binary" dev --listen 127.0.0.1:0 --management-listen 127.0.0.1:0 --emulator-listen 127.0.0.1:0 \
+    : >"$work/$name.txt"
+    env "$@" "$broker" dev --listen 127.0.0.1:0 --management-listen 127.0.0.1:0 --emulator-listen 127.0.0.1:0 \
         >"$work/$name.txt" 2>/dev/null </dev/null &
     process[$name]=$!
     pids+=($!)
@@ -43,6 +45,10 @@ start() {
         sleep 0.1
     done
     address[$name]=$(awk '$1 == "broker" { print $2 }' "$work/$name.txt")
+    if [[ -z ${address[$name]} ]]; then
+        echo "the broker \"$name\" has not started: $broker" >&2
+        return 1
+    fi
     local emulator
     emulator=$(awk '$1 == "emulator" { print $2 }' "$work/$name.txt")
     token[$name]=$(curl --silent --noproxy '*' --request POST "$emulator/_emulator/users/alex/token" |
@@ -92,8 +98,8 @@ for name in "${names[@]}"; do
     awk -v name="$name" -v spent="${spent[$name]}" -v served="${served[$name]}" -v hz="$(getconf CLK_TCK)" \
         -v first="${spent[off]}" -v of="${served[off]}" -v memory="$memory" -v most="${most[$name]}" 'BEGIN {
         ratio = (spent / served) / (first / of)
-        printf "%-5s %7.1f us CPU a request, %.2f of off; %d requests; %d KiB resident\n", name,
-            spent / hz / served * 1e6, ratio, served, memory
+        printf "%-5s %7.1f us CPU a request, %.2f of off (at most %s); %d requests; %d KiB resident\n", name,
+            spent / hz / served * 1e6, ratio, most, served, memory
         exit ratio > most }' || failed=1
 done
 [[ $failed == 0 ]]

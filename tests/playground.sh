@@ -7,17 +7,8 @@
 # With a folder PICTURES it leaves screenshots there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-broker=${BROKER:-${CARGO_TARGET_DIR:-target}/debug/acs-token-broker}
-if [[ ! -x $broker ]]; then
-    echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
-    exit 1
-fi
-if ! command -v chromium >/dev/null; then
-    sudo=
-    if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
-    $sudo apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends chromium >/dev/null
-fi
+broker=$(.ci/broker)
+tests/replicas/install.sh chromium
 if [[ $# -gt 0 ]]; then
     mkdir -p "$1"
     PICTURES=$(cd "$1" && pwd)

@@ -7,24 +7,7 @@
 # tests/shared-cache.sh [FILTER…]: a filter is for the crate's tests
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-install() (
-    sudo=
-    if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
-    # Nothing is to be started as a service: a policy that says so, unless there is one.
-    policy=/usr/sbin/policy-rc.d
-    if [[ ! -e $policy ]]; then
-        printf '#!/bin/sh\nexit 101\n' | $sudo install -m 755 /dev/stdin "$policy"
-        trap '$sudo rm -f "$policy"' EXIT
-    fi
-    $sudo apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends "$@" >/dev/null
-)
-packages=()
-for name in redis-server redis-sentinel; do
-    command -v "$name" >/dev/null || packages+=("$name")
-done
-if [[ ${#packages[@]} -gt 0 ]]; then install "${packages[@]}"; fi
+tests/replicas/install.sh redis-server redis-sentinel
 cargo test --quiet --all-features --test redis -- --ignored "$@"
 # Brokers with one store.
 cargo test --quiet --all-features --test it shared_cache -- --ignored

@@ -11,11 +11,7 @@
 # tests/storm/measured.json and the picture of it into docs/images.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-broker=${BROKER:-${CARGO_TARGET_DIR:-target}/debug/acs-token-broker}
-if [[ ! -x $broker ]]; then
-    echo "there is no $broker; build it (cargo build --all-features) or name one: BROKER=…" >&2
-    exit 1
-fi
+broker=$(.ci/broker)
 AT_ONCE=2
 export USERS=10000 ARRIVALS=60 LIMIT=900 QUOTA=500/30s
 keep=()

@@ -17,7 +17,8 @@ pub struct Permit {
 }
 
 /// The assignment that covers a caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum MatchedAssignment {
     /// The user's own assignment.
     User,
@@ -26,6 +27,7 @@ pub enum MatchedAssignment {
     /// The assignment of the whole tenant.
     Tenant,
     /// A group could cover the caller, the token does not list the caller's groups, and ACS is to decide.
+    #[strum(serialize = "acs")]
     AcsAlone,
 }
 
@@ -33,12 +35,7 @@ impl MatchedAssignment {
     /// Its name in logs and spans.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Group(_) => "group",
-            Self::Tenant => "tenant",
-            Self::AcsAlone => "acs",
-        }
+        self.into()
     }
 
     /// What is counted.

@@ -49,7 +49,7 @@ impl Check {
         if let Some(graph) = &config.graph {
             check.app("graph".to_owned(), &graph.app.credential);
         }
-        if let Some(StoreAuth::Entra { identity, .. }) = config.shared_cache.as_ref().map(|shared| &shared.auth) {
+        if let Some(StoreAuth::Token { identity, .. }) = config.shared_cache.as_ref().map(|shared| &shared.auth) {
             check.identity("shared_cache".to_owned(), identity);
         }
         check.found

@@ -79,15 +79,18 @@ impl Broker {
     /// [`build`](Self::build) would fail, but for an address.
     #[must_use]
     pub fn check(config: &Config, clock: &SharedClock) -> Vec<StartError> {
-        let certificate = certificate(config).err().map(StartError::from);
+        let store = config.shared_cache.as_ref().map_or(Ok(()), SharedCache::check);
+        let mut wrong: Vec<StartError> = Vec::new();
+        wrong.extend(certificate(config).err().map(StartError::from));
+        wrong.extend(store.err().map(StartError::from));
         match Upstream::new(&config.upstream, services::connect_timeout(config)) {
-            Ok(upstream) => certificate
-                .into_iter()
-                .chain(telemetry::check(&config.telemetry).map(StartError::from))
-                .chain(check::credentials(config, &upstream, clock))
-                .collect(),
-            Err(error) => certificate.into_iter().chain([error.into()]).collect(),
+            Ok(upstream) => {
+                wrong.extend(telemetry::check(&config.telemetry).map(StartError::from));
+                wrong.extend(check::credentials(config, &upstream, clock));
+            }
+            Err(error) => wrong.push(error.into()),
         }
+        wrong
     }
 
     /// What a broker so configured may have open at once.

@@ -142,10 +142,14 @@ impl Services {
     pub(crate) fn store_settings(&self, config: &Config, shared: &SharedCacheConfig) -> Result<Settings, StartError> {
         let tokens = match &shared.auth {
             StoreAuth::Password { .. } => None,
-            StoreAuth::Entra { identity, .. } => Some(self.store_tokens(identity)?),
+            StoreAuth::Token { identity, .. } => Some(self.store_tokens(identity)?),
         };
-        let margin = config.cache.renewal.expiry_margin;
-        Ok(crate::shared::settings(shared, tokens, margin, config.entra.clock_skew))
+        Ok(Settings {
+            config: shared.clone(),
+            tokens,
+            expiry_margin: config.cache.renewal.expiry_margin,
+            clock_skew: config.entra.clock_skew,
+        })
     }
 
     fn store_tokens(&self, identity: &ServiceIdentity) -> Result<Arc<dyn TokenSource>, StartError> {

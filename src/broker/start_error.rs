@@ -45,7 +45,7 @@ pub enum StartError {
     },
     /// TLS to the store that replicas share cannot be set up.
     #[error("shared_cache.ca_file: {0}")]
-    StoreTls(#[from] shared_cache::TlsError),
+    StoreTls(#[from] shared_cache::TrustError),
     /// Users cannot be named in logs and traces as the configuration says.
     #[error("telemetry.user_hash_key: {0}")]
     UserHashKey(#[from] UserNamesError),

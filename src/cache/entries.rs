@@ -8,9 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use moka::ops::compute::Op;
 
 use super::decision::{CacheDecision, Life, decide, gains, lives_as_long, signed, worth_a_call};
+use super::lookup::ends_earlier;
 use super::shared::Kept;
 use super::store::{Entry, Store, Weigh};
-use super::{Answer, CacheKey, Failure, Lookup, Token};
+use super::{Answer, CacheKey, Failure, Lookup, RunMode, Token};
 use base::clock::SharedClock;
 use config::{CacheConfig, RenewalConfig};
 
@@ -27,6 +28,14 @@ pub(super) enum Purpose {
 impl Purpose {
     pub(super) fn renews(self) -> bool {
         matches!(self, Self::Renewal | Self::BackgroundRenewal)
+    }
+
+    pub(super) fn run_mode(self) -> RunMode {
+        match self {
+            Self::Miss | Self::Revalidation => RunMode::FirstTime,
+            Self::Renewal => RunMode::Renewal,
+            Self::BackgroundRenewal => RunMode::BackgroundRenewal,
+        }
     }
 }
 
@@ -236,7 +245,7 @@ where
         purpose: Purpose,
         error: &impl Failure,
     ) {
-        if super::ends_earlier(error, lookup) {
+        if ends_earlier(error, lookup) {
             for key in [key.shared(), key.own(lookup.digest)] {
                 self.store.change(key, |_| Op::Remove).await;
             }

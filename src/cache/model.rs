@@ -9,11 +9,15 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::shared::Turn;
 use super::shared_tests::{Store, Tier};
 use super::*;
 use base::clock::{Clock as _, ManualClock};
+use base::flight::Lost;
 use base::secret::BearerToken;
 use config::RenewalConfig;
 

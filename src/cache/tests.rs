@@ -2,15 +2,18 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use jiff::Timestamp;
 use moka::ops::compute::Op;
 
 use super::decision::Life;
 use super::store::Store;
 use super::*;
 use base::clock::{Clock as _, ManualClock};
+use base::flight::Lost;
 use base::secret::BearerToken;
 use config::RenewalConfig;
 

@@ -181,13 +181,6 @@ impl Needs {
     pub fn uses(&self, api: AcsApi) -> bool {
         self.apps.values().any(|need| !need.of(api).is_empty())
     }
-
-    /// The tenants whose users are served through applications that are clients of ACS.
-    #[must_use]
-    pub fn tenants_of_users(&self) -> BTreeSet<TenantId> {
-        let clients = self.apps.values().filter(|need| need.is_client());
-        clients.flat_map(|need| need.tenants.iter().copied()).collect()
-    }
 }
 
 /// The application of the broker's own API, where the audiences name one and no other: `{id}`, `api://{id}`.

@@ -10,19 +10,16 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use shared_cache::{
-    Authentication, EncryptionKeys, KeyFileError, Kind, Node, Observer, Operation, Outcome, Settings, TokenSource,
-};
+use shared_cache::{EncryptionKeys, KeyFileError, Observer, Operation, Outcome};
 use strum::VariantArray as _;
 
 pub use self::budget::StoreBudget;
 pub use self::tier::{ResourceTier, TierSettings};
 pub use self::tokens::{AppStoreTokens, IdentityStoreTokens};
 use base::ids::TenantId;
-use config::{Config, SharedCacheConfig, StoreAuth, StoreKind};
+use config::Config;
 use telemetry::metrics::{Metrics, StoreMetrics};
 
 /// What Entra is asked for a token for the store: the scope of Azure Managed Redis, the same in every cloud.
@@ -50,60 +47,6 @@ impl Authorities {
 
     fn of(&self, tenant: TenantId) -> &str {
         self.own.get(&tenant).unwrap_or(&self.common)
-    }
-}
-
-/// What the store is started with. `tokens` are those of the credential, if `config` names one.
-#[must_use]
-pub fn settings(
-    config: &SharedCacheConfig,
-    tokens: Option<Arc<dyn TokenSource>>,
-    expiry_margin: Duration,
-    clock_skew: Duration,
-) -> Settings {
-    let nodes = config.servers.iter().map(|server| Node {
-        host: match &server.host {
-            // Without brackets.
-            url::Host::Ipv6(address) => address.to_string(),
-            host => host.to_string(),
-        },
-        port: server.port,
-        is_tls: config.tls,
-    });
-    let authentication = match (&config.auth, tokens) {
-        (StoreAuth::Password { username, password }, _) => by_password(username.clone(), password.clone()),
-        (StoreAuth::Entra { username, .. }, Some(tokens)) => Authentication::Token {
-            username: username.clone(),
-            tokens,
-        },
-        (StoreAuth::Entra { .. }, None) => Authentication::None,
-    };
-    Settings {
-        nodes: nodes.collect(),
-        kind: match &config.kind {
-            StoreKind::Single => Kind::Single,
-            StoreKind::Cluster => Kind::Cluster,
-            StoreKind::Sentinel(sentinel) => Kind::Sentinel {
-                master: sentinel.master.clone(),
-                authentication: by_password(sentinel.username.clone(), sentinel.password.clone()),
-            },
-        },
-        authentication,
-        ca_file: config.ca_file.clone(),
-        tls_name: config.tls_name.clone(),
-        encryption_keys_file: config.encryption_keys_file.clone(),
-        connect_timeout: config.connect_timeout,
-        timeout: config.timeout,
-        prefix: config.prefix.clone(),
-        expiry_margin,
-        clock_skew,
-    }
-}
-
-fn by_password(username: Option<String>, password: Option<config::SecretSource>) -> Authentication {
-    match password {
-        Some(password) => Authentication::Password { username, password },
-        None => Authentication::None,
     }
 }
 

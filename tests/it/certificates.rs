@@ -68,6 +68,21 @@ async fn check_config_and_serve_refuse_the_same_files_for_the_same_reason() {
         ),
         (
             vec![
+                ("ACS_TOKEN_BROKER__LIMITS__REPLICAS", "2".to_owned()),
+                ("ACS_TOKEN_BROKER__SHARED_CACHE__URL", "rediss://127.0.0.1:1".to_owned()),
+                (
+                    "ACS_TOKEN_BROKER__SHARED_CACHE__ENCRYPTION_KEYS_FILE",
+                    write(folder, "keys", ""),
+                ),
+                (
+                    "ACS_TOKEN_BROKER__SHARED_CACHE__CA_FILE",
+                    write(folder, "none.pem", "none"),
+                ),
+            ],
+            "shared_cache.ca_file: FOLDER/none.pem is neither PEM nor DER",
+        ),
+        (
+            vec![
                 (certificate_file, server_file.clone()),
                 (key_file, write(folder, "other-key.pem", &other_key)),
             ],

@@ -59,13 +59,11 @@ use self::lock::lock;
 use self::world::World;
 use base::clock::SharedClock;
 
-pub use self::acs::quota::{InvalidQuota, Quota};
 pub use self::clock::{InvalidAdvance, MovableClock};
 pub use self::endpoint::Endpoint;
 pub use self::entra::apis::TokenVersion;
 pub use self::entra::certificate::InvalidCertificate;
 pub use self::entra::issue::{GroupsClaim, KeyOwner, TokenRequest};
-pub use self::entra::policy::{ConditionalAccess, Consent, UserPolicy};
 pub use self::error::{ControlError, EmulatorError};
 pub use self::faults::{Fault, InvalidFault};
 pub use self::federated::FederatedTokenRequest;

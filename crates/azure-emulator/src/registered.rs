@@ -5,13 +5,11 @@ use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
 use super::Emulator;
-use super::acs::quota::Quota;
 use super::control::steps::{is_step_done, set_step};
 use super::endpoint::IDENTITY_ENDPOINT;
 use super::entra::apis::Api;
 use super::entra::app_token::{AppPrincipal, issue};
 use super::entra::certificate::InvalidCertificate;
-use super::entra::policy::UserPolicy;
 use super::error::ControlError;
 use super::federated::{self, FederatedTokenRequest};
 use super::lock::lock;
@@ -71,14 +69,6 @@ impl Emulator {
         Ok(self.world.entra.keys.add_app_key(tenant, app)?)
     }
 
-    /// Takes the broker's app's own signing keys away, in every tenant.
-    pub fn remove_app_signing_keys(&self) {
-        self.world
-            .entra
-            .keys
-            .remove_app_keys(self.world.scenario.api_app.client_id);
-    }
-
     /// A service account's token, as a Kubernetes cluster projects it into a pod: the content of the file that
     /// `AZURE_FEDERATED_TOKEN_FILE` names.
     pub fn federated_token(&self, request: &FederatedTokenRequest) -> Result<String, ControlError> {
@@ -128,28 +118,9 @@ impl Emulator {
         is_step_done(&self.world.entra, &self.world.acs, step)
     }
 
-    /// Sets whether a user has yet to consent, and what conditional access demands of them.
-    pub fn set_policy(&self, user: &str, policy: UserPolicy) -> Result<(), ControlError> {
-        let unknown = || ControlError::UnknownUser(user.to_owned());
-        let user = self.world.scenario.user(user).ok_or_else(unknown)?;
-        self.world.entra.policies.set(user, policy);
-        Ok(())
-    }
-
     /// Sets whether ACS tokens are encrypted (JWE), so that no client can read them.
     pub fn set_encrypted_tokens(&self, encrypted: bool) {
         self.world.acs.encrypted_tokens.store(encrypted, Ordering::Relaxed);
-    }
-
-    /// Sets how many tokens ACS issues in a while; `None` is no limit. What was asked for before does not count.
-    pub fn set_quota(&self, quota: Option<Quota>) {
-        self.world.acs.counted.set(quota);
-    }
-
-    /// How many requests were over the quota since it was set.
-    #[must_use]
-    pub fn over_quota(&self) -> usize {
-        self.world.acs.counted.refused()
     }
 
     /// The settings as they stand.

@@ -28,8 +28,6 @@ mod tls;
 mod tests;
 
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +45,7 @@ use self::ended::{Ended, causes};
 pub use self::failure::UpstreamFailure;
 use self::pools::Pools;
 use base::build_info;
-use certificates::Fault;
+use certificates::{FileError, TrustError};
 use config::UpstreamConfig;
 use telemetry::metrics::labels::Peer;
 use telemetry::metrics::{Called, Metrics};
@@ -73,13 +71,8 @@ pub struct Upstream {
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamSetupError {
     /// `upstream.ca_file` cannot be used.
-    #[error("upstream.ca_file: {} {error}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: CaFileError,
-    },
+    #[error("upstream.ca_file: {0}")]
+    CaFile(FileError),
     /// TLS cannot be set up; most likely the system has no trust anchors.
     #[error("upstream: TLS cannot be set up: {0}")]
     Tls(rustls::Error),
@@ -88,18 +81,13 @@ pub enum UpstreamSetupError {
     Client(String),
 }
 
-/// Why `upstream.ca_file` cannot be used; reads on from the file's name.
-#[derive(Debug, thiserror::Error)]
-pub enum CaFileError {
-    /// It cannot be read.
-    #[error("cannot be read: {0}")]
-    Unreadable(io::Error),
-    /// It does not hold certificates.
-    #[error("{0}")]
-    Content(Fault),
-    /// One of its certificates, counted from 1, cannot be a trust anchor.
-    #[error("holds a certificate, number {0}, that cannot be trusted: {1}")]
-    NoAnchor(usize, rustls::Error),
+impl From<TrustError> for UpstreamSetupError {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::File(error) => Self::CaFile(error),
+            TrustError::Tls(error) => Self::Tls(error),
+        }
+    }
 }
 
 /// A call that brought no complete response.

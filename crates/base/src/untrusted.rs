@@ -38,6 +38,20 @@ impl fmt::Display for OneLine<'_> {
     }
 }
 
+/// Adds text to a page of HTML, for content or a quoted attribute.
+pub fn push_html(page: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '&' => page.push_str("&amp;"),
+            '<' => page.push_str("&lt;"),
+            '>' => page.push_str("&gt;"),
+            '"' => page.push_str("&quot;"),
+            '\'' => page.push_str("&#39;"),
+            other => page.push(other),
+        }
+    }
+}
+
 /// Writes at most `limit` characters, each escaped unless `is_plain` says that it is harmless.
 fn write_cut(f: &mut fmt::Formatter<'_>, text: &str, limit: usize, is_plain: fn(char) -> bool) -> fmt::Result {
     // Nearly every text is one that needs nothing.

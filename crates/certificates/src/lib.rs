@@ -2,19 +2,23 @@
 //!
 //! Read are PEM (RFC 7468) with whatever text stands around it, DER, PFX (RFC 7292), and each of them once more as base64
 //! text, as Azure Key Vault gives out what it keeps. What cannot be read is refused with the reason. No reason holds
-//! anything of the content.
+//! anything of the content. What servers are trusted by, where a file adds to the system's anchors, is made here too.
 
 mod der;
+mod file;
 mod kind;
 mod pair;
 mod text;
+mod trust;
 
 #[cfg(test)]
 mod tests;
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+pub use self::file::{FileError, part_of_file};
 pub use self::pair::{Paired, pair};
+pub use self::trust::{TrustError, client_config};
 
 /// Why a file's content does not serve. Each reads on from the file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

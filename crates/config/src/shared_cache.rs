@@ -92,8 +92,8 @@ pub enum StoreAuth {
         /// The password.
         password: Option<SecretSource>,
     },
-    /// By an Entra token, as Azure Managed Redis takes it.
-    Entra {
+    /// By an access token, as Azure Managed Redis takes it.
+    Token {
         /// The object id of the token's identity if absent.
         username: Option<String>,
         /// Whose token.

@@ -1,7 +1,6 @@
 //! The server's certificate: loaded from PEM files and taken anew when they change.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,27 +13,14 @@ use rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
 use base::changing_file::{ChangingFile, Look};
-use certificates::{Bundle, Fault, Validity, pair};
+use certificates::{Bundle, Fault, FileError, Validity, pair, part_of_file};
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
-    #[error("{} cannot be read: {error}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("{} {fault}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        fault: Fault,
-    },
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The two do not belong together, or are of a kind that TLS cannot use.
     #[error("the certificate of {} cannot be served with the key of {}: {fault}", certificate.display(), private_key.display())]
     Unusable {
@@ -166,8 +152,8 @@ struct Files {
 
 impl Files {
     fn pair(&self, certificate: Look, private_key: Look) -> Result<CertifiedKey, TlsError> {
-        let chain = parse(&self.certificate, certificate.content, Bundle::certificates)?;
-        let keys = parse(&self.private_key, private_key.content, Bundle::keys)?;
+        let chain = part_of_file(self.certificate.path(), certificate.content, Bundle::certificates)?;
+        let keys = part_of_file(self.private_key.path(), private_key.content, Bundle::keys)?;
         // rustls checks the key against certificates of version 3 alone.
         let paired = pair(&chain, keys).map_err(|fault| TlsError::Unusable {
             certificate: self.certificate.path().to_owned(),
@@ -176,17 +162,4 @@ impl Files {
         })?;
         Ok(CertifiedKey::new(paired.chain, paired.signer))
     }
-}
-
-fn parse<T>(
-    file: &ChangingFile,
-    content: io::Result<impl AsRef<[u8]>>,
-    part: impl FnOnce(Bundle) -> Result<T, Fault>,
-) -> Result<T, TlsError> {
-    let path = || file.path().to_owned();
-    let content = content.map_err(|error| TlsError::Unreadable { path: path(), error })?;
-    let bundle = Bundle::read(content.as_ref(), None);
-    bundle
-        .and_then(part)
-        .map_err(|fault| TlsError::Content { path: path(), fault })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
+use rustls::ClientConfig;
 use tokio::sync::Notify;
 
 use crate::chores::{self, Chore, Chores};
@@ -18,10 +19,11 @@ use crate::script;
 use crate::settings::Settings;
 use crate::store::{Asker, Away, Fault, Store};
 use crate::supervisor::supervise;
-use crate::tls::{TlsError, client_config};
 use crate::window::SharedWindow;
 use base::clock::SharedClock;
 use base::tasks::Tasks;
+use certificates::TrustError;
+use config::SharedCacheConfig;
 
 /// How often the file of keys is looked at.
 const KEY_POLL: Duration = Duration::from_secs(5);
@@ -67,28 +69,38 @@ impl Status {
     }
 }
 
+/// TLS as the store wants it, if it does.
+fn client_config(config: &SharedCacheConfig) -> Result<Option<ClientConfig>, TrustError> {
+    let tls = config
+        .tls
+        .then(|| certificates::client_config(config.ca_file.as_deref()));
+    tls.transpose()
+}
+
 impl SharedCache {
+    /// Whether [`start`](Self::start) would fail, of which nothing is done.
+    pub fn check(config: &SharedCacheConfig) -> Result<(), TrustError> {
+        client_config(config).map(drop)
+    }
+
     /// Starts to connect, in the background.
     pub fn start(
         settings: Settings,
         clock: SharedClock,
         observer: Arc<dyn Observer>,
         tasks: &Tasks,
-    ) -> Result<Arc<Self>, TlsError> {
-        let tls = if settings.nodes.iter().any(|node| node.is_tls) {
-            Some(Arc::new(client_config(settings.ca_file.as_deref())?))
-        } else {
-            None
-        };
+    ) -> Result<Arc<Self>, TrustError> {
+        let config = &settings.config;
+        let tls = client_config(config)?;
         let changed = Arc::new(Notify::new());
         let dialer = Dialer {
-            tls,
-            tls_name: settings.tls_name.clone(),
-            limit: settings.connect_timeout,
+            tls: tls.map(Arc::new),
+            tls_name: config.tls_name.clone(),
+            limit: config.connect_timeout,
             tasks: tasks.clone(),
             changed: Arc::clone(&changed),
         };
-        let keys = Arc::new(KeyFile::new(settings.encryption_keys_file.clone()));
+        let keys = Arc::new(KeyFile::new(config.encryption_keys_file.clone()));
         let store = Arc::new(Store::new(settings, clock, dialer, observer, Arc::clone(&changed)));
         let (chores, waiting) = Chores::new();
         tasks.spawn(chores::work(Arc::downgrade(&store), waiting));
@@ -155,8 +167,7 @@ impl SharedCache {
     /// Keeps a value, unless there is one that must stay: it takes the place of one that ends earlier or, after a revalidation, was
     /// exchanged earlier.
     pub async fn put(&self, id: &EntryId, value: &StoredValue, revalidated: bool) {
-        let settings = &self.store.settings;
-        let Some(life) = value.lifetime(self.store.clock.now(), settings.expiry_margin) else {
+        let Some(life) = value.lifetime(self.store.clock.now(), self.store.expiry_margin) else {
             return;
         };
         let Some(keys) = self.keys(Operation::Put) else { return };
@@ -300,7 +311,7 @@ impl SharedCache {
     }
 
     fn usable(&self, value: StoredValue) -> Option<StoredValue> {
-        value.usable(self.store.clock.now(), self.store.settings.clock_skew)
+        value.usable(self.store.clock.now(), self.store.clock_skew)
     }
 
     /// Writes under the first name, by comparing and setting. Whether it was written.

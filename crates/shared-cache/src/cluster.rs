@@ -103,7 +103,7 @@ async fn slot_ranges(
             Err(why) => failure = why,
         }
     }
-    let mut seeds: Vec<_> = store.settings.nodes.iter().collect();
+    let mut seeds: Vec<_> = store.nodes.iter().collect();
     fastrand::shuffle(&mut seeds);
     for seed in seeds {
         let link = match logins.get().await {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use crate::credentials::{CredentialError, Login};
+use crate::credentials::{Authentication, CredentialError, Login};
 use crate::failure::Failure;
 use crate::link::Link;
-use crate::settings::{Authentication, Node};
+use crate::settings::Node;
 use crate::store::Store;
 use crate::topology::Topology;
 

@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of Entra and ACS. What an entry is about is a list of labelled fields ([`EntryId`]), and stands in the
 //! store as an HMAC of them; a value is sealed for that name. The store may be read, written, slow or away: none of that gives
-//! a caller another's value, and no request waits for it longer than [`Settings::timeout`] within a second.
+//! a caller another's value, and no request waits for it longer than [`SharedCacheConfig::timeout`](config::SharedCacheConfig::timeout) within a second.
 //!
 //! - [`SharedCache`]: values and leases. [`SharedWindow`]: an endpoint's budget.
 //! - `keys`: names and seals. `entry`: which of two values stays.
@@ -29,9 +29,10 @@ mod settings;
 mod slots;
 mod store;
 mod supervisor;
-mod tls;
 mod topology;
 mod window;
+
+pub use certificates::{FileError, TrustError};
 
 pub use cache::{Found, SharedCache, Status};
 pub use credentials::{AccessToken, CredentialError, TokenError, TokenSource};
@@ -40,8 +41,7 @@ pub use failure::Failure;
 pub use keys::{EncryptionKeys, KeyFileError};
 pub use lease::{Lease, Leased};
 pub use observer::{Observer, Operation, Outcome, Unobserved};
-pub use settings::{Authentication, Kind, Node, Settings};
-pub use tls::TlsError;
+pub use settings::Settings;
 pub use window::{Ask, SharedPlace, SharedWindow, Taken, WindowStatus};
 
 /// A name that nobody else gives.

@@ -8,10 +8,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::timeout;
 
 use crate::connect::Logins;
+use crate::credentials::Authentication;
 use crate::failure::Failure;
 use crate::link::Link;
-use crate::settings::{Authentication, Node};
+use crate::settings::Node;
 use crate::store::Store;
+use config::SentinelConfig;
 
 /// The sentinels, with the connections to those that answered last.
 #[derive(Default)]
@@ -26,14 +28,11 @@ type Master = (Node, String);
 impl Sentinels {
     /// Where the server is that most of them name: one that is cut off from the others names the one that was. Nobody is waited
     /// for once more than half of all agree.
-    pub(crate) async fn master(
-        &mut self,
-        store: &Store,
-        name: &str,
-        authentication: &Authentication,
-    ) -> Result<Master, Failure> {
-        let sentinels = &store.settings.nodes;
-        let logins = Logins::new(authentication);
+    pub(crate) async fn master(&mut self, store: &Store, config: &SentinelConfig) -> Result<Master, Failure> {
+        let name = config.master.as_str();
+        let authentication = Authentication::by_password(config.username.as_ref(), config.password.as_ref());
+        let sentinels = &store.nodes;
+        let logins = Logins::new(&authentication);
         let mut asking: FuturesUnordered<_> = sentinels
             .iter()
             .enumerate()

@@ -10,21 +10,27 @@ use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use crate::credentials::Authentication;
 use crate::failure::Failure;
 use crate::link::{Dialer, Link};
 use crate::observer::{Observer, Operation, Outcome};
 use crate::script::Script;
-use crate::settings::Settings;
+use crate::settings::{Node, Settings};
 use crate::slots;
 use crate::topology::Topology;
 use base::clock::SharedClock;
+use config::SharedCacheConfig;
 
 /// How long nothing is asked after an operation took too long: nobody pays for the next one who has paid for this.
 pub(crate) const QUIET: Duration = Duration::from_secs(1);
 
 /// The store as operations see it. `supervisor` keeps the connections.
 pub(crate) struct Store {
-    pub(crate) settings: Settings,
+    pub(crate) settings: SharedCacheConfig,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) authentication: Authentication,
+    pub(crate) expiry_margin: Duration,
+    pub(crate) clock_skew: Duration,
     pub(crate) clock: SharedClock,
     pub(crate) dialer: Dialer,
     pub(crate) observer: Arc<dyn Observer>,
@@ -87,7 +93,11 @@ impl Store {
         changed: Arc<Notify>,
     ) -> Self {
         Self {
-            settings,
+            nodes: Node::configured(&settings.config),
+            authentication: Authentication::new(&settings),
+            expiry_margin: settings.expiry_margin,
+            clock_skew: settings.clock_skew,
+            settings: settings.config,
             clock,
             dialer,
             observer,

@@ -12,9 +12,10 @@ use crate::connect::{Logins, RENEW_BEFORE, connected};
 use crate::failure::Failure;
 use crate::link::Link;
 use crate::sentinels::Sentinels;
-use crate::settings::{Kind, Node};
+use crate::settings::Node;
 use crate::store::Store;
 use crate::topology::{Server, Topology};
+use config::StoreKind;
 
 /// How often connections that are well are probed, and the servers of the store looked up.
 const CHECK: Duration = Duration::from_secs(5);
@@ -83,15 +84,14 @@ fn report(store: &Store, failure: Option<&Failure>) {
 /// Looks after all connections once.
 async fn refresh(store: &Store, sentinels: &mut Sentinels) -> Result<(), Failure> {
     let before = store.topology.load_full();
-    let settings = &store.settings;
-    let logins = Logins::new(&settings.authentication);
-    let outcome = match &settings.kind {
-        Kind::Single => match settings.nodes.first() {
+    let logins = Logins::new(&store.authentication);
+    let outcome = match &store.settings.kind {
+        StoreKind::Single => match store.nodes.first() {
             Some(node) => single(store, &before, node, &node.host, &logins).await,
             None => Err(Failure::NoServers),
         },
-        Kind::Sentinel { master, authentication } => {
-            match sentinels.master(store, master, authentication).await {
+        StoreKind::Sentinel(config) => {
+            match sentinels.master(store, config).await {
                 Ok((node, known_as)) => single(store, &before, &node, &known_as, &logins).await,
                 // Sentinels that are away do not keep anybody from a server that is there.
                 Err(failure) => match before.servers.first().filter(|server| !server.link.is_lost()) {
@@ -103,7 +103,7 @@ async fn refresh(store: &Store, sentinels: &mut Sentinels) -> Result<(), Failure
                 },
             }
         }
-        Kind::Cluster => cluster(store, &before, &logins).await,
+        StoreKind::Cluster => cluster(store, &before, &logins).await,
     };
     let topology = store.topology.load();
     if outcome.is_ok() {

@@ -1,8 +1,8 @@
 //! `acs.*`: one ACS resource.
 
+use azure::SendError;
 use azure::acs::Operation;
 use azure::acs_assignments::{AssignmentsError, EntraAssignment};
-use azure::{SendError, UpstreamFailure};
 use base::ids::ClientAppId;
 use config::{Config, ExchangeMode, IdentityScope, ResourceConfig, UpstreamConfig};
 use http::StatusCode;
@@ -122,7 +122,15 @@ fn credential(look: &ResourceLook<'_>, list: &ListLook) -> Check {
     };
     match &list.listed {
         Ok(_) => Check::pass(id, format!("ACS accepts the broker's own credential, [{settings}]")),
-        Err(AssignmentsError::Upstream(failure)) => away(id, look, failure),
+        // Where the endpoint cannot be reached at all, why is said once.
+        Err(AssignmentsError::Upstream(_)) if look.answered.is_err() => {
+            Check::skip(id, format!("[{settings}] is not tried: ACS is not reached"))
+        }
+        Err(AssignmentsError::Upstream(failure)) => {
+            let check = undecided(id, "ACS", failure);
+            let summary = format!("[{settings}] is {}", check.summary);
+            Check { summary, ..check }
+        }
         Err(error @ (AssignmentsError::NotFound | AssignmentsError::UnexpectedStatus { .. })) => Check::warn(
             id,
             format!("[{settings}] is not decided: {error}"),
@@ -133,15 +141,6 @@ fn credential(look: &ResourceLook<'_>, list: &ListLook) -> Check {
             | AssignmentsError::AccessKey(_)
             | AssignmentsError::ServiceToken(_)),
         ) => mend(error),
-    }
-}
-
-/// Where the endpoint cannot be reached at all, that is said once.
-fn away(id: CheckId, look: &ResourceLook<'_>, failure: &UpstreamFailure) -> Check {
-    if look.answered.is_err() {
-        Check::skip(id, "ACS is not reached")
-    } else {
-        undecided(id, "ACS", failure)
     }
 }
 

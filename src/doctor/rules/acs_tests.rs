@@ -194,6 +194,31 @@ fn each_credential_is_judged_by_itself() {
 }
 
 #[test]
+fn credentials_are_told_apart_while_acs_does_not_answer() {
+    let config = config("");
+    let sections = ["assignments.acs", "exchange.identity"];
+    for (answered, status) in [
+        (Err(SendError::Timeout), Status::Skip),
+        (Ok(StatusCode::UNAUTHORIZED), Status::Warn),
+    ] {
+        let list = |section| ListLook {
+            section,
+            listed: Err(AssignmentsError::Upstream(UpstreamFailure::Timeout)),
+        };
+        let look = ResourceLook {
+            config: &config.resources[0],
+            answered,
+            lists: sections.map(list).into(),
+            file: None,
+        };
+        for (check, section) in credentials(&look).iter().zip(sections) {
+            assert_eq!(check.status, status);
+            assert!(check.summary.contains(&format!("[{section}]")), "{check:?}");
+        }
+    }
+}
+
+#[test]
 fn assignments_and_drift() {
     let whole_tenant = || entry(tenant().as_object_id(), PrincipalType::Tenant, &[APP]);
     let other_client = || entry(id(1), PrincipalType::Group, &[OWN_APP]);

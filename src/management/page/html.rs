@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 
+use base::untrusted::push_html;
+
 const STYLE: &str = include_str!("style.css");
 
 /// The page's own style is known by its hash (Content Security Policy Level 3, section 2.3.1).
@@ -104,16 +106,7 @@ impl Html {
     }
 
     fn text(&mut self, text: &str) {
-        for character in text.chars() {
-            match character {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&#39;"),
-                other => self.0.push(other),
-            }
-        }
+        push_html(&mut self.0, text);
     }
 }
 

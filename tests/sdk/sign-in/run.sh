@@ -4,21 +4,9 @@
 # with Maven, Node.js with npm, and Chromium; packages come from their registries.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d)
-emulator=
-trap 'test -z "$emulator" || kill "$emulator"; rm -rf "$work"' EXIT
-address=${ADDRESS:-127.0.0.1:18090}
-
 cd "$here/../../.."
-cargo build --quiet -p acs-token-broker-azure-emulator --example serve
-: > "$work/serve.log"
-target/debug/examples/serve "$work" "$address" > "$work/serve.log" &
-emulator=$!
-until EMULATOR=$(sed -n 's/^https  *//p' "$work/serve.log") && test -n "$EMULATOR"; do
-  kill -0 "$emulator"
-  sleep 0.2
-done
-export EMULATOR
+address=${ADDRESS:-127.0.0.1:18090}
+. tests/sdk/emulator.sh
 
 python() {
   python3 -m venv "$work/venv"

@@ -21,17 +21,17 @@ use crate::lock::lock;
 
 /// So many requests in any window of this length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quota {
+pub(crate) struct Quota {
     /// The most requests.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// The window.
-    pub window: Duration,
+    pub(crate) window: Duration,
 }
 
 /// It is no quota such as `500/30s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("`quota` must be \"off\" or a number of requests and a duration, such as \"500/30s\"")]
-pub struct InvalidQuota;
+pub(crate) struct InvalidQuota;
 
 impl Quota {
     /// Reads a quota as the broker's configuration writes its budget; `off` is none.
@@ -72,8 +72,6 @@ struct Window {
     quota: Option<Quota>,
     /// When each came, oldest first.
     requests: VecDeque<Duration>,
-    /// How many were over the quota.
-    refused: usize,
 }
 
 impl Counted {
@@ -89,10 +87,6 @@ impl Counted {
         lock(&self.state).quota
     }
 
-    pub(crate) fn refused(&self) -> usize {
-        lock(&self.state).refused
-    }
-
     /// Counts a request; how long until there is room, if it is over the quota.
     fn take(&self, now: Duration) -> Result<(), Duration> {
         let mut state = lock(&self.state);
@@ -105,7 +99,6 @@ impl Counted {
         if over == 0 {
             return Ok(());
         }
-        state.refused += 1;
         // There is room for one once all but one less than the quota have left the window.
         let last = state.requests.get(over).copied().unwrap_or(now);
         Err((last + quota.window).saturating_sub(now))

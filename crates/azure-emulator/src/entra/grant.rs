@@ -29,6 +29,21 @@ pub(super) struct UserGrant<'a> {
     pub(super) replaces: Option<&'a Refresh>,
 }
 
+impl<'a> UserGrant<'a> {
+    /// Without an authorization request or a refresh token before it.
+    pub(super) fn new(client: &'a Client, user: &'a User, scope: &'a str, requested: &'a RequestedScope) -> Self {
+        Self {
+            client,
+            user,
+            scope,
+            requested,
+            acrs: Vec::new(),
+            nonce: None,
+            replaces: None,
+        }
+    }
+}
+
 /// The scopes, if the user's tenant and the user have consented to them.
 pub(super) fn consented(
     call: &TokenCall<'_>,

@@ -42,18 +42,7 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
         let resource = requested.api.audience(scenario, TokenVersion::V2);
         return Err(step_up_required(&context, &resource));
     }
-    issue_to(
-        call,
-        &UserGrant {
-            client: &client,
-            user,
-            scope,
-            requested: &requested,
-            acrs: Vec::new(),
-            nonce: None,
-            replaces: None,
-        },
-    )
+    issue_to(call, &UserGrant::new(&client, user, scope, &requested))
 }
 
 /// The assertion, if it is a token of this tenant for this client, within its time, and a user's.

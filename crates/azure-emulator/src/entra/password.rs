@@ -37,13 +37,8 @@ pub(super) fn grant(call: &TokenCall<'_>) -> Result<IssuedToken, EntraError> {
     issue_to(
         call,
         &UserGrant {
-            client: &client,
-            user,
-            scope,
-            requested: &requested,
             acrs,
-            nonce: None,
-            replaces: None,
+            ..UserGrant::new(&client, user, scope, &requested)
         },
     )
 }

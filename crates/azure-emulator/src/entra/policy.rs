@@ -16,7 +16,7 @@ const STEP_UP_CONTEXT: &str = "c1";
 /// Whether a user has consented to what the client app asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Consent {
+pub(crate) enum Consent {
     /// The sign-in page asks for it; without a page there is `consent_required` (AADSTS65001).
     Required,
     /// Nothing is asked.
@@ -26,7 +26,7 @@ pub enum Consent {
 /// What conditional access does to a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ConditionalAccess {
+pub(crate) enum ConditionalAccess {
     /// Nothing.
     None,
     /// On behalf of the user there is a token only after a sign-in with more proof: AADSTS50076, with the claims to ask
@@ -38,11 +38,11 @@ pub enum ConditionalAccess {
 
 /// What holds for one user. As JSON it is the body of `PUT /_emulator/users/{name}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct UserPolicy {
+pub(crate) struct UserPolicy {
     /// Whether the user has consented.
-    pub consent: Consent,
+    pub(crate) consent: Consent,
     /// What conditional access demands.
-    pub conditional_access: ConditionalAccess,
+    pub(crate) conditional_access: ConditionalAccess,
 }
 
 /// What holds for every user.

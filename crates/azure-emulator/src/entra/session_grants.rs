@@ -218,13 +218,10 @@ fn finish(
     issue_to(
         call,
         &UserGrant {
-            client,
-            user: user.ok_or_else(|| unknown_user(call))?,
-            scope,
-            requested,
             acrs: sign_in.acrs.clone(),
             nonce,
             replaces,
+            ..UserGrant::new(client, user.ok_or_else(|| unknown_user(call))?, scope, requested)
         },
     )
 }

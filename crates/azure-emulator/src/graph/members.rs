@@ -7,15 +7,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use http::{StatusCode, header};
+use http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::authorize::{CHECK_MEMBERSHIP, authenticate};
 use super::error::{GraphError, not_found};
+use super::json_body;
 use super::organization::person;
 use super::state::Graph;
-use crate::request::{bearer_token, read_body};
+use crate::request::bearer_token;
 
 /// No call may ask for more groups.
 const MAX_GROUPS: usize = 20;
@@ -36,21 +37,11 @@ pub(super) async fn check_member_groups(
 }
 
 async fn answer(graph: &Graph, user: &str, request: Request) -> Result<Vec<Uuid>, GraphError> {
-    let caller = authenticate(graph, bearer_token(request.headers()))?;
+    let (parts, body) = request.into_parts();
+    let caller = authenticate(graph, bearer_token(&parts.headers))?;
     caller.may(graph, CHECK_MEMBERSHIP)?;
     let tenant = caller.tenant;
-    let is_json = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.to_ascii_lowercase().starts_with("application/json"));
-    let body = read_body(request)
-        .await
-        .map_err(|_| GraphError::bad_request("The request body is too large."))?;
-    if !is_json {
-        let message = "Write requests (excluding DELETE) must contain the Content-Type header declaration.";
-        return Err(GraphError::bad_request(message));
-    }
+    let body = json_body(&parts.headers, body).await?;
     let requested = group_ids(&body)?;
     let found = person(graph, tenant, user).ok_or_else(|| not_found(user))?;
     let groups = graph.scenario.groups_of(found);

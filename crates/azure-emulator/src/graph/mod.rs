@@ -14,11 +14,12 @@ pub(crate) mod state;
 
 use std::sync::Arc;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, post};
 use axum::{Json, Router};
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
 use self::authorize::{Caller, Need, authenticate};
@@ -58,13 +59,8 @@ struct Call<'a> {
 async fn answer(graph: &Graph, path: &str, request: Request) -> Result<Response, GraphError> {
     let (parts, body) = request.into_parts();
     let caller = authenticate(graph, bearer_token(&parts.headers))?;
-    let content_type = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let is_json = content_type.is_some_and(|value| value.to_ascii_lowercase().starts_with("application/json"));
     let body = match parts.method {
-        Method::POST | Method::PATCH => json_object(Request::new(body), is_json).await,
+        Method::POST | Method::PATCH => json_object(&parts.headers, body).await,
         _ => Ok(Map::new()),
     };
     let origin = graph.site.request_origin(&parts.extensions);
@@ -244,15 +240,22 @@ fn change(call: Call<'_>, method: &Method, segments: &[&str]) -> Result<Response
     }
 }
 
-/// The body of a request that changes something.
-async fn json_object(request: Request, is_json: bool) -> Result<Map<String, Value>, GraphError> {
-    let body = read_body(request)
+/// A body that says that it is JSON.
+async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, GraphError> {
+    let body = read_body(Request::new(body))
         .await
         .map_err(|_| GraphError::bad_request("The request body is too large."))?;
-    if !is_json {
-        let message = "Write requests (excluding DELETE) must contain the Content-Type header declaration.";
-        return Err(GraphError::bad_request(message));
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(|value| value.to_ascii_lowercase().starts_with("application/json")) {
+        return Ok(body);
     }
+    let message = "Write requests (excluding DELETE) must contain the Content-Type header declaration.";
+    Err(GraphError::bad_request(message))
+}
+
+/// The body of a request that changes something.
+async fn json_object(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, GraphError> {
+    let body = json_body(headers, body).await?;
     let members: Result<Map<String, Value>, _> = serde_json::from_slice(&body);
     let mut members = members.map_err(|_| {
         let message = "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of \

@@ -144,7 +144,7 @@ fn auth(section: &mut Section<'_, '_>, context: Context<'_>) -> Option<StoreAuth
             None
         }
         (password, None) => Some(StoreAuth::Password { username, password }),
-        (None, Some(kind)) => Some(StoreAuth::Entra {
+        (None, Some(kind)) => Some(StoreAuth::Token {
             username,
             identity: identity.chosen(section, kind)?,
         }),

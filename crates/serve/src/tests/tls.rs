@@ -6,6 +6,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::*;
+use certificates::FileError;
 
 const ENCRYPTED_KEY: &str = include_str!("../../../certificates/src/testdata/encrypted-key.pem");
 const VERSION_1: &str = include_str!("../../../certificates/src/testdata/version-1.pem");
@@ -139,7 +140,10 @@ async fn a_new_certificate_is_served_and_a_bad_one_is_not() {
     assert!(!certificate.reload_if_changed().unwrap());
     std::fs::remove_file(files.key()).unwrap();
     let refused = certificate.reload_if_changed();
-    assert!(matches!(refused, Err(TlsError::Unreadable { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(TlsError::File(FileError::Unreadable { .. }))),
+        "{refused:?}"
+    );
     assert!(!certificate.reload_if_changed().unwrap());
     assert_eq!(shown(&server, &files).await, first);
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use shared_cache::{Found, Kind, Leased, Operation, Outcome, Settings, Taken};
+use config::{SharedCacheConfig, StoreKind};
+use shared_cache::{Found, Leased, Operation, Outcome, Taken};
 
 use crate::budget::ask;
 use crate::server::Server;
@@ -72,9 +73,9 @@ async fn start(arguments: &[&str]) -> Server {
     }
 }
 
-fn of(seeds: &[&Server]) -> Settings {
-    Settings {
-        kind: Kind::Cluster,
+fn of(seeds: &[&Server]) -> SharedCacheConfig {
+    SharedCacheConfig {
+        kind: StoreKind::Cluster,
         ..settings(seeds.iter().map(|server| server.node()).collect())
     }
 }
@@ -229,16 +230,17 @@ async fn servers_that_a_cluster_announces_are_known_by_the_seeds_name() {
         String::from_utf8_lossy(&tool.stderr)
     );
     let mut node = server.node();
-    node.host = "localhost".to_owned();
-    let settings = Settings {
-        kind: Kind::Cluster,
+    node.host = url::Host::Domain("localhost".to_owned());
+    let settings = SharedCacheConfig {
+        kind: StoreKind::Cluster,
+        tls: true,
         ca_file: Some(certificates.ca()),
         ..settings(vec![node])
     };
     let replica = Replica::with(settings.clone()).await.connected().await;
     put_all(&replica).await;
     assert_eq!(found(&replica).await, USERS);
-    let named = Settings {
+    let named = SharedCacheConfig {
         tls_name: Some("another.contoso.com".to_owned()),
         ..settings
     };

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared_cache::{Failure, Found, Leased, Operation, Outcome, Settings, Taken};
+use config::SharedCacheConfig;
+use shared_cache::{Failure, Found, Leased, Operation, Outcome, Taken};
 use tokio::time::Instant;
 
 use crate::budget::ask;
 use crate::proxy::Proxy;
 use crate::server::{Server, free_port};
-use crate::support::{Replica, entry, eventually, settings};
+use crate::support::{Replica, entry, eventually, local, settings};
 
 /// Everything that is asked of the store, none of which it answers.
 pub(crate) async fn nothing_is_had(replica: &Replica) {
@@ -81,9 +82,9 @@ async fn a_slow_store_is_waited_for_once_within_a_second() {
     let server = Server::start().await;
     let proxy = Proxy::before(&server.node()).await;
     let timeout = Duration::from_millis(100);
-    let replica = Replica::with(Settings {
+    let replica = Replica::with(SharedCacheConfig {
         timeout,
-        ..settings(vec![proxy.node.clone()])
+        ..settings(vec![proxy.server.clone()])
     });
     let replica = replica.await.connected().await;
     proxy.delay(Duration::from_millis(300));
@@ -119,10 +120,10 @@ async fn a_slow_store_is_waited_for_once_within_a_second() {
 async fn a_partition_is_waited_for_once_and_gone_when_it_is_over() {
     let server = Server::start().await;
     let proxy = Proxy::before(&server.node()).await;
-    let replica = Replica::with(Settings {
+    let replica = Replica::with(SharedCacheConfig {
         timeout: Duration::from_millis(100),
         connect_timeout: Duration::from_millis(500),
-        ..settings(vec![proxy.node.clone()])
+        ..settings(vec![proxy.server.clone()])
     });
     let replica = replica.await.connected().await;
     let place = replica.cache.budget("e").take(&ask(1)).await;
@@ -150,7 +151,7 @@ async fn a_partition_is_waited_for_once_and_gone_when_it_is_over() {
 #[ignore = "needs redis-server: tests/shared-cache.sh"]
 async fn a_frozen_server_is_left_alone_until_it_answers_again() {
     let server = Server::start().await;
-    let replica = Replica::with(Settings {
+    let replica = Replica::with(SharedCacheConfig {
         timeout: Duration::from_millis(100),
         connect_timeout: Duration::from_millis(500),
         ..settings(vec![server.node()])
@@ -170,7 +171,7 @@ async fn a_frozen_server_is_left_alone_until_it_answers_again() {
 async fn cut_connections_are_made_anew() {
     let server = Server::start().await;
     let proxy = Proxy::before(&server.node()).await;
-    let replica = Replica::of(proxy.node.clone()).await;
+    let replica = Replica::of(proxy.server.clone()).await;
     for _ in 0..5 {
         proxy.cut();
         replica.until_away().await;
@@ -186,7 +187,7 @@ async fn answers_stay_with_their_questions_when_callers_leave() {
     const USERS: usize = 20;
     let server = Server::start().await;
     let proxy = Proxy::before(&server.node()).await;
-    let replica = Arc::new(Replica::of(proxy.node.clone()).await);
+    let replica = Arc::new(Replica::of(proxy.server.clone()).await);
     for user in 0..USERS {
         let value = replica.value(&user.to_string(), 3600, 0);
         replica.cache.put(&entry(&user.to_string()), &value, false).await;
@@ -227,7 +228,7 @@ async fn answers_stay_with_their_questions_when_callers_leave() {
 async fn what_was_deleted_while_the_store_was_away_is_deleted_when_it_is_back() {
     let server = Server::start().await;
     let proxy = Proxy::before(&server.node()).await;
-    let replica = Replica::of(proxy.node.clone()).await;
+    let replica = Replica::of(proxy.server.clone()).await;
     replica
         .cache
         .put(&entry("alice"), &replica.value("x", 3600, 0), false)
@@ -245,22 +246,13 @@ async fn what_was_deleted_while_the_store_was_away_is_deleted_when_it_is_back() 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: tests/shared-cache.sh"]
 async fn a_port_without_a_server_and_one_that_speaks_something_else() {
-    let nobody = shared_cache::Node {
-        host: "127.0.0.1".to_owned(),
-        port: free_port(),
-        is_tls: false,
-    };
-    let replica = Replica::with(settings(vec![nobody])).await;
+    let replica = Replica::with(settings(vec![local(free_port())])).await;
     assert!(matches!(
         replica.cache.status().failure,
         Some(Failure::NoConnection { .. })
     ));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let other = shared_cache::Node {
-        host: "127.0.0.1".to_owned(),
-        port: listener.local_addr().unwrap().port(),
-        is_tls: false,
-    };
+    let other = local(listener.local_addr().unwrap().port());
     let web = tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -279,9 +271,9 @@ async fn a_port_without_a_server_and_one_that_speaks_something_else() {
 async fn what_could_not_be_said_in_time_is_said_later() {
     let server = Server::start().await;
     let proxy = Proxy::before(&server.node()).await;
-    let slow = Settings {
+    let slow = SharedCacheConfig {
         timeout: Duration::from_millis(100),
-        ..settings(vec![proxy.node.clone()])
+        ..settings(vec![proxy.server.clone()])
     };
     let (slow, other) = (
         Replica::with(slow).await.connected().await,

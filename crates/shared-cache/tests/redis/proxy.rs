@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use shared_cache::Node;
+use config::StoreServer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::support::local;
+
 pub(crate) struct Proxy {
-    pub(crate) node: Node,
+    pub(crate) server: StoreServer,
     state: Arc<State>,
     _work: JoinSet<()>,
 }
@@ -27,7 +29,7 @@ struct State {
 }
 
 impl Proxy {
-    pub(crate) async fn before(server: &Node) -> Self {
+    pub(crate) async fn before(server: &StoreServer) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
@@ -47,7 +49,7 @@ impl Proxy {
             }
         });
         Self {
-            node: Node { port, ..server.clone() },
+            server: local(port),
             state,
             _work: work,
         }

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use config::SecretSource;
+use config::{SecretSource, SharedCacheConfig, StoreAuth, StoreServer};
 use secrecy::SecretString;
-use shared_cache::{Authentication, Failure, Found, Leased, Operation, Outcome, Settings, Taken};
+use shared_cache::{Failure, Found, Leased, Operation, Outcome, Taken};
 
 use crate::budget::ask;
 use crate::failures::nothing_is_had;
 use crate::server::Server;
 use crate::support::{PREFIX, Replica, entry, eventually, settings};
 
-fn with_password(node: shared_cache::Node, username: Option<&str>, password: &str) -> Settings {
-    Settings {
-        authentication: Authentication::Password {
+fn with_password(server: StoreServer, username: Option<&str>, password: &str) -> SharedCacheConfig {
+    SharedCacheConfig {
+        auth: StoreAuth::Password {
             username: username.map(str::to_owned),
-            password: SecretSource::Value(SecretString::from(password)),
+            password: Some(SecretSource::Value(SecretString::from(password))),
         },
-        ..settings(vec![node])
+        ..settings(vec![server])
     }
 }
 
@@ -111,10 +111,10 @@ async fn a_password_that_is_changed_is_read_for_the_next_connection() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
     std::fs::write(&file, "first\n").unwrap();
-    let replica = Replica::with(Settings {
-        authentication: Authentication::Password {
+    let replica = Replica::with(SharedCacheConfig {
+        auth: StoreAuth::Password {
             username: Some("broker".to_owned()),
-            password: SecretSource::File(file.clone()),
+            password: Some(SecretSource::File(file.clone())),
         },
         ..settings(vec![server.node()])
     });

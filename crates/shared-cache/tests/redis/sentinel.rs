@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use config::SecretSource;
+use config::{SecretSource, SentinelConfig, SharedCacheConfig, StoreKind};
 use secrecy::SecretString;
-use shared_cache::{Authentication, Failure, Found, Kind, Node, Operation, Outcome, Settings, Taken};
+use shared_cache::{Failure, Found, Operation, Outcome, Taken};
 
 use crate::budget::ask;
 use crate::server::{Server, free_port};
-use crate::support::{Replica, entry, eventually, settings};
+use crate::support::{Replica, entry, eventually, local, settings};
 
 const MASTER: &str = "broker-cache";
 
@@ -54,12 +54,13 @@ impl Group {
         }
     }
 
-    fn settings(&self) -> Settings {
-        Settings {
-            kind: Kind::Sentinel {
+    fn settings(&self) -> SharedCacheConfig {
+        SharedCacheConfig {
+            kind: StoreKind::Sentinel(SentinelConfig {
                 master: MASTER.to_owned(),
-                authentication: Authentication::None,
-            },
+                username: None,
+                password: None,
+            }),
             ..settings(self.sentinels.iter().map(Server::node).collect())
         }
     }
@@ -144,13 +145,8 @@ async fn a_failover_that_was_asked_for_loses_no_answer() {
 #[ignore = "needs redis-server: tests/shared-cache.sh"]
 async fn sentinels_that_are_away_do_not_keep_anybody_from_the_server() {
     let mut group = Group::start(None).await;
-    let gone = Node {
-        host: "127.0.0.1".to_owned(),
-        port: free_port(),
-        is_tls: false,
-    };
     let mut settings = group.settings();
-    settings.nodes.insert(0, gone);
+    settings.servers.insert(0, local(free_port()));
     let replica = Replica::with(settings).await.connected().await;
     for sentinel in &mut group.sentinels {
         sentinel.kill();
@@ -167,14 +163,12 @@ async fn sentinels_that_are_away_do_not_keep_anybody_from_the_server() {
 #[ignore = "needs redis-server: tests/shared-cache.sh"]
 async fn a_name_that_no_sentinel_knows_and_a_password_of_theirs() {
     let group = Group::start(Some("for-sentinels")).await;
-    let with = |master: &str, password: &str| Settings {
-        kind: Kind::Sentinel {
+    let with = |master: &str, password: &str| SharedCacheConfig {
+        kind: StoreKind::Sentinel(SentinelConfig {
             master: master.to_owned(),
-            authentication: Authentication::Password {
-                username: None,
-                password: SecretSource::Value(SecretString::from(password)),
-            },
-        },
+            username: None,
+            password: Some(SecretSource::Value(SecretString::from(password))),
+        }),
         ..group.settings()
     };
     Replica::with(with(MASTER, "for-sentinels")).await.connected().await;
@@ -197,7 +191,7 @@ async fn what_most_sentinels_say_counts() {
     let configuration = format!("sentinel monitor {MASTER} 127.0.0.1 {} 1\n", old.port);
     let cut_off = Server::sentinel(&configuration, None).await;
     let mut settings = group.settings();
-    settings.nodes.insert(0, cut_off.node());
+    settings.servers.insert(0, cut_off.node());
     let replica = Replica::with(settings).await.connected().await;
     for user in ["alice", "bob"] {
         replica
@@ -214,8 +208,8 @@ async fn what_most_sentinels_say_counts() {
 async fn a_connection_stays_whichever_sentinel_names_its_server() {
     let group = Group::start(None).await;
     let mut settings = group.settings();
-    for sentinel in &mut settings.nodes[1..] {
-        sentinel.host = "localhost".to_owned();
+    for sentinel in &mut settings.servers[1..] {
+        sentinel.host = url::Host::Domain("localhost".to_owned());
     }
     let _replica = Replica::with(settings).await.connected().await;
     let connection = async || {

@@ -5,11 +5,13 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use config::StoreServer;
 use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 use rustix::process::{Pid, Signal, kill_process};
-use shared_cache::Node;
 use tempfile::TempDir;
+
+use crate::support::local;
 
 /// A server, killed when it is dropped.
 pub(crate) struct Server {
@@ -124,12 +126,8 @@ impl Server {
         false
     }
 
-    pub(crate) fn node(&self) -> Node {
-        Node {
-            host: "127.0.0.1".to_owned(),
-            port: self.port,
-            is_tls: self.is_tls,
-        }
+    pub(crate) fn node(&self) -> StoreServer {
+        local(self.port)
     }
 
     async fn connect(&self) -> redis::RedisResult<MultiplexedConnection> {

@@ -1,6 +1,7 @@
 //! Replicas of a broker, as far as they use the store.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,11 +10,11 @@ use base::clock::{Clock as _, ManualClock, SharedClock};
 use base::tasks::Tasks;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use config::{SharedCacheConfig, StoreAuth, StoreKind, StoreServer};
 use jiff::Timestamp;
-use shared_cache::{
-    Authentication, EntryId, Kind, Node, Observer, Operation, Outcome, Settings, SharedCache, StoredValue,
-};
+use shared_cache::{EntryId, Observer, Operation, Outcome, Settings, SharedCache, StoredValue, TokenSource};
 use tempfile::TempDir;
+use url::Host;
 use zeroize::Zeroizing;
 
 /// Long enough for a machine that is busy with other tests.
@@ -60,42 +61,67 @@ pub(crate) fn write_keys(path: &PathBuf, keys: &[(&str, u8)]) {
     std::fs::write(path, keys.iter().map(line).collect::<String>()).unwrap();
 }
 
-/// Settings with a generous limit, so that only tests about time depend on it.
-pub(crate) fn settings(nodes: Vec<Node>) -> Settings {
-    Settings {
-        nodes,
-        kind: Kind::Single,
-        authentication: Authentication::None,
+/// A store with a generous limit, so that only tests about time depend on it.
+pub(crate) fn settings(servers: Vec<StoreServer>) -> SharedCacheConfig {
+    SharedCacheConfig {
+        servers,
+        tls: false,
+        kind: StoreKind::Single,
+        auth: StoreAuth::Password {
+            username: None,
+            password: None,
+        },
         ca_file: None,
         tls_name: None,
         encryption_keys_file: PathBuf::new(),
         connect_timeout: Duration::from_secs(2),
         timeout: Duration::from_secs(2),
         prefix: PREFIX.to_owned(),
+    }
+}
+
+/// What a replica of that store is started with.
+pub(crate) fn started(config: SharedCacheConfig, tokens: Option<Arc<dyn TokenSource>>) -> Settings {
+    Settings {
+        config,
+        tokens,
         expiry_margin: Duration::from_secs(300),
         clock_skew: Duration::from_secs(60),
     }
 }
 
+/// A server on this machine.
+pub(crate) fn local(port: u16) -> StoreServer {
+    StoreServer {
+        host: Host::Ipv4(Ipv4Addr::LOCALHOST),
+        port,
+    }
+}
+
 impl Replica {
     /// A replica of that server, connected.
-    pub(crate) async fn of(node: Node) -> Self {
-        Self::with(settings(vec![node])).await.connected().await
+    pub(crate) async fn of(server: StoreServer) -> Self {
+        Self::with(settings(vec![server])).await.connected().await
     }
 
-    /// A replica with these settings, and one key unless they name a file. It has tried to connect.
-    pub(crate) async fn with(mut settings: Settings) -> Self {
+    /// A replica with that store, and one key unless it names a file. It has tried to connect.
+    pub(crate) async fn with(config: SharedCacheConfig) -> Self {
+        Self::with_tokens(config, None).await
+    }
+
+    /// The same, with access tokens for the store.
+    pub(crate) async fn with_tokens(mut config: SharedCacheConfig, tokens: Option<Arc<dyn TokenSource>>) -> Self {
         let mut folder = None;
-        if settings.encryption_keys_file.as_os_str().is_empty() {
+        if config.encryption_keys_file.as_os_str().is_empty() {
             let made = tempfile::tempdir().unwrap();
-            settings.encryption_keys_file = made.path().join("keys");
-            write_keys(&settings.encryption_keys_file, &[("first", 1)]);
+            config.encryption_keys_file = made.path().join("keys");
+            write_keys(&config.encryption_keys_file, &[("first", 1)]);
             folder = Some(made);
         }
         let clock = ManualClock::at(Timestamp::from_second(1_800_000_000).unwrap());
         let (counts, tasks) = (Arc::new(Counts::default()), Tasks::default());
         let cache = SharedCache::start(
-            settings,
+            started(config, tokens),
             Arc::clone(&clock) as SharedClock,
             Arc::clone(&counts) as Arc<dyn Observer>,
             &tasks,

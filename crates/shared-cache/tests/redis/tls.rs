@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use config::{SharedCacheConfig, StoreServer};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use shared_cache::{Failure, Found, Node, Settings, SharedCache, TlsError};
+use shared_cache::{Failure, FileError, Found, SharedCache, TrustError};
 use tempfile::TempDir;
 
 use crate::server::Server;
-use crate::support::{Replica, entry, settings};
+use crate::support::{Replica, entry, local, settings, started};
 
 /// A CA and a server's certificate of it, as files.
 pub(crate) struct Certificates {
@@ -47,10 +48,11 @@ impl Certificates {
     }
 }
 
-fn trusting(ca: &Path, node: Node) -> Settings {
-    Settings {
+fn trusting(ca: &Path, server: StoreServer) -> SharedCacheConfig {
+    SharedCacheConfig {
+        tls: true,
         ca_file: Some(ca.to_owned()),
-        ..settings(vec![node])
+        ..settings(vec![server])
     }
 }
 
@@ -59,7 +61,7 @@ fn trusting(ca: &Path, node: Node) -> Settings {
 async fn a_server_is_known_by_its_certificate() {
     let certificates = Certificates::of("cache.contoso.com");
     let server = certificates.server(&[]).await;
-    let good = Settings {
+    let good = SharedCacheConfig {
         tls_name: Some("cache.contoso.com".to_owned()),
         ..trusting(&certificates.ca(), server.node())
     };
@@ -72,20 +74,20 @@ async fn a_server_is_known_by_its_certificate() {
     let others = Certificates::of("cache.contoso.com");
     let refused = [
         // By the url's host, of which the certificate knows nothing.
-        Settings {
+        SharedCacheConfig {
             tls_name: None,
             ..good.clone()
         },
-        Settings {
+        SharedCacheConfig {
             tls_name: Some("cache.fabrikam.com".to_owned()),
             ..good.clone()
         },
         // Not a CA that the system trusts.
-        Settings {
+        SharedCacheConfig {
             ca_file: None,
             ..good.clone()
         },
-        Settings {
+        SharedCacheConfig {
             ca_file: Some(others.ca()),
             ..good.clone()
         },
@@ -99,11 +101,13 @@ async fn a_server_is_known_by_its_certificate() {
         );
     }
     // Spoken to without TLS.
-    let plain = Node {
-        is_tls: false,
-        ..server.node()
-    };
-    assert!(!Replica::with(settings(vec![plain])).await.cache.status().is_reachable());
+    assert!(
+        !Replica::with(settings(vec![server.node()]))
+            .await
+            .cache
+            .status()
+            .is_reachable()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,18 +125,13 @@ async fn by_default_the_name_is_the_urls_host() {
 async fn trust_anchors_that_are_none_are_told_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
-    let node = Node {
-        host: "127.0.0.1".to_owned(),
-        port: 1,
-        is_tls: true,
-    };
     let start = || {
         let clock = base::clock::SystemClock::shared();
         let observer = std::sync::Arc::new(shared_cache::Unobserved);
-        let settings = trusting(&file, node.clone());
+        let settings = started(trusting(&file, local(1)), None);
         SharedCache::start(settings, clock, observer, &base::tasks::Tasks::default()).err()
     };
-    assert!(matches!(start(), Some(TlsError::Unreadable { .. })));
+    assert!(matches!(start(), Some(TrustError::File(FileError::Unreadable { .. }))));
     std::fs::write(&file, "no certificate").unwrap();
-    assert!(matches!(start(), Some(TlsError::Content { .. })));
+    assert!(matches!(start(), Some(TrustError::File(FileError::Content { .. }))));
 }

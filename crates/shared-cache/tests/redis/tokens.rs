@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use config::{ServiceIdentity, SharedCacheConfig, StoreAuth};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use shared_cache::{AccessToken, Authentication, Failure, Found, Settings, TokenError, TokenSource};
+use shared_cache::{AccessToken, Failure, Found, TokenError, TokenSource};
 
 use crate::server::Server;
 use crate::support::{Replica, entry, eventually, settings};
@@ -54,14 +55,15 @@ async fn server(tokens: &[(&str, &AccessToken)]) -> Server {
     server
 }
 
-fn with(server: &Server, username: Option<&str>, tokens: &Arc<Tokens>) -> Settings {
-    Settings {
-        authentication: Authentication::Token {
+async fn replica(server: &Server, username: Option<&str>, tokens: &Arc<Tokens>) -> Replica {
+    let config = SharedCacheConfig {
+        auth: StoreAuth::Token {
             username: username.map(str::to_owned),
-            tokens: Arc::clone(tokens) as Arc<dyn TokenSource>,
+            identity: ServiceIdentity::ManagedIdentity { client_id: None },
         },
         ..settings(vec![server.node()])
-    }
+    };
+    Replica::with_tokens(config, Some(Arc::clone(tokens) as Arc<dyn TokenSource>)).await
 }
 
 /// The connections of the broker: id and user of each.
@@ -85,7 +87,7 @@ async fn the_user_is_the_tokens_object_id_or_the_one_that_is_set() {
     let server = server(&[("1f2e3d4c", &good), ("named", &good)]).await;
     let tokens = Arc::new(Tokens(Mutex::new([Ok(good)].into())));
     for (username, expected) in [(None, "1f2e3d4c"), (Some("named"), "named")] {
-        let replica = Replica::with(with(&server, username, &tokens)).await.connected().await;
+        let replica = replica(&server, username, &tokens).await.connected().await;
         let users: Vec<_> = connections(&server).await.into_iter().map(|(_, user)| user).collect();
         assert!(users.contains(&expected.to_owned()), "{users:?}");
         assert_eq!(replica.cache.get(&entry("alice")).await, Found::Absent);
@@ -101,7 +103,7 @@ async fn a_live_connection_is_authenticated_again_three_minutes_before_its_token
     // Entra is away when it is first asked for another.
     let tokens = [Ok(first), Err(TokenError("Entra is away".to_owned())), Ok(second)];
     let tokens = Arc::new(Tokens(Mutex::new(tokens.into())));
-    let replica = Replica::with(with(&server, None, &tokens)).await.connected().await;
+    let replica = replica(&server, None, &tokens).await.connected().await;
     let before = connections(&server).await;
     assert_eq!(
         before.iter().map(|(_, user)| user.as_str()).collect::<Vec<_>>(),
@@ -123,7 +125,7 @@ async fn without_a_token_the_store_is_away() {
     let good = token("1f2e3d4c", 3600);
     let server = server(&[("1f2e3d4c", &good)]).await;
     let tokens = Arc::new(Tokens::default());
-    let replica = Replica::with(with(&server, None, &tokens)).await;
+    let replica = replica(&server, None, &tokens).await;
     let failure = replica.cache.status().failure.unwrap();
     assert!(
         matches!(&failure, Failure::Credential(_)) && failure.to_string().contains("Entra is away"),

@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::jwt::sha256;
 use crate::site::Origin;
+use base::untrusted::push_html;
 
 const STYLE: &str = include_str!("style.css");
 /// Posts the form of a `form_post` response, which is all the script that there is.
@@ -36,16 +37,7 @@ impl Html {
 
     /// Adds text, for content or a quoted attribute.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
-        for character in text.chars() {
-            match character {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&#39;"),
-                other => self.0.push(other),
-            }
-        }
+        push_html(&mut self.0, text);
         self
     }
 

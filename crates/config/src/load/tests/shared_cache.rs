@@ -170,7 +170,7 @@ fn who_the_broker_is_at_the_store() {
     let config = shared_cache("credential = 'managed_identity'\n", &[]);
     assert_eq!(
         config.auth,
-        StoreAuth::Entra {
+        StoreAuth::Token {
             username: None,
             identity: ServiceIdentity::ManagedIdentity { client_id: None }
         }

@@ -32,8 +32,9 @@ impl fmt::Display for Person {
 }
 
 /// What became of the caller at their last event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum Before {
     /// An assignment covered them, or ACS was left to decide.
     Issued,
@@ -47,12 +48,7 @@ pub(super) enum Before {
 
 impl Before {
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Issued => "issued",
-            Self::WouldRefuse => "would_refuse",
-            Self::Refused => "refused",
-            Self::Other => "other",
-        }
+        self.into()
     }
 }
 
