@@ -70,6 +70,9 @@ schemathesis: (step "build") (step "schemathesis")
 # A real OpenTelemetry collector
 collector: (step "build") (step "collector")
 
+# Instructions of a request, against benches/instructions.json
+instructions: (step "instructions")
+
 # Fuzz targets, for some seconds each: just fuzz 60 token
 fuzz seconds="3" *targets:
     tests/fuzz.sh {{ seconds }} {{ targets }}
