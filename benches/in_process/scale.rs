@@ -10,7 +10,6 @@ use acs_token_broker::authorize::source::{AssignmentWatch, SourceKind};
 use acs_token_broker::cache::shared::Exchanged;
 use acs_token_broker::cache::{Lookup, Token, TokenCache, Weigh};
 use acs_token_broker::pipeline::FailedExchange;
-
 use base::ids::TenantId;
 use base::secret::{BearerToken, TokenDigest};
 use config::{CacheConfig, RenewalConfig, UnknownGroups};

@@ -2,7 +2,7 @@
 
 import unittest
 
-from judge import inclusive, verdicts
+from judge import inclusive, least, verdicts
 
 PROFILE = """\
 events: Ir
@@ -32,6 +32,9 @@ class Rules(unittest.TestCase):
             lines, failed = verdicts({"hot": 100}, {"hot": now})
             self.assertEqual((len(lines), failed), (1, fails))
             self.assertIn(word, lines[0])
+
+    def test_of_several_counts_the_least_is_taken_by_kind(self):
+        self.assertEqual(least([{"hot": 3, "garbage": 1}, {"hot": 2, "garbage": 4}]), {"hot": 2, "garbage": 1})
 
     def test_a_kind_that_one_side_lacks_fails(self):
         for baseline, now in [({"hot": 1}, {}), ({}, {"hot": 1})]:
