@@ -73,6 +73,9 @@ collector: (step "build") (step "collector")
 # Three replicas with one store, of which brokers and the store are killed; a budget that they share
 replicas: (step "build") (step "replicas")
 
+# Instructions of a request, against benches/instructions.json
+instructions: (step "instructions")
+
 # Fuzz targets, for some seconds each: just fuzz 60 token
 fuzz seconds="3" *targets:
     tests/fuzz.sh {{ seconds }} {{ targets }}

@@ -7,39 +7,26 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
 #![expect(clippy::print_stdout, reason = "what it is for")]
 
+mod composed;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acs_token_broker::admission::{Admission, Overloaded};
-use acs_token_broker::api::{self, AccessLines, ApiSettings, SignIn, Target};
-use acs_token_broker::authenticate::{
-    Authenticator, AuthenticatorParts, Authority, ListedTenant, Policy, RefreshSettings,
-};
-use acs_token_broker::cache::TokenCache;
-use acs_token_broker::limits::CallerLimits;
-use acs_token_broker::pipeline::TokenPipeline;
 use acs_token_broker::route::Routes;
 use axum::body::Body;
-use azure::Upstream;
 use azure_emulator::scenario::FABRIKAM;
 use azure_emulator::{Emulator, Scenario};
 use base::clock::{SharedClock, SystemClock};
-use base::tasks::Tasks;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use config::load::{Environment, load};
-use config::{AccessLog, UserIds};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Value, json};
-use serve::{Budget, Handler};
-use telemetry::UserNames;
 use telemetry::metrics::Metrics;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// Short runs of each case, and requests in a run.
@@ -66,7 +53,10 @@ async fn run() {
     let any_port = ([127, 0, 0, 1], 0).into();
     let emulator = Emulator::start(Scenario::demo(), any_port, None, Arc::clone(&clock));
     let emulator = emulator.await.unwrap();
-    let handler = handler(&emulator, &clock).await;
+    let (config, origin) = (composed::config(), emulator.origin().parse().unwrap());
+    let tenants = [FABRIKAM.to_string().parse().unwrap()];
+    let nowhere = Routes::new(Vec::new());
+    let (_, handler) = composed::broker(&config, &origin, &tenants, nowhere, &clock, Metrics::local()).await;
     let check = SignatureCheck::new(&emulator);
     let cases = cases(&emulator);
 
@@ -138,73 +128,6 @@ impl SignatureCheck {
     fn verify(&self, message: &[u8]) -> bool {
         jsonwebtoken::crypto::verify(&self.signature, message, &self.key, Algorithm::RS256).unwrap()
     }
-}
-
-/// The public handler of a broker that knows the keys of Fabrikam.
-async fn handler(emulator: &Emulator, clock: &SharedClock) -> Handler {
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml");
-    let config = load(Some(example.as_ref()), &Environment::default()).unwrap().config;
-    let metrics = Metrics::local();
-    let long = Duration::from_hours(1);
-    let origin: url::Url = emulator.origin().parse().unwrap();
-    let tasks = Tasks::default();
-    let authenticator = Authenticator::new(AuthenticatorParts {
-        upstream: Upstream::plain(Duration::from_secs(5), 1 << 20).unwrap(),
-        tenants: vec![ListedTenant {
-            id: FABRIKAM.to_string().parse().unwrap(),
-            authority: Authority::common(origin.clone()),
-            app: None,
-        }],
-        policy: Policy::new(&config.entra.audiences, &config.entra.required_scopes, Duration::ZERO),
-        refresh: RefreshSettings {
-            interval: long,
-            cooldown: long,
-            wait: long,
-            max_age: long,
-            withdrawal_grace: long,
-        },
-        waiting_room: 1,
-        clock: Arc::clone(clock),
-        tasks: tasks.clone(),
-        metrics: metrics.clone(),
-    });
-    authenticator.start(&tasks);
-    while !authenticator.key_status().all(|status| status.usable) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let pipeline = TokenPipeline {
-        authenticator: Arc::new(authenticator),
-        routes: Routes::new(Vec::new()),
-        cache: TokenCache::new(&config.cache, Arc::clone(clock)),
-        limits: Arc::new(CallerLimits::new(&config.limits.without_callers(), clock)),
-        admission: Admission::new(1, Overloaded::Requests),
-        exchange_limit: Admission::new(1, Overloaded::Exchanges),
-        users: UserNames::new(UserIds::Hash, None).unwrap(),
-        clock: Arc::clone(clock),
-        metrics,
-    };
-    let settings = ApiSettings {
-        memory: Budget::new(1 << 24),
-        audit: true,
-        trusted_proxies: Vec::new(),
-        access_lines: Arc::new(AccessLines::new(AccessLog::All)),
-        teams_api_versions: Vec::new(),
-        base_path: String::new(),
-        api_versions: Vec::new(),
-        request_timeout: long,
-        diagnostic_headers: false,
-        allowed_origins: Vec::new(),
-        loopback_origins: false,
-        allowed_headers: Vec::new(),
-        required_scopes: String::new(),
-        targets: vec![Target::new(
-            "https://contoso.communication.azure.com".parse().unwrap(),
-            None,
-        )],
-        scope_prefixes: vec!["https://communication.azure.com/clients/".to_owned()],
-        sign_in: SignIn::new(&origin, []),
-    };
-    api::handler(Arc::new(pipeline), settings, CancellationToken::new())
 }
 
 /// A request that is refused.

@@ -54,6 +54,8 @@ def wrk(service, script, seconds, connections=32, expect=200):
     if said.returncode != 0 or not found:
         raise SystemExit(said.stdout + said.stderr)
     requests, duration, broken, refused, p50, p99 = map(int, found.groups())
+    if not requests:
+        raise SystemExit(f"{service.name}: no answer in {seconds} s\n{said.stdout}")
     # wrk counts what is not 2xx or 3xx.
     if broken or refused != (0 if expect == 200 else requests):
         raise SystemExit(f"{service.name}: not all answers are {expect}\n{said.stdout}")

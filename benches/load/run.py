@@ -13,10 +13,11 @@ from contextlib import ExitStack
 
 import services as parts
 from drivers import h2load, many, one, wrk
+from footprint import footprint
 from misses import miss, storm
 from table import Results, figures, ratios
 
-CASES = ["hot", "half load", "new token", "bad signature", "garbage", "transports", "miss", "storm"]
+CASES = ["hot", "half load", "new token", "bad signature", "garbage", "transports", "miss", "storm", "footprint"]
 # More tokens than any of the services remembers (32 MiB of them in the broker), in turn: each is new when it comes.
 TOKENS_PER_USER, USERS = 300, 200
 # Signature checks that are measured together.
@@ -32,6 +33,8 @@ def arguments():
     parser.add_argument("--broker", action="append", metavar="NAME=BINARY", help="several are compared in turn")
     parser.add_argument("--emulator", type=pathlib.Path, help="the binary whose `dev` is the emulator; that of the target")
     parser.add_argument("--tokens", type=int, default=TOKENS_PER_USER, help=f"of each of {USERS} users, for new token")
+    parser.add_argument("--users", type=int, default=100_000, help="whose tokens are cached, for footprint")
+    parser.add_argument("--connections", type=int, default=4_000, help="that stay open, for footprint")
     parser.add_argument("--peers", default="bare,node", help="what they are compared with")
     parser.add_argument("--json", type=pathlib.Path, help="where to write all runs")
     return parser.parse_args()
@@ -101,6 +104,10 @@ class Bench:
             if case in self.cases:
                 self.say(case)
                 work(self.results, self.emulator_binary, self.binaries[self.brokers[-1]], self.folder, otlp)
+        if "footprint" in self.cases:
+            self.say("footprint")
+            sizes = (self.options.users, self.options.connections)
+            footprint(self.results, self.emulator_binary, self.binaries[self.brokers[-1]], self.folder, otlp, *sizes)
 
     def tables(self, emulator, token, services, checked, plain):
         seconds = self.options.seconds

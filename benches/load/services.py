@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import ssl
 import subprocess
@@ -68,19 +69,20 @@ def emulator(binary, *more):
     return Service("emulator", [binary, "dev", *listen, *more], r"emulator\s+(https?://\S+).*Stop with")
 
 
-def broker(name, binary, folder, authority, otlp, settings="", server="", environment=None):
-    """A broker as it is shipped: metrics, audit and access lines on, one trace in a hundred sent to `otlp`."""
+def prepared(name, folder, authority, otlp, settings="", server="", management="127.0.0.1:0"):
+    """The configuration file and the variables of a broker as it is shipped: metrics, audit and access lines on, one trace in a
+    hundred sent to `otlp`."""
     file = folder / f"{name}.toml"
     assignments = (HERE.parents[1] / "deploy/observability/assignments.toml").resolve()
     file.write_text(
         # The load is a few very busy users, and exchanges that ACS would not take.
         '[limits]\nper_user = "off"\nupstream_per_user = "off"\nupstream_exchanges = "off"\n'
-        f'[server]\nlisten = "127.0.0.1:0"\n{server}\n[management]\nlisten = "127.0.0.1:0"\n'
+        f'[server]\nlisten = "127.0.0.1:0"\n{server}\n[management]\nlisten = "{management}"\n'
         f'[entra]\nauthority = "{authority}"\n'
         + "".join(f'[[entra.tenants]]\nid = "{tenant}"\n' for tenant in TENANTS)
         + f'[exchange]\nendpoint = "{authority}"\n[assignments]\nfile = "{assignments}"\n{settings}\n'
     )
-    variables = os.environ | {
+    return file, os.environ | {
         "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
         "OTEL_LOGS_EXPORTER": "none",
         "OTEL_METRICS_EXPORTER": "none",
@@ -88,11 +90,24 @@ def broker(name, binary, folder, authority, otlp, settings="", server="", enviro
         "OTEL_TRACES_SAMPLER_ARG": "0.01",
         "MIMALLOC_ALLOW_THP": "0",
     }
+
+
+def broker(name, binary, folder, authority, otlp, settings="", server="", environment=None):
+    """A broker so prepared, once it has its keys and assignments."""
+    file, variables = prepared(name, folder, authority, otlp, settings, server)
     ready = r'(?=.*assignments loaded)(?=(?:.*fetched signing keys){2}).*?"public":"([^"]+)"'
     service = Service(name, [binary, "serve", "--config", file], ready, env=variables | (environment or {}))
     service.management = "http://" + re.search(r'"management":"([^"]+)"', service.said)[1]
     service.origin = ("https://" if "tls" in server else "http://") + service.origin
     return service
+
+
+def allow_files(files):
+    """Lets this process, and each that it starts, have so many open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < files:
+        raise SystemExit(f"{files} open files are wanted, {hard} are allowed (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, files), hard))
 
 
 def bare(binary, answer):

@@ -20,9 +20,11 @@ class Results:
         return spread([of(run) / of(base) for run, base in pairs])
 
     def as_json(self):
+        # Looking for a run that there is not leaves an empty list.
         runs = {
-            case: {service: [vars(run) for run in runs] for service, runs in services.items()}
+            case: {service: [vars(run) for run in runs] for service, runs in services.items() if runs}
             for case, services in self.runs.items()
+            if any(services.values())
         }
         return {"runs": runs, "facts": self.facts}
 
@@ -79,3 +81,10 @@ def ratios(results, brokers):
         yield "broker", "own time of a miss, mean, ms", f"{own:.2f}", "below 1"
     if "exchanges for the storm" in results.facts:
         yield "broker", "exchanges for 10,000 callers of 1,000 users", str(results.facts["exchanges for the storm"]), "1000"
+    if "users" in results.facts:
+        facts = results.facts
+        yield "broker", f"memory with {facts['users']:,} cached users, MB", f"{facts['memory with users, MB']:.1f}", "below 200 with 100,000"
+        yield "broker", "memory without users, MB", f"{facts['memory without users, MB']:.1f}", ""
+        yield "broker", "idle connection, bytes", f"{facts['idle connection, bytes']:,.0f}", "below 8,000"
+        yield "broker", "start, from exec to /readyz 200, ms", f"{facts['start, ms']:.0f}", "below 100"
+        yield "broker", "binary, MB", f"{facts['binary, MB']:.1f}", "image below 20"

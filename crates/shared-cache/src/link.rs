@@ -23,8 +23,9 @@ use crate::credentials::Login;
 use crate::failure::{Failure, is_of_server};
 use crate::permissions::{self, Refusal};
 use crate::script::Script;
-use crate::settings::{Node, Settings};
+use crate::settings::Node;
 use base::tasks::Tasks;
+use config::SharedCacheConfig;
 
 /// Commands that wait to be written. More wait for room there, each within its own limit.
 const QUEUE: usize = 1024;
@@ -195,8 +196,8 @@ impl Link {
 
     /// Looks whether the server answers, takes writes and does so within the limit for an operation: deletes a key that nobody
     /// has. A connection that was not well before has the user's permissions tried out, too.
-    pub(crate) async fn probe(&self, key: &str, settings: &Settings) -> Result<(), Failure> {
-        let (allowed, limit) = (settings.timeout, settings.connect_timeout);
+    pub(crate) async fn probe(&self, key: &str, config: &SharedCacheConfig) -> Result<(), Failure> {
+        let (allowed, limit) = (config.timeout, config.connect_timeout);
         let node = || self.node.to_string();
         let start = Instant::now();
         let command = redis::cmd("DEL").arg(key).take();
@@ -209,7 +210,7 @@ impl Link {
             }
             Ok(Err(error)) if permissions::is_refused(&error) => {
                 self.is_well.store(false, Ordering::Release);
-                self.try_permissions(key, settings).await
+                self.try_permissions(key, config).await
             }
             Ok(Err(error)) => {
                 let failure = Failure::of(node(), &error);
@@ -225,25 +226,25 @@ impl Link {
                 if self.is_well() {
                     return Ok(());
                 }
-                self.try_permissions(key, settings).await
+                self.try_permissions(key, config).await
             }
         }
     }
 
     /// Looks whether the user may do what operations need: then the connection is well.
-    async fn try_permissions(&self, key: &str, settings: &Settings) -> Result<(), Failure> {
-        let trials = permissions::trials(&settings.kind, key);
+    async fn try_permissions(&self, key: &str, config: &SharedCacheConfig) -> Result<(), Failure> {
+        let trials = permissions::trials(&config.kind, key);
         // Written together.
         let asked = trials.iter().map(|(name, command)| async move {
             let answer = command.query_async::<redis::Value>(&mut self.connection.clone()).await;
             (*name, answer.err().as_ref().and_then(Refusal::of))
         });
         let node = || self.node.to_string();
-        let Ok(refused) = timeout(settings.connect_timeout, join_all(asked)).await else {
+        let Ok(refused) = timeout(config.connect_timeout, join_all(asked)).await else {
             self.is_lost.store(true, Ordering::Release);
             return Err(Failure::NoAnswer { node: node() });
         };
-        match permissions::lacking(&refused, &settings.prefix) {
+        match permissions::lacking(&refused, &config.prefix) {
             None => {
                 self.is_well.store(true, Ordering::Release);
                 Ok(())

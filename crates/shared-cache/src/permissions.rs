@@ -3,12 +3,12 @@
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 
-use crate::settings::Kind;
+use config::StoreKind;
 
 /// Commands that are allowed or refused as a whole, as an ACL names them, each in a form that leaves nothing behind: all are
 /// about one key, which nobody has, and the last one deletes it. Only refusals count, so it does not matter what else the
 /// answers say.
-pub(crate) fn trials(kind: &Kind, key: &str) -> Vec<(&'static str, Cmd)> {
+pub(crate) fn trials(kind: &StoreKind, key: &str) -> Vec<(&'static str, Cmd)> {
     let about = |name: &'static str, arguments: &[&str]| {
         let mut command = redis::cmd(name);
         command.arg(key).arg(arguments);
@@ -39,7 +39,7 @@ pub(crate) fn trials(kind: &Kind, key: &str) -> Vec<(&'static str, Cmd)> {
         ("pexpire", about("PEXPIRE", &["1000"])),
         ("del", about("DEL", &[])),
     ];
-    if matches!(kind, Kind::Cluster) {
+    if matches!(kind, StoreKind::Cluster) {
         // Before a command that needs no asking.
         trials.insert(0, ("asking", redis::cmd("ASKING")));
     }
