@@ -3,11 +3,13 @@
 // real AzureCommunicationTokenCredential with its own retries, at TARGET (the broker or ACS itself). Writes what each user and ACS saw,
 // as JSON, to OUT. tests/storm.sh starts `dev`, says the addresses, and lets Node trust its CA.
 import diagnostics from "node:diagnostics_channel";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
 import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
 
 const { TARGET: target, EMULATOR: emulator, CLIENT: client, QUOTA: quota, OUT: out } = process.env;
 const [USERS, ARRIVALS, LIMIT] = ["USERS", "ARRIVALS", "LIMIT"].map((name) => Number(process.env[name]));
@@ -92,31 +94,6 @@ async function sdk(user, Credential) {
   credential.dispose();
 }
 
-/** What ACS has been asked and has answered, by number; in seconds since the beginning. */
-class Acs {
-  calls = new Map();
-  count = 0;
-
-  async look() {
-    const { calls, counts } = await json("GET", "journal");
-    this.count = counts.exchange ?? 0;
-    for (const call of calls) {
-      if (call.endpoint !== "exchange") continue;
-      this.calls.set(call.number, { came: Date.parse(call.time) / 1000 - this.began, status: call.status });
-    }
-  }
-
-  async watch(until) {
-    while (!until.aborted) {
-      const before = this.count;
-      await this.look();
-      // The journal has the last thousand calls: the more there are, the sooner it is looked at again.
-      await sleep(this.count - before > 100 ? 20 : 200, undefined, { signal: until }).catch(() => {});
-    }
-    await this.look();
-  }
-}
-
 const users = Array.from({ length: USERS }, (_, number) => ({ number, comes: (number / USERS) * ARRIVALS, answers: [] }));
 await each(users, 8, signIn);
 preparing.destroy();
@@ -130,21 +107,18 @@ diagnostics.subscribe("http.client.request.start", ({ request }) => {
 await json("PUT", "acs", { quota });
 await send("DELETE", `${emulator}/_emulator/journal`);
 
-const acs = new Acs();
 began = performance.now();
-acs.began = Date.now() / 1000;
-const over = new AbortController();
-const watching = acs.watch(over.signal);
+const watching = new Worker(new URL("./acs.mjs", import.meta.url), { workerData: { emulator, began: Date.now() / 1000 } });
 await Promise.all(
   users.map(async (user) => {
     await sleep(user.comes * 1000);
     await (client === "sdk" ? sdk(user, AzureCommunicationTokenCredential) : page(user));
   }),
 );
-over.abort();
-await watching;
+watching.postMessage("over");
+const [acs] = await once(watching, "message");
 const lasted = now();
-if (acs.calls.size !== acs.count) throw new Error(`${acs.count} calls at ACS, of which ${acs.calls.size} were seen`);
+if (acs.calls.length !== acs.count) throw new Error(`${acs.count} calls at ACS, of which ${acs.calls.length} were seen`);
 const told = users.map(({ comes, answers }) => ({ comes, answers }));
-writeFileSync(out, JSON.stringify({ name: process.argv[2], users: told, acs: [...acs.calls.values()], requests, lasted, quota }));
+writeFileSync(out, JSON.stringify({ name: process.argv[2], users: told, acs: acs.calls, requests, lasted, quota }));
 process.exit();
