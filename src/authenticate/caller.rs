@@ -66,6 +66,11 @@ impl Groups {
 }
 
 impl Caller {
+    /// Bytes held, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Accepted>() + size_of_val(self.groups().listed()) + self.0.scopes.bytes() + self.0.audience.len()
+    }
+
     /// Who the token is of.
     #[must_use]
     pub fn principal(&self) -> &Principal {

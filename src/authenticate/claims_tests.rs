@@ -30,8 +30,9 @@ fn outcome_where(acceptance: &dyn Acceptance, changes: &Value) -> Result<Caller,
         let good = claims.exp.and_then(|exp| exp.checked_sub(Duration::from_secs(1)).ok());
         let before = good.map(|good| check(claims, tenant, issuers, policy, &|_: TokenContext| true, good));
         if let Some(Ok(caller)) = before {
+            let kept = read(changes).unwrap().checked_again();
             assert_eq!(
-                check_again(claims, &caller, policy, acceptance, now),
+                check_again(&kept, &caller, policy, acceptance, now),
                 outcome,
                 "{changes}"
             );
@@ -40,11 +41,8 @@ fn outcome_where(acceptance: &dyn Acceptance, changes: &Value) -> Result<Caller,
     })?
 }
 
-/// What `judge` makes of the good claims with `changes`.
-fn with_claims<T>(
-    changes: &Value,
-    judge: impl FnOnce(&SignedClaims, TenantId, &[Box<str>], &Policy, Timestamp) -> T,
-) -> Result<T, Rejection> {
+/// The good claims with `changes`, as a token has them.
+fn read(changes: &Value) -> Result<SignedClaims, Rejection> {
     let mut payload = good().as_object().unwrap().clone();
     for (name, value) in changes.as_object().unwrap() {
         if value == "(absent)" {
@@ -53,6 +51,17 @@ fn with_claims<T>(
             payload.insert(name.clone(), value.clone());
         }
     }
+    let payload = Value::Object(payload).to_string();
+    let members = read_object(payload.as_bytes(), LIMITS).unwrap();
+    let claims = SignedClaims::from_members(members).checked();
+    claims.map_err(Rejection::Malformed)
+}
+
+/// What `judge` makes of the good claims with `changes`.
+fn with_claims<T>(
+    changes: &Value,
+    judge: impl FnOnce(&SignedClaims, TenantId, &[Box<str>], &Policy, Timestamp) -> T,
+) -> Result<T, Rejection> {
     let policy = Policy::new(
         &[
             "2a04943b-b6a7-4f65-8786-2bb6131b59f6".to_owned(),
@@ -64,10 +73,7 @@ fn with_claims<T>(
         Duration::from_secs(60),
     );
     let issuers: [Box<str>; 2] = ["https://sts.example/1/".into(), "https://login.example/1/v2.0".into()];
-    let payload = Value::Object(payload).to_string();
-    let members = read_object(payload.as_bytes(), LIMITS).unwrap();
-    let claims = SignedClaims::from_members(members).checked();
-    let claims = claims.map_err(Rejection::Malformed)?;
+    let claims = read(changes)?;
     let now = Timestamp::from_second(NOW).unwrap();
     Ok(judge(&claims, TENANT.parse().unwrap(), &issuers, &policy, now))
 }

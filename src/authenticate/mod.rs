@@ -219,9 +219,11 @@ impl Authenticator {
             tenant,
             kid: kid.clone(),
         })?;
-        let verified = Arc::new(Verified::new(tenant, claims, kid, keys, key_ends));
-        self.verified.remember(TokenDigest::new(token), Arc::clone(&verified));
-        self.check(&verified, keys, acceptance)
+        let now = self.clock.now();
+        let outcome = claims::check(&claims, tenant, keys.issuers(), &self.policy, acceptance, now);
+        let verified = Verified::new(tenant, claims, outcome.as_ref().ok(), kid, keys, key_ends);
+        self.verified.remember(TokenDigest::new(token), Arc::new(verified));
+        outcome.map(Verdict::Accepted)
     }
 
     /// What is remembered of the very token, if its tenant's keys are still those that verified it.
@@ -240,13 +242,11 @@ impl Authenticator {
             claims, tenant, caller, ..
         } = verified;
         let now = self.clock.now();
-        let caller = if let Some(caller) = caller.get() {
-            claims::check_again(claims, caller, &self.policy, acceptance, now)?
-        } else {
-            let accepted = claims::check(claims, *tenant, keys.issuers(), &self.policy, acceptance, now)?;
-            caller.get_or_init(|| accepted).clone()
+        let outcome = match caller {
+            Some(caller) => claims::check_again(claims, caller, &self.policy, acceptance, now),
+            None => claims::check(claims, *tenant, keys.issuers(), &self.policy, acceptance, now),
         };
-        Ok(Verdict::Accepted(caller))
+        outcome.map(Verdict::Accepted)
     }
 }
 

@@ -6,7 +6,7 @@
 //! request: what depends on the time, and on how the token is presented. The rest depends on the key set and on a policy that is
 //! the same as long as the process runs.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
@@ -26,11 +26,12 @@ const ENTRY_OVERHEAD: usize = 256;
 /// A token's tenant and claims, with the keys that vouch for them.
 pub(super) struct Verified {
     pub(super) tenant: TenantId,
+    /// All of them, or what [`claims::check_again`](super::claims::check_again) reads where there is a caller.
     pub(super) claims: SignedClaims,
+    /// Whose it is, if its claims were accepted when it came first.
+    pub(super) caller: Option<Caller>,
     /// The key that signed it.
     pub(super) kid: Untrusted,
-    /// Whose it is, once its claims were accepted.
-    pub(super) caller: OnceLock<Caller>,
     keys: Weak<TenantKeys>,
     // Monotonic time at which the key ends to be good, if the set names it no more.
     key_ends: Option<Duration>,
@@ -40,15 +41,20 @@ impl Verified {
     pub(super) fn new(
         tenant: TenantId,
         claims: SignedClaims,
+        caller: Option<&Caller>,
         kid: Untrusted,
         keys: &Arc<TenantKeys>,
         key_ends: Option<Duration>,
     ) -> Self {
         Self {
             tenant,
-            claims,
+            claims: if caller.is_some() {
+                claims.checked_again()
+            } else {
+                claims
+            },
+            caller: caller.cloned(),
             kid,
-            caller: OnceLock::new(),
             keys: Arc::downgrade(keys),
             key_ends,
         }
@@ -72,8 +78,8 @@ impl VerifiedTokens {
             entries: moka::sync::Cache::builder()
                 .max_capacity(MAX_BYTES)
                 .weigher(|_, verified: &Arc<Verified>| {
-                    // The caller, who is added later, has of the claims what stands there too.
-                    u32::try_from(2 * verified.claims.bytes() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+                    let caller = verified.caller.as_ref().map_or(0, Caller::bytes);
+                    u32::try_from(verified.claims.bytes() + caller + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
                 })
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
