@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::{hmac, rand};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use base::ids::{ObjectId, TenantId};
 use config::UserIds;
@@ -60,17 +62,26 @@ impl UserNames {
     pub fn name(&self, tenant: TenantId, user: ObjectId) -> UserName {
         match &*self.0 {
             Rule::Hash(key) => {
-                // GUIDs print in lower case.
-                let tag = hmac::sign(key, format!("{tenant}/{user}").as_bytes());
+                let tag = hmac::sign(key, &text_of(tenant, user));
                 // HMAC-SHA256 has twice as many bytes.
                 let mut half = [0; PSEUDONYM_BYTES];
                 half.copy_from_slice(&tag.as_ref()[..PSEUDONYM_BYTES]);
-                UserName::Pseudonym(format!("{:032x}", u128::from_be_bytes(half)))
+                let digits = Uuid::from_bytes(half).simple();
+                UserName::Pseudonym(digits.encode_lower(&mut Uuid::encode_buffer()).to_owned())
             }
             Rule::Plain => UserName::Plain(user),
             Rule::Nothing => UserName::Omitted,
         }
     }
+}
+
+/// `TENANT/USER`, in lower case.
+fn text_of(tenant: TenantId, user: ObjectId) -> [u8; 2 * Hyphenated::LENGTH + 1] {
+    let mut text = [b'/'; 2 * Hyphenated::LENGTH + 1];
+    for (place, id) in [(0, tenant.as_bytes()), (Hyphenated::LENGTH + 1, user.as_bytes())] {
+        Uuid::from_bytes(*id).hyphenated().encode_lower(&mut text[place..]);
+    }
+    text
 }
 
 /// A user, as telemetry may name them.
