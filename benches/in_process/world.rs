@@ -25,7 +25,6 @@ use jiff::Timestamp;
 use serve::Handler;
 use telemetry::metrics::Metrics;
 use tokio::runtime::Runtime;
-use tower::ServiceExt as _;
 
 use crate::azure_side::{APP, NOW, start, tenant_id};
 use crate::composed;
@@ -61,7 +60,7 @@ impl World {
 
     /// What the public listener answers.
     pub(crate) fn call(&self, request: Request<Body>) -> Response<Body> {
-        self.runtime.block_on(self.handler.clone().oneshot(request)).unwrap()
+        self.runtime.block_on(self.handler.answer(request))
     }
 }
 

@@ -130,14 +130,14 @@ async fn a_panic_is_an_internal_error_and_its_text_stays_inside() {
     let (dispatch, guard) = telemetry.unwrap();
     let metrics = guard.metrics();
     let api = api(&clock, &metrics);
-    let router = layered(api, panicking);
+    let handler = layered(api, panicking);
 
     let request = HttpRequest::post(TOKEN_PATH)
         .header("origin", ORIGIN)
         .body(Body::empty())
         .unwrap();
     let subscriber = tracing::dispatcher::set_default(&dispatch);
-    let response = router.oneshot(request).await.unwrap();
+    let response = handler.answer(request).await;
     drop(subscriber);
     let scraped = metrics.scrape().unwrap();
     tokio::task::spawn_blocking(move || guard.shutdown(Duration::from_secs(10)))

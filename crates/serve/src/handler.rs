@@ -1,16 +1,14 @@
 //! What answers the requests of a listener.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::Request;
-use tower::{Service, ServiceExt as _};
+use tower::ServiceExt as _;
 
 type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -53,20 +51,5 @@ impl From<Router> for Handler {
                 response
             }
         })
-    }
-}
-
-impl Service<Request<Body>> for Handler {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = self.answer(request);
-        Box::pin(async move { Ok(answer.await) })
     }
 }
