@@ -36,7 +36,7 @@ impl Ended {
                 error: if error.is_timeout() {
                     SendError::Timeout
                 } else {
-                    SendError::Connection(causes(error))
+                    SendError::NotConnected(causes(error))
                 },
                 lost: None,
             };

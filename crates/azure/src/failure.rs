@@ -89,7 +89,7 @@ impl UpstreamFailure {
 impl From<SendError> for UpstreamFailure {
     fn from(error: SendError) -> Self {
         match error {
-            SendError::Connection(cause) => Self::Unavailable {
+            SendError::NotConnected(cause) | SendError::Connection(cause) => Self::Unavailable {
                 cause,
                 retry_after: None,
             },

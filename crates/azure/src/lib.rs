@@ -93,7 +93,10 @@ impl From<TrustError> for UpstreamSetupError {
 /// A call that brought no complete response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// No connection, or one that was lost before the response was complete.
+    /// No connection could be made: nothing was sent.
+    #[error("connection failed: {0}")]
+    NotConnected(String),
+    /// A connection was lost before the response was complete.
     #[error("connection failed: {0}")]
     Connection(String),
     /// The deadline passed.
@@ -363,7 +366,7 @@ fn redacted(url: &Url) -> Url {
 
 fn error_type(error: &SendError) -> &'static str {
     match error {
-        SendError::Connection(_) => "connection",
+        SendError::NotConnected(_) | SendError::Connection(_) => "connection",
         SendError::Timeout => "timeout",
         SendError::TooLarge(_) => "response_too_large",
     }

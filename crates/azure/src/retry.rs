@@ -65,7 +65,7 @@ pub struct Guards<'g> {
     pub pause: &'g Pause,
     /// The upstream's circuit, if it has one.
     pub breaker: Option<&'g Breaker>,
-    /// The budget that a retry takes a place of, if there is one.
+    /// The budget that a retry takes a place of, if there is one and the first attempt took its own.
     pub budget: Option<&'g Arc<Budget>>,
 }
 
@@ -119,11 +119,12 @@ where
             Ok(response) => Some(Ok(response)),
             Err(error) => error.send_error().map(Err),
         };
-        if let (None, Some(place)) = (outcome, &mut place) {
-            // It failed on this side already.
-            place.set_sent(false);
+        // It failed on this side already, or there was no connection: the service has counted nothing.
+        let was_sent = !matches!(outcome, None | Some(Err(SendError::NotConnected(_))));
+        if let Some(place) = &mut place {
+            place.set_sent(was_sent);
         }
-        drop(place.take());
+        let mut kept = place.take().filter(|_| !was_sent);
         let is_probe = admitted.as_ref().is_some_and(Attempt::is_probe);
         if let Some(attempt) = admitted {
             attempt.end(outcome, allowed);
@@ -134,9 +135,9 @@ where
         if let Some(wait) = wait(&sent, clock.now()).filter(|_| !retried && !is_probe)
             && Instant::now() + wait < deadline
         {
-            place = match guards.budget {
-                Some(budget) => budget.place().await,
-                None => None,
+            place = match (kept.take(), guards.budget) {
+                (None, Some(budget)) => budget.place().await,
+                (kept, _) => kept,
             };
             // A retry counts as any request does.
             if guards.budget.is_none() || place.is_some() {
@@ -181,7 +182,7 @@ where
 fn wait<E: Attempted>(sent: &Result<Response, E>, now: Timestamp) -> Option<Duration> {
     let jittered = || RETRY_PAUSE.mul_f64(0.5 + fastrand::f64());
     match sent.as_ref().map_err(Attempted::send_error) {
-        Err(Some(SendError::Connection(_))) => Some(jittered()),
+        Err(Some(SendError::NotConnected(_) | SendError::Connection(_))) => Some(jittered()),
         Ok(response) if response.status == StatusCode::SERVICE_UNAVAILABLE => {
             let asked = retry_after::read(&response.headers, now);
             asked
@@ -225,6 +226,7 @@ mod tests {
     #[test]
     fn only_lost_connections_and_503_are_retried() {
         let retried = |sent| wait(&sent, Timestamp::UNIX_EPOCH).is_some();
+        assert!(retried(Err(SendError::NotConnected(String::new()))));
         assert!(retried(Err(SendError::Connection(String::new()))));
         assert!(retried(response(503, &[])));
         assert!(retried(response(503, &[("retry-after", "1")])));
@@ -233,6 +235,51 @@ mod tests {
         assert!(!retried(Err(SendError::TooLarge(1))));
         for status in [200, 302, 400, 401, 403, 404, 408, 429, 500, 502, 504] {
             assert!(!retried(response(status, &[])), "{status}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_without_a_connection_keeps_its_place_for_the_retry() {
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+        let shared = || Arc::clone(&clock) as base::clock::SharedClock;
+        let pause = Pause::new(shared());
+        let rate = config::Rate {
+            count: 1,
+            window: Duration::from_secs(30),
+        };
+        let settings = super::super::budget::BudgetSettings {
+            rate,
+            queue: 0,
+            renewal_share: 1.0,
+        };
+        let none = SendError::NotConnected(String::new());
+        let lost = SendError::Connection(String::new());
+        // How each attempt fails; how many are made, and what is left of a budget of one.
+        for (failures, attempts, free) in [
+            (&[&none][..], 2, 0),
+            (&[&lost], 1, 0),
+            (&[&none, &lost], 2, 0),
+            (&[&none, &none], 2, 1),
+        ] {
+            let budget = Budget::new(settings, shared());
+            let calls = Cell::new(0);
+            let attempt = || {
+                calls.set(calls.get() + 1);
+                let failure = failures.get(calls.get() - 1);
+                std::future::ready(failure.map_or_else(|| response(200, &[]), |failure| Err((*failure).clone())))
+            };
+            let guards = Guards {
+                pause: &pause,
+                breaker: None,
+                budget: Some(&budget),
+            };
+            let place = budget.place().await;
+            assert!(place.is_some());
+            let deadline = Instant::now() + Duration::from_secs(5);
+            let answered = call(guards, place, &*clock, deadline, attempt).await;
+            assert_eq!(calls.get(), attempts);
+            assert_eq!(answered.is_ok(), attempts > failures.len());
+            assert_eq!(budget.status().free, free, "{attempts}");
         }
     }
 

@@ -228,7 +228,7 @@ async fn where_nobody_listens_there_is_no_connection_to_give_up() {
     let request = upstream.request(Method::GET, url.clone()).build().unwrap();
     let lease = upstream.pools.lease(&url, Instant::now() + Duration::from_secs(5));
     let ended = upstream.exchange(lease.client(), request).await.unwrap_err();
-    assert!(matches!(ended.error, SendError::Connection(_)), "{ended:?}");
+    assert!(matches!(ended.error, SendError::NotConnected(_)), "{ended:?}");
     assert_eq!(ended.lost, None);
 }
 

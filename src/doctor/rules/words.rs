@@ -29,7 +29,7 @@ pub fn in_words(error: &SendError, url: &Url, upstream: &UpstreamConfig) -> (Str
                 "check that the address is right; raise upstream.max_response_bytes if it is".to_owned(),
             );
         }
-        SendError::Connection(cause) => cause,
+        SendError::NotConnected(cause) | SendError::Connection(cause) => cause,
     };
     let lower = cause.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));

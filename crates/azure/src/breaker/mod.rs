@@ -144,7 +144,7 @@ fn verdict(outcome: Option<Result<&Response, &SendError>>, allowed: Duration) ->
     match outcome {
         None => Verdict::Neither,
         Some(Err(SendError::Timeout)) if allowed < LEAST_ALLOWED => Verdict::Neither,
-        Some(Err(SendError::Connection(_) | SendError::Timeout)) => Verdict::Bad,
+        Some(Err(SendError::NotConnected(_) | SendError::Connection(_) | SendError::Timeout)) => Verdict::Bad,
         Some(Ok(response)) if response.status.is_server_error() => Verdict::Bad,
         Some(Ok(_) | Err(SendError::TooLarge(_))) => Verdict::Good,
     }

@@ -187,7 +187,7 @@ impl HttpClient for OwnTransport {
             .await;
         let response = sent.map_err(|error| {
             let kind = match error {
-                SendError::Connection(_) | SendError::Timeout => ErrorKind::Io,
+                SendError::NotConnected(_) | SendError::Connection(_) | SendError::Timeout => ErrorKind::Io,
                 SendError::TooLarge(_) => ErrorKind::DataConversion,
             };
             Error::new(kind, error)
