@@ -24,6 +24,7 @@ use crate::cache::{Answer, Lookup, Outcome, Source, TokenCache};
 use crate::exchange::{ExchangeError, ExchangeKey, IssuedToken};
 use crate::limits::{CallerLimits, Exceeded, Limit};
 use crate::route::{Resource, ResourceName, Routes};
+use azure::budget::LEAST_LEFT;
 use base::clock::SharedClock;
 use base::ids::Scopes;
 use base::secret::TokenDigest;
@@ -300,15 +301,23 @@ impl TokenPipeline {
                 };
                 let exchange = move |mode, ticket, claim| task.clone().run(mode, ticket, claim);
                 let shared = resource.shared.as_ref();
-                // Whoever waits for a place in the budget takes none from those whom the cache can serve.
-                let answer = self
-                    .cache
-                    .get(key, &lookup, shared, exchange, || request.release_permit());
-                let Ok(answer) = tokio::time::timeout_at(deadline, answer.instrument(span.clone())).await else {
+                let on_wait = || {
+                    // Whoever waits for a place in the budget takes none from those whom the cache can serve.
+                    request.release_permit();
+                    deadline.checked_sub(LEAST_LEFT).unwrap_or(deadline)
+                };
+                let answer = self.cache.get(key, &lookup, shared, exchange, on_wait);
+                let Ok(mut answer) = tokio::time::timeout_at(deadline, answer.instrument(span.clone())).await else {
                     let error = IssueError::DeadlineExceeded;
                     fail(&span, &error);
                     return Err(error);
                 };
+                if let Err(failed) = &mut answer
+                    && failed.error == ExchangeError::TurnMissed
+                    && let Some(budget) = &resource.exchanger.endpoint().budget
+                {
+                    failed.error = budget.missed().await.into();
+                }
                 answer
             }
         };

@@ -128,7 +128,7 @@ fn cached_token_by_entries(bencher: Bencher<'_, '_>, entries: u64) {
     WORLD.runtime.block_on(async {
         for user in 0..entries {
             let exchange = move |_, _, _| std::future::ready(Ok(Exchanged::Token(Ends(ends))));
-            let answer = cache.get(User(user), &lookup, None, exchange, || ());
+            let answer = cache.get(User(user), &lookup, None, exchange, Instant::now);
             answer.await.unwrap();
         }
     });

@@ -281,6 +281,7 @@ fn table() -> Vec<Row> {
         upstream_limit(ExchangeError::BudgetExhausted(second)),
         upstream_limit(ExchangeError::QueueFull(second)),
         upstream_limit(ExchangeError::RenewalSkipped),
+        upstream_limit(ExchangeError::TurnMissed),
         upstream_limit(ExchangeError::Abandoned),
         broker_limit(IssueError::Exceeded(exceeded())),
         broker_limit(IssueError::Exchange {

@@ -186,8 +186,11 @@ fn exchange(error: &ExchangeError, tenant: TenantId) -> ErrorResponse {
         ExchangeError::BudgetExhausted(retry_after) | ExchangeError::QueueFull(retry_after) => {
             EXCHANGES.limited(*retry_after)
         }
-        // Neither comes to a caller: a skipped renewal leaves a cached token, and nobody waits for what is abandoned.
-        ExchangeError::RenewalSkipped | ExchangeError::Abandoned => EXCHANGES.limited(AT_ONCE),
+        // None comes to a caller: a skipped renewal leaves a cached token, who misses a turn learns of the next, and nobody waits
+        // for what is abandoned.
+        ExchangeError::RenewalSkipped | ExchangeError::TurnMissed | ExchangeError::Abandoned => {
+            EXCHANGES.limited(AT_ONCE)
+        }
         ExchangeError::Upstream(failure) => EXCHANGES.upstream(failure),
         ExchangeError::InvalidResponse(_) => EXCHANGES.invalid_response(),
         ExchangeError::BrokerRejected(_) => EXCHANGES.broker_rejected(),

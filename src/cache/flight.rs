@@ -4,6 +4,8 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::answer::{Answer, Outcome, Source};
 use super::decision::CacheDecision;
 use super::ended::Ended;
@@ -115,7 +117,7 @@ where
                 let found = flight.and_then(|flight| flight.found());
                 found.map(Landed::Stored).ok_or_else(|| {
                     let refusal = self.refusals.get(&key.shared, lookup.digest);
-                    refusal.unwrap_or_else(|| E::from(Lost))
+                    refusal.unwrap_or_else(|| E::from(Lost.into()))
                 })
             }
             Err(error) => {
@@ -149,10 +151,10 @@ where
     }
 }
 
-/// Waits for what a flight brings.
+/// Waits for what a flight brings, for its turn until `on_wait` says.
 pub(super) async fn wait<T: Token, E: Failure>(
     waiter: Waiter<TokenDigest, FlightResult<T, E>>,
-    on_wait: impl FnOnce(),
+    on_wait: impl FnOnce() -> Instant,
 ) -> WaiterResult<T, E> {
     let (is_leader, leader) = (waiter.is_leader, waiter.leader);
     let (token, outcome, source) = match waiter.outcome_or_wait(on_wait).await {
@@ -163,7 +165,7 @@ pub(super) async fn wait<T: Token, E: Failure>(
         Ok(Ok(Landed::Recent(token))) => (token, Outcome::Hit, Some(Source::Memory)),
         Ok(Ok(Landed::Stored(stored))) => return Ok((Brought::Stored(stored), leader)),
         Ok(Err(error)) => return Err((error, leader)),
-        Err(lost) => return Err((E::from(lost), leader)),
+        Err(none) => return Err((E::from(none), leader)),
     };
     let answer = Answer { token, outcome, source };
     Ok((Brought::Answer(answer), leader))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use base::flight::Lost;
+use base::flight::NoOutcome;
 use base::secret::TokenDigest;
 
 /// What is cached.
@@ -16,7 +16,7 @@ pub trait Token: Send + Sync + 'static {
 }
 
 /// What the cache needs to know of a failed exchange.
-pub trait Failure: Clone + From<Lost> + Send + Sync + 'static {
+pub trait Failure: Clone + From<NoOutcome> + Send + Sync + 'static {
     /// What it refuses, if it is a definite refusal: the same token will get no other answer for a while.
     fn refusal_scope(&self) -> Option<RefusalScope>;
     /// Whether nothing was tried, as a renewal does not matter enough. It says nothing to a caller who has no token yet.

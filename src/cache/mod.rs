@@ -19,6 +19,8 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 pub use self::answer::{Answer, Outcome, Source};
 use self::answer::{hit, longer_lived};
 use self::decision::CacheDecision;
@@ -84,15 +86,15 @@ where
     }
 
     /// A token for `key`, cached in memory or by `shared`, or by `exchange`, as the rule in [`decision`] says for this
-    /// `lookup`. `on_wait` is called when the exchange has to wait by its [`Ticket`] before it begins. An exchange takes its
-    /// [`Claim`] when nothing else is to be waited for.
+    /// `lookup`. `on_wait` is called when the exchange has to wait by its [`Ticket`] before it begins, and says how long it may
+    /// wait for its turn. An exchange takes its [`Claim`] when nothing else is to be waited for.
     pub async fn get<X, F>(
         &self,
         key: K,
         lookup: &Lookup,
         shared: Shared<'_, K, T>,
         exchange: X,
-        mut on_wait: impl FnMut(),
+        mut on_wait: impl FnMut() -> Instant,
     ) -> Result<Answer<T>, E>
     where
         X: Fn(RunMode, Ticket, Claim) -> F + Clone + Send + 'static,
@@ -187,7 +189,7 @@ where
         purpose: Purpose,
         shared: Shared<'_, K, T>,
         exchange: X,
-        on_wait: impl FnMut(),
+        on_wait: impl FnMut() -> Instant,
     ) -> Result<Answer<T>, E>
     where
         X: Fn(RunMode, Ticket, Claim) -> F + Clone + Send + 'static,

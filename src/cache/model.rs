@@ -17,7 +17,7 @@ use super::shared::Turn;
 use super::shared_tests::{Store, Tier};
 use super::*;
 use base::clock::{Clock as _, ManualClock};
-use base::flight::Lost;
+use base::flight::NoOutcome;
 use base::secret::BearerToken;
 use config::RenewalConfig;
 
@@ -64,8 +64,8 @@ enum Trouble {
     Lost,
 }
 
-impl From<Lost> for Trouble {
-    fn from(_: Lost) -> Self {
+impl From<NoOutcome> for Trouble {
+    fn from(_: NoOutcome) -> Self {
         Self::Lost
     }
 }
@@ -200,7 +200,9 @@ impl World {
             async move { world.exchange((replica, key), lookup, claim, random).await }
         };
         let cache = &self.caches[replica];
-        let outcome = cache.get(key, &lookup, self.tier.as_ref(), exchange, || {}).await;
+        let outcome = cache
+            .get(key, &lookup, self.tier.as_ref(), exchange, Instant::now)
+            .await;
         let events = self.events.lock().unwrap();
         let of_key = || events.exchanges.iter().filter(|exchange| exchange.key == key);
         let answer = match outcome {

@@ -240,7 +240,7 @@ impl Bench {
                     }))
                 }
             };
-            let answer = cache.get(key, &lookup, Some(&tier), exchange, || {}).await?;
+            let answer = cache.get(key, &lookup, Some(&tier), exchange, Instant::now).await?;
             Ok((answer.outcome, answer.source, answer.token.serial))
         }
     }

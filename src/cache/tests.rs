@@ -13,7 +13,7 @@ use super::decision::Life;
 use super::store::Store;
 use super::*;
 use base::clock::{Clock as _, ManualClock};
-use base::flight::Lost;
+use base::flight::NoOutcome;
 use base::secret::BearerToken;
 use config::RenewalConfig;
 
@@ -46,8 +46,8 @@ pub(super) enum Trouble {
     Lost,
 }
 
-impl From<Lost> for Trouble {
-    fn from(_: Lost) -> Self {
+impl From<NoOutcome> for Trouble {
+    fn from(_: NoOutcome) -> Self {
         Self::Lost
     }
 }
@@ -153,7 +153,7 @@ impl Bench {
                 }
             };
             cache
-                .get(key, &lookup, None, exchange, || {})
+                .get(key, &lookup, None, exchange, Instant::now)
                 .await
                 .map(|answer| (answer.outcome, answer.token.serial))
         }
@@ -619,7 +619,7 @@ async fn a_waiter_takes_a_token_of_unbounded_lifetime_however_short_it_is() {
             let (cache, exchange) = (Arc::clone(&bench.cache), exchange.clone());
             tokio::spawn(async move {
                 cache
-                    .get("k", &lookup, None, exchange, || {})
+                    .get("k", &lookup, None, exchange, Instant::now)
                     .await
                     .map(|answer| answer.outcome)
             })
@@ -641,7 +641,7 @@ async fn an_exchange_that_panics_fails_for_all_and_leaves_nothing() {
     let bench = Bench::new();
     let lookup = bench.token("a", 60);
     let panics = |_, _, _| async { panic!("on purpose") };
-    let outcome = bench.cache.get("k", &lookup, None, panics, || {}).await;
+    let outcome = bench.cache.get("k", &lookup, None, panics, Instant::now).await;
     assert!(matches!(outcome, Err(Trouble::Lost)));
     assert_eq!(bench.get("k", lookup).await, Ok((Miss, 1)));
 }

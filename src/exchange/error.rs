@@ -12,7 +12,7 @@ use azure::credential::{AppError, CredentialError, ManagedIdentityError};
 use azure::entra::EntraError;
 use azure::retry::{CallError, Withheld};
 use azure::{SendError, UpstreamFailure};
-use base::flight::Lost;
+use base::flight::{Lost, NoOutcome};
 
 /// A failed exchange: one variant per distinct cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +60,9 @@ pub enum ExchangeError {
     /// As many callers wait for a place in that budget as may.
     #[error("the queue for the budget of this ACS endpoint is full, for {}s", .0.as_secs())]
     QueueFull(Duration),
+    /// The caller's place in that budget has not come in time.
+    #[error("the turn in the budget of this ACS endpoint has not come in time")]
+    TurnMissed,
     /// All who waited for a place in the budget have gone.
     #[error("nobody waits for the exchange any more")]
     Abandoned,
@@ -90,7 +93,7 @@ impl ExchangeError {
             Self::WrongPath => "wrong_path",
             Self::Exceeded(_) => "user_limited",
             Self::RenewalSkipped => "renewal_skipped",
-            Self::BudgetExhausted(_) => "budget_exhausted",
+            Self::BudgetExhausted(_) | Self::TurnMissed => "budget_exhausted",
             Self::QueueFull(_) => "queue_full",
             Self::Abandoned => "abandoned",
             Self::Overloaded(_) => "overloaded",
@@ -103,7 +106,7 @@ impl ExchangeError {
     pub fn limit(&self) -> Option<Limit> {
         match self {
             Self::Exceeded(exceeded) => Some(exceeded.limit),
-            Self::BudgetExhausted(_) => Some(Limit::UpstreamExchanges),
+            Self::BudgetExhausted(_) | Self::TurnMissed => Some(Limit::UpstreamExchanges),
             Self::QueueFull(_) => Some(Limit::Queue),
             _ => None,
         }
@@ -138,6 +141,15 @@ impl<E: Into<ExchangeError>> From<CallError<E>> for ExchangeError {
 impl From<Withheld> for ExchangeError {
     fn from(withheld: Withheld) -> Self {
         Self::Upstream(withheld.into())
+    }
+}
+
+impl From<NoOutcome> for ExchangeError {
+    fn from(none: NoOutcome) -> Self {
+        match none {
+            NoOutcome::Lost(lost) => lost.into(),
+            NoOutcome::NotBegun => Self::TurnMissed,
+        }
     }
 }
 

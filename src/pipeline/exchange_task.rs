@@ -14,7 +14,7 @@ use crate::cache::{Failure, RefusalScope, RunMode};
 use crate::exchange::{ExchangeError, ExchangePlan, Exchanger, IssuedToken};
 use crate::limits::{CallerLimits, User};
 use azure::budget::{Place, Turn};
-use base::flight::{Lost, Ticket};
+use base::flight::{Lost, NoOutcome, Ticket};
 use base::secret::BearerToken;
 use telemetry::metrics::ResourceMetrics;
 use telemetry::trace::{self, SpanReference, Trace};
@@ -29,10 +29,10 @@ pub struct FailedExchange {
     pub(super) span: Option<SpanReference>,
 }
 
-impl From<Lost> for FailedExchange {
-    fn from(lost: Lost) -> Self {
+impl From<NoOutcome> for FailedExchange {
+    fn from(none: NoOutcome) -> Self {
         Self {
-            error: lost.into(),
+            error: none.into(),
             span: None,
         }
     }
@@ -244,7 +244,7 @@ async fn admit(
     match budget.turn(deadline).await? {
         Turn::Now(place) => Ok(admitted(Some(place))),
         Turn::Later(turn) => {
-            let waited = ticket.wait_for(turn).await.ok_or(ExchangeError::Abandoned)?;
+            let waited = ticket.wait_for_turn(turn).await.ok_or(ExchangeError::Abandoned)?;
             let place = waited.map_err(|_| ExchangeError::Lost(Lost))??;
             // The one who began to wait may have gone, and others who came later wait on: the exchange has its own limit.
             Ok(Admitted {

@@ -131,6 +131,44 @@ async fn those_who_wait_are_served_in_order_and_hold_nothing_meanwhile() {
 }
 
 #[tokio::test]
+async fn whose_turn_does_not_come_in_time_is_told_when_to_come_back() {
+    let acs = Fake::start().await;
+    let stack = broker(&acs, |builder| {
+        builder
+            .set("limits.upstream_exchanges", "1/1s")
+            .set("server.request_timeout", "3s")
+    })
+    .await;
+    // The exchange that takes the place does not end, which nobody could foresee.
+    let gate = crate::support::fake::Gate::closed();
+    acs.on(ACS_PATH, granted(&stack).behind(&gate));
+    let first = send(&stack, &token(&stack, 1));
+    eventually("the first is sent", async || acs.count(ACS_PATH) == 1).await;
+    let missed = stack.post_token(&token(&stack, 2)).await;
+    assert_eq!(missed.outcome(), "429 TooManyRequests/UpstreamLimit");
+    assert!((1..=2).contains(&retry_after(&missed)), "{missed:?}");
+    assert_eq!(first.await.unwrap().outcome(), "504 UpstreamTimeout");
+    assert!(waiting(&stack).await < 0.5);
+    assert_eq!(acs.count(ACS_PATH), 1);
+}
+
+#[tokio::test]
+async fn an_attempt_that_found_nobody_takes_no_place() {
+    let acs = Fake::start().await;
+    let stack = broker(&acs, |builder| builder.set("limits.upstream_exchanges", "1/30s")).await;
+    let origin = acs.origin();
+    drop(acs);
+    for number in 0..3 {
+        let answer = stack.post_token(&token(&stack, number)).await;
+        assert_eq!(answer.outcome(), "503 UpstreamUnavailable", "{origin}");
+    }
+    let free = Scrape::of(stack.management)
+        .await
+        .sum("acs_broker_exchange_budget", &[]);
+    assert!((free - 1.0).abs() < 0.1, "{free}");
+}
+
+#[tokio::test]
 async fn the_queue_is_bounded_and_whoever_leaves_makes_room() {
     let acs = Fake::start().await;
     let stack = broker(&acs, |builder| {

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The work in flight, by key.
 pub struct Flights<K, L, T> {
@@ -30,10 +31,18 @@ struct Flight<L, T> {
 
 /// How far a flight is.
 enum Progress<T> {
+    At(Stage),
+    Ended(T),
+}
+
+/// What a flight does before it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
     Working,
     // It waits for something that is not its own work.
     Waiting,
-    Ended(T),
+    // It waits for its turn to begin.
+    Queued,
 }
 
 /// A caller's claim on the outcome of a flight. `L` identifies the leader to those who join.
@@ -43,6 +52,17 @@ pub struct Waiter<L, T> {
     /// What identifies the leader.
     pub leader: L,
     progress: watch::Receiver<Progress<T>>,
+}
+
+/// Why a caller has no outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoOutcome {
+    /// There will be none.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// The work has not begun, and the caller can wait no longer.
+    #[error("the turn of the work that this caller waited for has not come in time")]
+    NotBegun,
 }
 
 /// The work ended without an outcome: it panicked, or the broker is stopping.
@@ -60,24 +80,32 @@ impl<L: Clone, T: Clone> Waiter<L, T> {
     }
 
     /// Waits for the outcome.
-    pub async fn outcome(self) -> Result<T, Lost> {
-        self.outcome_or_wait(|| {}).await
+    pub async fn outcome(mut self) -> Result<T, Lost> {
+        self.outcome_or_stage(|_| false).await?.ok_or(Lost)
     }
 
-    /// Waits for the outcome. `on_wait` is called once if the flight itself waits first.
-    pub async fn outcome_or_wait(mut self, on_wait: impl FnOnce()) -> Result<T, Lost> {
-        let begun = self
-            .progress
-            .wait_for(|progress| !matches!(progress, Progress::Working));
-        if matches!(*begun.await.map_err(|_| Lost)?, Progress::Waiting) {
-            on_wait();
+    /// Waits for the outcome. If the flight itself waits first, `on_wait` is called once. It says until when the flight may
+    /// wait for its turn: after that this caller has no use for its work.
+    pub async fn outcome_or_wait(mut self, on_wait: impl FnOnce() -> Instant) -> Result<T, NoOutcome> {
+        if let Some(outcome) = self.outcome_or_stage(|stage| stage != Stage::Working).await? {
+            return Ok(outcome);
         }
-        let ended = self
-            .progress
-            .wait_for(|progress| matches!(progress, Progress::Ended(_)));
-        match &*ended.await.map_err(|_| Lost)? {
-            Progress::Ended(outcome) => Ok(outcome.clone()),
-            Progress::Working | Progress::Waiting => Err(Lost),
+        let outcome = match tokio::time::timeout_at(on_wait(), self.outcome_or_stage(|_| false)).await {
+            Ok(outcome) => outcome?,
+            Err(_) => self.outcome_or_stage(|stage| stage == Stage::Queued).await?,
+        };
+        outcome.ok_or(NoOutcome::NotBegun)
+    }
+
+    /// Waits until the flight has ended, or is at a stage that is `enough`: then there is no outcome yet.
+    async fn outcome_or_stage(&mut self, enough: impl Fn(Stage) -> bool) -> Result<Option<T>, Lost> {
+        let reached = self.progress.wait_for(|progress| match progress {
+            Progress::At(stage) => enough(*stage),
+            Progress::Ended(_) => true,
+        });
+        match &*reached.await.map_err(|_| Lost)? {
+            Progress::Ended(outcome) => Ok(Some(outcome.clone())),
+            Progress::At(_) => Ok(None),
         }
     }
 }
@@ -121,7 +149,7 @@ where
         if let Some(flight) = in_flight.flights.get(&key) {
             return Waiter::follower(flight);
         }
-        let (sender, progress) = watch::channel(Progress::Working);
+        let (sender, progress) = watch::channel(Progress::At(Stage::Working));
         in_flight.begun += 1;
         let own = Own {
             in_flight: Arc::clone(&self.in_flight),
@@ -161,11 +189,20 @@ pub struct Ticket(Arc<dyn Hold>);
 impl Ticket {
     /// Waits for `wait`. Callers know of it, and once the last of them has gone the flight is given up: `None`.
     pub async fn wait_for<F: Future>(&self, wait: F) -> Option<F::Output> {
-        self.0.set_waiting(true);
+        self.wait_as(Stage::Waiting, wait).await
+    }
+
+    /// The same where `turn` is what the work needs to begin: callers leave for whom it would come too late.
+    pub async fn wait_for_turn<F: Future>(&self, turn: F) -> Option<F::Output> {
+        self.wait_as(Stage::Queued, turn).await
+    }
+
+    async fn wait_as<F: Future>(&self, stage: Stage, wait: F) -> Option<F::Output> {
+        self.0.set_stage(stage);
         tokio::select! {
             biased;
             outcome = wait => {
-                self.0.set_waiting(false);
+                self.0.set_stage(Stage::Working);
                 Some(outcome)
             }
             () = self.abandoned() => None,
@@ -184,7 +221,7 @@ impl Ticket {
 
 /// A flight as its own work sees it.
 trait Hold: Send + Sync {
-    fn set_waiting(&self, waits: bool);
+    fn set_stage(&self, stage: Stage);
     /// Waits until no caller waits any more.
     fn unattended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// Ends the flight for newcomers, unless one has joined meanwhile.
@@ -216,9 +253,8 @@ where
     L: Send + Sync,
     T: Send + Sync,
 {
-    fn set_waiting(&self, waits: bool) {
-        let progress = if waits { Progress::Waiting } else { Progress::Working };
-        self.progress.send_replace(progress);
+    fn set_stage(&self, stage: Stage) {
+        self.progress.send_replace(Progress::At(stage));
     }
 
     fn unattended(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -324,8 +360,9 @@ mod tests {
         let outcome = follower.outcome_or_wait(|| {
             waited = true;
             go.send(()).unwrap();
+            Instant::now()
         });
-        assert_eq!(outcome.await, Ok(7));
+        assert_eq!(outcome.await, Ok(7), "it may wait for what is not its turn");
         assert!(waited);
 
         let (ended, end) = oneshot::channel();
@@ -338,5 +375,25 @@ mod tests {
         let next = flights.join("k", 3, || async { 9 });
         assert!(next.is_leader, "whoever comes next begins anew");
         assert_eq!(next.outcome().await, Ok(9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_leave_a_flight_whose_turn_comes_too_late_for_them() {
+        let seconds = |seconds| Instant::now() + std::time::Duration::from_secs(seconds);
+        let flights = Flights::<&str, u8, u32>::default();
+        let (ten, eleven, half) = (seconds(10), seconds(11), std::time::Duration::from_millis(500));
+        let first = flights.join_with("k", 1, |ticket| async move {
+            ticket.wait_for_turn(tokio::time::sleep_until(ten)).await.unwrap();
+            tokio::time::sleep_until(eleven).await;
+            7
+        });
+        let late = flights.join("k", 2, || async { unreachable!() });
+        let (first, late) = tokio::join!(
+            first.outcome_or_wait(|| seconds(9)),
+            late.outcome_or_wait(|| ten + half)
+        );
+        assert_eq!(first, Err(NoOutcome::NotBegun));
+        assert_eq!(late, Ok(7), "it had begun");
+        assert_eq!(Instant::now(), eleven);
     }
 }

@@ -22,7 +22,7 @@ use base::clock::SharedClock;
 use config::Rate;
 
 /// With less of its deadline left a request is not worth sending.
-const LEAST_LEFT: Duration = Duration::from_secs(1);
+pub const LEAST_LEFT: Duration = Duration::from_secs(1);
 /// The longest and the shortest `Retry-After`.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
@@ -196,13 +196,31 @@ impl Budget {
             return Ok(Turn::Now(place));
         }
         state.queue.retain(|waiting| !waiting.is_closed());
-        let now = self.clock.monotonic();
         let ahead = state.queue.len();
-        let wait = state
-            .window
-            .turn(now, ahead)
-            .map_or(LONGEST_WAIT, |turn| turn.saturating_sub(now));
+        let wait = self.foreseen(&mut state, ahead);
         self.enqueue(&mut state, wait, deadline)
+    }
+
+    /// When a caller behind so many others has their turn, at the earliest, of what is this replica's own.
+    fn foreseen(&self, state: &mut State, ahead: usize) -> Duration {
+        let now = self.clock.monotonic();
+        let turn = state.window.turn(now, ahead);
+        turn.map_or(LONGEST_WAIT, |turn| turn.saturating_sub(now))
+    }
+
+    /// What a caller is answered who waited and whose turn has not come in time.
+    pub async fn missed(&self) -> NoPlace {
+        // One of those who wait is this caller.
+        let ahead = self.waiting().saturating_sub(1);
+        let shared = match &self.common {
+            Some(common) => Self::shared_wait(common, ahead).await,
+            None => None,
+        };
+        match shared {
+            Some(Ok(wait)) => NoPlace::TooLate(jittered(wait)),
+            Some(Err(withheld)) => withheld.into(),
+            None => NoPlace::TooLate(jittered(self.foreseen(&mut self.lock(), ahead))),
+        }
     }
 
     /// Lets a caller wait whose turn comes in `wait`, at the earliest.

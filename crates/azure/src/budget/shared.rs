@@ -145,6 +145,20 @@ impl Budget {
         }
     }
 
+    /// When a caller behind so many others has their turn, at the earliest. `None`: the store does not answer.
+    pub(super) async fn shared_wait(common: &Common, ahead: usize) -> Option<Result<Duration, Withheld>> {
+        // With nobody ahead a place would be taken.
+        match common.budget.take(None, ahead.max(1)).await {
+            SharedTurn::Full(wait) => Some(Ok(wait)),
+            SharedTurn::Place(place) => {
+                place.give_back();
+                Some(Ok(Duration::ZERO))
+            }
+            SharedTurn::Paused(left) => Some(Err(Withheld::Paused(left))),
+            SharedTurn::Away => None,
+        }
+    }
+
     /// Serves those who wait while the store has places. How long to wait until there may be more; `None` once nobody waits.
     pub(super) async fn serve_from(self: &Arc<Self>, common: &Common) -> Option<Duration> {
         loop {

@@ -99,6 +99,7 @@ async fn caller(flights: Arc<Flights<usize, usize, Outcome>>, seen: Arc<Seen>, m
     let waits = AtomicUsize::new(0);
     let outcome = waiter.outcome_or_wait(|| {
         waits.fetch_add(1, Ordering::SeqCst);
+        Instant::now()
     });
     let leaves = random.bool();
     let outcome = tokio::select! {
