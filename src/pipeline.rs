@@ -306,7 +306,8 @@ impl TokenPipeline {
                     request.release_permit();
                     deadline.checked_sub(LEAST_LEFT).unwrap_or(deadline)
                 };
-                let answer = self.cache.get(key, &lookup, shared, exchange, on_wait);
+                // On the heap: most requests are served without.
+                let answer = Box::pin(self.cache.get(key, &lookup, shared, exchange, on_wait));
                 let Ok(mut answer) = tokio::time::timeout_at(deadline, answer.instrument(span.clone())).await else {
                     let error = IssueError::DeadlineExceeded;
                     fail(&span, &error);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +12,6 @@ use serde::Serialize;
 
 use super::ApiSettings;
 use super::context::RequestContext;
-use super::error::ApiError;
 use super::error_response::{Challenge, ErrorResponse};
 use crate::pipeline::{Issued, Stages};
 
@@ -22,11 +20,6 @@ const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// The realm of every challenge.
 const REALM: &str = "acs-token-broker";
-
-/// The request's context, which the outermost layer put there.
-pub(super) fn context(request: &Request) -> Result<RequestContext, ApiError> {
-    request.extensions().get().cloned().ok_or(ApiError::Internal)
-}
 
 /// Adds the headers that every token response has.
 pub(super) fn issued(settings: &ApiSettings, issued: &Issued, mut response: Response) -> Response {

@@ -20,40 +20,49 @@ const HEADERS: usize = 12;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// `POST /token`: the form content type makes it an RFC 8693 request, unless a token is in the head.
-pub(super) async fn token(api: Api, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn token(api: Api, context: RequestContext, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers();
     if !headers.contains_key(AUTHORIZATION) && media::from_headers(headers)? == Media::Form {
-        return token_exchange::exchange(&api, request).await;
+        return token_exchange::exchange(&api, &context, request).await;
     }
     let form = token_exchange::refused_credential(headers);
-    exchange(&api, request, None, form).await
+    exchange(&api, &context, request, None, form).await
 }
 
 /// `POST /access/entra/:exchangeAccessToken?api-version=…`: what ACS itself serves under its endpoint.
-pub(super) async fn acs_path(api: Api, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn acs_path(api: Api, context: RequestContext, request: Request) -> Result<Response, ApiError> {
     check_api_version(request.uri(), "api_versions", &api.settings.api_versions)?;
-    on_acs_path(&api, request, Operation::Entra).await
+    on_acs_path(&api, &context, request, Operation::Entra).await
 }
 
 /// `POST /access/teamsExtension/:exchangeAccessToken?api-version=…`: the same for a Teams Phone extension app.
-pub(super) async fn teams_extension_path(api: Api, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn teams_extension_path(
+    api: Api,
+    context: RequestContext,
+    request: Request,
+) -> Result<Response, ApiError> {
     check_api_version(request.uri(), "teams_api_versions", &api.settings.teams_api_versions)?;
-    on_acs_path(&api, request, Operation::TeamsExtension).await
+    on_acs_path(&api, &context, request, Operation::TeamsExtension).await
 }
 
-async fn on_acs_path(api: &Api, request: Request, operation: Operation) -> Result<Response, ApiError> {
-    exchange(api, request, Some(operation), ApiError::UnsupportedMediaType).await
+async fn on_acs_path(
+    api: &Api,
+    context: &RequestContext,
+    request: Request,
+    operation: Operation,
+) -> Result<Response, ApiError> {
+    exchange(api, context, request, Some(operation), ApiError::UnsupportedMediaType).await
 }
 
 /// What follows from the head is found out before the content is read: a request without a good token takes neither memory
 /// nor a permit for it. The first failure in the published order counts all the same. `form` is the error for a form.
 async fn exchange(
     api: &Api,
+    context: &RequestContext,
     request: Request,
     operation: Option<Operation>,
     form: ApiError,
 ) -> Result<Response, ApiError> {
-    let context = answer::context(&request)?;
     let (head, body) = request.into_parts();
     let expected = Content::from_head(&head.headers, form)?;
     let mut authentication = bearer::from_headers(&head.headers)
@@ -75,7 +84,7 @@ async fn exchange(
         }
     }
     let outcome = match authentication {
-        Ok(authentication) => api.issue(&context, authentication, &Requested::default()).await,
+        Ok(authentication) => api.issue(context, authentication, &Requested::default()).await,
         Err(error) => Err(error),
     };
     let mut response = match outcome {

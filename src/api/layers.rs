@@ -132,7 +132,8 @@ where
         let answer = within.take().map(|within| within(request));
         async move {
             Ok::<_, Infallible>(match answer {
-                Some(answer) => answer.await,
+                // On the heap, or every request had room for a preflight's copies of all that it may do.
+                Some(answer) => Box::pin(answer).await,
                 None => ApiError::Internal.into_response(),
             })
         }
@@ -157,7 +158,7 @@ fn is_loopback_origin(origin: &HeaderValue) -> bool {
 /// Answers a request within the panic barrier. A panic is a bug of ours; the caller learns nothing of it.
 pub(super) async fn guarded<R, F>(api: &Api, request: Request, routed: R) -> Response
 where
-    R: Fn(Api, Request) -> F,
+    R: FnOnce(Api, Request) -> F,
     F: Future<Output = Response>,
 {
     // What a panic leaves behind is dropped with the request.
@@ -170,7 +171,7 @@ where
 /// Refuses what is over the limits before anything reads it.
 async fn limit<R, F>(api: &Api, request: Request, routed: R) -> Response
 where
-    R: Fn(Api, Request) -> F,
+    R: FnOnce(Api, Request) -> F,
     F: Future<Output = Response>,
 {
     match request.extensions().get() {

@@ -17,6 +17,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::admission::{Admission, Overloaded};
+use crate::api::context::RequestContext;
 use crate::api::{ApiSettings, TOKEN_PATH, layered};
 use crate::authenticate::{Authenticator, AuthenticatorParts, Policy, RefreshSettings};
 use crate::cache::TokenCache;
@@ -115,7 +116,7 @@ async fn collector() -> (String, mpsc::UnboundedReceiver<Bytes>) {
 }
 
 #[expect(clippy::panic, reason = "what is tested")]
-async fn panicking(_: Api, _: Request) -> Response {
+async fn panicking(_: Api, _: RequestContext, _: Request) -> Response {
     panic!("{PAYLOAD}")
 }
 
@@ -209,4 +210,26 @@ async fn an_answer_without_an_origin_has_the_headers_that_the_layer_gives_it() {
     let by_layer = cors.layer(by_layer).oneshot(request()).await.unwrap();
     assert!(by_layer.headers().contains_key(VARY));
     assert_eq!(shared(&cors, request(), answer).await.headers(), by_layer.headers());
+}
+
+#[test]
+fn a_request_takes_no_more_memory_than_is_set_aside_for_it() {
+    let clock: SharedClock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+    let api = api(&clock, &Metrics::noop());
+    let cors = cors(&api.settings);
+    let request = HttpRequest::post(TOKEN_PATH).body(Body::empty()).unwrap();
+    let context = RequestContext::new(
+        request.method(),
+        request.uri(),
+        request.headers(),
+        true,
+        tokio::time::Instant::now(),
+    );
+    let routed = |api, request| crate::api::routed(api, context, request);
+    let worked_on = shared(&cors, request, |request| {
+        crate::api::limits::count(api, request, routed)
+    });
+    // Half of `serve`'s part for a request. What is rare must not be in it: it is set aside for each.
+    let bytes = size_of_val(&worked_on);
+    assert!(bytes <= 8 * 1024, "{bytes}");
 }

@@ -15,7 +15,7 @@ use ::serve::Connected;
 /// Lets a request through if its address may send one more now. What one limit refuses, none counts.
 pub(super) async fn count<R, F>(api: Api, request: Request, routed: R) -> Response
 where
-    R: Fn(Api, Request) -> F,
+    R: FnOnce(Api, Request) -> F,
     F: Future<Output = Response>,
 {
     let limits = &api.pipeline.limits;

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::access_log::{AccessLines, WINDOW as ACCESS_LOG_WINDOW};
 use self::body::BodyReader;
+use self::context::RequestContext;
 use self::error::ApiError;
 pub use self::sign_in::SignIn;
 pub use self::token_exchange::Target;
@@ -161,14 +162,14 @@ pub fn handler(pipeline: Arc<TokenPipeline>, settings: ApiSettings, stopping: Ca
 
 /// Answers a request by its path and its method. There are few paths and all are fixed, so this is no router: one would
 /// put each request's handler on the heap.
-async fn routed(api: Api, request: Request) -> Response {
+async fn routed(api: Api, context: RequestContext, request: Request) -> Response {
     let outcome = match route_of(request.uri().path()) {
         None => Err(ApiError::NotFound),
         Some(_) if request.method() != Method::POST => Err(ApiError::MethodNotAllowed),
-        Some(OAUTH_TOKEN_PATH) => token_exchange::oauth2_token(api, request).await,
-        Some(ACS_PATH) => azure_form::acs_path(api, request).await,
-        Some(TEAMS_EXTENSION_PATH) => azure_form::teams_extension_path(api, request).await,
-        Some(_) => azure_form::token(api, request).await,
+        Some(OAUTH_TOKEN_PATH) => token_exchange::oauth2_token(api, context, request).await,
+        Some(ACS_PATH) => azure_form::acs_path(api, context, request).await,
+        Some(TEAMS_EXTENSION_PATH) => azure_form::teams_extension_path(api, context, request).await,
+        Some(_) => azure_form::token(api, context, request).await,
     };
     outcome.into_response()
 }
@@ -179,19 +180,22 @@ async fn routed(api: Api, request: Request) -> Response {
 /// with all that are inside it.
 fn layered<R, F>(api: Api, routed: R) -> Handler
 where
-    R: Fn(Api, Request) -> F + Clone + Send + Sync + 'static,
+    R: Fn(Api, RequestContext, Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let cors = Arc::new(layers::cors(&api.settings));
     Handler::new(move |request| {
         let (api, cors, routed) = (api.clone(), Arc::clone(&cors), routed.clone());
         async move {
-            let within = api.clone();
-            // Inside CORS, so that browsers can read the answers of the limits and of the panic barrier too. The limits come
-            // before everything but preflights, which CORS answers.
-            let limited = |request| limits::count(within, request, routed);
+            let inner = api.clone();
+            let within = |request, context| {
+                let routed = |api, request| routed(api, context, request);
+                // Inside CORS, so that browsers can read the answers of the limits and of the panic barrier too. The limits come
+                // before everything but preflights, which CORS answers.
+                layers::shared(&cors, request, |request| limits::count(inner, request, routed))
+            };
             // Outermost, so that every answer has its request id and span, and every error its shape.
-            observe::observe(api, request, |request| layers::shared(&cors, request, limited)).await
+            observe::observe(api, request, within).await
         }
     })
 }

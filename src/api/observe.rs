@@ -36,7 +36,7 @@ const SHUTTING_DOWN: &str = Refusal::ShuttingDown.into_str();
 /// access line.
 pub(super) async fn observe<W, F>(api: Api, mut request: Request, within: W) -> Response
 where
-    W: FnOnce(Request) -> F,
+    W: FnOnce(Request, RequestContext) -> F,
     F: Future<Output = Response>,
 {
     let deadline = Instant::now() + api.settings.request_timeout;
@@ -48,12 +48,11 @@ where
         is_bodiless,
         deadline,
     );
-    request.extensions_mut().insert(context.clone());
     let version = request.version();
-    let mut observed = Observed::begin(api, &request, context);
+    let mut observed = Observed::begin(api, &request, context.clone());
     mark_plain_options(&mut request);
     // On the heap, as it is large, and would be moved from one wrapper to the next.
-    let work = Box::pin(within(request)).instrument(observed.span.clone());
+    let work = Box::pin(within(request, context)).instrument(observed.span.clone());
     let response = observed.trace.carry(work).await;
 
     if response.extensions().get::<BearerForm>().is_some() {

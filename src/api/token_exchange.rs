@@ -14,6 +14,7 @@ use serde::Serialize;
 use url::Url;
 
 use self::form::ExchangeRequest;
+use super::context::RequestContext;
 use super::error::ApiError;
 use super::media::{self, Media};
 use super::{Api, answer, bearer};
@@ -34,7 +35,7 @@ pub(super) fn refused_credential(headers: &HeaderMap) -> ApiError {
 }
 
 /// `POST /oauth2/token`: the form alone.
-pub(super) async fn oauth2_token(api: Api, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn oauth2_token(api: Api, context: RequestContext, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers();
     match media::from_headers(headers) {
         Ok(Media::Form) => {}
@@ -44,18 +45,17 @@ pub(super) async fn oauth2_token(api: Api, request: Request) -> Result<Response,
     if headers.contains_key(AUTHORIZATION) {
         return Err(refused_credential(headers));
     }
-    exchange(&api, request).await
+    exchange(&api, &context, request).await
 }
 
 /// The request has no Authorization header: with one it is not this form.
-pub(super) async fn exchange(api: &Api, request: Request) -> Result<Response, ApiError> {
-    let context = answer::context(&request)?;
+pub(super) async fn exchange(api: &Api, context: &RequestContext, request: Request) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let body = api.bodies.read(&head.headers, body, context.deadline).await?;
     let form = ExchangeRequest::parse(&body, &api.settings.targets, &api.settings.scope_prefixes)?;
     drop(body);
     let authentication = api.pipeline.begin_authentication(form.subject_token, None)?;
-    let issued = api.issue(&context, authentication, &form.requested).await?;
+    let issued = api.issue(context, authentication, &form.requested).await?;
     let now = api.pipeline.clock.now();
     let mut response = Json(ExchangeResponse::new(&issued, now)).into_response();
     response

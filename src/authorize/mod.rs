@@ -155,10 +155,13 @@ impl Authorizer {
         }
         let covered = match decide(&set.index, caller.principal(), self.rules()) {
             Ok(Decision::Covered(matched)) => Ok((matched, None)),
-            Ok(Decision::IfMember { groups, otherwise }) => match self.member_of(&caller, groups, deadline).await {
-                Err(Denied::NoAssignment) => otherwise.map(|matched| (matched, None)).ok_or(Denied::NoAssignment),
-                outcome => outcome,
-            },
+            Ok(Decision::IfMember { groups, otherwise }) => {
+                // On the heap, as it is rare.
+                match Box::pin(self.member_of(&caller, groups, deadline)).await {
+                    Err(Denied::NoAssignment) => otherwise.map(|matched| (matched, None)).ok_or(Denied::NoAssignment),
+                    outcome => outcome,
+                }
+            }
             Err(denied) => Err(denied),
         };
         let (matched, groups) = match covered {

@@ -140,7 +140,8 @@ impl TokenPipeline {
         };
         // Anyone can send an unknown `kid`: requests that wait for keys must not keep others out.
         permit.release();
-        tokio::time::timeout_at(deadline, miss.settle())
+        // On the heap, as it is rare.
+        tokio::time::timeout_at(deadline, Box::pin(miss.settle()))
             .await
             .map_err(|_| IssueError::DeadlineExceeded)??;
         match self.verify(token, operation) {
