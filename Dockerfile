@@ -65,7 +65,7 @@ RUN ACS_TOKEN_BROKER_VERSION="${VERSION}" ACS_TOKEN_BROKER_COMMIT="${COMMIT}" \
 FROM tools AS guided
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends nghttp2-client python3 \
+    && apt-get install --yes --no-install-recommends nghttp2-client python3 wrk \
     && rm -rf /var/lib/apt/lists/* \
     && rustup component add llvm-tools
 COPY Cargo.toml Cargo.lock README.md ./

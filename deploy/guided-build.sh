@@ -5,13 +5,13 @@
 #
 # deploy/guided-build.sh OUTPUT [options of cargo build for what is shipped, such as --no-default-features]
 #
-# TARGET is what it is built for, if not this machine's own. It runs here, so it must be of this machine's kind. Wants Python 3
-# and h2load (Debian: nghttp2-client).
+# TARGET is what it is built for, if not this machine's own. It runs here, so it must be of this machine's kind. Wants Python
+# 3, wrk and h2load (Debian: wrk, nghttp2-client).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 output=${1:?deploy/guided-build.sh OUTPUT [OPTION...]}
 shift
-for tool in h2load python3; do
+for tool in h2load python3 wrk; do
     command -v "$tool" >/dev/null || { echo "$tool is missing" >&2; exit 1; }
 done
 host=$(rustc -vV | sed -n 's/^host: //p')

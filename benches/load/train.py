@@ -1,6 +1,6 @@
 """Drives a broker that counts which ways it takes, in the proportions of a day: what a build is guided by (deploy/guided-build.sh).
 
-train.py BINARY: one with the emulator in it, which plays Entra and ACS. Needs h2load (Debian: nghttp2-client)."""
+train.py BINARY: one with the emulator in it, which plays Entra and ACS. Needs wrk and h2load (Debian: wrk, nghttp2-client)."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import services as parts
-from drivers import h2load
+from drivers import h2load, one, wrk
 
 THREADS = 4
 ORIGIN = "https://app.contoso.com"
@@ -66,7 +66,7 @@ class Trainer:
         self.ask([("POST", path, None, {"Authorization": f"Bearer {token}", **headers}) for _ in range(times) for token in tokens], expect)
 
 
-def train(broker, emulator, authority, users, times, seconds=2):
+def train(broker, emulator, authority, users, times, seconds=3):
     trainer = Trainer(broker, authority)
     tokens = parts.sign_in_many(emulator.origin, users, 3, authority)
     entra = parts.connect(emulator.origin, authority)
@@ -74,13 +74,14 @@ def train(broker, emulator, authority, users, times, seconds=2):
     # Misses, then tokens that are new while the users' ACS tokens are cached, then known tokens.
     trainer.tokens(tokens[:users])
     trainer.tokens(tokens[users:])
-    trainer.tokens([known], 10 * times)
+    # Most of a day, by many callers at once.
+    wrk(broker, one(known), seconds)
     trainer.tokens([known], times, Origin=ORIGIN)
     trainer.tokens([known], times // 4, path=ACS_PATH)
     trainer.tokens([known], times // 8, Connection="close")
     trainer.ask([("POST", "/oauth2/token", f"{FORM}&subject_token={known}", {"Content-Type": "application/x-www-form-urlencoded"})] * times, 200)
     trainer.ask([("OPTIONS", "/token", None, {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"})] * (times // 4), 200)
-    h2load(broker, known, seconds, streams=4)
+    h2load(broker, known, 1, streams=4)
     # What has to be refused.
     trainer.tokens([token[:-8] + "AAAAAAAA" for token in tokens[: times // 2]], expect=401)
     trainer.tokens(["garbage"], times, expect=401)
