@@ -7,7 +7,6 @@ use azure::Upstream;
 use azure::acs_signing::{AccessKeyError, check_access_key};
 use azure::credential::{ClientCredential, CredentialDeps, ReloadingSecret};
 use base::clock::SharedClock;
-use base::ids::ClientAppId;
 use config::{
     AcsAuthConfig, Config, CredentialConfig, ExchangeMode, ResourceConfig, SecretSource, ServiceIdentity, StoreAuth,
 };
@@ -70,21 +69,19 @@ impl Check {
     fn acs_auth(&mut self, section: String, auth: &AcsAuthConfig) {
         match auth {
             AcsAuthConfig::AccessKey(source) => self.access_key(&section, source),
-            AcsAuthConfig::App { app, .. } => self.app(section, &app.credential),
-            AcsAuthConfig::ManagedIdentity { client_id } => self.managed_identity(section, *client_id),
+            AcsAuthConfig::Identity(identity) => self.identity(section, identity),
         }
     }
 
     fn identity(&mut self, section: String, identity: &ServiceIdentity) {
         match identity {
             ServiceIdentity::App { app, .. } => self.app(section, &app.credential),
-            ServiceIdentity::ManagedIdentity { client_id } => self.managed_identity(section, *client_id),
+            // A platform whose identities are not supported is found when one is made.
+            ServiceIdentity::ManagedIdentity { client_id } => {
+                let client_id = *client_id;
+                self.app(section, &CredentialConfig::ManagedIdentity { client_id });
+            }
         }
-    }
-
-    /// A platform whose identities are not supported is found when one is made.
-    fn managed_identity(&mut self, section: String, client_id: Option<ClientAppId>) {
-        self.app(section, &CredentialConfig::ManagedIdentity { client_id });
     }
 
     fn app(&mut self, section: String, config: &CredentialConfig) {
