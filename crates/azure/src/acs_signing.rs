@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::credential::ReloadingSecret;
 use super::entra::EntraGrant;
 use super::retry::Attempted;
-use super::{Response, SendError, Upstream};
+use super::{Response, SendError, Upstream, operation_url};
 use base::clock::SharedClock;
 use base::secret::BearerToken;
 use telemetry::metrics::labels::Peer;
@@ -203,10 +203,10 @@ pub(super) struct SignedPost {
 impl SignedPost {
     /// The operation at `path` of `endpoint`, an origin.
     pub(super) fn new(acs: SignedAcs, endpoint: &Url, path: &str, api_version: &str) -> Self {
-        let mut url = endpoint.clone();
-        url.set_path(path);
-        url.query_pairs_mut().clear().append_pair("api-version", api_version);
-        Self { acs, url }
+        Self {
+            acs,
+            url: operation_url(endpoint, path, api_version),
+        }
     }
 
     /// Sends one request. `refused` says what becomes of a token of the broker's own that ACS refuses, which `is_refused` sees.

@@ -13,7 +13,7 @@ use super::azure_error::{AzureError, appended, read_error};
 use super::breaker::{Breaker, CircuitState};
 use super::pause::{Pause, Pauses};
 use super::retry::{self, CallError, Guards, Withheld};
-use super::{Response, Upstream, UpstreamFailure, json_fault};
+use super::{Response, Upstream, UpstreamFailure};
 use base::clock::SharedClock;
 use base::ids::{ObjectId, TenantId};
 use base::secret::BearerToken;
@@ -167,11 +167,7 @@ fn read_members(response: &Response, asked: &[ObjectId]) -> Result<Vec<ObjectId>
     struct Body {
         value: Vec<String>,
     }
-    if !response.is_json() {
-        return Err(UpstreamFailure::invalid("content type is not application/json"));
-    }
-    let body: Body =
-        serde_json::from_slice(&response.body).map_err(|error| UpstreamFailure::invalid(json_fault(&error)))?;
+    let body: Body = response.json()?;
     let members: Vec<ObjectId> = body
         .value
         .iter()

@@ -160,6 +160,11 @@ fn misused(error: &clap::Error) -> Exit {
     exit
 }
 
+/// Where a command runs that asks a few questions and ends.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 /// A panic's message can quote what it failed on, a token for one. Only its place is shown.
 fn hide_panic_payloads() {
     std::panic::set_hook(Box::new(|panic| {

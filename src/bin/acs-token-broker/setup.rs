@@ -76,10 +76,7 @@ fn work(arguments: &SetupArguments, environment: &Environment) -> Result<Exit, U
         return Ok(Exit::Configuration);
     };
     let only = wanted(&arguments.tenants, config, given.as_ref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Usage::Runtime)?;
+    let runtime = crate::runtime().map_err(Usage::Runtime)?;
     let looker = match Looker::new(config, SystemClock::shared(), only) {
         Ok(looker) => looker,
         Err(error) => {

@@ -7,10 +7,9 @@ use azure::acs_assignments::{AcsAssignments, AssignmentsError};
 use azure::acs_signing::SignedAcs;
 use config::{AcsAuthConfig, ExchangeMode, ResourceConfig};
 use futures_util::future::join_all;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use jiff::SignedDuration;
 use telemetry::metrics::labels::Peer;
-use tokio::time::Instant;
 
 use super::{CALL_LIMIT, Looker, read_file};
 use crate::broker::StartError;
@@ -88,10 +87,6 @@ impl<'c> Looker<'c> {
         url.set_path("/access/entra/assignments");
         url.query_pairs_mut()
             .append_pair("api-version", &config.exchange.api_version);
-        let asked_at = self.clock.now();
-        let request = self.upstream.request(Method::GET, url);
-        let deadline = Instant::now() + CALL_LIMIT;
-        let response = self.upstream.send(Peer::Acs, request, deadline).await?;
-        Ok((response.status, self.difference(asked_at, &response)))
+        self.ask(Peer::Acs, url).await
     }
 }

@@ -22,7 +22,7 @@ use serde_json::json;
 use self::failure::Failure;
 use self::output::Report;
 use self::resource::Resource;
-use crate::{ConfigArgument, Exit, complain, say};
+use crate::{ConfigArgument, Exit, complain, runtime, say};
 
 /// Whether a command line that cannot be read asks for an answer in JSON.
 pub(crate) fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
@@ -182,14 +182,9 @@ fn answered(outcome: Result<Report, Failure>, output: OutputFormat) -> Exit {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().build().map_err(Failure::Runtime)
-}
-
 fn at_acs(verb: &Verb, arguments: &CommonArguments, environment: &Environment) -> Result<Report, Failure> {
     let resource = arguments.load_resource(environment)?;
-    runtime()?.block_on(async {
+    runtime().map_err(Failure::Runtime)?.block_on(async {
         match verb {
             Verb::List => list(&resource).await,
             Verb::Get { object_id } => {

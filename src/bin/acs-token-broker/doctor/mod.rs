@@ -85,10 +85,7 @@ fn examine(arguments: &DoctorArguments, environment: &Environment) -> Result<Vec
     checks.push(rules::config::plain_http(config));
     let only = wanted(&arguments.tenants, config, given.as_ref())?;
     let clock = SystemClock::shared();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Usage::Runtime)?;
+    let runtime = crate::runtime().map_err(Usage::Runtime)?;
     match Looker::new(config, SharedClock::clone(&clock), only.clone()) {
         Ok(looker) => {
             let azure = Azure {
