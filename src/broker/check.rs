@@ -55,14 +55,11 @@ impl Check {
     }
 
     fn resource(&mut self, resource: &ResourceConfig) {
-        match &resource.exchange.mode {
-            ExchangeMode::Passthrough => {}
-            ExchangeMode::OnBehalfOf(mode) => self.app(resource.key("exchange.on_behalf_of"), &mode.app.credential),
-            ExchangeMode::TeamsUser(mode) => self.acs_auth(resource.key("exchange.teams_user"), &mode.auth),
-            ExchangeMode::Identity(mode) => self.acs_auth(resource.key("exchange.identity"), &mode.auth),
+        if let ExchangeMode::OnBehalfOf(mode) = &resource.exchange.mode {
+            self.app(resource.key("exchange.on_behalf_of"), &mode.app.credential);
         }
-        if let Some(auth) = &resource.assignments.acs_auth {
-            self.acs_auth(resource.key("assignments.acs"), auth);
+        for (section, auth) in resource.acs_auths() {
+            self.acs_auth(resource.key(section), auth);
         }
     }
 

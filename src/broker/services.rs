@@ -13,7 +13,7 @@ use crate::limits::CallerLimits;
 use crate::management::Upstreams;
 use crate::route::Resource;
 use crate::shared::{Authorities, REDIS_SCOPE, ResourceTier, StoreBudget, StoreObserver, StoreTokens, TierSettings};
-use azure::acs_signing::{AcsAuth, ServiceTokens};
+use azure::acs_signing::{AcsAuth, ServiceTokens, SignedAcs};
 use azure::breaker::Breaker;
 use azure::budget::{Budget, BudgetSettings};
 use azure::credential::app_tokens::AppTokens;
@@ -74,8 +74,8 @@ impl Services {
             discovered: endpoints,
             well_known: WellKnownEndpoints::new(&config.entra),
         };
-        let entra = EntraClient::new(upstream.clone(), Arc::new(endpoints), Arc::clone(&clock))
-            .with_breakers(config.upstream.breaker);
+        let breaker = config.upstream.breaker;
+        let entra = EntraClient::new(upstream.clone(), Arc::new(endpoints), breaker, Arc::clone(&clock));
         let mut services = Self {
             caller_limits: Arc::new(CallerLimits::new(&config.limits, &clock)),
             clock,
@@ -100,8 +100,7 @@ impl Services {
                 cache_ttl: graph.cache_ttl,
             };
             let clock = || Arc::clone(&services.clock);
-            let client =
-                GraphClient::new(upstream, graph.endpoint.clone(), clock()).with_breaker(config.upstream.breaker);
+            let client = GraphClient::new(upstream, graph.endpoint.clone(), breaker, clock());
             let memberships = Memberships::new(client, tokens, settings, services.caller_limits(), clock());
             let memberships = memberships.with_metrics(services.metrics.clone());
             services.memberships = Some(Arc::new(memberships));
@@ -237,9 +236,9 @@ impl Services {
         Ok(AppTokens::new(app, scope, Arc::clone(&self.clock)))
     }
 
-    /// How the broker shows an ACS resource who asks in its own name. `key` is the section that says so.
-    pub fn acs_auth(&self, config: &AcsAuthConfig, key: &str) -> Result<AcsAuth, StartError> {
-        Ok(match config {
+    /// Asks an ACS resource in the broker's own name, through `upstream`. `key` is the section that says how.
+    pub fn signed_acs(&self, upstream: Upstream, config: &AcsAuthConfig, key: &str) -> Result<SignedAcs, StartError> {
+        let auth = match config {
             AcsAuthConfig::AccessKey(source) => {
                 AcsAuth::AccessKey(Arc::new(ReloadingSecret::new(source.clone(), Arc::clone(&self.clock))))
             }
@@ -247,7 +246,8 @@ impl Services {
                 let scope = format!("{}/.default", self.cloud.acs());
                 AcsAuth::ServiceToken(self.service_tokens(identity, scope, key)?)
             }
-        })
+        };
+        Ok(SignedAcs::new(upstream, auth, Arc::clone(&self.clock)))
     }
 
     /// Tokens of the broker's own for `scope`. `key` is the section that names the identity.

@@ -56,24 +56,16 @@ struct CheckMemberGroups {
 }
 
 impl GraphClient {
-    /// Graph at `endpoint`, an origin.
+    /// Graph at `endpoint`, an origin, with a circuit breaker if `breaker` says how.
     #[must_use]
-    pub fn new(upstream: Upstream, endpoint: Url, clock: SharedClock) -> Self {
+    pub fn new(upstream: Upstream, endpoint: Url, breaker: Option<BreakerConfig>, clock: SharedClock) -> Self {
+        let (peer, subject) = (Peer::Graph.into_str(), String::new());
         Self {
             upstream,
             endpoint,
             pauses: Pauses::new(SharedClock::clone(&clock)),
-            breaker: breaker(None, &clock),
+            breaker: Breaker::new(breaker, peer, subject, SharedClock::clone(&clock)),
             clock,
-        }
-    }
-
-    /// The same with a circuit breaker.
-    #[must_use]
-    pub fn with_breaker(self, config: Option<BreakerConfig>) -> Self {
-        Self {
-            breaker: breaker(config, &self.clock),
-            ..self
         }
     }
 
@@ -125,10 +117,6 @@ impl GraphClient {
         let called = retry::call(self.guards(&pause), None, &*self.clock, deadline, attempt).await;
         classify(called, groups, self.clock.now())
     }
-}
-
-fn breaker(config: Option<BreakerConfig>, clock: &SharedClock) -> Breaker {
-    Breaker::new(config, Peer::Graph.into_str(), String::new(), SharedClock::clone(clock))
 }
 
 /// What Graph's answer means.

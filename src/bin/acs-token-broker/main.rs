@@ -6,6 +6,7 @@ mod check_config;
 mod dev;
 mod doctor;
 mod healthcheck;
+mod output;
 mod serve;
 mod setup;
 
@@ -150,10 +151,10 @@ fn misused(error: &clap::Error) -> Exit {
     } else {
         Exit::Done
     };
-    let wants_json = exit != Exit::Done && assignments::wants_json(std::env::args_os());
+    let wants_json = exit != Exit::Done && output::wants_json(std::env::args_os());
     if wants_json {
         let message = error.render().to_string();
-        say(&assignments::usage_error(message.trim_end()));
+        say(&output::usage_error(message.trim_end()));
     }
     // Nothing can be done where nobody listens.
     let _ = error.print();

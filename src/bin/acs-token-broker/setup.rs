@@ -16,8 +16,9 @@ use serde_json::json;
 
 use crate::doctor::table::{BOLD, FAINT};
 use crate::doctor::{
-    OutputFormat, Source, Usage, access, configuration, end_progress, graph_access, json as to_json, progress, wanted,
+    Source, Usage, access, configuration, end_progress, graph_access, json as to_json, progress, wanted,
 };
+use crate::output::OutputFormat;
 use crate::{ConfigArgument, Exit, complain, say, say_in_colours};
 
 #[derive(Args)]

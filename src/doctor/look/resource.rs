@@ -1,11 +1,8 @@
 //! One ACS resource.
 
-use std::sync::Arc;
-
 use azure::UpstreamFailure;
 use azure::acs_assignments::{AcsAssignments, AssignmentsError};
-use azure::acs_signing::SignedAcs;
-use config::{AcsAuthConfig, ExchangeMode, ResourceConfig};
+use config::{AcsAuthConfig, ResourceConfig};
 use futures_util::future::join_all;
 use http::StatusCode;
 use jiff::SignedDuration;
@@ -15,17 +12,11 @@ use super::{CALL_LIMIT, Looker, read_file};
 use crate::broker::StartError;
 use crate::doctor::rules::acs::{ListLook, ResourceLook};
 
-/// The credentials with which the broker shows a resource who it is, each once, with its section: that of the assignments first.
+/// The credentials with which the broker shows a resource who it is, each once.
 fn credentials(config: &ResourceConfig) -> Vec<(&'static str, &AcsAuthConfig)> {
-    let own = match &config.exchange.mode {
-        ExchangeMode::TeamsUser(settings) => Some(("exchange.teams_user", &settings.auth)),
-        ExchangeMode::Identity(settings) => Some(("exchange.identity", &settings.auth)),
-        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => None,
-    };
-    let listing = config.assignments.acs_auth.as_ref();
-    let listing = listing.map(|auth| ("assignments.acs", auth));
-    let own = own.filter(|(_, auth)| listing.is_none_or(|(_, other)| other != *auth));
-    listing.into_iter().chain(own).collect()
+    let mut credentials: Vec<_> = config.acs_auths().collect();
+    credentials.dedup_by(|(_, one), (_, other)| one == other);
+    credentials
 }
 
 impl<'c> Looker<'c> {
@@ -67,8 +58,7 @@ impl<'c> Looker<'c> {
         section: &str,
         auth: &AcsAuthConfig,
     ) -> Result<AcsAssignments, StartError> {
-        let auth = self.services.acs_auth(auth, section)?;
-        let signed = SignedAcs::new(self.upstream.clone(), auth, Arc::clone(&self.clock));
+        let signed = self.services.signed_acs(self.upstream.clone(), auth, section)?;
         let exchange = &config.exchange;
         Ok(AcsAssignments::new(
             signed,

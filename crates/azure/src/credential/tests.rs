@@ -302,7 +302,12 @@ async fn app_tokens(clock: &Arc<ManualClock>, status: u16) -> (AppTokens, Arc<st
         client_id: APP.parse().unwrap(),
         credential: CredentialConfig::Secret(SecretSource::Value(SecretString::from("secret"))),
     };
-    let entra = EntraClient::new(deps.upstream.clone(), Arc::new(Endpoint(url)), Arc::clone(&deps.clock));
+    let entra = EntraClient::new(
+        deps.upstream.clone(),
+        Arc::new(Endpoint(url)),
+        None,
+        Arc::clone(&deps.clock),
+    );
     let app = EntraApp::new(&config, &deps, Arc::new(entra)).unwrap();
     let tokens = AppTokens::new(app, "https://graph.microsoft.com/.default", Arc::clone(&deps.clock));
     (tokens, calls)

@@ -10,9 +10,10 @@ use serde_json::json;
 
 use super::difference::Difference;
 use super::failure::Failure;
+use super::for_acs;
 use super::output::{self, Report};
 use super::resource::Resource;
-use super::{OutputFormat, for_acs};
+use crate::output::OutputFormat;
 use crate::say;
 
 pub(super) async fn apply(

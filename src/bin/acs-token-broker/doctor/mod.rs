@@ -13,11 +13,12 @@ use acs_token_broker::doctor::rules;
 use base::clock::{SharedClock, SystemClock};
 use base::ids::TenantId;
 use base::secret::BearerToken;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use config::Config;
 use config::load::{Environment, inspect};
 
 pub(crate) use self::given::{Source, Usage, graph_access};
+use crate::output::{OutputFormat, usage_error};
 use crate::{ConfigArgument, Exit, check_config, complain, say};
 
 #[derive(Args)]
@@ -42,12 +43,6 @@ pub(crate) struct DoctorArguments {
     /// Ask nothing of the network.
     #[arg(long)]
     offline: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OutputFormat {
-    Json,
-    Table,
 }
 
 pub(crate) fn run(arguments: &DoctorArguments, environment: &Environment) -> Exit {
@@ -211,7 +206,7 @@ impl Usage {
     pub(crate) fn report(&self, output: OutputFormat) -> Exit {
         complain(self);
         if output == OutputFormat::Json {
-            say(&crate::assignments::usage_error(&self.to_string()));
+            say(&usage_error(&self.to_string()));
         }
         Exit::Configuration
     }

@@ -21,7 +21,7 @@ fn certificates_that_cannot_be_used_are_said() {
     let ((certificate, key), (other, other_key)) = (pem(first), pem(second));
     let good = file(
         "good.pem",
-        &format!(
+        format!(
             "\u{feff}# ours\r\n{}\n# another\n{other}",
             certificate.replace('\n', "\r\n")
         )
