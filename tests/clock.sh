@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 broker=$(.ci/broker)
 PATH=$PATH:/usr/sbin
-tests/replicas/install.sh faketime
+.ci/install faketime
 library=$(dpkg -L libfaketime | grep '/libfaketimeMT\.so')
 # Ends what it has started, however it ends itself.
 exec python3 -B tests/replicas/clock.py "$broker" "$library"

@@ -12,23 +12,7 @@ parts=("$@")
 if [[ $# == 0 ]]; then parts=(web console android); fi
 chosen() { [[ " ${parts[*]} " == *" $1 "* ]]; }
 
-install() (
-    sudo=
-    if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
-    $sudo apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends "$@" >/dev/null
-)
-packages=()
-while read -r program package; do
-    command -v "$program" >/dev/null || packages+=("$package")
-done <<'PACKAGES'
-chromium chromium
-certutil libnss3-tools
-javac default-jdk-headless
-mvn maven
-unzip unzip
-PACKAGES
-if [[ ${#packages[@]} -gt 0 ]]; then install "${packages[@]}"; fi
+.ci/install chromium certutil=libnss3-tools javac=default-jdk-headless mvn=maven unzip
 
 # Copies, so that the checkout stays as it is.
 work=$PWD/target/examples

@@ -20,12 +20,7 @@ fi
 if [[ -z ${OWN_MOUNTS:-} && -d /sys/fs/cgroup/unified ]]; then
     OWN_MOUNTS=1 exec unshare --mount sh -c 'umount /sys/fs/cgroup/unified && exec "$@"' sh "$0" "$@"
 fi
-missing=()
-for tool in buildah podman debootstrap curl; do command -v "$tool" >/dev/null || missing+=("$tool"); done
-if [[ ${#missing[@]} -gt 0 ]]; then
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${missing[@]}" >/dev/null
-fi
+.ci/install buildah podman debootstrap curl
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)-image
 commit=$(git rev-parse HEAD)

@@ -8,11 +8,6 @@
 # tests/instructions.sh --release    counts in an optimized build, and prints
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-if ! command -v valgrind >/dev/null; then
-    sudo=
-    if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
-    $sudo apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends valgrind >/dev/null
-fi
+.ci/install valgrind
 python3 -B -m unittest discover --quiet --start-directory tests/instructions
 exec python3 -B tests/instructions/main.py "$@"

@@ -9,19 +9,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 broker=$(.ci/broker)
-if ! command -v redis-server >/dev/null; then
-    sudo=
-    if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
-    # Not to be started as a service.
-    policy=/usr/sbin/policy-rc.d
-    if [[ -e $policy ]]; then policy=; else
-        trap '$sudo rm -f "$policy"' EXIT
-        printf '#!/bin/sh\nexit 101\n' | $sudo install -m 755 /dev/stdin "$policy"
-    fi
-    $sudo apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends redis-server >/dev/null
-    if [[ -n $policy ]]; then $sudo rm -f "$policy"; fi
-fi
+.ci/install redis-server
 programs=$(.ci/venv)
 go_programs=$(.ci/gotools)
 # The oldest Kubernetes that has what is used (sidecar containers), and the newest that is known.

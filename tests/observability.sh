@@ -9,26 +9,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 broker=$(.ci/broker)
 
-packages=()
 PATH=$PATH:/usr/sbin
-need() { command -v "$1" >/dev/null || packages+=("$2"); }
-need promtool prometheus
-need prometheus prometheus
-need amtool prometheus-alertmanager
-need docker-compose docker-compose
-need redis-server redis-server
-need haproxy haproxy
-if [[ ${#packages[@]} -gt 0 ]]; then
-    sudo=
-    if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
-    # Nothing is to be started as a service: a policy that says so, unless there is one.
-    if [[ ! -e /usr/sbin/policy-rc.d ]]; then
-        printf '#!/bin/sh\nexit 101\n' | $sudo install -m 755 /dev/stdin /usr/sbin/policy-rc.d
-        trap '$sudo rm -f /usr/sbin/policy-rc.d' EXIT
-    fi
-    $sudo apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends "${packages[@]}" >/dev/null
-fi
+.ci/install promtool=prometheus amtool=prometheus-alertmanager docker-compose redis-server haproxy
 python=$(.ci/venv)/python
 
 cd deploy/observability

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 broker=$(.ci/broker)
-tests/replicas/install.sh chromium
+.ci/install chromium
 work=$PWD/target/onboarding
 rm -rf "$work"
 mkdir -p "$work/bin" "$work/reader"

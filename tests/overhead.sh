@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # What telemetry costs: CPU time of the broker for each request that the cache serves, as a ratio to that without an
-# exporter, in one run on this machine. Wants `wrk`, and a release build with all features. Not part of .ci/run: a ratio
-# from a busy machine decides nothing.
+# exporter, in one run on this machine. By hand, on a quiet machine, some ninety seconds: a ratio from a busy one decides
+# nothing. Wants a release build with all features. Installs Debian's wrk if it is missing.
 #
 # cargo build --release --all-features && tests/overhead.sh [SECONDS] [ROUNDS]
 # BROKER=… measures another binary.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cd "$root"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+.ci/install wrk
 seconds=${1:-5} rounds=${2:-3}
 broker=${BROKER:-${CARGO_TARGET_DIR:-target}/release/acs-token-broker}
 programs=$(.ci/venv)

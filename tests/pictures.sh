@@ -7,16 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 broker=$(realpath "${BROKER:-${CARGO_TARGET_DIR:-target}/debug/acs-token-broker}")
-packages=()
-for program in tmux chromium; do
-    command -v "$program" >/dev/null || packages+=("$program")
-done
-if [[ ${#packages[@]} -gt 0 ]]; then
-    sudo=
-    if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
-    $sudo apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends "${packages[@]}" >/dev/null
-fi
+.ci/install tmux chromium
 work=$PWD/target/pictures
 rm -rf "$work"
 mkdir -p "$work/bin"

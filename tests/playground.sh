@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 broker=$(.ci/broker)
-tests/replicas/install.sh chromium
+.ci/install chromium
 if [[ $# -gt 0 ]]; then
     mkdir -p "$1"
     PICTURES=$(cd "$1" && pwd)

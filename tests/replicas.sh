@@ -22,6 +22,6 @@ if [[ ! -x $broker ]]; then
     exit 1
 fi
 PATH=$PATH:/usr/sbin
-tests/replicas/install.sh haproxy redis-server
+.ci/install haproxy redis-server
 # Ends what it has started, however it ends itself.
 exec python3 -B tests/replicas/main.py "$broker" "$@"

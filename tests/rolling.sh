@@ -9,6 +9,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 broker=$(.ci/broker)
 PATH=$PATH:/usr/sbin
-tests/replicas/install.sh haproxy
+.ci/install haproxy
 # Ends what it has started, however it ends itself.
 exec python3 -B tests/replicas/rolling.py "$broker" "$@"

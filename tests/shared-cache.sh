@@ -7,7 +7,7 @@
 # tests/shared-cache.sh [FILTER…]: a filter is for the crate's tests
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-tests/replicas/install.sh redis-server redis-sentinel
+.ci/install redis-server redis-sentinel
 cargo test --quiet --all-features --test redis -- --ignored "$@"
 # Brokers with one store.
 cargo test --quiet --all-features --test it shared_cache -- --ignored

@@ -7,12 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unit=acs-token-broker.service
 # Points out of 100 that systemd-analyze may give: what the unit had when this was written. Lower is less exposed.
 most=15
-if ! command -v systemd-analyze >/dev/null; then
-    sudo=
-    if [[ $(id -u) -ne 0 ]]; then sudo=sudo; fi
-    $sudo apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install --yes --no-install-recommends systemd >/dev/null
-fi
+.ci/install systemd-analyze=systemd
 
 # A machine with the files that the unit names, and no other unit that could have problems of its own.
 root=$(mktemp -d)

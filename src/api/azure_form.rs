@@ -13,6 +13,7 @@ use super::media::{self, Media};
 use super::{Api, answer, audit, bearer, token_exchange};
 use crate::exchange::Operation;
 use crate::pipeline::{Issued, PendingAuthentication, Requested};
+use base::json;
 use base::untrusted::Untrusted;
 
 /// Headers of an answer with a token, at most.
@@ -177,49 +178,15 @@ fn token_response(issued: &Issued) -> Vec<u8> {
     let mut body = Vec::with_capacity(length.sum::<usize>() + end.len());
     for (name, value) in members {
         body.extend_from_slice(name.as_bytes());
-        write_json_string(&mut body, value);
+        json::push_string(&mut body, value);
     }
     body.extend_from_slice(end.as_bytes());
     body
 }
 
-/// A token has no character that JSON escapes, and can be thousands long: it is looked at and copied in blocks.
-fn write_json_string(body: &mut Vec<u8>, text: &str) {
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    let mut blocks = text.as_bytes().chunks(64);
-    if blocks.all(|block| block.iter().fold(true, |all, byte| all & is_plain(byte))) {
-        body.push(b'"');
-        body.extend_from_slice(text.as_bytes());
-        body.push(b'"');
-    } else {
-        body.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn whatever_a_text_holds_it_is_the_same_in_json() {
-        let long = "eyJ0eXAiOiJKV1QifQ.".repeat(100);
-        for text in [
-            "",
-            "8:acs:1",
-            &long,
-            "a\"b",
-            "a\\b",
-            "a\nb",
-            "\u{1}",
-            "ü",
-            "\u{7f}",
-            &format!("{long}\""),
-        ] {
-            let mut body = Vec::new();
-            write_json_string(&mut body, text);
-            assert_eq!(serde_json::from_slice::<String>(&body).unwrap(), text);
-        }
-    }
 
     #[test]
     fn only_text_in_the_form_of_a_version_is_logged() {

@@ -16,11 +16,12 @@ use crate::limits::{CallerLimits, Exceeded};
 use azure::UpstreamFailure;
 use azure::breaker::CircuitState;
 use azure::credential::AppError;
-use azure::credential::app_tokens::{AppToken, AppTokens};
+use azure::credential::app_tokens::AppTokens;
 use azure::graph::{GraphClient, GraphError, MOST_GROUPS};
 use base::clock::SharedClock;
 use base::flight::{Flights, Lost};
 use base::ids::{ObjectId, TenantId};
+use base::secret::BearerToken;
 use telemetry::metrics::Metrics;
 use telemetry::trace::{self, SpanReference, Trace};
 
@@ -316,7 +317,7 @@ impl Lookup {
         answers: &mut HashMap<ObjectId, bool>,
     ) -> Result<(), MembershipError> {
         let (tenant, _) = user;
-        let mut token = self.tokens.token(tenant, self.call_deadline()).await?;
+        let mut token = self.tokens.token(tenant, self.call_deadline()).await?.access_token;
         // What is not sent does not count.
         if let Some(withheld) = self.graph.withholds(tenant) {
             return Err(MembershipError::Upstream(withheld.into()));
@@ -327,7 +328,7 @@ impl Lookup {
         if let Err(GraphError::Unauthorized(_)) = outcome {
             // A secret was changed, or the app's rights were: what is left is asked once more with a new token.
             self.tokens.discard(tenant, &token);
-            token = self.tokens.token(tenant, self.call_deadline()).await?;
+            token = self.tokens.token(tenant, self.call_deadline()).await?.access_token;
             outcome = self.ask(user, &token, asked, answers).await;
         }
         match outcome {
@@ -345,7 +346,7 @@ impl Lookup {
     async fn ask(
         &self,
         user: User,
-        token: &AppToken,
+        token: &BearerToken,
         groups: &[ObjectId],
         answers: &mut HashMap<ObjectId, bool>,
     ) -> Result<(), GraphError> {
@@ -355,7 +356,7 @@ impl Lookup {
         let calls = unknown.chunks(MOST_GROUPS).map(|groups| async move {
             let members = self
                 .graph
-                .check_member_groups(tenant, token.token(), id, groups, self.call_deadline())
+                .check_member_groups(tenant, token, id, groups, self.call_deadline())
                 .await?;
             let answer = groups.iter().map(|group| (*group, members.contains(group)));
             Ok(answer.collect::<HashMap<_, _>>())

@@ -7,7 +7,6 @@ use azure::Upstream;
 use azure::acs_signing::{AccessKeyError, check_access_key};
 use azure::credential::{ClientCredential, CredentialDeps, ReloadingSecret};
 use base::clock::SharedClock;
-use base::ids::ClientAppId;
 use config::{
     AcsAuthConfig, Config, CredentialConfig, ExchangeMode, ResourceConfig, SecretSource, ServiceIdentity, StoreAuth,
 };
@@ -56,35 +55,30 @@ impl Check {
     }
 
     fn resource(&mut self, resource: &ResourceConfig) {
-        match &resource.exchange.mode {
-            ExchangeMode::Passthrough => {}
-            ExchangeMode::OnBehalfOf(mode) => self.app(resource.key("exchange.on_behalf_of"), &mode.app.credential),
-            ExchangeMode::TeamsUser(mode) => self.acs_auth(resource.key("exchange.teams_user"), &mode.auth),
-            ExchangeMode::Identity(mode) => self.acs_auth(resource.key("exchange.identity"), &mode.auth),
+        if let ExchangeMode::OnBehalfOf(mode) = &resource.exchange.mode {
+            self.app(resource.key("exchange.on_behalf_of"), &mode.app.credential);
         }
-        if let Some(auth) = &resource.assignments.acs_auth {
-            self.acs_auth(resource.key("assignments.acs"), auth);
+        for (section, auth) in resource.acs_auths() {
+            self.acs_auth(resource.key(section), auth);
         }
     }
 
     fn acs_auth(&mut self, section: String, auth: &AcsAuthConfig) {
         match auth {
             AcsAuthConfig::AccessKey(source) => self.access_key(&section, source),
-            AcsAuthConfig::App { app, .. } => self.app(section, &app.credential),
-            AcsAuthConfig::ManagedIdentity { client_id } => self.managed_identity(section, *client_id),
+            AcsAuthConfig::Identity(identity) => self.identity(section, identity),
         }
     }
 
     fn identity(&mut self, section: String, identity: &ServiceIdentity) {
         match identity {
             ServiceIdentity::App { app, .. } => self.app(section, &app.credential),
-            ServiceIdentity::ManagedIdentity { client_id } => self.managed_identity(section, *client_id),
+            // A platform whose identities are not supported is found when one is made.
+            ServiceIdentity::ManagedIdentity { client_id } => {
+                let client_id = *client_id;
+                self.app(section, &CredentialConfig::ManagedIdentity { client_id });
+            }
         }
-    }
-
-    /// A platform whose identities are not supported is found when one is made.
-    fn managed_identity(&mut self, section: String, client_id: Option<ClientAppId>) {
-        self.app(section, &CredentialConfig::ManagedIdentity { client_id });
     }
 
     fn app(&mut self, section: String, config: &CredentialConfig) {

@@ -15,7 +15,6 @@ use crate::route::{Resource, Selector};
 use azure::acs::AcsExchange;
 use azure::acs_assignments::AcsAssignments;
 use azure::acs_identities::AcsIdentities;
-use azure::acs_signing::SignedAcs;
 use azure::acs_teams_users::AcsTeamsUsers;
 use base::ids::TenantId;
 use base::tasks::Tasks;
@@ -116,8 +115,7 @@ fn sources(
         Some(acs) => {
             let exchange = &config.exchange;
             let upstream = services.upstream(exchange.connect_timeout)?;
-            let auth = services.acs_auth(&acs.auth, "assignments.acs")?;
-            let signed = SignedAcs::new(upstream, auth, Arc::clone(&services.clock));
+            let signed = services.signed_acs(upstream, &acs.auth, "assignments.acs")?;
             let client = AcsAssignments::new(signed, &exchange.endpoint, &exchange.api_version, exchange.timeout);
             let settings = AcsSourceSettings {
                 refresh_interval: acs.refresh_interval,
@@ -148,8 +146,7 @@ fn exchanger(config: &ResourceConfig, services: &Services) -> Result<Exchanger, 
             Mode::OnBehalfOf(acs(), Box::new(OnBehalfOf::new(app, config.scope.clone())))
         }
         ExchangeMode::Identity(config) => {
-            let auth = services.acs_auth(&config.auth, "exchange.identity")?;
-            let signed = SignedAcs::new(upstream.clone(), auth, Arc::clone(&services.clock));
+            let signed = services.signed_acs(upstream, &config.auth, "exchange.identity")?;
             Mode::Identity {
                 identities: AcsIdentities::new(signed, &exchange.endpoint, &config.api_version),
                 scopes: config.scopes.clone(),
@@ -158,8 +155,7 @@ fn exchanger(config: &ResourceConfig, services: &Services) -> Result<Exchanger, 
             }
         }
         ExchangeMode::TeamsUser(config) => {
-            let auth = services.acs_auth(&config.auth, "exchange.teams_user")?;
-            let signed = SignedAcs::new(upstream.clone(), auth, Arc::clone(&services.clock));
+            let signed = services.signed_acs(upstream, &config.auth, "exchange.teams_user")?;
             Mode::TeamsUser {
                 teams_users: AcsTeamsUsers::new(signed, &exchange.endpoint, &config.api_version),
                 cloud: config.cloud,

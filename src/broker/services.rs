@@ -12,11 +12,8 @@ use crate::authorize::membership::{MembershipSettings, Memberships};
 use crate::limits::CallerLimits;
 use crate::management::Upstreams;
 use crate::route::Resource;
-use crate::shared::{
-    AppStoreTokens, Authorities, IdentityStoreTokens, REDIS_SCOPE, ResourceTier, StoreBudget, StoreObserver,
-    TierSettings,
-};
-use azure::acs_signing::AcsAuth;
+use crate::shared::{Authorities, REDIS_SCOPE, ResourceTier, StoreBudget, StoreObserver, StoreTokens, TierSettings};
+use azure::acs_signing::{AcsAuth, ServiceTokens, SignedAcs};
 use azure::breaker::Breaker;
 use azure::budget::{Budget, BudgetSettings};
 use azure::credential::app_tokens::AppTokens;
@@ -29,13 +26,13 @@ use azure::graph::GraphClient;
 use azure::pause::Pause;
 use azure::{Upstream, UpstreamSetupError};
 use base::clock::SharedClock;
-use base::ids::{ClientAppId, TenantId};
+use base::ids::TenantId;
 use base::tasks::Tasks;
 use config::{
     AcsAuthConfig, AppConfig, Cloud, Config, EntraConfig, ExchangeConfig, GraphConfig, LimitsConfig, ServiceIdentity,
     SharedCacheConfig, StoreAuth, UpstreamConfig,
 };
-use shared_cache::{Observer, Settings, SharedCache, TokenSource};
+use shared_cache::{Observer, Settings, SharedCache};
 use telemetry::metrics::Metrics;
 use telemetry::metrics::labels::Peer;
 
@@ -77,8 +74,8 @@ impl Services {
             discovered: endpoints,
             well_known: WellKnownEndpoints::new(&config.entra),
         };
-        let entra = EntraClient::new(upstream.clone(), Arc::new(endpoints), Arc::clone(&clock))
-            .with_breakers(config.upstream.breaker);
+        let breaker = config.upstream.breaker;
+        let entra = EntraClient::new(upstream.clone(), Arc::new(endpoints), breaker, Arc::clone(&clock));
         let mut services = Self {
             caller_limits: Arc::new(CallerLimits::new(&config.limits, &clock)),
             clock,
@@ -103,8 +100,7 @@ impl Services {
                 cache_ttl: graph.cache_ttl,
             };
             let clock = || Arc::clone(&services.clock);
-            let client =
-                GraphClient::new(upstream, graph.endpoint.clone(), clock()).with_breaker(config.upstream.breaker);
+            let client = GraphClient::new(upstream, graph.endpoint.clone(), breaker, clock());
             let memberships = Memberships::new(client, tokens, settings, services.caller_limits(), clock());
             let memberships = memberships.with_metrics(services.metrics.clone());
             services.memberships = Some(Arc::new(memberships));
@@ -142,26 +138,16 @@ impl Services {
     pub(crate) fn store_settings(&self, config: &Config, shared: &SharedCacheConfig) -> Result<Settings, StartError> {
         let tokens = match &shared.auth {
             StoreAuth::Password { .. } => None,
-            StoreAuth::Token { identity, .. } => Some(self.store_tokens(identity)?),
+            StoreAuth::Token { identity, .. } => {
+                let tokens = self.service_tokens(identity, REDIS_SCOPE.to_owned(), "shared_cache")?;
+                Some(Arc::new(StoreTokens(tokens)) as _)
+            }
         };
         Ok(Settings {
             config: shared.clone(),
             tokens,
             expiry_margin: config.cache.renewal.expiry_margin,
             clock_skew: config.entra.clock_skew,
-        })
-    }
-
-    fn store_tokens(&self, identity: &ServiceIdentity) -> Result<Arc<dyn TokenSource>, StartError> {
-        const SECTION: &str = "shared_cache";
-        Ok(match identity {
-            ServiceIdentity::App { tenant_id, app } => {
-                let tokens = self.app_tokens(app, REDIS_SCOPE.to_owned(), SECTION)?;
-                Arc::new(AppStoreTokens::new(tokens, *tenant_id))
-            }
-            ServiceIdentity::ManagedIdentity { client_id } => {
-                Arc::new(IdentityStoreTokens::new(self.managed_identity(*client_id, SECTION)?))
-            }
         })
     }
 
@@ -250,29 +236,40 @@ impl Services {
         Ok(AppTokens::new(app, scope, Arc::clone(&self.clock)))
     }
 
-    /// How the broker shows an ACS resource who asks in its own name. `key` is the section that says so.
-    pub fn acs_auth(&self, config: &AcsAuthConfig, key: &str) -> Result<AcsAuth, StartError> {
-        let scope = || format!("{}/.default", self.cloud.acs());
-        Ok(match config {
+    /// Asks an ACS resource in the broker's own name, through `upstream`. `key` is the section that says how.
+    pub fn signed_acs(&self, upstream: Upstream, config: &AcsAuthConfig, key: &str) -> Result<SignedAcs, StartError> {
+        let auth = match config {
             AcsAuthConfig::AccessKey(source) => {
                 AcsAuth::AccessKey(Arc::new(ReloadingSecret::new(source.clone(), Arc::clone(&self.clock))))
             }
-            AcsAuthConfig::App { tenant_id, app } => {
-                let tokens = self.app_tokens(app, scope(), key)?;
-                AcsAuth::ServiceToken(Arc::new(AppServiceTokens::new(tokens, *tenant_id)))
+            AcsAuthConfig::Identity(identity) => {
+                let scope = format!("{}/.default", self.cloud.acs());
+                AcsAuth::ServiceToken(self.service_tokens(identity, scope, key)?)
             }
-            AcsAuthConfig::ManagedIdentity { client_id } => {
-                let identity = self.managed_identity(*client_id, key)?;
-                AcsAuth::ServiceToken(Arc::new(IdentityServiceTokens::new(identity, scope())))
-            }
-        })
+        };
+        Ok(SignedAcs::new(upstream, auth, Arc::clone(&self.clock)))
     }
 
-    fn managed_identity(&self, client_id: Option<ClientAppId>, key: &str) -> Result<ManagedIdentity, StartError> {
-        let upstream = self.upstream(self.connect_timeout)?;
-        ManagedIdentity::new(client_id, upstream, Arc::clone(&self.clock)).map_err(|source| StartError::Credential {
-            key: key.to_owned(),
-            source: source.into(),
+    /// Tokens of the broker's own for `scope`. `key` is the section that names the identity.
+    fn service_tokens(
+        &self,
+        identity: &ServiceIdentity,
+        scope: String,
+        key: &str,
+    ) -> Result<Arc<dyn ServiceTokens>, StartError> {
+        Ok(match identity {
+            ServiceIdentity::App { tenant_id, app } => {
+                Arc::new(AppServiceTokens::new(self.app_tokens(app, scope, key)?, *tenant_id))
+            }
+            ServiceIdentity::ManagedIdentity { client_id } => {
+                let upstream = self.upstream(self.connect_timeout)?;
+                let identity = ManagedIdentity::new(*client_id, upstream, Arc::clone(&self.clock));
+                let identity = identity.map_err(|source| StartError::Credential {
+                    key: key.to_owned(),
+                    source: source.into(),
+                })?;
+                Arc::new(IdentityServiceTokens::new(identity, scope))
+            }
         })
     }
 }

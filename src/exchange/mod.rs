@@ -67,6 +67,8 @@ impl cache::Token for IssuedToken {
 }
 
 /// How tokens come about at a resource.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Mode {
     /// The caller's token goes to ACS as it is.
     Passthrough(AcsExchange),
@@ -128,12 +130,7 @@ impl Exchanger {
     /// The mode's name, as in `exchange.mode`.
     #[must_use]
     pub fn mode_name(&self) -> &'static str {
-        match &self.mode {
-            Mode::Passthrough(_) => "passthrough",
-            Mode::OnBehalfOf(..) => "on_behalf_of",
-            Mode::Identity { .. } => "identity",
-            Mode::TeamsUser { .. } => "teams_user",
-        }
+        (&self.mode).into()
     }
 
     /// What guards the resource's endpoint.

@@ -17,7 +17,7 @@ use strum::VariantArray as _;
 
 pub use self::budget::StoreBudget;
 pub use self::tier::{ResourceTier, TierSettings};
-pub use self::tokens::{AppStoreTokens, IdentityStoreTokens};
+pub use self::tokens::StoreTokens;
 use base::ids::TenantId;
 use config::Config;
 use telemetry::metrics::{Metrics, StoreMetrics};

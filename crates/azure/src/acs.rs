@@ -5,7 +5,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Response, SendError, Upstream, UpstreamFailure};
+use super::{Response, SendError, Upstream, UpstreamFailure, operation_url};
 use base::secret::{AcsToken, BearerToken};
 use telemetry::metrics::labels::Peer;
 
@@ -75,12 +75,7 @@ impl AcsExchange {
     /// The operations at `endpoint`, an origin, each with its `api-version`.
     #[must_use]
     pub fn new(upstream: Upstream, endpoint: &Url, api_version: &str, teams_extension_api_version: &str) -> Self {
-        let url = |operation: Operation, api_version: &str| {
-            let mut url = endpoint.clone();
-            url.set_path(operation.path());
-            url.query_pairs_mut().clear().append_pair("api-version", api_version);
-            url
-        };
+        let url = |operation: Operation, version: &str| operation_url(endpoint, operation.path(), version);
         Self {
             upstream,
             entra: url(Operation::Entra, api_version),

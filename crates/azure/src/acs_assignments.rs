@@ -13,14 +13,14 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::{AsRefStr, EnumString};
+use strum::{AsRefStr, EnumString, VariantNames};
 use tokio::time::Instant;
 use url::Url;
 
 pub use self::answer::AssignmentsError;
 use self::pages::{Page, Pages};
 use super::acs_signing::{SignedAcs, Unsigned};
-use super::{Response, UpstreamFailure};
+use super::{Response, UpstreamFailure, operation_url};
 use base::ids::{ClientAppId, ObjectId, TenantId};
 
 /// An assignment as ACS has it. Members that ACS adds are ignored.
@@ -39,7 +39,9 @@ pub struct EntraAssignment {
 }
 
 /// What an assignment's objectId stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, AsRefStr, EnumString)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, AsRefStr, EnumString, VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum PrincipalType {
@@ -63,6 +65,16 @@ pub enum Put {
     Replaced,
 }
 
+impl Put {
+    fn from_status(status: StatusCode) -> Self {
+        if status == StatusCode::CREATED {
+            Self::Created
+        } else {
+            Self::Replaced
+        }
+    }
+}
+
 /// Limit for all pages of a list together.
 const LIST_LIMIT: Duration = Duration::from_mins(5);
 
@@ -78,9 +90,7 @@ impl AcsAssignments {
     /// The operations at `endpoint`, an origin. Each call, so each page of a list, takes at most `timeout`.
     #[must_use]
     pub fn new(acs: SignedAcs, endpoint: &Url, api_version: &str, timeout: Duration) -> Self {
-        let mut url = endpoint.clone();
-        url.set_path("/access/entra/assignments");
-        url.query_pairs_mut().clear().append_pair("api-version", api_version);
+        let url = operation_url(endpoint, "/access/entra/assignments", api_version);
         Self { acs, url, timeout }
     }
 
@@ -95,7 +105,7 @@ impl AcsAssignments {
         let mut pages = Pages::new(self.url.clone());
         while let Some(url) = pages.next() {
             let response = self.send(Method::GET, url, None).await?;
-            let response = self.expect(response, &[StatusCode::OK], false)?;
+            let response = answer::expect(response, &[StatusCode::OK], false, self.acs.now())?;
             pages.add(answer::read::<Page>(&response)?)?;
         }
         Ok(pages.into_assignments())
@@ -104,7 +114,7 @@ impl AcsAssignments {
     /// One assignment.
     pub async fn get(&self, object: ObjectId) -> Result<EntraAssignment, AssignmentsError> {
         let response = self.send(Method::GET, self.object(object), None).await?;
-        let response = self.expect(response, &[StatusCode::OK], true)?;
+        let response = answer::expect(response, &[StatusCode::OK], true, self.acs.now())?;
         Self::read_one(&response, object)
     }
 
@@ -115,19 +125,14 @@ impl AcsAssignments {
         let response = self
             .send(Method::PUT, self.object(object), Some(("application/json", body)))
             .await?;
-        let response = self.expect(response, &[StatusCode::OK, StatusCode::CREATED], false)?;
-        let put = if response.status == StatusCode::CREATED {
-            Put::Created
-        } else {
-            Put::Replaced
-        };
-        Ok((Self::read_one(&response, object)?, put))
+        let response = answer::expect(response, &[StatusCode::OK, StatusCode::CREATED], false, self.acs.now())?;
+        Ok((Self::read_one(&response, object)?, Put::from_status(response.status)))
     }
 
     /// Removes one assignment.
     pub async fn delete(&self, object: ObjectId) -> Result<(), AssignmentsError> {
         let response = self.send(Method::DELETE, self.object(object), None).await?;
-        self.expect(response, &[StatusCode::NO_CONTENT], true).map(drop)
+        answer::expect(response, &[StatusCode::NO_CONTENT], true, self.acs.now()).map(drop)
     }
 
     /// Sets and removes many assignments in one call: all of it or nothing.
@@ -139,7 +144,12 @@ impl AcsAssignments {
         let body = answer::write(&members);
         let content = Some(("application/merge-patch+json", body));
         let response = self.send(Method::PATCH, self.url.clone(), content).await?;
-        let response = self.expect(response, &[StatusCode::OK, StatusCode::NO_CONTENT], false)?;
+        let response = answer::expect(
+            response,
+            &[StatusCode::OK, StatusCode::NO_CONTENT],
+            false,
+            self.acs.now(),
+        )?;
         if response.status == StatusCode::OK {
             // It is a list; which of the assignments are in it does not matter.
             answer::read::<Page>(&response)?;
@@ -168,14 +178,6 @@ impl AcsAssignments {
         };
         let deadline = Instant::now() + self.timeout;
         Ok(self.acs.send(request, deadline).await?)
-    }
-
-    fn expect(&self, response: Response, wanted: &[StatusCode], by_object: bool) -> Result<Response, AssignmentsError> {
-        if wanted.contains(&response.status) {
-            Ok(response)
-        } else {
-            Err(answer::failure(&response, by_object, self.acs.now()))
-        }
     }
 
     fn read_one(response: &Response, object: ObjectId) -> Result<EntraAssignment, AssignmentsError> {

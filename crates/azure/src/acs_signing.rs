@@ -16,16 +16,13 @@ use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::credential::ReloadingSecret;
+use super::entra::EntraGrant;
 use super::retry::Attempted;
-use super::{Response, SendError, Upstream};
+use super::{Response, SendError, Upstream, operation_url};
 use base::clock::SharedClock;
+use base::secret::BearerToken;
 use telemetry::metrics::labels::Peer;
-
-/// Where the resource's access key comes from. It is asked at each use, so that a changed key is in use at once.
-pub trait AccessKeySource: Send + Sync {
-    /// The key as Azure shows it, in base64.
-    fn latest(&self) -> BoxFuture<'_, Result<Arc<SecretString>, AccessKeyError>>;
-}
 
 /// The access key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,10 +38,10 @@ pub enum AccessKeyError {
 /// Entra tokens of the broker's own, for a service that it calls in its own name.
 pub trait ServiceTokens: Send + Sync {
     /// A token that is good for now.
-    fn token(&self, deadline: Instant) -> BoxFuture<'_, Result<Arc<SecretString>, ServiceTokenError>>;
+    fn token(&self, deadline: Instant) -> BoxFuture<'_, Result<EntraGrant, ServiceTokenError>>;
 
     /// The service refused `token`: if it is the one that is kept, the next is a new one.
-    fn discard(&self, token: &Arc<SecretString>);
+    fn discard(&self, token: &BearerToken);
 }
 
 /// There is no token of the broker's own.
@@ -64,8 +61,8 @@ pub enum ServiceTokenError {
 /// How the broker shows ACS who asks.
 #[derive(Clone)]
 pub enum AcsAuth {
-    /// With the resource's access key.
-    AccessKey(Arc<dyn AccessKeySource>),
+    /// With the resource's access key, as Azure shows it, in base64. It is read at each use: a changed key is in use at once.
+    AccessKey(Arc<ReloadingSecret>),
     /// With an Entra token of its own.
     ServiceToken(Arc<dyn ServiceTokens>),
 }
@@ -156,7 +153,8 @@ impl SignedAcs {
     ) -> Result<Response, SignedSendError> {
         match &self.auth {
             AcsAuth::AccessKey(source) => {
-                let key = source.latest().await?;
+                let key = source.latest().await;
+                let key = key.map_err(|error| AccessKeyError::Unreadable(error.to_string()))?;
                 let key = decode(&key)?;
                 let signature = sign(
                     &key,
@@ -173,8 +171,8 @@ impl SignedAcs {
                 Ok(self.upstream.send(Peer::Acs, builder, deadline).await?)
             }
             AcsAuth::ServiceToken(tokens) => {
-                let token = tokens.token(deadline).await?;
-                let builder = self.builder(request).bearer_auth(token.expose_secret());
+                let token = tokens.token(deadline).await?.access_token;
+                let builder = self.builder(request).bearer_auth(token.expose());
                 let response = self.upstream.send(Peer::Acs, builder, deadline).await?;
                 if is_to_be_discarded(&response) {
                     tokens.discard(&token);
@@ -205,10 +203,10 @@ pub(super) struct SignedPost {
 impl SignedPost {
     /// The operation at `path` of `endpoint`, an origin.
     pub(super) fn new(acs: SignedAcs, endpoint: &Url, path: &str, api_version: &str) -> Self {
-        let mut url = endpoint.clone();
-        url.set_path(path);
-        url.query_pairs_mut().clear().append_pair("api-version", api_version);
-        Self { acs, url }
+        Self {
+            acs,
+            url: operation_url(endpoint, path, api_version),
+        }
     }
 
     /// Sends one request. `refused` says what becomes of a token of the broker's own that ACS refuses, which `is_refused` sees.

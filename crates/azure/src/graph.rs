@@ -13,7 +13,7 @@ use super::azure_error::{AzureError, appended, read_error};
 use super::breaker::{Breaker, CircuitState};
 use super::pause::{Pause, Pauses};
 use super::retry::{self, CallError, Guards, Withheld};
-use super::{Response, Upstream, UpstreamFailure, json_fault};
+use super::{Response, Upstream, UpstreamFailure};
 use base::clock::SharedClock;
 use base::ids::{ObjectId, TenantId};
 use base::secret::BearerToken;
@@ -56,24 +56,16 @@ struct CheckMemberGroups {
 }
 
 impl GraphClient {
-    /// Graph at `endpoint`, an origin.
+    /// Graph at `endpoint`, an origin, with a circuit breaker if `breaker` says how.
     #[must_use]
-    pub fn new(upstream: Upstream, endpoint: Url, clock: SharedClock) -> Self {
+    pub fn new(upstream: Upstream, endpoint: Url, breaker: Option<BreakerConfig>, clock: SharedClock) -> Self {
+        let (peer, subject) = (Peer::Graph.into_str(), String::new());
         Self {
             upstream,
             endpoint,
             pauses: Pauses::new(SharedClock::clone(&clock)),
-            breaker: breaker(None, &clock),
+            breaker: Breaker::new(breaker, peer, subject, SharedClock::clone(&clock)),
             clock,
-        }
-    }
-
-    /// The same with a circuit breaker.
-    #[must_use]
-    pub fn with_breaker(self, config: Option<BreakerConfig>) -> Self {
-        Self {
-            breaker: breaker(config, &self.clock),
-            ..self
         }
     }
 
@@ -127,10 +119,6 @@ impl GraphClient {
     }
 }
 
-fn breaker(config: Option<BreakerConfig>, clock: &SharedClock) -> Breaker {
-    Breaker::new(config, Peer::Graph.into_str(), String::new(), SharedClock::clone(clock))
-}
-
 /// What Graph's answer means.
 fn classify(
     called: Result<Response, CallError>,
@@ -167,11 +155,7 @@ fn read_members(response: &Response, asked: &[ObjectId]) -> Result<Vec<ObjectId>
     struct Body {
         value: Vec<String>,
     }
-    if !response.is_json() {
-        return Err(UpstreamFailure::invalid("content type is not application/json"));
-    }
-    let body: Body =
-        serde_json::from_slice(&response.body).map_err(|error| UpstreamFailure::invalid(json_fault(&error)))?;
+    let body: Body = response.json()?;
     let members: Vec<ObjectId> = body
         .value
         .iter()

@@ -154,6 +154,14 @@ impl Response {
     }
 }
 
+/// The URL of an operation of ACS's at `endpoint`, an origin.
+fn operation_url(endpoint: &Url, path: &str, api_version: &str) -> Url {
+    let mut url = endpoint.clone();
+    url.set_path(path);
+    url.query_pairs_mut().clear().append_pair("api-version", api_version);
+    url
+}
+
 /// What is wrong with JSON. `serde_json` quotes values in some messages; only the kind and place of the fault are kept.
 fn json_fault(error: &serde_json::Error) -> String {
     format!(

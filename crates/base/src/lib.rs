@@ -6,6 +6,7 @@ pub mod clock;
 pub mod document;
 pub mod flight;
 pub mod ids;
+pub mod json;
 pub mod loopback;
 pub mod secret;
 pub mod tasks;

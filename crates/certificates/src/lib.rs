@@ -8,6 +8,7 @@ mod der;
 mod file;
 mod kind;
 mod pair;
+mod pem;
 mod text;
 mod trust;
 
@@ -18,7 +19,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use self::file::{FileError, part_of_file};
 pub use self::pair::{Paired, pair};
-pub use self::trust::{TrustError, client_config};
+pub use self::pem::{certificates_to_pem, key_to_pem};
+pub use self::trust::{TrustError, anchors, client_config};
 
 /// Why a file's content does not serve. Each reads on from the file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

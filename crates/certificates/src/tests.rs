@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use p12_keystore::{EncryptionAlgorithm, KeyStore, KeyStoreEntry, PrivateKeyChain};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls_pki_types::pem::PemObject as _;
 
 use super::*;
 
@@ -415,5 +416,22 @@ proptest::proptest! {
         let _ = Bundle::read(&content, Some("pass"));
         let pem = format!("{VERSION_1}{ENCRYPTED_KEY}");
         let _ = Bundle::read(&pem.as_bytes()[..cut.min(pem.len())], None);
+    }
+}
+
+#[test]
+fn what_is_written_as_pem_reads_the_same() {
+    let made = made();
+    let certificates = [made.certificate.der().clone(), made.issuer.der().clone()];
+    let info = pkcs8::PrivateKeyInfoRef::try_from(made.key.serialized_der()).unwrap();
+    for key in [
+        PrivateKeyDer::Pkcs8(made.key.serialized_der().to_vec().into()),
+        PrivateKeyDer::Sec1(info.private_key.as_bytes().to_vec().into()),
+    ] {
+        let pem = format!("{}{}", certificates_to_pem(&certificates), *key_to_pem(&key));
+        let (read, keys) = Bundle::read(pem.as_bytes(), None).unwrap().parts().unwrap();
+        assert_eq!((&read[..], &keys[..]), (&certificates[..], &[key][..]));
+        assert_eq!(CertificateDer::pem_slice_iter(pem.as_bytes()).count(), 2);
+        assert!(PrivateKeyDer::from_pem_slice(pem.as_bytes()).is_ok());
     }
 }

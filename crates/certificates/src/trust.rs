@@ -1,5 +1,6 @@
 //! What servers are trusted by: the system's anchors, and those of a file.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub enum TrustError {
 
 /// TLS with the system's trust anchors and, if there is one, those of `ca_file`; without ALPN.
 pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TrustError> {
-    let extra = ca_file.map_or(Ok(Vec::new()), anchors)?;
+    let extra = ca_file.map_or(Ok(Vec::new()), |file| anchors(file, std::fs::read(file)))?;
     let provider = Arc::new(default_provider());
     let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(extra, Arc::clone(&provider))?;
     Ok(ClientConfig::builder_with_provider(provider)
@@ -34,9 +35,9 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TrustError>
         .with_no_client_auth())
 }
 
-/// The trust anchors in a file, each of which rustls must be able to use.
-fn anchors(file: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let certificates = part_of_file(file, std::fs::read(file), Bundle::certificates)?;
+/// The trust anchors in what was read of `file`, each of which rustls must be able to use.
+pub fn anchors(file: &Path, content: io::Result<impl AsRef<[u8]>>) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let certificates = part_of_file(file, content, Bundle::certificates)?;
     for (index, certificate) in certificates.iter().enumerate() {
         RootCertStore::empty()
             .add(certificate.clone())

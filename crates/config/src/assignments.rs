@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{AppConfig, SecretSource};
-use base::ids::{ClientAppId, TenantId};
+use super::{AppConfig, SecretSource, ServiceIdentity};
 
 /// `[assignments]`
 #[derive(Debug, Clone, PartialEq)]
@@ -51,18 +50,8 @@ pub struct AcsSourceConfig {
 pub enum AcsAuthConfig {
     /// Requests are signed with the resource's access key.
     AccessKey(SecretSource),
-    /// Requests carry an Entra token of an app, from the tenant of the resource.
-    App {
-        /// The tenant that the resource belongs to.
-        tenant_id: TenantId,
-        /// The app.
-        app: AppConfig,
-    },
-    /// Requests carry an Entra token of a managed identity itself.
-    ManagedIdentity {
-        /// A user-assigned identity's client id; the system-assigned one if absent.
-        client_id: Option<ClientAppId>,
-    },
+    /// Requests carry an Entra token of the broker's own, from the tenant that the resource belongs to.
+    Identity(ServiceIdentity),
 }
 
 /// `assignments.mode`

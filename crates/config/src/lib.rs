@@ -208,6 +208,17 @@ impl ResourceConfig {
             format!("{}.{key}", self.path)
         }
     }
+
+    /// How the broker shows ACS who asks there in its own name, each with its section: that of the assignments first.
+    pub fn acs_auths(&self) -> impl Iterator<Item = (&'static str, &AcsAuthConfig)> {
+        let of_mode = match &self.exchange.mode {
+            ExchangeMode::TeamsUser(settings) => Some(("exchange.teams_user", &settings.auth)),
+            ExchangeMode::Identity(settings) => Some(("exchange.identity", &settings.auth)),
+            ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => None,
+        };
+        let listing = self.assignments.acs_auth.as_ref();
+        listing.map(|auth| ("assignments.acs", auth)).into_iter().chain(of_mode)
+    }
 }
 
 /// `[upstream]`

@@ -232,11 +232,6 @@ impl SharedCache {
         }
     }
 
-    /// Ends a lease. Nobody waits for it.
-    pub fn release(&self, lease: Lease) {
-        drop(lease);
-    }
-
     /// Waits until leases and places that were given back are, at most for `limit`: before the broker ends.
     pub async fn finish(&self, limit: Duration) {
         let _ = tokio::time::timeout(limit, self.chores.done()).await;

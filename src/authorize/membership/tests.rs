@@ -133,10 +133,10 @@ impl World {
             credential: CredentialConfig::Secret(SecretSource::Value(SecretString::from("secret"))),
         };
         let endpoint = Endpoint(origin.join("/token").unwrap());
-        let entra = EntraClient::new(upstream.clone(), Arc::new(endpoint), shared());
+        let entra = EntraClient::new(upstream.clone(), Arc::new(endpoint), None, shared());
         let app = EntraApp::new(&config, &deps, Arc::new(entra)).unwrap();
         let tokens = AppTokens::new(app, "https://graph.microsoft.com/.default", shared());
-        let graph = GraphClient::new(upstream, origin, shared());
+        let graph = GraphClient::new(upstream, origin, None, shared());
         let memberships = Arc::new(Memberships::new(
             graph,
             tokens,

@@ -57,6 +57,27 @@ impl fmt::Display for AssignmentProblem {
 
 impl std::error::Error for AssignmentProblem {}
 
+/// Why a file gives no assignments.
+#[derive(Debug, thiserror::Error)]
+pub enum FileProblem {
+    /// Its name does not say how it is written.
+    #[error(transparent)]
+    Format(#[from] UnknownFormat),
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] std::io::Error),
+    /// Everything that is wrong with its content.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Content(Vec<AssignmentProblem>),
+}
+
+/// The assignments of the file at `path`, for what looks at it once.
+pub fn read_file(path: &Path) -> Result<Vec<Assignment>, FileProblem> {
+    let format = Format::from_path(path)?;
+    let text = std::fs::read_to_string(path)?;
+    parse(format, &text).map_err(FileProblem::Content)
+}
+
 /// Reads a file's text: all assignments, or everything that is wrong.
 pub fn parse(format: Format, text: &str) -> Result<Vec<Assignment>, Vec<AssignmentProblem>> {
     // Editors and shells on Windows put a mark there.

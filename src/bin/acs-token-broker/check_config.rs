@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use ::serve::{Capacity, OpenFiles};
-use acs_token_broker::authorize::source::parse::{self, Format};
+use acs_token_broker::authorize::source::parse::{FileProblem, read_file};
 use acs_token_broker::broker::Broker;
 use base::clock::SystemClock;
 use config::load::{Environment, inspect};
@@ -81,17 +81,15 @@ fn check_assignments(config: &Config, resource: &ResourceConfig) -> Result<Vec<S
         return Ok(Vec::new());
     };
     let key = resource.key("assignments.file");
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) => return Ok(vec![format!("{key}: {}: {error}", file.display())]),
+    let assignments = match read_file(file) {
+        Ok(assignments) => assignments,
+        Err(FileProblem::Unreadable(error)) => return Ok(vec![format!("{key}: {}: {error}", file.display())]),
+        Err(FileProblem::Format(error)) => return Err(vec![format!("{key}: {error}")]),
+        Err(FileProblem::Content(problems)) => {
+            let problems = problems.iter().map(|problem| format!("{}: {problem}", file.display()));
+            return Err(problems.collect());
+        }
     };
-    let format = Format::from_path(file).map_err(|error| vec![format!("{key}: {error}")])?;
-    let assignments = parse::parse(format, &text).map_err(|problems| {
-        problems
-            .iter()
-            .map(|problem| format!("{}: {problem}", file.display()))
-            .collect::<Vec<_>>()
-    })?;
     let mut warnings = Vec::new();
     if assignments.is_empty() {
         warnings.push(format!("{}: there are no assignments", file.display()));

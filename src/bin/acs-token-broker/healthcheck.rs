@@ -78,7 +78,7 @@ fn direct() -> UpstreamConfig {
 }
 
 fn ask(url: &Url) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = crate::runtime()?;
     let response = runtime.block_on(async {
         let upstream = match url.scheme() {
             "http" => Upstream::plain(TIMEOUT, MAX_RESPONSE_BYTES)?,

@@ -6,6 +6,7 @@ mod check_config;
 mod dev;
 mod doctor;
 mod healthcheck;
+mod output;
 mod serve;
 mod setup;
 
@@ -150,14 +151,19 @@ fn misused(error: &clap::Error) -> Exit {
     } else {
         Exit::Done
     };
-    let wants_json = exit != Exit::Done && assignments::wants_json(std::env::args_os());
+    let wants_json = exit != Exit::Done && output::wants_json(std::env::args_os());
     if wants_json {
         let message = error.render().to_string();
-        say(&assignments::usage_error(message.trim_end()));
+        say(&output::usage_error(message.trim_end()));
     }
     // Nothing can be done where nobody listens.
     let _ = error.print();
     exit
+}
+
+/// Where a command runs that asks a few questions and ends.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// A panic's message can quote what it failed on, a token for one. Only its place is shown.

@@ -16,8 +16,9 @@ use serde_json::json;
 
 use crate::doctor::table::{BOLD, FAINT};
 use crate::doctor::{
-    OutputFormat, Source, Usage, access, configuration, end_progress, graph_access, json as to_json, progress, wanted,
+    Source, Usage, access, configuration, end_progress, graph_access, json as to_json, progress, wanted,
 };
+use crate::output::OutputFormat;
 use crate::{ConfigArgument, Exit, complain, say, say_in_colours};
 
 #[derive(Args)]
@@ -76,10 +77,7 @@ fn work(arguments: &SetupArguments, environment: &Environment) -> Result<Exit, U
         return Ok(Exit::Configuration);
     };
     let only = wanted(&arguments.tenants, config, given.as_ref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Usage::Runtime)?;
+    let runtime = crate::runtime().map_err(Usage::Runtime)?;
     let looker = match Looker::new(config, SystemClock::shared(), only) {
         Ok(looker) => looker,
         Err(error) => {

@@ -63,7 +63,7 @@ impl Looker<'_> {
                 )));
             }
             GraphAccess::App(app, tokens) => match tokens.token(tenant, Instant::now() + CALL_LIMIT).await {
-                Ok(token) => token.token().clone(),
+                Ok(token) => token.access_token,
                 Err(error) => return Err(TokenLook::App(*app, Box::new(error))),
             },
         };

@@ -12,13 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azure::acs_assignments::EntraAssignment;
-use azure::{Response, Upstream};
+use azure::{Response, SendError, Upstream};
 use base::clock::SharedClock;
 use base::ids::{ClientAppId, TenantId};
 use config::{AppConfig, Config, ExchangeMode};
 use futures_util::future::{BoxFuture, join_all};
+use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use telemetry::metrics::Metrics;
+use telemetry::metrics::labels::Peer;
+use url::Url;
 
 pub use self::graph::{GraphAccess, NoTenant, given_token};
 use super::check::{Check, CheckId};
@@ -29,7 +32,7 @@ use super::rules::entra::TenantLook;
 use super::rules::graph::TenantGraph;
 use super::rules::shared_cache::StoreLook;
 use crate::authorize::assignment::Assignment;
-use crate::authorize::source::parse::{self, Format};
+use crate::authorize::source::parse;
 use crate::broker::{Services, StartError, WellKnownEndpoints};
 
 /// The longest that one call may take.
@@ -217,6 +220,15 @@ impl<'c> Looker<'c> {
         rules::entra::credential(&app.key, app.config.client_id, tenant, &outcome, self.config)
     }
 
+    /// Asks without a credential: what status there is, and what time it is there.
+    async fn ask(&self, peer: Peer, url: Url) -> Result<(StatusCode, Option<SignedDuration>), SendError> {
+        let asked_at = self.clock.now();
+        let request = self.upstream.request(Method::GET, url);
+        let deadline = tokio::time::Instant::now() + CALL_LIMIT;
+        let response = self.upstream.send(peer, request, deadline).await?;
+        Ok((response.status, self.difference(asked_at, &response)))
+    }
+
     /// By how much this machine's clock was ahead when `response` came, if it says the time.
     fn difference(&self, asked_at: Timestamp, response: &Response) -> Option<SignedDuration> {
         let date = response.headers.get(http::header::DATE)?.to_str().ok()?;
@@ -292,10 +304,5 @@ pub fn offline(config: &Config, only: &BTreeSet<TenantId>) -> Vec<Check> {
 
 /// The assignments of a file, or what is wrong with it.
 pub(super) fn read_file(path: &std::path::Path) -> Result<Vec<Assignment>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let format = Format::from_path(path).map_err(|error| error.to_string())?;
-    parse::parse(format, &text).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        format!("{}: {}", path.display(), problems.join("; "))
-    })
+    parse::read_file(path).map_err(|problem| format!("{}: {problem}", path.display()))
 }

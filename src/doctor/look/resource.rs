@@ -1,32 +1,22 @@
 //! One ACS resource.
 
-use std::sync::Arc;
-
 use azure::UpstreamFailure;
 use azure::acs_assignments::{AcsAssignments, AssignmentsError};
-use azure::acs_signing::SignedAcs;
-use config::{AcsAuthConfig, ExchangeMode, ResourceConfig};
+use config::{AcsAuthConfig, ResourceConfig};
 use futures_util::future::join_all;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use jiff::SignedDuration;
 use telemetry::metrics::labels::Peer;
-use tokio::time::Instant;
 
 use super::{CALL_LIMIT, Looker, read_file};
 use crate::broker::StartError;
 use crate::doctor::rules::acs::{ListLook, ResourceLook};
 
-/// The credentials with which the broker shows a resource who it is, each once, with its section: that of the assignments first.
+/// The credentials with which the broker shows a resource who it is, each once.
 fn credentials(config: &ResourceConfig) -> Vec<(&'static str, &AcsAuthConfig)> {
-    let own = match &config.exchange.mode {
-        ExchangeMode::TeamsUser(settings) => Some(("exchange.teams_user", &settings.auth)),
-        ExchangeMode::Identity(settings) => Some(("exchange.identity", &settings.auth)),
-        ExchangeMode::Passthrough | ExchangeMode::OnBehalfOf(_) => None,
-    };
-    let listing = config.assignments.acs_auth.as_ref();
-    let listing = listing.map(|auth| ("assignments.acs", auth));
-    let own = own.filter(|(_, auth)| listing.is_none_or(|(_, other)| other != *auth));
-    listing.into_iter().chain(own).collect()
+    let mut credentials: Vec<_> = config.acs_auths().collect();
+    credentials.dedup_by(|(_, one), (_, other)| one == other);
+    credentials
 }
 
 impl<'c> Looker<'c> {
@@ -68,8 +58,7 @@ impl<'c> Looker<'c> {
         section: &str,
         auth: &AcsAuthConfig,
     ) -> Result<AcsAssignments, StartError> {
-        let auth = self.services.acs_auth(auth, section)?;
-        let signed = SignedAcs::new(self.upstream.clone(), auth, Arc::clone(&self.clock));
+        let signed = self.services.signed_acs(self.upstream.clone(), auth, section)?;
         let exchange = &config.exchange;
         Ok(AcsAssignments::new(
             signed,
@@ -88,10 +77,6 @@ impl<'c> Looker<'c> {
         url.set_path("/access/entra/assignments");
         url.query_pairs_mut()
             .append_pair("api-version", &config.exchange.api_version);
-        let asked_at = self.clock.now();
-        let request = self.upstream.request(Method::GET, url);
-        let deadline = Instant::now() + CALL_LIMIT;
-        let response = self.upstream.send(Peer::Acs, request, deadline).await?;
-        Ok((response.status, self.difference(asked_at, &response)))
+        self.ask(Peer::Acs, url).await
     }
 }

@@ -2,10 +2,8 @@
 
 use azure::SendError;
 use base::ids::TenantId;
-use http::Method;
 use jiff::SignedDuration;
 use telemetry::metrics::labels::Peer;
-use tokio::time::Instant;
 use url::Url;
 
 use super::{CALL_LIMIT, Looker};
@@ -20,10 +18,7 @@ impl Looker<'_> {
         let origin = own.clone().unwrap_or_else(|| self.config.entra.authority.clone());
         let listed = ListedTenant {
             id: tenant,
-            authority: match own {
-                Some(own) => Authority::own(own),
-                None => Authority::common(origin.clone()),
-            },
+            authority: own.map_or_else(|| Authority::common(origin.clone()), Authority::own),
             app: settings.and_then(|settings| settings.app_id_for_keys),
         };
         let published = tokio::time::timeout(CALL_LIMIT, published(self.upstream.clone(), listed));
@@ -51,10 +46,6 @@ impl Looker<'_> {
     async fn ask_discovery(&self, origin: &Url, tenant: TenantId) -> Result<Option<SignedDuration>, SendError> {
         let mut url = origin.clone();
         url.set_path(&format!("/{tenant}/v2.0/.well-known/openid-configuration"));
-        let asked_at = self.clock.now();
-        let request = self.upstream.request(Method::GET, url);
-        let deadline = Instant::now() + CALL_LIMIT;
-        let response = self.upstream.send(Peer::EntraKeys, request, deadline).await?;
-        Ok(self.difference(asked_at, &response))
+        Ok(self.ask(Peer::EntraKeys, url).await?.1)
     }
 }

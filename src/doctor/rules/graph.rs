@@ -117,6 +117,22 @@ pub fn checks(config: &Config, needs: &Needs, tenants: &[TenantGraph]) -> Vec<Ch
 }
 
 impl TenantGraph {
+    /// The registration of an application that is needed, if this is its home.
+    #[must_use]
+    pub fn registration(&self, app: ClientAppId) -> Option<&Application> {
+        self.registrations.get(&app)?.as_ref().ok()?.as_ref()
+    }
+
+    /// Who administers an application here.
+    #[must_use]
+    pub fn administrator(&self, app: ClientAppId) -> Who {
+        if self.registration(app).is_some() {
+            Who::AppTenantAdmin
+        } else {
+            Who::UserTenantAdmin
+        }
+    }
+
     /// Whether it is the home of an application that is needed.
     #[must_use]
     pub fn is_home(&self) -> bool {

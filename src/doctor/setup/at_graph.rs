@@ -49,9 +49,7 @@ pub(super) fn add_permissions(
     graph: &str,
 ) -> Option<Step> {
     let api_id = api.id();
-    let Some(Ok(Some(registration))) = home.registrations.get(&app) else {
-        return None;
-    };
+    let registration = home.registration(app)?;
     let names = scopes.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     let (ids, body) = match home.principal_of(api) {
         Ok(Some(principal)) => {

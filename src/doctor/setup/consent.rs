@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use base::ids::{ClientAppId, ObjectId, TenantId};
 use config::Config;
 
-use super::super::check::Who;
 use super::super::needs::{AcsApi, AppNeed, Needs};
 use super::super::rules::entra::consent_url;
 use super::super::rules::graph::{Consent, Looked, TenantGraph, consent_of, own_api_consent_of};
@@ -94,12 +93,7 @@ fn seen(known: &Looked<Consent>) -> Option<&'static str> {
 }
 
 fn step(app: ClientAppId, tenant: &TenantGraph, seen: &str, message: String, url: &str) -> Step {
-    let is_home = matches!(tenant.registrations.get(&app), Some(Ok(Some(_))));
-    let who = if is_home {
-        Who::AppTenantAdmin
-    } else {
-        Who::UserTenantAdmin
-    };
+    let who = tenant.administrator(app);
     let summary = format!(
         "an administrator of tenant {} consents to app {app} ({seen})",
         tenant.tenant

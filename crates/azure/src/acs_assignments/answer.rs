@@ -94,6 +94,20 @@ fn parenthesized(error: Option<&AzureError>) -> String {
     }
 }
 
+/// The response, if its status is one of those hoped for.
+pub(super) fn expect(
+    response: Response,
+    wanted: &[StatusCode],
+    by_object: bool,
+    now: Timestamp,
+) -> Result<Response, AssignmentsError> {
+    if wanted.contains(&response.status) {
+        Ok(response)
+    } else {
+        Err(failure(&response, by_object, now))
+    }
+}
+
 /// What a status other than those hoped for means. `by_object` where the address names an assignment, so that 404
 /// is about that.
 pub(super) fn failure(response: &Response, by_object: bool, now: Timestamp) -> AssignmentsError {

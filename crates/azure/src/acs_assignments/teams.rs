@@ -11,8 +11,8 @@ use url::Url;
 
 use super::Put;
 use super::answer::{self, AssignmentsError};
-use crate::Response;
 use crate::acs_signing::{SignedAcs, Unsigned};
+use crate::{Response, operation_url};
 use base::ids::{ClientAppId, ObjectId, TenantId};
 
 /// An assignment as ACS has it. Members that ACS adds are ignored.
@@ -52,15 +52,14 @@ impl AcsTeamsAssignments {
     /// The operations at `endpoint`, an origin. Each call takes at most `timeout`.
     #[must_use]
     pub fn new(acs: SignedAcs, endpoint: &Url, api_version: &str, timeout: Duration) -> Self {
-        let mut url = endpoint.clone();
-        url.query_pairs_mut().clear().append_pair("api-version", api_version);
+        let url = operation_url(endpoint, "", api_version);
         Self { acs, url, timeout }
     }
 
     /// One assignment.
     pub async fn get(&self, tenant: TenantId, object: ObjectId) -> Result<TeamsAssignment, AssignmentsError> {
         let response = self.send(Method::GET, tenant, object, Bytes::new()).await?;
-        let response = self.expect(response, &[StatusCode::OK], true)?;
+        let response = answer::expect(response, &[StatusCode::OK], true, self.acs.now())?;
         read(&response, tenant, object)
     }
 
@@ -69,19 +68,14 @@ impl AcsTeamsAssignments {
         let (tenant, object) = (assignment.tenant_id, assignment.object_id);
         let body = answer::write(&Members::new(assignment));
         let response = self.send(Method::PUT, tenant, object, body).await?;
-        let response = self.expect(response, &[StatusCode::OK, StatusCode::CREATED], false)?;
-        let put = if response.status == StatusCode::CREATED {
-            Put::Created
-        } else {
-            Put::Replaced
-        };
-        Ok((read(&response, tenant, object)?, put))
+        let response = answer::expect(response, &[StatusCode::OK, StatusCode::CREATED], false, self.acs.now())?;
+        Ok((read(&response, tenant, object)?, Put::from_status(response.status)))
     }
 
     /// Removes one assignment.
     pub async fn delete(&self, tenant: TenantId, object: ObjectId) -> Result<(), AssignmentsError> {
         let response = self.send(Method::DELETE, tenant, object, Bytes::new()).await?;
-        self.expect(response, &[StatusCode::NO_CONTENT], true).map(drop)
+        answer::expect(response, &[StatusCode::NO_CONTENT], true, self.acs.now()).map(drop)
     }
 
     async fn send(
@@ -100,14 +94,6 @@ impl AcsTeamsAssignments {
             body,
         };
         Ok(self.acs.send(request, Instant::now() + self.timeout).await?)
-    }
-
-    fn expect(&self, response: Response, wanted: &[StatusCode], by_object: bool) -> Result<Response, AssignmentsError> {
-        if wanted.contains(&response.status) {
-            Ok(response)
-        } else {
-            Err(answer::failure(&response, by_object, self.acs.now()))
-        }
     }
 }
 

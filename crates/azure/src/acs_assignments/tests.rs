@@ -10,7 +10,6 @@ use axum::response::IntoResponse as _;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
-use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
@@ -18,7 +17,9 @@ use url::Url;
 use super::*;
 use crate::Upstream;
 use crate::acs_signing::{AcsAuth, ServiceTokenError, ServiceTokens, SignedAcs};
+use crate::entra::EntraGrant;
 use base::clock::{ManualClock, SharedClock};
+use base::secret::BearerToken;
 
 const TENANT: &str = "10000000-0000-4000-8000-00000000000a";
 const CLIENT: &str = "30000000-0000-4000-8000-00000000000c";
@@ -228,25 +229,26 @@ fn each_failure_has_one_meaning() {
 /// Counts from one; a token that was discarded is not given again.
 struct Numbered {
     issued: AtomicUsize,
-    kept: Mutex<Option<Arc<SecretString>>>,
+    kept: Mutex<Option<BearerToken>>,
 }
 
 impl ServiceTokens for Numbered {
-    fn token(&self, _: Instant) -> BoxFuture<'_, Result<Arc<SecretString>, ServiceTokenError>> {
+    fn token(&self, _: Instant) -> BoxFuture<'_, Result<EntraGrant, ServiceTokenError>> {
         let mut kept = self.kept.lock().unwrap();
         let token = kept.get_or_insert_with(|| {
             let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
-            Arc::new(SecretString::from(format!("token-{number}")))
+            BearerToken::new(format!("token-{number}"))
         });
-        Box::pin(std::future::ready(Ok(Arc::clone(token))))
+        Box::pin(std::future::ready(Ok(EntraGrant {
+            access_token: token.clone(),
+            expires_on: jiff::Timestamp::MAX,
+            scope: None,
+        })))
     }
 
-    fn discard(&self, token: &Arc<SecretString>) {
+    fn discard(&self, token: &BearerToken) {
         let mut kept = self.kept.lock().unwrap();
-        if kept
-            .as_ref()
-            .is_some_and(|kept| kept.expose_secret() == token.expose_secret())
-        {
+        if kept.as_ref().is_some_and(|kept| kept.expose() == token.expose()) {
             *kept = None;
         }
     }

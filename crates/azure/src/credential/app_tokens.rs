@@ -1,52 +1,23 @@
 //! An app's own tokens, kept as long as they are good.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use super::{AppError, EntraApp};
 use crate::UpstreamFailure;
-use crate::entra::EntraError;
+use crate::entra::{EntraError, EntraGrant};
 use base::clock::SharedClock;
 use base::flight::{Flights, Lost};
 use base::ids::TenantId;
-use base::secret::BearerToken;
+use base::secret::{BearerToken, TokenDigest};
 use telemetry::trace::Trace;
 
 /// A token with less left is not used any more: a call with it may take a while, and clocks differ.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
-
-/// A token of an app itself.
-pub struct AppToken {
-    token: BearerToken,
-    expires_on: Timestamp,
-}
-
-impl AppToken {
-    /// The token, for sending it.
-    #[must_use]
-    pub fn token(&self) -> &BearerToken {
-        &self.token
-    }
-
-    /// When it ends.
-    #[must_use]
-    pub fn expires_on(&self) -> Timestamp {
-        self.expires_on
-    }
-}
-
-impl fmt::Debug for AppToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppToken")
-            .field("expires_on", &self.expires_on)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Client-credentials tokens of one app for one scope, by tenant.
 pub struct AppTokens {
@@ -54,12 +25,12 @@ pub struct AppTokens {
     flights: Flights<TenantId, (), Outcome>,
 }
 
-type Outcome = Result<Arc<AppToken>, AppError>;
+type Outcome = Result<EntraGrant, AppError>;
 
 struct Source {
     app: EntraApp,
     scope: String,
-    kept: Mutex<HashMap<TenantId, Arc<AppToken>>>,
+    kept: Mutex<HashMap<TenantId, EntraGrant>>,
     clock: SharedClock,
 }
 
@@ -79,7 +50,7 @@ impl AppTokens {
     }
 
     /// A token of `tenant`, a listed one. Callers at once share one call.
-    pub async fn token(&self, tenant: TenantId, deadline: Instant) -> Result<Arc<AppToken>, AppError> {
+    pub async fn token(&self, tenant: TenantId, deadline: Instant) -> Outcome {
         loop {
             if let Some(token) = self.source.fresh(tenant) {
                 return Ok(token);
@@ -101,23 +72,24 @@ impl AppTokens {
     }
 
     /// Forgets `token`, which was refused: the next caller gets a new one.
-    pub fn discard(&self, tenant: TenantId, token: &Arc<AppToken>) {
+    pub fn discard(&self, tenant: TenantId, token: &BearerToken) {
         let mut kept = self.source.kept();
-        if kept.get(&tenant).is_some_and(|current| Arc::ptr_eq(current, token)) {
+        let is_current = |current: &EntraGrant| TokenDigest::new(&current.access_token) == TokenDigest::new(token);
+        if kept.get(&tenant).is_some_and(is_current) {
             kept.remove(&tenant);
         }
     }
 }
 
 impl Source {
-    fn kept(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<AppToken>>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<TenantId, EntraGrant>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fresh(&self, tenant: TenantId) -> Option<Arc<AppToken>> {
+    fn fresh(&self, tenant: TenantId) -> Option<EntraGrant> {
         let kept = self.kept();
         let token = kept.get(&tenant)?;
-        (token.expires_on.duration_since(self.clock.now()) > MARGIN).then(|| Arc::clone(token))
+        (token.expires_on.duration_since(self.clock.now()) > MARGIN).then(|| token.clone())
     }
 
     async fn call(self: Arc<Self>, tenant: TenantId, deadline: Instant) -> Outcome {
@@ -125,12 +97,8 @@ impl Source {
         if let Some(token) = self.fresh(tenant) {
             return Ok(token);
         }
-        let grant = self.app.client_credentials(tenant, &self.scope, deadline).await?;
-        let token = Arc::new(AppToken {
-            token: grant.access_token,
-            expires_on: grant.expires_on,
-        });
-        self.kept().insert(tenant, Arc::clone(&token));
+        let token = self.app.client_credentials(tenant, &self.scope, deadline).await?;
+        self.kept().insert(tenant, token.clone());
         Ok(token)
     }
 }

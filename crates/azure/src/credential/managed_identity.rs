@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use crate::entra::EntraGrant;
 use crate::{SendError, Upstream, UpstreamFailure};
 use base::clock::SharedClock;
 use base::ids::ClientAppId;
@@ -69,15 +70,6 @@ fn described(failure: &UpstreamFailure) -> String {
     }
 }
 
-/// A token of a managed identity.
-#[derive(Debug, Clone)]
-pub struct ManagedIdentityToken {
-    /// The token.
-    pub token: BearerToken,
-    /// When it ends.
-    pub expires_on: Timestamp,
-}
-
 /// A managed identity of the machine, container or app that the broker runs in.
 pub struct ManagedIdentity {
     credential: Arc<ManagedIdentityCredential>,
@@ -113,7 +105,7 @@ impl ManagedIdentity {
 
     /// A token for `resource`, an App ID URI such as `https://communication.azure.com`; also with `/.default`, as a
     /// scope. It may come from memory and has at least a few minutes left then.
-    pub async fn token(&self, resource: &str, deadline: Instant) -> Result<ManagedIdentityToken, ManagedIdentityError> {
+    pub async fn token(&self, resource: &str, deadline: Instant) -> Result<EntraGrant, ManagedIdentityError> {
         let scopes = [resource];
         let asked = self.credential.get_token(&scopes, None);
         let token = tokio::time::timeout_at(deadline, asked)
@@ -122,9 +114,10 @@ impl ManagedIdentity {
             .map_err(|error| meaning(&error))?;
         let expires_on = Timestamp::from_second(token.expires_on.unix_timestamp())
             .map_err(|_| ManagedIdentityError::invalid("expires_on"))?;
-        Ok(ManagedIdentityToken {
-            token: BearerToken::new(token.token.secret()),
+        Ok(EntraGrant {
+            access_token: BearerToken::new(token.token.secret()),
             expires_on,
+            scope: None,
         })
     }
 }
@@ -292,7 +285,7 @@ pub(super) mod tests {
         ManagedIdentity::over(client_id.map(|id| id.parse().unwrap()), Arc::new(transport)).unwrap()
     }
 
-    async fn ask(identity: &ManagedIdentity) -> Result<ManagedIdentityToken, ManagedIdentityError> {
+    async fn ask(identity: &ManagedIdentity) -> Result<EntraGrant, ManagedIdentityError> {
         let deadline = Instant::now() + Duration::from_secs(3);
         identity.token("api://AzureADTokenExchange", deadline).await
     }
@@ -303,7 +296,7 @@ pub(super) mod tests {
         let identity = led(&origin, Some("22222222-0000-4000-8000-00000000abcd"));
         for _ in 0..3 {
             let token = ask(&identity).await.unwrap();
-            assert_eq!(token.token.expose(), "managed");
+            assert_eq!(token.access_token.expose(), "managed");
             assert_eq!(token.expires_on.as_second(), 4_102_444_800);
         }
         let calls = calls.lock().unwrap();

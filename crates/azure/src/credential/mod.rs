@@ -20,7 +20,7 @@ use url::Url;
 pub use self::app::{AppError, EntraApp};
 use self::certificate::CertificateFile;
 pub use self::certificate::{CertificateError, CertificateFileError};
-pub use self::managed_identity::{ManagedIdentity, ManagedIdentityError, ManagedIdentityToken};
+pub use self::managed_identity::{ManagedIdentity, ManagedIdentityError};
 pub use self::reloading::{ReloadingFile, ReloadingSecret, SecretError};
 pub use self::service_tokens::{AppServiceTokens, IdentityServiceTokens};
 use crate::entra::ClientAuthentication;
@@ -122,7 +122,7 @@ impl ClientCredential {
                 ClientAuthentication::Assertion(SecretString::from(token.expose_secret()))
             }
             Kind::ManagedIdentity { identity, audience } => {
-                let token = identity.token(audience, deadline).await?.token;
+                let token = identity.token(audience, deadline).await?.access_token;
                 ClientAuthentication::Assertion(SecretString::from(token.expose()))
             }
         })

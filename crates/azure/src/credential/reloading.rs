@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::acs_signing::{AccessKeyError, AccessKeySource};
 use base::changing_file::{ChangingFile, Look};
 use base::clock::SharedClock;
 use config::{SecretSource, invisible};
@@ -246,15 +244,6 @@ fn secret_in<'c>(path: &Path, content: &'c [u8]) -> Result<&'c str, SecretError>
         Ok("") => Err(SecretError::Unusable(path())),
         Ok(secret) => Ok(secret),
         Err(reason) => Err(SecretError::Doubtful { path: path(), reason }),
-    }
-}
-
-impl AccessKeySource for ReloadingSecret {
-    fn latest(&self) -> BoxFuture<'_, Result<Arc<SecretString>, AccessKeyError>> {
-        Box::pin(async {
-            let secret = ReloadingSecret::latest(self).await;
-            secret.map_err(|error| AccessKeyError::Unreadable(error.to_string()))
-        })
     }
 }
 

@@ -1,60 +1,37 @@
-//! Entra tokens of the broker's own, as `upstream` wants them for calls in its own name.
-
-use std::sync::{Arc, Mutex, PoisonError};
+//! Entra tokens of the broker's own, for the services that it calls in its own name.
 
 use futures_util::future::BoxFuture;
-use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::app_tokens::{AppToken, AppTokens};
+use super::app_tokens::AppTokens;
 use super::{AppError, ManagedIdentity, ManagedIdentityError};
 use crate::UpstreamFailure;
 use crate::acs_signing::{ServiceTokenError, ServiceTokens};
+use crate::entra::EntraGrant;
 use base::ids::TenantId;
+use base::secret::BearerToken;
 
 /// Of an app, in one tenant.
 pub struct AppServiceTokens {
     tokens: AppTokens,
     tenant: TenantId,
-    // The last one given out, with what it was made from.
-    last: Mutex<Option<(Arc<AppToken>, Arc<SecretString>)>>,
 }
 
 impl AppServiceTokens {
     /// Those of `tokens` in `tenant`.
     #[must_use]
     pub fn new(tokens: AppTokens, tenant: TenantId) -> Self {
-        Self {
-            tokens,
-            tenant,
-            last: Mutex::default(),
-        }
+        Self { tokens, tenant }
     }
 }
 
 impl ServiceTokens for AppServiceTokens {
-    fn token(&self, deadline: Instant) -> BoxFuture<'_, Result<Arc<SecretString>, ServiceTokenError>> {
-        Box::pin(async move {
-            let token = self.tokens.token(self.tenant, deadline).await?;
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((of, secret)) = &*last
-                && Arc::ptr_eq(of, &token)
-            {
-                return Ok(Arc::clone(secret));
-            }
-            let secret = Arc::new(SecretString::from(token.token().expose()));
-            *last = Some((token, Arc::clone(&secret)));
-            Ok(secret)
-        })
+    fn token(&self, deadline: Instant) -> BoxFuture<'_, Result<EntraGrant, ServiceTokenError>> {
+        Box::pin(async move { Ok(self.tokens.token(self.tenant, deadline).await?) })
     }
 
-    fn discard(&self, token: &Arc<SecretString>) {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, secret)) = &*last
-            && Arc::ptr_eq(secret, token)
-        {
-            self.tokens.discard(self.tenant, of);
-        }
+    fn discard(&self, token: &BearerToken) {
+        self.tokens.discard(self.tenant, token);
     }
 }
 
@@ -73,15 +50,12 @@ impl IdentityServiceTokens {
 }
 
 impl ServiceTokens for IdentityServiceTokens {
-    fn token(&self, deadline: Instant) -> BoxFuture<'_, Result<Arc<SecretString>, ServiceTokenError>> {
-        Box::pin(async move {
-            let token = self.identity.token(&self.scope, deadline).await?;
-            Ok(Arc::new(SecretString::from(token.token.expose())))
-        })
+    fn token(&self, deadline: Instant) -> BoxFuture<'_, Result<EntraGrant, ServiceTokenError>> {
+        Box::pin(async move { Ok(self.identity.token(&self.scope, deadline).await?) })
     }
 
     /// The platform keeps its tokens itself, and gives the same one until it is nearly over.
-    fn discard(&self, _: &Arc<SecretString>) {}
+    fn discard(&self, _: &BearerToken) {}
 }
 
 impl From<AppError> for ServiceTokenError {

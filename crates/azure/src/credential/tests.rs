@@ -302,7 +302,12 @@ async fn app_tokens(clock: &Arc<ManualClock>, status: u16) -> (AppTokens, Arc<st
         client_id: APP.parse().unwrap(),
         credential: CredentialConfig::Secret(SecretSource::Value(SecretString::from("secret"))),
     };
-    let entra = EntraClient::new(deps.upstream.clone(), Arc::new(Endpoint(url)), Arc::clone(&deps.clock));
+    let entra = EntraClient::new(
+        deps.upstream.clone(),
+        Arc::new(Endpoint(url)),
+        None,
+        Arc::clone(&deps.clock),
+    );
     let app = EntraApp::new(&config, &deps, Arc::new(entra)).unwrap();
     let tokens = AppTokens::new(app, "https://graph.microsoft.com/.default", Arc::clone(&deps.clock));
     (tokens, calls)
@@ -318,18 +323,18 @@ async fn an_apps_token_is_kept_until_shortly_before_its_end_or_until_it_is_refus
     let (tokens, _) = app_tokens(&clock, 200).await;
     let token = async || tokens.token(tenant(), deadline()).await.unwrap();
     let first = token().await;
-    assert_eq!(first.token().expose(), "token 1");
+    assert_eq!(first.access_token.expose(), "token 1");
     assert!(!format!("{first:?}").contains("token 1"));
     clock.advance(Duration::from_secs(3600 - 301));
-    assert_eq!(token().await.token().expose(), "token 1");
+    assert_eq!(token().await.access_token.expose(), "token 1");
     clock.advance(Duration::from_secs(1));
     let second = token().await;
-    assert_eq!(second.token().expose(), "token 2");
+    assert_eq!(second.access_token.expose(), "token 2");
     // A token that is not in force any more takes nothing with it.
-    tokens.discard(tenant(), &first);
-    assert_eq!(token().await.token().expose(), "token 2");
-    tokens.discard(tenant(), &second);
-    assert_eq!(token().await.token().expose(), "token 3");
+    tokens.discard(tenant(), &first.access_token);
+    assert_eq!(token().await.access_token.expose(), "token 2");
+    tokens.discard(tenant(), &second.access_token);
+    assert_eq!(token().await.access_token.expose(), "token 3");
 }
 
 #[tokio::test]
@@ -340,7 +345,7 @@ async fn many_wait_for_one_call_whether_it_succeeds_or_fails() {
         let outcomes = futures_util::future::join_all(waiting).await;
         for outcome in outcomes {
             match outcome {
-                Ok(token) => assert_eq!(token.token().expose(), "token 1"),
+                Ok(token) => assert_eq!(token.access_token.expose(), "token 1"),
                 Err(AppError::Entra(EntraError::BrokerRejected(_))) => assert!(!good),
                 Err(error) => panic!("{error}"),
             }
@@ -367,7 +372,7 @@ async fn a_caller_with_more_time_does_not_share_the_time_out_of_another() {
     assert!(timed_out, "{hurried:?}");
     let patient = patient.unwrap();
     assert_eq!(
-        patient.token().expose(),
+        patient.access_token.expose(),
         format!("token {}", calls.load(std::sync::atomic::Ordering::SeqCst))
     );
 }

@@ -81,24 +81,20 @@ enum Flow {
 }
 
 impl EntraClient {
-    /// A client that asks where `endpoints` say.
+    /// A client that asks where `endpoints` say, with circuit breakers if `breaker` says how.
     #[must_use]
-    pub fn new(upstream: Upstream, endpoints: Arc<dyn TokenEndpoints>, clock: SharedClock) -> Self {
+    pub fn new(
+        upstream: Upstream,
+        endpoints: Arc<dyn TokenEndpoints>,
+        breaker: Option<BreakerConfig>,
+        clock: SharedClock,
+    ) -> Self {
         Self {
             upstream,
             endpoints,
             pauses: Pauses::new(Arc::clone(&clock)),
-            breakers: breakers(None, &clock),
+            breakers: Breakers::new(breaker, Peer::EntraToken.into_str(), Arc::clone(&clock)),
             clock,
-        }
-    }
-
-    /// The same with circuit breakers.
-    #[must_use]
-    pub fn with_breakers(self, config: Option<BreakerConfig>) -> Self {
-        Self {
-            breakers: breakers(config, &self.clock),
-            ..self
         }
     }
 
@@ -198,10 +194,6 @@ impl EntraClient {
             Flow::ClientCredentials => outcome.map_err(EntraError::without_user),
         }
     }
-}
-
-fn breakers(config: Option<BreakerConfig>, clock: &SharedClock) -> Breakers<TenantId> {
-    Breakers::new(config, Peer::EntraToken.into_str(), Arc::clone(clock))
 }
 
 /// What Entra's answer means.

@@ -194,7 +194,12 @@ async fn fake(replies: Vec<Reply>) -> (Url, Forms) {
 
 fn client(url: Option<Url>, clock: &Arc<ManualClock>) -> EntraClient {
     let upstream = Upstream::plain(Duration::from_secs(2), 1 << 20).unwrap();
-    EntraClient::new(upstream, Arc::new(Endpoint(url)), Arc::clone(clock) as SharedClock)
+    EntraClient::new(
+        upstream,
+        Arc::new(Endpoint(url)),
+        None,
+        Arc::clone(clock) as SharedClock,
+    )
 }
 
 async fn on_behalf_of(client: &EntraClient) -> Result<EntraGrant, EntraError> {

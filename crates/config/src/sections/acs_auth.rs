@@ -20,10 +20,7 @@ pub(super) fn acs_auth(section: &mut Section<'_, '_>, context: Context<'_>, need
             None
         }
         (Some(key), None) => Some(AcsAuthConfig::AccessKey(key)),
-        (None, Some(kind)) => Some(match identity.chosen(section, kind)? {
-            ServiceIdentity::App { tenant_id, app } => AcsAuthConfig::App { tenant_id, app },
-            ServiceIdentity::ManagedIdentity { client_id } => AcsAuthConfig::ManagedIdentity { client_id },
-        }),
+        (None, Some(kind)) => Some(AcsAuthConfig::Identity(identity.chosen(section, kind)?)),
         (None, None) => {
             if needed && !has_credential && !has_key {
                 section.missing("access_key", "or access_key_file or credential is required");

@@ -169,7 +169,7 @@ async fn a_user_with_few_permissions_is_enough() {
         cache.lease(&alice, Duration::from_secs(30)).await,
         Leased::Taken { .. }
     ));
-    cache.release(lease);
+    drop(lease);
     let budget = cache.budget("e");
     let Taken::Place(place) = budget.take(&ask(2)).await else {
         panic!("no place")

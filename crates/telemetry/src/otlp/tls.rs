@@ -1,28 +1,30 @@
 //! Which trust anchors a collector's certificate is checked against, and which client certificate the broker presents.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 use zeroize::Zeroizing;
 
-/// Larger is no certificate.
-const MAX_FILE: u64 = 1024 * 1024;
+use base::changing_file::ChangingFile;
+use certificates::{Bundle, FileError, anchors, certificates_to_pem, key_to_pem, pair, part_of_file};
 
-/// Files in PEM, read and found good.
-#[derive(Clone, Default)]
+/// Larger is no certificate.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// What the files hold, as PEM: tonic and reqwest have only that in common.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
     /// In place of the system's anchors.
-    anchors: Option<Vec<u8>>,
+    anchors: Option<String>,
     identity: Option<ClientIdentity>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct ClientIdentity {
-    certificate: Vec<u8>,
-    key: Zeroizing<Vec<u8>>,
+    chain: String,
+    key: Zeroizing<String>,
 }
 
 impl fmt::Debug for Tls {
@@ -34,46 +36,38 @@ impl fmt::Debug for Tls {
     }
 }
 
-impl PartialEq for Tls {
-    fn eq(&self, other: &Self) -> bool {
-        let identity = |tls: &Self| tls.identity.as_ref().map(|own| own.certificate.clone());
-        self.anchors == other.anchors && identity(self) == identity(other)
-    }
-}
-
-impl Eq for Tls {}
-
 impl Tls {
     /// Trusts the certificates of this file alone. The reason where it has none that can be used.
     pub(crate) fn trusting(file: &Path) -> Result<Self, &'static str> {
-        let pem = read(file).ok_or("the file cannot be read; the system's trust anchors count")?;
-        let certificates = certificates(&pem).ok_or("no certificates in PEM; the system's trust anchors count")?;
-        let mut store = rustls::RootCertStore::empty();
-        for certificate in certificates {
-            store
-                .add(certificate)
-                .map_err(|_| "holds a certificate that is no trust anchor; the system's trust anchors count")?;
-        }
+        let anchors = anchors(file, read(file)).map_err(|error| match error {
+            FileError::Unreadable { .. } => "the file cannot be read; the system's trust anchors count",
+            FileError::Content { .. } => "no certificates that can be read; the system's trust anchors count",
+            FileError::NoAnchor { .. } => {
+                "holds a certificate that is no trust anchor; the system's trust anchors count"
+            }
+        })?;
         Ok(Self {
-            anchors: Some(pem.to_vec()),
+            anchors: Some(certificates_to_pem(&anchors)),
             identity: None,
         })
     }
 
     /// Shows a collector this certificate. The reason where it and the key cannot be used, or do not fit.
     pub(crate) fn show(&mut self, certificate: &Path, key: &Path) -> Result<(), &'static str> {
-        let chain = read(certificate).ok_or("the file cannot be read; no certificate is shown to the collector")?;
-        let chain_der =
-            certificates(&chain).ok_or("no certificates in PEM; no certificate is shown to the collector")?;
-        let key = read(key).ok_or("its key's file cannot be read; no certificate is shown to the collector")?;
-        let key_der = PrivateKeyDer::from_pem_slice(&key)
-            .map_err(|_| "no private key in PEM in its key's file; no certificate is shown to the collector")?;
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        rustls::sign::CertifiedKey::from_der(chain_der, key_der, &provider)
-            .map_err(|_| "does not fit its key; no certificate is shown to the collector")?;
+        let chain =
+            part_of_file(certificate, read(certificate), Bundle::certificates).map_err(|error| match error {
+                FileError::Unreadable { .. } => "the file cannot be read; no certificate is shown to the collector",
+                _ => "no certificates that can be read; no certificate is shown to the collector",
+            })?;
+        let keys = part_of_file(key, read(key), Bundle::keys).map_err(|error| match error {
+            FileError::Unreadable { .. } => "its key's file cannot be read; no certificate is shown to the collector",
+            _ => "no private key that can be read in its key's file; no certificate is shown to the collector",
+        })?;
+        let paired =
+            pair(&chain, keys).map_err(|_| "does not fit its key; no certificate is shown to the collector")?;
         self.identity = Some(ClientIdentity {
-            certificate: chain.to_vec(),
-            key,
+            chain: certificates_to_pem(&paired.chain),
+            key: key_to_pem(&paired.key),
         });
         Ok(())
     }
@@ -85,7 +79,7 @@ impl Tls {
             None => ClientTlsConfig::new().with_enabled_roots(),
         };
         match &self.identity {
-            Some(own) => config.identity(Identity::from_pem(&own.certificate, &*own.key)),
+            Some(own) => config.identity(Identity::from_pem(&own.chain, own.key.as_bytes())),
             None => config,
         }
     }
@@ -93,14 +87,12 @@ impl Tls {
     pub(super) fn for_http(&self, mut builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
         // Both were read before. Should that fail here, no certificate is trusted.
         if let Some(anchors) = &self.anchors {
-            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(anchors).unwrap_or_default());
+            builder =
+                builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(anchors.as_bytes()).unwrap_or_default());
         }
         if let Some(own) = &self.identity {
-            let mut pem = own.certificate.clone();
-            pem.push(b'\n');
-            let mut pem = Zeroizing::new(pem);
-            pem.extend_from_slice(&own.key);
-            if let Ok(identity) = reqwest::Identity::from_pem(&pem) {
+            let pem = Zeroizing::new([own.chain.as_str(), &own.key].concat());
+            if let Ok(identity) = reqwest::Identity::from_pem(pem.as_bytes()) {
                 builder = builder.identity(identity);
             }
         }
@@ -108,20 +100,6 @@ impl Tls {
     }
 }
 
-/// A file's bytes without a byte order mark.
-fn read(file: &Path) -> Option<Zeroizing<Vec<u8>>> {
-    let metadata = std::fs::metadata(file).ok()?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return None;
-    }
-    let bytes = Zeroizing::new(std::fs::read(file).ok()?);
-    Some(match bytes.strip_prefix(b"\xef\xbb\xbf") {
-        Some(rest) => Zeroizing::new(rest.to_vec()),
-        None => bytes,
-    })
-}
-
-fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    certificates.ok().filter(|certificates| !certificates.is_empty())
+fn read(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    ChangingFile::new(file.to_owned(), MAX_FILE_BYTES).look().content
 }

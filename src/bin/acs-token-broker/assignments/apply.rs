@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use acs_token_broker::authorize::assignment::Assignment;
-use acs_token_broker::authorize::source::parse::{self, Format};
+use acs_token_broker::authorize::source::parse::{self, FileProblem};
 use azure::acs_assignments::EntraAssignment;
 use serde_json::json;
 
 use super::difference::Difference;
 use super::failure::Failure;
+use super::for_acs;
 use super::output::{self, Report};
 use super::resource::Resource;
-use super::{OutputFormat, for_acs};
+use crate::output::OutputFormat;
 use crate::say;
 
 pub(super) async fn apply(
@@ -63,17 +64,11 @@ impl Difference {
 
 /// All that the file says.
 pub(super) fn read_all(file: &Path) -> Result<Vec<Assignment>, Failure> {
-    let format = Format::from_path(file).map_err(|cause| Failure::Format {
-        file: file.to_owned(),
-        cause,
-    })?;
-    let text = std::fs::read_to_string(file).map_err(|cause| Failure::Unreadable {
-        file: file.to_owned(),
-        cause,
-    })?;
-    parse::parse(format, &text).map_err(|problems| Failure::File {
-        file: file.to_owned(),
-        problems,
+    let file = || file.to_owned();
+    parse::read_file(&file()).map_err(|problem| match problem {
+        FileProblem::Format(cause) => Failure::Format { file: file(), cause },
+        FileProblem::Unreadable(cause) => Failure::Unreadable { file: file(), cause },
+        FileProblem::Content(problems) => Failure::File { file: file(), problems },
     })
 }
 

@@ -8,36 +8,23 @@ mod replay;
 mod resource;
 pub(crate) mod teams;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use acs_token_broker::authorize::assignment::{Assignment, PrincipalType};
 use acs_token_broker::authorize::source::schema;
 use azure::acs_assignments::{EntraAssignment, Put};
 use base::ids::{ClientAppId, ObjectId, TenantId};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use config::load::Environment;
 use serde_json::json;
+use strum::VariantNames as _;
 
 use self::failure::Failure;
 use self::output::Report;
 use self::resource::Resource;
-use crate::{ConfigArgument, Exit, complain, say};
-
-/// Whether a command line that cannot be read asks for an answer in JSON.
-pub(crate) fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
-    let arguments: Vec<String> = arguments.map(|text| text.to_string_lossy().into_owned()).collect();
-    let asks = |pair: &[String]| pair == ["--output", "json"];
-    let is_read_by_programs =
-        |text: &String| matches!(text.as_str(), "assignments" | "teams-assignments" | "doctor" | "setup");
-    arguments.iter().any(is_read_by_programs)
-        && (arguments.iter().any(|text| text == "--output=json") || arguments.windows(2).any(asks))
-}
-
-/// What such a command line is answered.
-pub(crate) fn usage_error(message: &str) -> serde_json::Value {
-    json!({ "error": { "code": "Usage", "message": message } })
-}
+use crate::output::OutputFormat;
+use crate::{ConfigArgument, Exit, complain, runtime, say};
 
 #[derive(Args)]
 pub(crate) struct AssignmentsArguments {
@@ -128,24 +115,16 @@ struct SetArguments {
     #[arg(long, value_name = "ID")]
     tenant_id: TenantId,
     /// What the id stands for.
-    #[arg(long, value_enum)]
-    principal_type: PrincipalArgument,
+    #[arg(long, value_parser = principal_types())]
+    principal_type: PrincipalType,
     /// A client app that may be used; can be repeated.
     #[arg(long = "client-id", value_name = "ID", required = true)]
     client_ids: Vec<ClientAppId>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrincipalArgument {
-    User,
-    Group,
-    Tenant,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    Json,
-    Table,
+/// The types by their names at ACS.
+fn principal_types() -> impl TypedValueParser<Value = PrincipalType> {
+    PossibleValuesParser::new(PrincipalType::VARIANTS).try_map(|name| name.parse::<PrincipalType>())
 }
 
 pub(crate) fn run(arguments: &AssignmentsArguments, environment: &Environment) -> Exit {
@@ -182,14 +161,9 @@ fn answered(outcome: Result<Report, Failure>, output: OutputFormat) -> Exit {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().build().map_err(Failure::Runtime)
-}
-
 fn at_acs(verb: &Verb, arguments: &CommonArguments, environment: &Environment) -> Result<Report, Failure> {
     let resource = arguments.load_resource(environment)?;
-    runtime()?.block_on(async {
+    runtime().map_err(Failure::Runtime)?.block_on(async {
         match verb {
             Verb::List => list(&resource).await,
             Verb::Get { object_id } => {
@@ -217,11 +191,7 @@ async fn set(resource: &Resource, set: &SetArguments) -> Result<Report, Failure>
     let assignment = EntraAssignment {
         object_id: set.object_id,
         tenant_id: set.tenant_id,
-        principal_type: match set.principal_type {
-            PrincipalArgument::User => PrincipalType::User,
-            PrincipalArgument::Group => PrincipalType::Group,
-            PrincipalArgument::Tenant => PrincipalType::Tenant,
-        },
+        principal_type: set.principal_type,
         client_ids: set.client_ids.clone(),
     };
     if assignment.principal_type == PrincipalType::Tenant && set.object_id != set.tenant_id.as_object_id() {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use azure::acs_assignments::EntraAssignment;
 use serde_json::Value;
 
-use super::OutputFormat;
 use super::difference::Difference;
+use crate::output::OutputFormat;
 use crate::say;
 
 /// A result in both forms.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use acs_token_broker::broker::{Services, WellKnownEndpoints};
 use azure::acs_assignments::AcsAssignments;
 use azure::acs_assignments::teams::AcsTeamsAssignments;
-use azure::acs_signing::SignedAcs;
 use base::clock::SystemClock;
 use config::load::{Environment, load};
 use config::{AssignmentFileConfig, Config, ResourceConfig};
@@ -30,13 +29,10 @@ impl Resource {
             let key = resource.key("assignments.acs.access_key");
             Failure::NoAuth(format!("{key}, access_key_file or credential"))
         })?;
-        let clock = SystemClock::shared();
         let endpoints = WellKnownEndpoints::new(&config.entra);
-        let services = Services::new(&config, Arc::new(endpoints), Arc::clone(&clock), Metrics::noop())?;
-        let auth = services.acs_auth(auth, "assignments.acs")?;
-        let upstream = services.upstream(resource.exchange.connect_timeout)?;
+        let services = Services::new(&config, Arc::new(endpoints), SystemClock::shared(), Metrics::noop())?;
         let exchange = &resource.exchange;
-        let acs = SignedAcs::new(upstream, auth, Arc::clone(&clock));
+        let acs = services.signed_acs(services.upstream(exchange.connect_timeout)?, auth, "assignments.acs")?;
         Ok(Self {
             client: AcsAssignments::new(acs.clone(), &exchange.endpoint, &exchange.api_version, exchange.timeout),
             teams: AcsTeamsAssignments::new(

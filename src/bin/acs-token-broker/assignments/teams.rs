@@ -12,8 +12,8 @@ use serde_json::json;
 use super::failure::Failure;
 use super::output::Report;
 use super::resource::Resource;
-use super::{CommonArguments, answered, runtime};
-use crate::{Exit, complain};
+use super::{CommonArguments, answered};
+use crate::{Exit, complain, runtime};
 
 #[derive(Args)]
 pub(crate) struct TeamsAssignmentsArguments {
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &TeamsAssignmentsArguments, environment: &Environme
 
 fn at_acs(arguments: &TeamsAssignmentsArguments, environment: &Environment) -> Result<Report, Failure> {
     let resource = arguments.common.load_resource(environment)?;
-    runtime()?.block_on(async {
+    runtime().map_err(Failure::Runtime)?.block_on(async {
         match &arguments.verb {
             Verb::Get(Principal { object_id, tenant }) => {
                 let assignment = resource.teams.get(*tenant, *object_id).await?;

@@ -13,11 +13,12 @@ use acs_token_broker::doctor::rules;
 use base::clock::{SharedClock, SystemClock};
 use base::ids::TenantId;
 use base::secret::BearerToken;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use config::Config;
 use config::load::{Environment, inspect};
 
 pub(crate) use self::given::{Source, Usage, graph_access};
+use crate::output::{OutputFormat, usage_error};
 use crate::{ConfigArgument, Exit, check_config, complain, say};
 
 #[derive(Args)]
@@ -42,12 +43,6 @@ pub(crate) struct DoctorArguments {
     /// Ask nothing of the network.
     #[arg(long)]
     offline: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OutputFormat {
-    Json,
-    Table,
 }
 
 pub(crate) fn run(arguments: &DoctorArguments, environment: &Environment) -> Exit {
@@ -85,10 +80,7 @@ fn examine(arguments: &DoctorArguments, environment: &Environment) -> Result<Vec
     checks.push(rules::config::plain_http(config));
     let only = wanted(&arguments.tenants, config, given.as_ref())?;
     let clock = SystemClock::shared();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Usage::Runtime)?;
+    let runtime = crate::runtime().map_err(Usage::Runtime)?;
     match Looker::new(config, SharedClock::clone(&clock), only.clone()) {
         Ok(looker) => {
             let azure = Azure {
@@ -214,7 +206,7 @@ impl Usage {
     pub(crate) fn report(&self, output: OutputFormat) -> Exit {
         complain(self);
         if output == OutputFormat::Json {
-            say(&crate::assignments::usage_error(&self.to_string()));
+            say(&usage_error(&self.to_string()));
         }
         Exit::Configuration
     }

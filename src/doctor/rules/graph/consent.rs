@@ -79,26 +79,13 @@ pub(in crate::doctor) fn own_api_consent_of(
     };
     let grants = tenant.grants.get(&app).cloned().unwrap_or_else(not_asked)?;
     let consent = consented(&grants, principal.id, scopes);
-    let registration = tenants.iter().find_map(|each| match each.registrations.get(&api) {
-        Some(Ok(Some(registration))) => Some(registration),
-        _ => None,
-    });
+    let registration = tenants.iter().find_map(|each| each.registration(api));
     Ok(match (consent, registration) {
         (Consent::Everyone, _) => Consent::Everyone,
         (_, Some(registration)) if registration.pre_authorizes(app, scopes) => Consent::PreAuthorized,
         (Consent::Missing, None) => Consent::MissingUnlessPreAuthorized,
         (consent, _) => consent,
     })
-}
-
-/// Who consents in this tenant.
-fn who(app: ClientAppId, tenant: &TenantGraph) -> Who {
-    let registration = tenant.registrations.get(&app);
-    if registration.is_some_and(|found| matches!(found, Ok(Some(_)))) {
-        Who::AppTenantAdmin
-    } else {
-        Who::UserTenantAdmin
-    }
 }
 
 pub(super) fn consent(
@@ -110,7 +97,7 @@ pub(super) fn consent(
     let known = consent_of(app, (api, scopes), tenant);
     let url = consent_url(config, tenant.tenant, app);
     let fix = format!("an administrator of the tenant opens {url} and consents");
-    check(known, app, api.name(), fix, who(app, tenant))
+    check(known, app, api.name(), fix, tenant.administrator(app))
 }
 
 pub(super) fn own_api_consent(
@@ -129,7 +116,7 @@ pub(super) fn own_api_consent(
     let fix = format!("an administrator of the tenant opens {first}{} and consents", url(app));
     let names = scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
     let api = format!("the broker's own API {api} ({names})");
-    check(known, app, &api, fix, who(app, tenant))
+    check(known, app, &api, fix, tenant.administrator(app))
 }
 
 /// What a consent to an app's permissions of `api` means.

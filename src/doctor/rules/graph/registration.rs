@@ -18,10 +18,9 @@ pub(super) fn registration(app: ClientAppId, need: &AppNeed, tenants: &[TenantGr
     }
     let apis = AcsApi::ALL.into_iter().filter(|api| !need.of(*api).is_empty());
     ids.extend(apis.map(|api| (CheckId::GraphAppPermissions, api)));
-    let found = tenants.iter().find_map(|tenant| match tenant.registrations.get(&app) {
-        Some(Ok(Some(registration))) => Some((tenant, registration)),
-        _ => None,
-    });
+    let found = tenants
+        .iter()
+        .find_map(|tenant| Some((tenant, tenant.registration(app)?)));
     let Some((home, registration)) = found else {
         let check = |(id, _)| no_registration(id, app, tenants);
         return ids.into_iter().map(check).collect();

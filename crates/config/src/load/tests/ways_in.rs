@@ -1,7 +1,9 @@
 //! Exchange modes, credentials, clouds and resources.
 
 use super::*;
-use crate::{AcsAuthConfig, Cloud, CredentialConfig, ExchangeMode, IdentityScope, SecretSource, UnknownGroups};
+use crate::{
+    AcsAuthConfig, Cloud, CredentialConfig, ExchangeMode, IdentityScope, SecretSource, ServiceIdentity, UnknownGroups,
+};
 
 const APP: &str = "b0b00000-0000-4000-8000-000000000005";
 const OWN_API: &str = "entra.audiences = ['api://broker']\nentra.required_scopes = ['access']\n";
@@ -173,7 +175,10 @@ fn identity_mode_takes_a_credential_in_place_of_the_key() {
     let ExchangeMode::Identity(mode) = &config.resources[0].exchange.mode else {
         panic!("{config:?}");
     };
-    assert_eq!(mode.auth, AcsAuthConfig::ManagedIdentity { client_id: None });
+    assert_eq!(
+        mode.auth,
+        AcsAuthConfig::Identity(ServiceIdentity::ManagedIdentity { client_id: None })
+    );
     let app = format!("{own}exchange.identity.client_id = '{APP}'\n");
     assert_eq!(
         reported(&app, &[]),
@@ -183,7 +188,10 @@ fn identity_mode_takes_a_credential_in_place_of_the_key() {
     let ExchangeMode::Identity(mode) = &config.resources[0].exchange.mode else {
         panic!("{config:?}");
     };
-    assert!(matches!(mode.auth, AcsAuthConfig::App { .. }), "{mode:?}");
+    assert!(
+        matches!(mode.auth, AcsAuthConfig::Identity(ServiceIdentity::App { .. })),
+        "{mode:?}"
+    );
     let both = [("__EXCHANGE__IDENTITY__ACCESS_KEY", KEY)];
     let reported = reported(&own, &both);
     assert!(
@@ -226,7 +234,7 @@ fn assignments_from_acs_need_a_key_or_a_credential() {
     let config = config_of(&text(&itself), &[]);
     assert!(matches!(
         config.resources[0].assignments.acs.as_ref().unwrap().auth,
-        AcsAuthConfig::ManagedIdentity { client_id: None }
+        AcsAuthConfig::Identity(ServiceIdentity::ManagedIdentity { client_id: None })
     ));
     assert_eq!(reported(&itself, &key).len(), 1);
     let secret = [("__ASSIGNMENTS__ACS__CLIENT_SECRET", "s")];
