@@ -56,6 +56,8 @@ const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 const BUDGET_LOOKS: Duration = Duration::from_secs(5);
 /// How long background work may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
+/// How long the end waits for what the shared cache has still to be told.
+const STORE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A broker with its sockets bound, not serving yet.
 pub struct Broker {
@@ -261,7 +263,7 @@ impl Broker {
             authenticator: Arc::clone(&pipeline.authenticator),
             assignments,
             upstreams,
-            store,
+            store: store.clone(),
             draining: signals.draining.clone(),
         };
         let open = OpenConnections::default();
@@ -320,6 +322,10 @@ impl Broker {
             last.draining.cancel();
         };
         tokio::join!(probes, public);
+        if let Some(store) = store {
+            // Or other replicas wait for leases, and count places, that nobody has any more.
+            store.finish(STORE_LIMIT).await;
+        }
         tasks.stop(STOP_LIMIT).await;
         access_lines.sum_up(None);
         drop(state);
