@@ -4,6 +4,8 @@
 //! Without `[shared_cache]` nothing of this is made.
 
 mod budget;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod payload;
 mod tier;
 mod tokens;

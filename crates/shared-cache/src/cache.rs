@@ -12,7 +12,7 @@ use crate::chores::{self, Chore, Chores};
 use crate::entry::{EntryId, StoredValue};
 use crate::failure::Failure;
 use crate::keys::{EncryptionKeys, EntryName, KeyFile, Unopened};
-use crate::lease::{Lease, Leased};
+use crate::lease::{Lease, Leased, others};
 use crate::link::Dialer;
 use crate::observer::{Observer, Operation, Outcome};
 use crate::script;
@@ -216,13 +216,12 @@ impl SharedCache {
         let (key, arguments) = ([lease.key()], [lease.owner().as_bytes(), milliseconds.as_bytes()]);
         let work = self.store.run::<i64>(Asker::Request, &script::LEASE, &key, &arguments);
         match self.store.operate(Operation::Lease, work).await {
-            Ok(left) => match u64::try_from(left) {
-                Ok(left) => {
+            Ok(left) => match others(left, length) {
+                Some(remaining) => {
                     lease.forget();
-                    let remaining = Duration::from_millis(left).min(length);
                     Leased::Taken { remaining }
                 }
-                Err(_) => Leased::Held(lease),
+                None => Leased::Held(lease),
             },
             Err(Away::NotAsked) => {
                 lease.forget();

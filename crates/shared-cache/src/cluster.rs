@@ -1,6 +1,5 @@
 //! The servers of a cluster: which ones there are, by what one of them says, and a connection to each.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -10,7 +9,6 @@ use crate::connect::{Logins, connected};
 use crate::failure::Failure;
 use crate::link::Link;
 use crate::permissions;
-use crate::settings::Node;
 use crate::slots::{self, SlotRange};
 use crate::store::Store;
 use crate::topology::{Server, Topology};
@@ -18,17 +16,8 @@ use crate::topology::{Server, Topology};
 /// Each master of a cluster for its slots.
 pub(crate) async fn cluster(store: &Store, before: &Topology, logins: &Logins<'_>) -> Result<(), Failure> {
     let (ranges, known_as) = slot_ranges(store, before, logins).await?;
-    let mut shares: BTreeMap<String, (Node, Vec<(u16, u16)>)> = BTreeMap::new();
-    for SlotRange { first, last, master } in ranges {
-        let share = shares.entry(master.to_string()).or_insert_with(|| (master, Vec::new()));
-        share.1.push((first, last));
-    }
-    let covered: u32 = shares
-        .values()
-        .flat_map(|(_, ranges)| ranges)
-        .map(|(first, last)| u32::from(last - first) + 1)
-        .sum();
-    let connecting = shares.into_values().map(|(node, ranges)| {
+    let is_covered = slots::covers_all(&ranges);
+    let connecting = slots::by_master(ranges).into_iter().map(|(node, ranges)| {
         let known_as = known_as.as_str();
         async move {
             let (first, last) = ranges.first().copied().unwrap_or_default();
@@ -46,7 +35,7 @@ pub(crate) async fn cluster(store: &Store, before: &Topology, logins: &Logins<'_
             (link, probe_key, ranges)
         }
     });
-    let mut failure = (covered < u32::from(slots::SLOTS)).then_some(Failure::Uncovered);
+    let mut failure = (!is_covered).then_some(Failure::Uncovered);
     let mut servers = Vec::new();
     for (link, probe_key, ranges) in join_all(connecting).await {
         let link = match link {

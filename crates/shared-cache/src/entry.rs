@@ -6,6 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+/// The two times at the head of what is sealed, each in nanoseconds since 1970.
+const TIMES: usize = 2 * size_of::<i128>();
+
 /// What an entry is about: labelled fields. It is named in the store by their HMAC, so that none stands there in clear.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EntryId {
@@ -60,6 +63,27 @@ impl fmt::Debug for StoredValue {
 }
 
 impl StoredValue {
+    /// What is sealed: the two times, then the payload. There is room for `spare` bytes more: a vector that grows leaves copies
+    /// behind.
+    pub(crate) fn content(&self, spare: usize) -> Zeroizing<Vec<u8>> {
+        let mut content = Zeroizing::new(Vec::with_capacity(TIMES + self.payload.len() + spare));
+        content.extend_from_slice(&self.exchanged_at.as_nanosecond().to_be_bytes());
+        content.extend_from_slice(&self.expires_on.as_nanosecond().to_be_bytes());
+        content.extend_from_slice(&self.payload);
+        content
+    }
+
+    /// The value that this content is, if it is one.
+    pub(crate) fn from_content(content: &[u8]) -> Option<Self> {
+        let (times, payload) = content.split_at_checked(TIMES)?;
+        let (exchanged_at, expires_on) = times.split_at(TIMES / 2);
+        Some(Self {
+            payload: Zeroizing::new(payload.to_vec()),
+            exchanged_at: time(exchanged_at)?,
+            expires_on: time(expires_on)?,
+        })
+    }
+
     /// The value as a replica may use it at `now`: not one that is over, nor one from a future farther away than clocks differ.
     /// What is less far ahead counts as exchanged now.
     pub(crate) fn usable(mut self, now: Timestamp, clock_skew: Duration) -> Option<Self> {
@@ -81,6 +105,10 @@ impl StoredValue {
         let left = Duration::try_from(self.expires_on.duration_since(now)).ok()?;
         left.checked_sub(expiry_margin).filter(|left| left.as_millis() > 0)
     }
+}
+
+fn time(bytes: &[u8]) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(i128::from_be_bytes(bytes.try_into().ok()?)).ok()
 }
 
 #[cfg(test)]

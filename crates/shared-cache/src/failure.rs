@@ -80,16 +80,14 @@ pub enum Failure {
 impl Failure {
     /// What an answer, or the lack of one, of `node` means.
     pub(crate) fn of(node: String, error: &RedisError) -> Self {
-        let code = || Untrusted::new(error.code().unwrap_or("ERR"));
+        let code = || Untrusted::new(code(error));
         match error.kind() {
             ErrorKind::AuthenticationFailed => Self::Unauthenticated { node, code: code() },
             ErrorKind::Server(_) | ErrorKind::Extension => {
-                let code = code();
-                let is_refusal = matches!(code.to_string().as_str(), "WRONGPASS" | "NOAUTH");
-                if is_refusal {
-                    Self::Unauthenticated { node, code }
+                if matches!(error.code(), Some("WRONGPASS" | "NOAUTH")) {
+                    Self::Unauthenticated { node, code: code() }
                 } else {
-                    Self::Refused { node, code }
+                    Self::Refused { node, code: code() }
                 }
             }
             ErrorKind::Io => Self::NoConnection {
@@ -99,6 +97,16 @@ impl Failure {
             _ => Self::Nonsense { node },
         }
     }
+}
+
+/// The word that says which error it is: capitals, as the protocol has it
+/// (<https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors>). Another word may be of what was sent.
+fn code(error: &RedisError) -> &str {
+    const LONGEST: usize = 32;
+    let is_code = |word: &&str| {
+        (1..=LONGEST).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    };
+    error.code().filter(is_code).unwrap_or("ERR")
 }
 
 /// Whether a server that answers so is of no use to anybody, rather than to this operation.
@@ -116,5 +124,34 @@ pub(crate) fn is_of_server(error: &RedisError) -> bool {
             Some("NOAUTH" | "WRONGPASS" | "MISCONF" | "NOREPLICAS" | "BUSY")
         ),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_error_its_code_is_told_and_nothing_else() {
+        let said = |line: &str| {
+            let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+            let error = value.and_then(redis::Value::extract_error).unwrap_err();
+            Failure::of("h:1".to_owned(), &error).to_string()
+        };
+        for (line, told) in [
+            (
+                "WRONGPASS invalid username-password pair",
+                "h:1: refuses the credential (WRONGPASS)",
+            ),
+            ("NOREPLICAS Not enough good replicas", "h:1: NOREPLICAS"),
+            ("LOADING", "h:1: LOADING"),
+            ("MASTER_DOWN", "h:1: MASTER_DOWN"),
+            ("hunter2 what is that", "h:1: ERR"),
+            ("eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.e30.c2ln", "h:1: ERR"),
+            (" of its own", "h:1: ERR"),
+            (&"A".repeat(100), "h:1: ERR"),
+        ] {
+            assert_eq!(said(line), told, "{line}");
+        }
     }
 }

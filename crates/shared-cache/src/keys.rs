@@ -12,7 +12,6 @@ use aws_lc_rs::{hmac, rand};
 use base::changing_file::{ChangingFile, Look};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::entry::{EntryId, StoredValue};
@@ -25,8 +24,6 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 const MAX_NAME: usize = 64;
 /// The form of a sealed value, its first byte.
 const VERSION: u8 = 1;
-/// The two times at the head of what is sealed, in nanoseconds since 1970.
-const TIMES: usize = 2 * size_of::<i128>();
 /// What the keys that are derived are for.
 const NAMES: &[u8] = b"acs-token-broker shared cache names 1";
 const VALUES: &[u8] = b"acs-token-broker shared cache values 1";
@@ -147,10 +144,7 @@ impl EncryptionKeys {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).ok()?;
         let cipher = key.cipher(name)?;
-        let mut content = Zeroizing::new(Vec::with_capacity(TIMES + value.payload.len() + AES_256_GCM.tag_len()));
-        content.extend_from_slice(&value.exchanged_at.as_nanosecond().to_be_bytes());
-        content.extend_from_slice(&value.expires_on.as_nanosecond().to_be_bytes());
-        content.extend_from_slice(&value.payload);
+        let mut content = value.content(AES_256_GCM.tag_len());
         cipher
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), key.aad(name), &mut *content)
             .ok()?;
@@ -168,20 +162,10 @@ impl EncryptionKeys {
                 .cipher(name)?
                 .open_in_place(nonce, key.aad(name), &mut content)
                 .ok()?;
-            let (times, payload) = content.split_at_checked(TIMES)?;
-            let (exchanged_at, expires_on) = times.split_at(TIMES / 2);
-            Some(StoredValue {
-                payload: Zeroizing::new(payload.to_vec()),
-                exchanged_at: time(exchanged_at)?,
-                expires_on: time(expires_on)?,
-            })
+            StoredValue::from_content(content)
         };
         opened().ok_or(Unopened)
     }
-}
-
-fn time(bytes: &[u8]) -> Option<Timestamp> {
-    Timestamp::from_nanosecond(i128::from_be_bytes(bytes.try_into().ok()?)).ok()
 }
 
 impl EncryptionKey {

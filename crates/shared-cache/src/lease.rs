@@ -20,6 +20,12 @@ pub enum Leased {
     Away,
 }
 
+/// For how long at most a lease of `length` is another's, if the script says that it is. `left`: the milliseconds that it says.
+pub(crate) fn others(left: i64, length: Duration) -> Option<Duration> {
+    let left = u64::try_from(left).ok()?;
+    Some(Duration::from_millis(left).min(length))
+}
+
 /// A lease on an exchange. Ends when it is dropped, or by itself.
 pub struct Lease {
     chores: Chores,

@@ -18,6 +18,8 @@ mod connect;
 mod credentials;
 mod entry;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod keys;
 mod lease;
 mod link;

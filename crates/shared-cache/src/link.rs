@@ -25,10 +25,13 @@ use crate::permissions::{self, Refusal};
 use crate::script::Script;
 use crate::settings::Node;
 use base::tasks::Tasks;
+use base::untrusted::OneLine;
 use config::SharedCacheConfig;
 
 /// Commands that wait to be written. More wait for room there, each within its own limit.
 const QUEUE: usize = 1024;
+/// Of a reason that is shown, in characters. TLS tells the names in a server's certificate.
+const LONGEST_REASON: usize = 256;
 
 /// How connections are made.
 pub(crate) struct Dialer {
@@ -76,7 +79,7 @@ impl Dialer {
             .await
             .map_err(|error| Failure::NoConnection {
                 node: node.to_string(),
-                reason: error.to_string(),
+                reason: OneLine(&error.to_string(), LONGEST_REASON).to_string(),
             })?;
         let mut info = RedisConnectionInfo::default().set_lib_name("acs-token-broker", env!("CARGO_PKG_VERSION"));
         if let Some(login) = login {

@@ -25,6 +25,9 @@ pub(crate) struct Sentinels {
 /// Where the server is, and the host that its certificate is verified by.
 type Master = (Node, String);
 
+/// Host and port, as sentinels give them. The client would cast a number into a port.
+pub(crate) type Address = (String, i64);
+
 impl Sentinels {
     /// Where the server is that most of them name: one that is cut off from the others names the one that was. Nobody is waited
     /// for once more than half of all agree.
@@ -94,19 +97,57 @@ async fn named_by(store: &Store, sentinel: &Link, name: &str) -> Result<Master, 
     let command = redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).take();
     let answer = timeout(
         store.settings.connect_timeout,
-        sentinel.ask::<Option<(String, u16)>>(&command),
+        sentinel.ask::<Option<Address>>(&command),
     );
     match answer.await {
         Err(_) => Err(Failure::NoAnswer { node: node() }),
         Ok(Err(error)) => Err(Failure::of(node(), &error)),
         Ok(Ok(None)) => Err(Failure::NoMaster(name.to_owned())),
-        Ok(Ok(Some((host, port)))) => {
-            let master = Node {
-                host,
-                port,
-                is_tls: sentinel.node.is_tls,
-            };
-            Ok((master, sentinel.known_as.clone()))
+        Ok(Ok(Some(address))) => match named(address, &sentinel.node) {
+            Some(master) => Ok((master, sentinel.known_as.clone())),
+            None => Err(Failure::Nonsense { node: node() }),
+        },
+    }
+}
+
+/// The server that `sentinel` names, if it is one.
+pub(crate) fn named((host, port): Address, sentinel: &Node) -> Option<Node> {
+    let port = u16::try_from(port).ok()?;
+    (!host.is_empty()).then_some(Node {
+        host,
+        port,
+        is_tls: sentinel.is_tls,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::FromRedisValue as _;
+
+    use super::*;
+
+    #[test]
+    fn a_sentinel_names_the_server_that_it_says() {
+        let sentinel = Node {
+            host: "sentinel".to_owned(),
+            port: 26379,
+            is_tls: true,
+        };
+        let said = |answer: &str| {
+            let value = redis::parse_redis_value(answer.as_bytes()).unwrap();
+            let address = Option::<Address>::from_redis_value(value).ok()??;
+            named(address, &sentinel).map(|node| node.to_string())
+        };
+        let master = Some("10.0.0.1:6379".to_owned());
+        assert_eq!(said("*2\r\n$8\r\n10.0.0.1\r\n$4\r\n6379\r\n"), master);
+        assert_eq!(said("*2\r\n$8\r\n10.0.0.1\r\n:6379\r\n"), master);
+        for nonsense in [
+            "*-1\r\n",
+            "*2\r\n$8\r\n10.0.0.1\r\n:71915\r\n",
+            "*2\r\n$8\r\n10.0.0.1\r\n:-59157\r\n",
+            "*2\r\n$0\r\n\r\n$4\r\n6379\r\n",
+        ] {
+            assert_eq!(said(nonsense), None, "{nonsense}");
         }
     }
 }

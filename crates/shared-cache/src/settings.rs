@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Host;
 
 use crate::credentials::TokenSource;
+use base::untrusted::Escaped;
 use config::{SharedCacheConfig, StoreServer};
 
 /// What a shared cache is started with.
@@ -23,7 +24,7 @@ pub struct Settings {
 }
 
 /// A server: one that is configured, or one that these announce.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Node {
     /// A name or an address, without brackets.
     pub(crate) host: String,
@@ -48,12 +49,33 @@ impl Node {
     }
 }
 
+/// The host is what a server says, if it is not configured.
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = Escaped(&self.host);
         if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
+            write!(f, "[{host}]:{}", self.port)
         } else {
-            write!(f, "{}:{}", self.host, self.port)
+            write!(f, "{host}:{}", self.port)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_shown_as_one_short_line() {
+        let node = |host: &str| Node {
+            host: host.to_owned(),
+            port: 6379,
+            is_tls: true,
+        };
+        let shown = |host: &str| node(host).to_string();
+        assert_eq!(shown("cache.contoso.com"), "cache.contoso.com:6379");
+        assert_eq!(shown("2001:db8::1"), "[2001:db8::1]:6379");
+        assert_eq!(shown("a\nINFO all is well"), "a\\nINFO all is well:6379");
+        assert!(shown(&"h".repeat(10_000)).chars().count() < 150);
     }
 }

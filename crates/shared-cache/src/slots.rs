@@ -2,6 +2,8 @@
 //!
 //! The rules are the cluster specification's: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>.
 
+use std::collections::BTreeMap;
+
 use redis::Value;
 
 use crate::settings::Node;
@@ -39,10 +41,57 @@ pub(crate) fn key_in(prefix: &str, first: u16, last: u16) -> Option<String> {
 }
 
 /// Reads the answer of `CLUSTER SLOTS`, given by `asked`: for each range its ends, its master and its replicas, each with its
-/// host, its port and more.
+/// host, its port and more. A slot has one master.
 pub(crate) fn read(answer: &Value, asked: &Node) -> Option<Vec<SlotRange>> {
     let Value::Array(ranges) = answer else { return None };
-    ranges.iter().map(|range| read_range(range, asked)).collect()
+    let mut ranges: Vec<_> = ranges
+        .iter()
+        .map(|range| read_range(range, asked))
+        .collect::<Option<_>>()?;
+    ranges.sort_unstable_by_key(|range| range.first);
+    ranges.is_sorted_by(|one, next| one.last < next.first).then_some(ranges)
+}
+
+/// Whether each slot is in one of `ranges`, which [`read`] gave.
+pub(crate) fn covers_all(ranges: &[SlotRange]) -> bool {
+    // No two have one in common.
+    let covered: u16 = ranges.iter().map(|range| range.last - range.first + 1).sum();
+    covered == SLOTS
+}
+
+/// The servers of a cluster, each with the first and the last slot of its ranges.
+pub(crate) fn by_master(ranges: Vec<SlotRange>) -> BTreeMap<Node, Vec<(u16, u16)>> {
+    let mut masters: BTreeMap<Node, Vec<(u16, u16)>> = BTreeMap::new();
+    for SlotRange { first, last, master } in ranges {
+        masters.entry(master).or_default().push((first, last));
+    }
+    masters
+}
+
+/// Which of several servers a slot belongs to.
+#[derive(Debug, Default)]
+pub(crate) struct SlotTable {
+    // By their first slot: ends, and the place of the server.
+    ranges: Vec<(u16, u16, usize)>,
+}
+
+impl SlotTable {
+    /// The servers in their order, each with the first and the last slot of its ranges.
+    pub(crate) fn new<'r>(servers: impl IntoIterator<Item = &'r [(u16, u16)]>) -> Self {
+        let ranges = servers.into_iter().enumerate();
+        let mut ranges: Vec<_> = ranges
+            .flat_map(|(index, ranges)| ranges.iter().map(move |(first, last)| (*first, *last, index)))
+            .collect();
+        ranges.sort_unstable();
+        Self { ranges }
+    }
+
+    /// The place of the server that has this slot, if one has it.
+    pub(crate) fn server(&self, slot: u16) -> Option<usize> {
+        let after = self.ranges.partition_point(|(first, ..)| *first <= slot);
+        let (_, last, index) = self.ranges.get(after.checked_sub(1)?)?;
+        (slot <= *last).then_some(*index)
+    }
 }
 
 fn read_range(range: &Value, asked: &Node) -> Option<SlotRange> {
@@ -156,9 +205,31 @@ mod tests {
             Value::Array(vec![range(5, 1, &[server(text("h"), 1)])]),
             Value::Array(vec![range(0, 1, &[])]),
             Value::Array(vec![range(0, 1, &[server(text("h"), 70_000)])]),
+            Value::Array(vec![
+                range(0, 16383, &[server(text("h"), 1)]),
+                range(5, 5, &[server(text("h"), 2)]),
+            ]),
         ] {
             assert_eq!(read(&nonsense, &asked), None, "{nonsense:?}");
         }
+    }
+
+    #[test]
+    fn a_cluster_covers_what_its_ranges_do() {
+        let range = |first, last, port| SlotRange {
+            first,
+            last,
+            master: node("h", port),
+        };
+        let ranges = vec![range(0, 99, 2), range(100, 199, 1), range(200, SLOTS - 1, 2)];
+        assert!(covers_all(&ranges) && !covers_all(&ranges[1..]) && !covers_all(&[]));
+        let masters = by_master(ranges[..2].to_vec());
+        let servers: Vec<_> = masters.keys().map(|master| master.port).collect();
+        let table = SlotTable::new(masters.values().map(Vec::as_slice));
+        let of = |slot| table.server(slot).map(|index| servers[index]);
+        assert_eq!([0, 99, 100, 199].map(of), [Some(2), Some(2), Some(1), Some(1)]);
+        assert_eq!([200, SLOTS - 1].map(of), [None, None]);
+        assert_eq!(by_master(ranges)[&node("h", 2)], [(0, 99), (200, SLOTS - 1)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::link::Link;
 use crate::settings::Node;
-use crate::slots;
+use crate::slots::{self, SlotTable};
 
 /// A connection, with a key by which it is probed.
 #[derive(Clone)]
@@ -17,8 +17,8 @@ pub(crate) struct Server {
 #[derive(Default)]
 pub(crate) struct Topology {
     pub(crate) servers: Vec<Server>,
-    // By their first slot: ends, and the place in `servers`. A store that is no cluster is one range.
-    ranges: Vec<(u16, u16, usize)>,
+    // Of the places in `servers`. A store that is no cluster is one range.
+    table: SlotTable,
 }
 
 impl Topology {
@@ -26,32 +26,23 @@ impl Topology {
     pub(crate) fn single(server: Server) -> Self {
         Self {
             servers: vec![server],
-            ranges: vec![(0, slots::SLOTS - 1, 0)],
+            table: SlotTable::new([&[(0, slots::SLOTS - 1)][..]]),
         }
     }
 
     /// A cluster: each server with its ranges of slots.
     pub(crate) fn cluster(shares: Vec<(Server, Vec<(u16, u16)>)>) -> Self {
-        let mut topology = Self::default();
-        for (index, (server, ranges)) in shares.into_iter().enumerate() {
-            topology.servers.push(server);
-            topology
-                .ranges
-                .extend(ranges.iter().map(|(first, last)| (*first, *last, index)));
+        let table = SlotTable::new(shares.iter().map(|(_, ranges)| ranges.as_slice()));
+        Self {
+            servers: shares.into_iter().map(|(server, _)| server).collect(),
+            table,
         }
-        topology.ranges.sort_unstable();
-        topology
     }
 
     /// The connection to the server of a key, if there is one.
     pub(crate) fn for_key(&self, key: &str) -> Option<&Arc<Link>> {
-        let slot = slots::slot(key);
-        let after = self.ranges.partition_point(|(first, ..)| *first <= slot);
-        let (_, last, index) = self.ranges.get(after.checked_sub(1)?)?;
-        (slot <= *last)
-            .then(|| self.servers.get(*index))
-            .flatten()
-            .map(|server| &server.link)
+        let server = self.servers.get(self.table.server(slots::slot(key))?)?;
+        Some(&server.link)
     }
 
     /// The connection to a server that is named by another.

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use config::Rate;
+use redis::{ErrorKind, RedisError};
 
 use crate::chores::{Chore, Chores};
 use crate::observer::Operation;
 use crate::random_name;
 use crate::script;
-use crate::store::{Asker, Away, Store};
+use crate::store::{Asker, Away, Fault, Store};
 
 /// How far a turn is foreseen. The store does nothing else meanwhile.
 const FORESEEN: u32 = 10_000;
@@ -109,17 +110,15 @@ impl SharedWindow {
         if answer != Err(Away::Unanswered) {
             unsure.id = None;
         }
-        let Ok((what, wait)) = answer else {
-            return Taken::Away;
-        };
-        match what.as_str() {
-            "taken" => Taken::Place(SharedPlace {
+        match answer {
+            Ok(Turn::Taken) => Taken::Place(SharedPlace {
                 window: self.clone(),
                 length: ask.rate.window,
                 id: Some(id),
             }),
-            "paused" => Taken::Paused { remaining: wait },
-            _ => Taken::Full { next_free_in: wait },
+            Ok(Turn::Full(wait)) => Taken::Full { next_free_in: wait },
+            Ok(Turn::Paused(wait)) => Taken::Paused { remaining: wait },
+            Err(_) => Taken::Away,
         }
     }
 
@@ -163,7 +162,7 @@ impl SharedWindow {
         }
     }
 
-    async fn run(&self, id: &str, ask: &Ask) -> Result<(String, Duration), Away> {
+    async fn run(&self, id: &str, ask: &Ask) -> Result<Turn, Away> {
         let arguments = [
             id.to_owned(),
             ask.rate.count.to_string(),
@@ -174,21 +173,48 @@ impl SharedWindow {
         ];
         let arguments = arguments.each_ref().map(String::as_bytes);
         let keys = [self.places.as_str(), self.pause.as_str()];
-        let answer = self.store.operate(
-            Operation::Budget,
-            self.store
-                .run::<(String, u64, String, u64)>(Asker::Request, &script::TAKE, &keys, &arguments),
-        );
-        let (what, used, limit, wait) = answer.await?;
-        let wait = Duration::from_micros(wait);
-        let status = WindowStatus {
-            used,
-            limit: limit.parse().unwrap_or_default(),
-            paused_for: (what == "paused").then_some(wait),
+        let work = async {
+            let answer: Answer = self.store.run(Asker::Request, &script::TAKE, &keys, &arguments).await?;
+            let nonsense = || RedisError::from((ErrorKind::UnexpectedReturnType, "no answer of the script"));
+            read(&answer).ok_or_else(|| Fault::Answer(nonsense()))
         };
+        let (turn, status) = self.store.operate(Operation::Budget, work).await?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
-        Ok((what, wait))
+        Ok(turn)
     }
+}
+
+/// What the script gives: what came of it, the places that count, the budget in force, and microseconds. The numbers are those of
+/// the protocol: into another type the client would cast them.
+pub(crate) type Answer = (String, i64, String, i64);
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Taken,
+    Full(Duration),
+    Paused(Duration),
+}
+
+/// What an answer says, if it is one that the script gives.
+pub(crate) fn read((what, used, limit, wait): &Answer) -> Option<(Turn, WindowStatus)> {
+    let wait = Duration::from_micros(u64::try_from(*wait).ok()?);
+    let (turn, paused_for) = match what.as_str() {
+        "taken" => (Turn::Taken, None),
+        "full" => (Turn::Full(wait), None),
+        "paused" => (Turn::Paused(wait), Some(wait)),
+        _ => return None,
+    };
+    let limit = limit
+        .parse()
+        .ok()
+        .filter(|limit: &f64| limit.is_finite() && *limit >= 0.0)?;
+    let status = WindowStatus {
+        used: u64::try_from(*used).ok()?,
+        limit,
+        paused_for,
+    };
+    Some((turn, status))
 }
 
 impl SharedPlace {
@@ -253,5 +279,41 @@ impl fmt::Debug for SharedPlace {
         f.debug_struct("SharedPlace")
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_script_gives_is_an_answer_and_nothing_else_is() {
+        let said = |what: &str, limit: &str| read(&(what.to_owned(), 3, limit.to_owned(), 1_500_000));
+        let wait = Duration::from_millis(1500);
+        let status = |paused_for| WindowStatus {
+            used: 3,
+            limit: 37.5,
+            paused_for,
+        };
+        assert_eq!(said("taken", "37.500000000"), Some((Turn::Taken, status(None))));
+        assert_eq!(said("full", "37.500000000"), Some((Turn::Full(wait), status(None))));
+        assert_eq!(
+            said("paused", "37.500000000"),
+            Some((Turn::Paused(wait), status(Some(wait))))
+        );
+        for (what, limit) in [
+            ("", "1"),
+            ("Taken", "1"),
+            ("taken", ""),
+            ("taken", "many"),
+            ("taken", "nan"),
+            ("taken", "inf"),
+            ("full", "-1"),
+        ] {
+            assert_eq!(said(what, limit), None, "{what} {limit}");
+        }
+        for (used, wait) in [(-1, 0), (0, -1)] {
+            assert_eq!(read(&("full".to_owned(), used, "1".to_owned(), wait)), None);
+        }
     }
 }
