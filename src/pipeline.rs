@@ -331,7 +331,7 @@ impl TokenPipeline {
                     Outcome::Miss => CacheRequest::Miss,
                     Outcome::Shared => CacheRequest::Shared,
                 });
-                if let (Outcome::Shared, Some(exchange)) = (answer.outcome, answer.token.span) {
+                if let (Outcome::Shared, Some(exchange)) = (answer.outcome, &answer.token.span) {
                     exchange.link(&span);
                 }
                 Ok(answer)

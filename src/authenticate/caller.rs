@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::known::InCommon;
 use base::ids::{ClientAppId, ObjectId, Scopes, TenantId};
 use config::Addressee;
 
@@ -66,9 +67,18 @@ impl Groups {
 }
 
 impl Caller {
-    /// Bytes held, roughly.
+    /// The same caller, with one copy of what others have too.
+    pub(super) fn sharing(mut self, common: &InCommon) -> Self {
+        if let Some(accepted) = Arc::get_mut(&mut self.0) {
+            accepted.scopes = common.scopes.shared(&accepted.scopes);
+            accepted.audience = common.audiences.shared(&accepted.audience);
+        }
+        self
+    }
+
+    /// Bytes held, roughly, without what most share.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Accepted>() + size_of_val(self.groups().listed()) + self.0.scopes.bytes() + self.0.audience.len()
+        size_of::<Accepted>() + size_of_val(self.groups().listed())
     }
 
     /// Who the token is of.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub(super) use self::signed::SignedClaims;
+pub(super) use self::signed::{CheckedAgain, SignedClaims};
 use super::caller::{Accepted, Caller, Groups, Principal};
 use super::rejection::{NotDelegated, Rejection};
 use base::ids::{ClientAppId, ObjectId, Scopes, TenantId};
@@ -136,7 +136,7 @@ pub(super) fn check(
 /// The same for claims that were accepted as `caller`, with the same policy and issuers: what depends on the time and on the
 /// way in which the token is presented, in the same order.
 pub(super) fn check_again(
-    claims: &SignedClaims,
+    claims: &CheckedAgain,
     caller: &Caller,
     policy: &Policy,
     acceptance: &dyn Acceptance,
@@ -148,11 +148,10 @@ pub(super) fn check_again(
         addressee: caller.addressee(),
     };
     if !acceptance.takes(context) {
-        return Err(Rejection::ForOtherPath(shown(
-            claims.aud.as_deref().unwrap_or_default(),
-        )));
+        return Err(Rejection::ForOtherPath(Untrusted::new(&claims.audiences(caller))));
     }
-    check_lifetime(claims, policy, now)?;
+    let valid_from = [("nbf", claims.nbf), ("iat", claims.iat)];
+    check_times(caller.token_expires_on(), valid_from, policy, now)?;
     check_scopes(caller.scopes(), context, acceptance, policy)?;
     Ok(caller.clone())
 }
@@ -264,6 +263,16 @@ fn as_text(audiences: &[String]) -> Arc<str> {
 /// RFC 7519 sections 4.1.4 to 4.1.6; `iat` in the future means a clock that cannot be trusted.
 fn check_lifetime(claims: &SignedClaims, policy: &Policy, now: Timestamp) -> Result<Timestamp, Rejection> {
     let expires_on = claims.exp.ok_or(Rejection::MissingClaim("exp"))?;
+    check_times(expires_on, [("nbf", claims.nbf), ("iat", claims.iat)], policy, now)?;
+    Ok(expires_on)
+}
+
+fn check_times(
+    expires_on: Timestamp,
+    valid_from: [(&'static str, Option<Timestamp>); 2],
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<(), Rejection> {
     let skew = policy.clock_skew;
     let latest = now.checked_add(skew).unwrap_or(Timestamp::MAX);
     let earliest = now.checked_sub(skew).unwrap_or(Timestamp::MIN);
@@ -273,12 +282,12 @@ fn check_lifetime(claims: &SignedClaims, policy: &Policy, now: Timestamp) -> Res
             now,
         });
     }
-    for (claim, instant) in [("nbf", claims.nbf), ("iat", claims.iat)] {
+    for (claim, instant) in valid_from {
         if let Some(valid_from) = instant.filter(|instant| *instant > latest) {
             return Err(Rejection::NotYetValid { claim, valid_from, now });
         }
     }
-    Ok(expires_on)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ fn outcome_where(acceptance: &dyn Acceptance, changes: &Value) -> Result<Caller,
         let good = claims.exp.and_then(|exp| exp.checked_sub(Duration::from_secs(1)).ok());
         let before = good.map(|good| check(claims, tenant, issuers, policy, &|_: TokenContext| true, good));
         if let Some(Ok(caller)) = before {
-            let kept = read(changes).unwrap().checked_again();
+            let kept = read(changes).unwrap().checked_again(&caller);
             assert_eq!(
                 check_again(&kept, &caller, policy, acceptance, now),
                 outcome,

@@ -124,7 +124,8 @@ impl TenantKeys {
         let mut unusable = HashSet::new();
         for (kid, key) in keys {
             if let Some(key) = key {
-                usable.insert(kid, Key::published(key));
+                let key = Key::published(&kid, key);
+                usable.insert(kid, key);
             } else {
                 unusable.insert(kid);
             }

@@ -11,6 +11,7 @@ mod fetch;
 pub mod fuzzing;
 pub mod gates;
 mod keys;
+mod known;
 mod published;
 mod refresh;
 mod rejection;
@@ -29,13 +30,14 @@ pub use self::caller::{Caller, Groups, Principal};
 pub use self::claims::{Acceptance, Policy, TokenContext};
 use self::fetch::KeyFetcher;
 use self::keys::TenantKeys;
+use self::known::InCommon;
 pub use self::published::{Published, Unpublished, published};
 pub use self::refresh::{KeyStatus, RefreshSettings};
 use self::refresh::{Refreshed, TenantKeyStore};
 pub use self::rejection::{Malformed, NotDelegated, Rejection};
 pub use self::token::MAX_TOKEN_BYTES;
 use self::token::UnverifiedToken;
-use self::verified::{Verified, VerifiedTokens};
+use self::verified::{Outcome, Verified, VerifiedTokens};
 use azure::Upstream;
 use azure::entra::TokenEndpoints;
 use base::clock::SharedClock;
@@ -56,6 +58,7 @@ pub struct Authenticator {
     tenants: HashMap<TenantId, Arc<TenantKeyStore>>,
     policy: Policy,
     verified: VerifiedTokens,
+    common: InCommon,
     clock: SharedClock,
 }
 
@@ -161,6 +164,7 @@ impl Authenticator {
             tenants: tenants.collect(),
             policy: parts.policy,
             verified: VerifiedTokens::new(),
+            common: InCommon::default(),
             clock: parts.clock,
         }
     }
@@ -199,9 +203,10 @@ impl Authenticator {
             .ok()
             .and_then(|tenant: TenantId| Some((tenant, self.tenants.get(&tenant)?)))
             .ok_or_else(|| Rejection::UnknownTenant(Untrusted::new(unverified.tid())))?;
-        let kid = Untrusted::new(unverified.kid());
-        record_key(&kid);
         let keys = store.current();
+        let shown = keys.as_ref().and_then(|keys| keys.shown(unverified.kid()).cloned());
+        let kid = shown.unwrap_or_else(|| Arc::new(Untrusted::new(unverified.kid())));
+        record_key(&kid);
         let found = keys
             .as_ref()
             .and_then(|keys| Some((keys, keys.get(unverified.kid(), now)?)));
@@ -209,7 +214,7 @@ impl Authenticator {
             return Ok(Verdict::KeyMiss(KeyMiss {
                 store: Arc::clone(store),
                 tenant,
-                kid,
+                kid: Untrusted::clone(&kid),
             }));
         };
         if is_long && let Some((verified, keys)) = self.verified_before(token, now) {
@@ -217,10 +222,11 @@ impl Authenticator {
         }
         let claims = unverified.verify(key).ok_or_else(|| Rejection::InvalidSignature {
             tenant,
-            kid: kid.clone(),
+            kid: Untrusted::clone(&kid),
         })?;
         let now = self.clock.now();
-        let outcome = claims::check(&claims, tenant, keys.issuers(), &self.policy, acceptance, now);
+        let outcome = claims::check(&claims, tenant, keys.issuers(), &self.policy, acceptance, now)
+            .map(|caller| caller.sharing(&self.common));
         let verified = Verified::new(tenant, claims, outcome.as_ref().ok(), kid, keys, key_ends);
         self.verified.remember(TokenDigest::new(token), Arc::new(verified));
         outcome.map(Verdict::Accepted)
@@ -229,7 +235,7 @@ impl Authenticator {
     /// What is remembered of the very token, if its tenant's keys are still those that verified it.
     fn verified_before(&self, token: &BearerToken, now: Duration) -> Option<(Arc<Verified>, Arc<TenantKeys>)> {
         let verified = self.verified.get(&TokenDigest::new(token))?;
-        let keys = self.tenants.get(&verified.tenant)?.current()?;
+        let keys = self.tenants.get(&verified.tenant())?.current()?;
         if !verified.is_by(&keys, now) {
             return None;
         }
@@ -238,13 +244,12 @@ impl Authenticator {
     }
 
     fn check(&self, verified: &Verified, keys: &TenantKeys, acceptance: &dyn Acceptance) -> Result<Verdict, Rejection> {
-        let Verified {
-            claims, tenant, caller, ..
-        } = verified;
         let now = self.clock.now();
-        let outcome = match caller {
-            Some(caller) => claims::check_again(claims, caller, &self.policy, acceptance, now),
-            None => claims::check(claims, *tenant, keys.issuers(), &self.policy, acceptance, now),
+        let outcome = match &verified.outcome {
+            Outcome::Accepted(caller, claims) => claims::check_again(claims, caller, &self.policy, acceptance, now),
+            Outcome::Refused(tenant, claims) => {
+                claims::check(claims, *tenant, keys.issuers(), &self.policy, acceptance, now)
+            }
         };
         outcome.map(Verdict::Accepted)
     }

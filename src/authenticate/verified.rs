@@ -12,29 +12,33 @@ use std::time::Duration;
 use moka::policy::EvictionPolicy;
 
 use super::caller::Caller;
-use super::claims::SignedClaims;
+use super::claims::{CheckedAgain, SignedClaims};
 use super::keys::TenantKeys;
 use base::ids::TenantId;
 use base::secret::TokenDigest;
 use base::untrusted::Untrusted;
 
-/// Bound on what is remembered. A token without groups takes about 1 KiB.
-const MAX_BYTES: u64 = 32 * 1024 * 1024;
-/// Bytes that an entry costs beside its claims.
+/// Bound on what is remembered. A token without groups takes about half a KiB.
+const MAX_BYTES: u64 = 24 * 1024 * 1024;
+/// Bytes that an entry costs beside its claims: the table, the order of use, the digest.
 const ENTRY_OVERHEAD: usize = 256;
 
-/// A token's tenant and claims, with the keys that vouch for them.
+/// What is remembered of a token, with the keys that vouch for it.
 pub(super) struct Verified {
-    pub(super) tenant: TenantId,
-    /// All of them, or what [`claims::check_again`](super::claims::check_again) reads where there is a caller.
-    pub(super) claims: SignedClaims,
-    /// Whose it is, if its claims were accepted when it came first.
-    pub(super) caller: Option<Caller>,
+    pub(super) outcome: Outcome,
     /// The key that signed it.
-    pub(super) kid: Untrusted,
+    pub(super) kid: Arc<Untrusted>,
     keys: Weak<TenantKeys>,
     // Monotonic time at which the key ends to be good, if the set names it no more.
     key_ends: Option<Duration>,
+}
+
+/// What the claims came to when the token came first.
+pub(super) enum Outcome {
+    /// They were accepted.
+    Accepted(Caller, CheckedAgain),
+    /// They were not. Few are: all claims are kept, and are checked anew.
+    Refused(TenantId, Box<SignedClaims>),
 }
 
 impl Verified {
@@ -42,22 +46,36 @@ impl Verified {
         tenant: TenantId,
         claims: SignedClaims,
         caller: Option<&Caller>,
-        kid: Untrusted,
+        kid: Arc<Untrusted>,
         keys: &Arc<TenantKeys>,
         key_ends: Option<Duration>,
     ) -> Self {
         Self {
-            tenant,
-            claims: if caller.is_some() {
-                claims.checked_again()
-            } else {
-                claims
+            outcome: match caller {
+                Some(caller) => Outcome::Accepted(caller.clone(), claims.checked_again(caller)),
+                None => Outcome::Refused(tenant, Box::new(claims)),
             },
-            caller: caller.cloned(),
             kid,
             keys: Arc::downgrade(keys),
             key_ends,
         }
+    }
+
+    /// `tid`
+    pub(super) fn tenant(&self) -> TenantId {
+        match &self.outcome {
+            Outcome::Accepted(caller, _) => caller.tenant(),
+            Outcome::Refused(tenant, _) => *tenant,
+        }
+    }
+
+    /// Bytes held, roughly.
+    fn bytes(&self) -> usize {
+        let claims = match &self.outcome {
+            Outcome::Accepted(caller, claims) => caller.bytes() + claims.bytes(),
+            Outcome::Refused(_, claims) => claims.bytes(),
+        };
+        size_of::<Self>() + claims + ENTRY_OVERHEAD
     }
 
     /// Whether `keys` is the very set that the signature was verified with: any fetch since then ends it, and so does
@@ -77,10 +95,7 @@ impl VerifiedTokens {
         Self {
             entries: moka::sync::Cache::builder()
                 .max_capacity(MAX_BYTES)
-                .weigher(|_, verified: &Arc<Verified>| {
-                    let caller = verified.caller.as_ref().map_or(0, Caller::bytes);
-                    u32::try_from(verified.claims.bytes() + caller + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
-                })
+                .weigher(|_, verified: &Arc<Verified>| u32::try_from(verified.bytes()).unwrap_or(u32::MAX))
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
         }

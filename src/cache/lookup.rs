@@ -34,11 +34,11 @@ pub enum RefusalScope {
     Session,
 }
 
-/// An entry's key. What is exchanged for one token alone also has that token's digest.
+/// An entry's key. What is exchanged for one token alone also has that token's digest: on the heap, as few have one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey<K> {
     pub(super) shared: K,
-    pub(super) own: Option<TokenDigest>,
+    pub(super) own: Option<Box<TokenDigest>>,
 }
 
 impl<K: Clone> CacheKey<K> {
@@ -54,7 +54,7 @@ impl<K: Clone> CacheKey<K> {
     pub(super) fn own(&self, digest: TokenDigest) -> Self {
         Self {
             shared: self.shared.clone(),
-            own: Some(digest),
+            own: Some(Box::new(digest)),
         }
     }
 }

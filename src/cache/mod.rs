@@ -197,7 +197,7 @@ where
     {
         let key = CacheKey {
             shared: key,
-            own: Some(lookup.digest),
+            own: Some(Box::new(lookup.digest)),
         };
         if purpose == Purpose::Miss
             && let Some(entry) = self.memory.entries.servable_own(&key, lookup).await

@@ -78,6 +78,6 @@ where
 fn token_key<K: Clone>(shared: &K, digest: TokenDigest) -> CacheKey<K> {
     CacheKey {
         shared: shared.clone(),
-        own: Some(digest),
+        own: Some(Box::new(digest)),
     }
 }

@@ -21,8 +21,8 @@ pub struct ExchangeKey {
     scopes: Scopes,
     // Where the token itself goes to ACS, which may read its audience: the whole `aud`, not only what is accepted here.
     audience: Option<Arc<str>>,
-    // Where the outcome is this token's alone.
-    presented: Option<TokenDigest>,
+    // Where the outcome is this token's alone. Apart, so that the others need no room for it.
+    presented: Option<Box<TokenDigest>>,
     operation: Option<Operation>,
     resource: Arc<str>,
 }
@@ -57,7 +57,7 @@ impl ExchangeKey {
             scopes: self.scopes.to_string(),
             audience: self.audience.as_deref(),
             operation: self.operation.map(Operation::name),
-            token: self.presented,
+            token: self.presented.as_deref().copied(),
         }
     }
 }
@@ -112,7 +112,7 @@ impl ExchangePlan {
         resource: &Arc<str>,
     ) -> Self {
         let mut plan = Self::passthrough(permit, operation, resource);
-        plan.key.presented = Some(presented);
+        plan.key.presented = Some(Box::new(presented));
         plan.bounded_by = None;
         plan
     }

@@ -48,8 +48,8 @@ pub struct IssuedToken {
     pub grant: Granted,
     /// Its scopes: those of the Entra token it was exchanged for, unless the exchange names others.
     pub scopes: Scopes,
-    /// The span of the exchange that brought it, if it was recorded.
-    pub span: Option<SpanReference>,
+    /// The span of the exchange that brought it, if it was recorded: few are.
+    pub span: Option<Box<SpanReference>>,
 }
 
 impl cache::Token for IssuedToken {
@@ -290,7 +290,7 @@ impl Exchanger {
             Ok(IssuedToken {
                 grant,
                 scopes: scopes.unwrap_or_else(|| user.scopes().clone()),
-                span: SpanReference::from_span(&tracing::Span::current()),
+                span: SpanReference::from_span(&tracing::Span::current()).map(Box::new),
             })
         } else if plan.bounded_by().is_some_and(|end| end <= now) {
             Err(ExchangeError::TokenExpired)

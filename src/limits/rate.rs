@@ -114,6 +114,15 @@ impl<K: Copy + Eq + Hash> Counters<K> {
     /// Whether there is room for one more, if need be by dropping those that were idle longest. One that is over its
     /// limit is never dropped: whoever it counts would pass again.
     fn make_room(&mut self, pace: Pace, now: Duration) -> bool {
+        let room = self.full_at.capacity();
+        if self.full_at.len() == room {
+            // One that is full again says no more than one that is missing.
+            self.full_at.retain(|_, full_at| *full_at > now);
+            // The table grows unless half of it is free now, so that looking for them costs little for each.
+            if self.full_at.len() > room / 2 && room < self.most {
+                self.full_at.reserve(room);
+            }
+        }
         if self.full_at.len() < self.most {
             return true;
         }
@@ -196,6 +205,18 @@ mod tests {
         clock.advance(Duration::from_secs(30));
         assert_eq!(passed(&limit, 9, 5), 1);
         assert!(limit.lock().full_at.len() <= 3);
+    }
+
+    #[test]
+    fn what_is_full_again_takes_no_room() {
+        let (limit, clock) = limit(60, 60);
+        for key in 0..100_000 {
+            limit.count(key).unwrap();
+            clock.advance(Duration::from_millis(10));
+        }
+        // A hundred a second, of which each matters for a second.
+        let capacity = limit.lock().full_at.capacity();
+        assert!(capacity < 1_000, "{capacity}");
     }
 
     proptest! {

@@ -98,6 +98,17 @@ impl ConnectionActivity {
         activity.in_flight + activity.unsent
     }
 
+    /// Since when there has been nothing to do after a request, if there is nothing.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let activity = self.state();
+        let is_idle = activity.served
+            && activity.in_flight == 0
+            && activity.unsent == 0
+            && activity.stuck.is_none()
+            && activity.head.is_none();
+        is_idle.then_some(activity.idle_since)
+    }
+
     fn requests_in_flight(&self) -> usize {
         self.state().in_flight
     }
@@ -236,6 +247,11 @@ pub(super) struct Unflushed(Arc<Mutex<Vec<Share>>>);
 impl Unflushed {
     pub(super) fn push(&self, memory: Share) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+    }
+
+    /// Whether none is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// They have.

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use super::activity::{ConnectionActivity, Timeouts, Unflushed};
 use super::frames::PREFACE;
@@ -92,27 +93,38 @@ pub(super) async fn serve(
     match (begun, &shared.acceptor) {
         (Begun::Http1(read), _) => Box::pin(connection(Scheme::Http).http1(stream, read)).await,
         (Begun::Http2(read), _) => Box::pin(connection(Scheme::Http).http2(stream, read)).await,
-        (Begun::Tls, Some(acceptor)) => {
-            let handshake = acceptor.accept(Bounded::new(stream));
-            let handshake = tokio::time::timeout(shared.options.head_timeout, handshake);
-            let stream = tokio::select! {
-                result = Box::pin(handshake) => match result {
-                    Ok(Ok(stream)) => stream,
-                    Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
-                    Err(_) => return tracing::debug!("TLS handshake timed out"),
-                },
-                () = shared.draining.cancelled() => return,
-                () = permit.evicted() => return,
-            };
-            let (bounded, tls) = stream.get_ref();
-            bounded.ended();
-            if tls.alpn_protocol() == Some(b"h2") {
-                Box::pin(connection(Scheme::Https).http2(stream, Vec::new())).await;
-            } else {
-                Box::pin(connection(Scheme::Https).http1(stream, Vec::new())).await;
-            }
-        }
+        (Begun::Tls, Some(acceptor)) => Box::pin(tls(stream, acceptor, &shared, &permit, connection)).await,
         (Begun::Tls, None) => {}
+    }
+}
+
+/// Serves one over TLS.
+async fn tls<S>(
+    stream: S,
+    acceptor: &TlsAcceptor,
+    shared: &Shared,
+    permit: &ConnectionPermit,
+    connection: impl FnOnce(Scheme) -> Connection,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = acceptor.accept(Bounded::new(stream));
+    let handshake = tokio::time::timeout(shared.options.head_timeout, handshake);
+    let stream = tokio::select! {
+        result = Box::pin(handshake) => match result {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!("TLS handshake timed out"),
+        },
+        () = shared.draining.cancelled() => return,
+        () = permit.evicted() => return,
+    };
+    let (bounded, session) = stream.get_ref();
+    bounded.ended();
+    if session.alpn_protocol() == Some(b"h2") {
+        Box::pin(connection(Scheme::Https).http2(stream, Vec::new())).await;
+    } else {
+        Box::pin(connection(Scheme::Https).http1(stream, Vec::new())).await;
     }
 }
 
@@ -170,7 +182,7 @@ impl Connection {
             .half_close(false);
         let next_body = NextBody::default();
         let unflushed = Unflushed::default();
-        let meter = Meter::http1(
+        let mut meter = Meter::http1(
             stream,
             read,
             self.activity.clone(),
@@ -179,9 +191,36 @@ impl Connection {
             next_body.clone(),
         );
         let service = self.service(unflushed, Following::Http1(next_body));
-        let service = service_fn(move |request| service.answer(request));
-        let connection = builder.serve_connection(TokioIo::new(meter), service);
-        self.drive(Box::pin(connection), timeouts).await;
+        let mut service = service_fn(move |request| service.answer(request));
+        let mut ends = self.ends(timeouts);
+        let mut end = None;
+        loop {
+            let mut connection = Box::pin(builder.serve_connection(TokioIo::new(meter), service));
+            if end.is_none() {
+                end = served(connection.as_mut(), &mut ends).await;
+            }
+            if let Some(end) = end {
+                return self.finish(connection, end, timeouts).await;
+            }
+            (meter, service) = {
+                // What it has read is nothing, but a buffer.
+                let parts = Pin::into_inner(connection).into_parts();
+                (parts.io.into_inner(), parts.service)
+            };
+            if !meter.is_resting() {
+                return;
+            }
+            // Without hyper, and so without its buffers.
+            tokio::select! {
+                biased;
+                () = std::future::poll_fn(|cx| meter.poll_wake(cx)) => {}
+                asked = ends.next() => match asked.flatten() {
+                    // hyper ends it as any other.
+                    Some(asked) => end = Some(asked),
+                    None => return,
+                },
+            }
+        }
     }
 
     async fn http2<S>(self, stream: S, read: Vec<u8>)
@@ -225,8 +264,10 @@ impl Connection {
         );
         let service = self.service(unflushed, Following::Http2(informational));
         let service = service_fn(move |request| service.answer(request));
-        let connection = builder.serve_connection(TokioIo::new(meter), service);
-        self.drive(Box::pin(connection), timeouts).await;
+        let mut connection = Box::pin(builder.serve_connection(TokioIo::new(meter), service));
+        if let Some(end) = served(connection.as_mut(), &mut self.ends(timeouts)).await {
+            self.finish(connection, end, timeouts).await;
+        }
     }
 
     fn is_trusted_proxy(&self) -> bool {
@@ -249,20 +290,18 @@ impl Connection {
         }
     }
 
-    /// Reads requests and writes answers until either side ends it.
-    async fn drive<C>(&self, mut connection: Pin<Box<C>>, timeouts: Timeouts)
+    /// When the connection is to be ended from this side. It is looked at only when it was woken itself, not with every request:
+    /// it takes locks that all connections share.
+    fn ends(&self, timeouts: Timeouts) -> FuturesUnordered<impl Future<Output = Option<End>> + Send> {
+        FuturesUnordered::from_iter([self.end(timeouts)])
+    }
+
+    /// Ends it from this side: what is under way may come to its end.
+    async fn finish<C>(&self, mut connection: Pin<Box<C>>, end: End, timeouts: Timeouts)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         let Self { activity, shared, .. } = self;
-        // Looked at only when it was woken itself, not with every request: it takes locks that all connections share.
-        let mut ends = FuturesUnordered::from_iter([self.end(timeouts)]);
-        let end = tokio::select! {
-            biased;
-            result = connection.as_mut() => return ended(result),
-            end = ends.next() => end.flatten(),
-        };
-        let Some(end) = end else { return };
         connection.as_mut().graceful_shutdown();
         let wait = async {
             match end {
@@ -307,9 +346,30 @@ enum End {
     Evicted,
 }
 
+/// Reads requests and writes answers. Gives why the connection is to be ended from this side; `None` if it is over.
+async fn served<C>(
+    connection: Pin<&mut C>,
+    ends: &mut FuturesUnordered<impl Future<Output = Option<End>>>,
+) -> Option<End>
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    tokio::select! {
+        biased;
+        result = connection => {
+            ended(result);
+            None
+        }
+        end = ends.next() => end.flatten(),
+    }
+}
+
 fn ended(result: Result<(), hyper::Error>) {
     if let Err(error) = result {
         // Clients leave in the middle all the time: nothing an operator could act on.
         tracing::debug!(%error, "connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests;

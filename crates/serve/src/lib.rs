@@ -33,6 +33,7 @@ mod linger;
 mod memory;
 mod meter;
 mod resets;
+mod rest;
 mod service;
 mod shutdown;
 #[cfg(test)]

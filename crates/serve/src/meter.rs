@@ -1,6 +1,7 @@
 //! A connection's bytes on their way to hyper: when a head begins, when it ends, and what is kept of it.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -15,12 +16,15 @@ use super::limiter::NoMemory;
 use super::lines::Lines;
 use super::memory::{Budget, HEADER_BLOCK, Share};
 use super::resets::{ResetPace, Resets};
+use super::rest::Rest;
 
 /// The most that a connection over HTTP/2 can keep of what was sent on it: HPACK's table holds a hundred paths, and each
 /// can keep the frame that it came in.
 const MOST_LASTING: usize = 2 * 1024 * 1024;
 /// The most that hyper buffers of a message over HTTP/1.1.
 pub(super) const MOST_BUFFERED: usize = 64 * 1024;
+/// What is read at once of what comes on a connection at rest: a head with a token.
+const WAKING: usize = 4 * 1024;
 /// A connection's memory is taken in pieces of this size.
 const PIECE: usize = 8 * 1024;
 /// How much of what lasts may come after a connection was asked to go for want of memory.
@@ -90,8 +94,14 @@ impl NextBody {
         *self.lock() = Some(length);
     }
 
-    fn take(&self) -> Option<BodyLength> {
-        self.lock().take()
+    /// What comes next, by what was announced since it was last asked.
+    fn follow(&self, lines: &mut Lines) {
+        match self.lock().take() {
+            Some(BodyLength::Known(length)) => *lines = Lines::Body(length),
+            Some(BodyLength::Chunked) => *lines = Lines::Chunked(0),
+            Some(BodyLength::Ended) if matches!(lines, Lines::Chunked(_)) => *lines = Lines::START,
+            Some(BodyLength::Ended) | None => {}
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<BodyLength>> {
@@ -103,6 +113,7 @@ enum Protocol {
     Http1 {
         lines: Lines,
         next_body: NextBody,
+        rest: Rest,
     },
     Http2 {
         frames: Frames,
@@ -150,8 +161,11 @@ impl<S> Meter<S> {
         unflushed: Unflushed,
         next_body: NextBody,
     ) -> Self {
-        let lines = Lines::START;
-        let protocol = Protocol::Http1 { lines, next_body };
+        let protocol = Protocol::Http1 {
+            lines: Lines::START,
+            next_body,
+            rest: Rest::default(),
+        };
         Self::new(io, read, activity, blocks, unflushed, protocol)
     }
 
@@ -206,13 +220,8 @@ impl<S> Meter<S> {
     /// Looks at what has come. Returns how much of it can be handed on.
     fn look(&mut self, bytes: &[u8]) -> Result<usize, NoMemory> {
         let (taken, found) = match &mut self.protocol {
-            Protocol::Http1 { lines, next_body } => {
-                match next_body.take() {
-                    Some(BodyLength::Known(length)) => *lines = Lines::Body(length),
-                    Some(BodyLength::Chunked) => *lines = Lines::Chunked(0),
-                    Some(BodyLength::Ended) if matches!(lines, Lines::Chunked(_)) => *lines = Lines::START,
-                    Some(BodyLength::Ended) | None => {}
-                }
+            Protocol::Http1 { lines, next_body, .. } => {
+                next_body.follow(lines);
                 let (taken, found) = lines.advance(bytes);
                 if found.head_ended {
                     // Until the service says otherwise.
@@ -283,6 +292,21 @@ impl<S> Meter<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Meter<S> {
+    /// Ends with whatever comes on a connection at rest: the next bytes, which are held, or its end, which is found again.
+    pub(super) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [const { MaybeUninit::uninit() }; WAKING];
+        let mut buf = ReadBuf::uninit(&mut bytes);
+        if std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)).is_ok() {
+            (self.held, self.held_from) = (buf.filled().to_vec(), 0);
+        }
+        if let Protocol::Http1 { rest, .. } = &mut self.protocol {
+            *rest = Rest::default();
+        }
+        Poll::Ready(())
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let meter = self.get_mut();
@@ -304,6 +328,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         if meter.activity.permit().is_overdrawn() {
             return Poll::Ready(Err(io::Error::other(NoMemory)));
         }
+        if matches!(&meter.protocol, Protocol::Http1 { rest, .. } if rest.is_ending()) {
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let from_held = meter.held_from < meter.held.len();
         if from_held {
@@ -311,7 +338,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
             let count = held.len().min(buf.remaining());
             buf.put_slice(&held[..count]);
         } else {
-            std::task::ready!(Pin::new(&mut meter.io).poll_read(cx, buf))?;
+            match Pin::new(&mut meter.io).poll_read(cx, buf) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => return meter.poll_idle(cx).map(Ok),
+            }
         }
         let read = buf.filled().len() - before;
         if read == 0 {
@@ -347,6 +377,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
 }
 
 impl<S> Meter<S> {
+    /// Nothing has come: ends, as if nothing more were to come, when the connection is to rest.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Protocol::Http1 { lines, next_body, rest } = &mut self.protocol else {
+            return Poll::Pending;
+        };
+        rest.poll_idle(cx, || {
+            next_body.follow(lines);
+            let is_between = *lines == Lines::START && self.unflushed.is_empty();
+            self.activity.idle_since().filter(|_| is_between)
+        })
+    }
+
+    /// Whether hyper has given the connection back so that it rests, rather than being done with it.
+    pub(super) fn is_resting(&self) -> bool {
+        matches!(&self.protocol, Protocol::Http1 { rest, .. } if rest.is_resting())
+    }
+
     fn wrote<T>(&mut self, outcome: Poll<T>) -> Poll<T> {
         self.write_blocked = outcome.is_pending();
         self.activity.is_stuck(self.write_blocked);
@@ -417,6 +464,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Protocol::Http1 { rest, .. } = &mut self.protocol
+            && rest.is_ending()
+        {
+            *rest = Rest::Resting;
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

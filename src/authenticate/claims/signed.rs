@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
+use crate::authenticate::caller::Caller;
 use crate::authenticate::rejection::Malformed;
 use base::document::{Members, Node};
 use base::ids::{ClientAppId, ObjectId};
@@ -42,14 +43,13 @@ impl SignedClaims {
                 .sum::<usize>()
     }
 
-    /// Those that are looked at again once a caller was made of all.
-    pub(in crate::authenticate) fn checked_again(self) -> Self {
-        Self {
-            aud: self.aud,
-            exp: self.exp,
+    /// Those that are looked at again once `caller` was made of all, and that it does not have.
+    pub(in crate::authenticate) fn checked_again(self, caller: &Caller) -> CheckedAgain {
+        let aud = self.aud.filter(|aud| *aud != [&**caller.audience()]);
+        CheckedAgain {
+            aud: aud.map(Vec::into_boxed_slice),
             nbf: self.nbf,
             iat: self.iat,
-            ..Self::default()
         }
     }
 
@@ -60,6 +60,32 @@ impl SignedClaims {
             claims.claim(&name, value);
         }
         claims
+    }
+}
+
+/// Claims that are looked at again at each request with the same token.
+#[derive(Debug)]
+pub(in crate::authenticate) struct CheckedAgain {
+    // Unless it is just the audience that the caller has.
+    aud: Option<Box<[String]>>,
+    pub(super) nbf: Option<Timestamp>,
+    pub(super) iat: Option<Timestamp>,
+}
+
+impl CheckedAgain {
+    /// Bytes held, roughly.
+    pub(in crate::authenticate) fn bytes(&self) -> usize {
+        let audiences = self.aud.iter().flatten();
+        size_of::<Self>()
+            + audiences
+                .map(|audience| size_of::<String>() + audience.len())
+                .sum::<usize>()
+    }
+
+    /// `aud` as the token has it.
+    pub(super) fn audiences(&self, caller: &Caller) -> String {
+        let own = self.aud.as_deref();
+        own.map_or_else(|| caller.audience().to_string(), |audiences| audiences.join(" "))
     }
 }
 

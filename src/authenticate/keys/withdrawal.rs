@@ -3,23 +3,31 @@
 //! An authority behind several front ends answers with the old set and the new one in turn while its keys change. A key
 //! that the next good fetch lacks is therefore good for `jwks_withdrawal_grace` more. All times are monotonic.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::DecodingKey;
 
 use super::TenantKeys;
+use base::untrusted::Untrusted;
 
 /// A key, and when it ends to be good.
 pub(super) struct Key {
     decoding: DecodingKey,
+    // Its id, for logs and spans.
+    shown: Arc<Untrusted>,
     // Absent for a key that the set names.
     ends: Option<Duration>,
 }
 
 impl Key {
     /// One that the set names.
-    pub(super) fn published(decoding: DecodingKey) -> Self {
-        Self { decoding, ends: None }
+    pub(super) fn published(kid: &str, decoding: DecodingKey) -> Self {
+        Self {
+            decoding,
+            shown: Arc::new(Untrusted::new(kid)),
+            ends: None,
+        }
     }
 }
 
@@ -30,11 +38,12 @@ impl TenantKeys {
         for (kid, key) in &previous.keys {
             let ends = key.ends.unwrap_or_else(|| now.saturating_add(grace));
             if now < ends && !self.keys.contains_key(kid) && !self.unusable.contains(kid) {
-                let decoding = key.decoding.clone();
+                let (decoding, shown) = (key.decoding.clone(), Arc::clone(&key.shown));
                 self.keys.insert(
                     kid.clone(),
                     Key {
                         decoding,
+                        shown,
                         ends: Some(ends),
                     },
                 );
@@ -49,6 +58,11 @@ impl TenantKeys {
         key.ends
             .is_none_or(|ends| now < ends)
             .then_some((&key.decoding, key.ends))
+    }
+
+    /// The id of the key of that name, as it is shown: one copy for all whose tokens it signs.
+    pub(in super::super) fn shown(&self, kid: &str) -> Option<&Arc<Untrusted>> {
+        self.keys.get(kid).map(|key| &key.shown)
     }
 
     /// How many keys the set names.
