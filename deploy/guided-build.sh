@@ -8,9 +8,9 @@
 # TARGET is what it is built for, if not this machine's own. It runs here, so it must be of this machine's kind. Wants Python
 # 3, wrk and h2load (Debian: wrk, nghttp2-client).
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-output=${1:?deploy/guided-build.sh OUTPUT [OPTION...]}
+output=$(realpath --canonicalize-missing "${1:?deploy/guided-build.sh OUTPUT [OPTION...]}")
 shift
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for tool in h2load python3 wrk; do
     command -v "$tool" >/dev/null || { echo "$tool is missing" >&2; exit 1; }
 done
@@ -32,4 +32,5 @@ python3 -B benches/load/train.py "$folder/counting/$target/release/acs-token-bro
 profile=$folder/$(sha256sum "$folder/profile" | cut --characters 1-16).profdata
 mv "$folder/profile" "$profile"
 RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-use=$profile" build --target-dir "$folder/guided" "$@"
+mkdir -p "$(dirname "$output")"
 cp "$folder/guided/$target/release/acs-token-broker" "$output"

@@ -62,6 +62,7 @@ class Service:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            raise SystemExit(f"{self.name} did not end within 30 s") from None
 
 
 def emulator(binary, *more):

@@ -76,9 +76,9 @@ impl Caller {
         self
     }
 
-    /// Bytes held, roughly, without what most share.
+    /// Bytes held, roughly. What others share counts too: whoever has more than a few sets of scopes has them alone.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Accepted>() + size_of_val(self.groups().listed())
+        size_of::<Accepted>() + size_of_val(self.groups().listed()) + self.0.scopes.bytes() + self.0.audience.len()
     }
 
     /// Who the token is of.

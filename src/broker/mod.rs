@@ -54,7 +54,7 @@ const MANAGEMENT_IDLE: Duration = Duration::from_secs(10);
 const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the store is asked how full the budgets are that replicas share.
 const BUDGET_LOOKS: Duration = Duration::from_secs(5);
-/// How long background work may take to stop.
+/// How long background work may take to stop, the next included.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// How long the end waits for what the shared cache has still to be told.
 const STORE_LIMIT: Duration = Duration::from_secs(1);
@@ -322,11 +322,12 @@ impl Broker {
             last.draining.cancel();
         };
         tokio::join!(probes, public);
+        let begun = tokio::time::Instant::now();
         if let Some(store) = store {
             // Or other replicas wait for leases, and count places, that nobody has any more.
             store.finish(STORE_LIMIT).await;
         }
-        tasks.stop(STOP_LIMIT).await;
+        tasks.stop(STOP_LIMIT.saturating_sub(begun.elapsed())).await;
         access_lines.sum_up(None);
         drop(state);
     }
