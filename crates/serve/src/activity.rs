@@ -109,6 +109,12 @@ impl ConnectionActivity {
         is_idle.then_some(activity.idle_since)
     }
 
+    /// Whether the rest of a head is all that is awaited: every request before it is answered.
+    pub(super) fn awaits_head(&self) -> bool {
+        let activity = self.state();
+        activity.in_flight == 0 && activity.unsent == 0 && activity.stuck.is_none() && activity.head.is_some()
+    }
+
     fn requests_in_flight(&self) -> usize {
         self.state().in_flight
     }

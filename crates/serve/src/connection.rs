@@ -196,24 +196,34 @@ impl Connection {
         let mut end = None;
         loop {
             let mut connection = Box::pin(builder.serve_connection(TokioIo::new(meter), service));
-            if end.is_none() {
-                end = served(connection.as_mut(), &mut ends).await;
-            }
             if let Some(end) = end {
                 return self.finish(connection, end, timeouts).await;
             }
+            match served(connection.as_mut(), &mut ends).await {
+                Served::Done => {}
+                Served::Over => return,
+                // hyper would go on waiting for the rest of a head that is its first; one without that ends at once.
+                Served::Asked(asked) if self.activity.awaits_head() => end = Some(asked),
+                Served::Asked(asked) => return self.finish(connection, asked, timeouts).await,
+            }
             (meter, service) = {
-                // What it has read is nothing, but a buffer.
+                // What it has read is nothing, or a part of a head that is not served.
                 let parts = Pin::into_inner(connection).into_parts();
                 (parts.io.into_inner(), parts.service)
             };
-            if !meter.is_resting() {
+            if end.is_some() {
+                continue;
+            }
+            // Whether hyper shut the stream down says nothing: it does not after a request for an upgrade.
+            if !meter.take_rest() {
                 return;
             }
             // Without hyper, and so without its buffers.
             tokio::select! {
                 biased;
-                () = std::future::poll_fn(|cx| meter.poll_wake(cx)) => {}
+                woken = std::future::poll_fn(|cx| meter.poll_wake(cx)) => if let Err(error) = woken {
+                    return tracing::debug!(%error, "connection ended early");
+                },
                 asked = ends.next() => match asked.flatten() {
                     // hyper ends it as any other.
                     Some(asked) => end = Some(asked),
@@ -265,7 +275,7 @@ impl Connection {
         let service = self.service(unflushed, Following::Http2(informational));
         let service = service_fn(move |request| service.answer(request));
         let mut connection = Box::pin(builder.serve_connection(TokioIo::new(meter), service));
-        if let Some(end) = served(connection.as_mut(), &mut self.ends(timeouts)).await {
+        if let Served::Asked(end) = served(connection.as_mut(), &mut self.ends(timeouts)).await {
             self.finish(connection, end, timeouts).await;
         }
     }
@@ -346,21 +356,29 @@ enum End {
     Evicted,
 }
 
-/// Reads requests and writes answers. Gives why the connection is to be ended from this side; `None` if it is over.
-async fn served<C>(
-    connection: Pin<&mut C>,
-    ends: &mut FuturesUnordered<impl Future<Output = Option<End>>>,
-) -> Option<End>
+/// How far a connection was served.
+enum Served {
+    /// hyper is done with it.
+    Done,
+    /// It failed, or there is nothing to finish.
+    Over,
+    /// It is to be ended from this side.
+    Asked(End),
+}
+
+/// Reads requests and writes answers.
+async fn served<C>(connection: Pin<&mut C>, ends: &mut FuturesUnordered<impl Future<Output = Option<End>>>) -> Served
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
     tokio::select! {
         biased;
         result = connection => {
+            let is_ok = result.is_ok();
             ended(result);
-            None
+            if is_ok { Served::Done } else { Served::Over }
         }
-        end = ends.next() => end.flatten(),
+        end = ends.next() => end.flatten().map_or(Served::Over, Served::Asked),
     }
 }
 

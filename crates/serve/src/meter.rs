@@ -94,10 +94,14 @@ impl NextBody {
         *self.lock() = Some(length);
     }
 
-    /// What comes next, by what was announced since it was last asked.
-    fn follow(&self, lines: &mut Lines) {
+    /// What comes next, by what was announced since it was last asked. `hidden` becomes true if a head came with the end of a
+    /// body in chunks, and so perhaps a part of another.
+    fn follow(&self, lines: &mut Lines, hidden: &mut bool) {
         match self.lock().take() {
-            Some(BodyLength::Known(length)) => *lines = Lines::Body(length),
+            Some(BodyLength::Known(length)) => {
+                *hidden |= matches!(lines, Lines::Chunked(_));
+                *lines = Lines::Body(length);
+            }
             Some(BodyLength::Chunked) => *lines = Lines::Chunked(0),
             Some(BodyLength::Ended) if matches!(lines, Lines::Chunked(_)) => *lines = Lines::START,
             Some(BodyLength::Ended) | None => {}
@@ -112,6 +116,8 @@ impl NextBody {
 enum Protocol {
     Http1 {
         lines: Lines,
+        /// Whether hyper may have a part of a head that was taken for one of a body.
+        hidden: bool,
         next_body: NextBody,
         rest: Rest,
     },
@@ -163,6 +169,7 @@ impl<S> Meter<S> {
     ) -> Self {
         let protocol = Protocol::Http1 {
             lines: Lines::START,
+            hidden: false,
             next_body,
             rest: Rest::default(),
         };
@@ -220,10 +227,20 @@ impl<S> Meter<S> {
     /// Looks at what has come. Returns how much of it can be handed on.
     fn look(&mut self, bytes: &[u8]) -> Result<usize, NoMemory> {
         let (taken, found) = match &mut self.protocol {
-            Protocol::Http1 { lines, next_body, .. } => {
-                next_body.follow(lines);
+            Protocol::Http1 {
+                lines,
+                hidden,
+                next_body,
+                ..
+            } => {
+                next_body.follow(lines, hidden);
                 let (taken, found) = lines.advance(bytes);
+                if matches!(lines, Lines::Chunked(_)) {
+                    // With an empty line ends a body, or a head, but never a part of one.
+                    *hidden = !bytes.ends_with(b"\r\n\r\n");
+                }
                 if found.head_ended {
+                    *hidden = false;
                     // Until the service says otherwise.
                     *lines = Lines::START;
                     // Who sends requests ahead waits for others in between.
@@ -294,16 +311,13 @@ impl<S> Meter<S> {
 
 impl<S: AsyncRead + Unpin> Meter<S> {
     /// Ends with whatever comes on a connection at rest: the next bytes, which are held, or its end, which is found again.
-    pub(super) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// An error must be heeded here: not every stream gives it again.
+    pub(super) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [const { MaybeUninit::uninit() }; WAKING];
         let mut buf = ReadBuf::uninit(&mut bytes);
-        if std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)).is_ok() {
-            (self.held, self.held_from) = (buf.filled().to_vec(), 0);
-        }
-        if let Protocol::Http1 { rest, .. } = &mut self.protocol {
-            *rest = Rest::default();
-        }
-        Poll::Ready(())
+        std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+        (self.held, self.held_from) = (buf.filled().to_vec(), 0);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -379,19 +393,29 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
 impl<S> Meter<S> {
     /// Nothing has come: ends, as if nothing more were to come, when the connection is to rest.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Protocol::Http1 { lines, next_body, rest } = &mut self.protocol else {
+        let Protocol::Http1 {
+            lines,
+            hidden,
+            next_body,
+            rest,
+        } = &mut self.protocol
+        else {
             return Poll::Pending;
         };
         rest.poll_idle(cx, || {
-            next_body.follow(lines);
-            let is_between = *lines == Lines::START && self.unflushed.is_empty();
+            next_body.follow(lines, hidden);
+            let is_between = *lines == Lines::START && !*hidden && self.unflushed.is_empty();
             self.activity.idle_since().filter(|_| is_between)
         })
     }
 
-    /// Whether hyper has given the connection back so that it rests, rather than being done with it.
-    pub(super) fn is_resting(&self) -> bool {
-        matches!(&self.protocol, Protocol::Http1 { rest, .. } if rest.is_resting())
+    /// Whether hyper, which ended without an error, did so that the connection rests. If so, it is as before that for the next
+    /// of hyper's.
+    pub(super) fn take_rest(&mut self) -> bool {
+        match &mut self.protocol {
+            Protocol::Http1 { rest, .. } => std::mem::take(rest).is_ending(),
+            Protocol::Http2 { .. } => false,
+        }
     }
 
     fn wrote<T>(&mut self, outcome: Poll<T>) -> Poll<T> {
@@ -464,10 +488,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Protocol::Http1 { rest, .. } = &mut self.protocol
-            && rest.is_ending()
-        {
-            *rest = Rest::Resting;
+        if matches!(&self.protocol, Protocol::Http1 { rest, .. } if rest.is_ending()) {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.io).poll_shutdown(cx)

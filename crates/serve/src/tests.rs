@@ -241,7 +241,8 @@ async fn one_address_has_no_more_than_its_part() {
 
 #[tokio::test]
 async fn idle_connections_are_kept_apart_from_slow_heads() {
-    let (head, idle, before) = [200, 900, 700].map(Duration::from_millis).into();
+    // Twice the limit for heads is more than that for idle ones.
+    let (head, idle, before) = [500, 900, 700].map(Duration::from_millis).into();
     let patient = ServeOptions {
         head_timeout: head,
         keep_alive_timeout: idle,
@@ -267,24 +268,27 @@ async fn idle_connections_are_kept_apart_from_slow_heads() {
     // One that comes back after it.
     assert!(silent(&mut client).await >= idle);
 
-    // A later head that stops: alone, behind a request, and behind a body.
+    // A later head that stops: alone, after a rest, behind a request, and behind a body.
     let with_body = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}GET / HT";
-    for (sent, then) in [
-        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET / HT"),
-        ("GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", ""),
+    for (sent, pause, then) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Duration::ZERO, "GET / HT"),
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", rest::IDLE * 2, "GET / HT"),
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", Duration::ZERO, ""),
         (
             "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\nGET",
+            Duration::ZERO,
             "",
         ),
-        (with_body, ""),
+        (with_body, Duration::ZERO, ""),
     ] {
         let mut client = server.connect().await;
         client.write_all(sent.as_bytes()).await.unwrap();
         read_until(&mut client, "HTTP/1.1").await;
+        tokio::time::sleep(pause).await;
         client.write_all(then.as_bytes()).await.unwrap();
         let start = tokio::time::Instant::now();
         read_to_end(&mut client).await;
-        assert!(start.elapsed() < idle, "{sent:?} is as good as idle");
+        assert!(start.elapsed() < idle, "{sent:?}, {then:?} is as good as idle");
     }
 }
 

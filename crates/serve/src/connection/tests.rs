@@ -1,6 +1,7 @@
 //! A connection that is idle for a while, over a stream in memory and in a time that is not waited for.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::head::HeadLimits;
 use super::super::limiter::ConnectionLimiter;
-use super::super::rest::IDLE;
+use super::super::rest::{IDLE, LONGEST};
 use super::super::{ServeOptions, Shared};
 use super::*;
 
@@ -24,11 +25,21 @@ const BUFFER: usize = 8 * 1024;
 struct Observed {
     inner: DuplexStream,
     asked: Arc<Mutex<usize>>,
+    /// Whether it fails when it is read next: once, as TLS does, and then nothing comes any more.
+    breaks: Arc<AtomicBool>,
+    broken: bool,
 }
 
 impl AsyncRead for Observed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         *self.asked.lock().unwrap() = buf.remaining();
+        if self.broken {
+            return Poll::Pending;
+        }
+        if self.breaks.load(Ordering::Relaxed) {
+            self.broken = true;
+            return Poll::Ready(Err(std::io::ErrorKind::InvalidData.into()));
+        }
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
@@ -48,14 +59,15 @@ impl AsyncWrite for Observed {
 }
 
 /// A connection being served, by a handler that answers with the body it got.
-struct Served {
+struct Serving {
     client: DuplexStream,
     asked: Arc<Mutex<usize>>,
+    breaks: Arc<AtomicBool>,
     shared: Arc<Shared>,
     ended: JoinHandle<()>,
 }
 
-impl Served {
+impl Serving {
     fn start() -> Self {
         let heads = HeadLimits {
             fields: 100,
@@ -86,13 +98,17 @@ impl Served {
         };
         let (server, client) = duplex(64 * 1024);
         let asked = Arc::new(Mutex::new(0));
+        let breaks = Arc::new(AtomicBool::new(false));
         let server = connection.linger.stream(Observed {
             inner: server,
             asked: Arc::clone(&asked),
+            breaks: Arc::clone(&breaks),
+            broken: false,
         });
         Self {
             client,
             asked,
+            breaks,
             shared,
             ended: tokio::spawn(connection.http1(server, Vec::new())),
         }
@@ -123,16 +139,21 @@ impl Served {
         (1..BUFFER).contains(&*self.asked.lock().unwrap())
     }
 
-    async fn ends(mut self) {
+    /// Waits for the end. Gives how long it took until the client had it, which then closes its side too.
+    async fn ends(mut self) -> Duration {
+        let start = tokio::time::Instant::now();
         let mut rest = Vec::new();
         self.client.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"", "the server closes, and says nothing");
+        let took = start.elapsed();
+        drop(self.client);
         self.ended.await.unwrap();
+        took
     }
 }
 
-async fn at_rest() -> Served {
-    let mut served = Served::start();
+async fn at_rest() -> Serving {
+    let mut served = Serving::start();
     served.send(GET).await;
     served.answers(&[""]).await;
     assert!(!served.is_at_rest());
@@ -164,9 +185,91 @@ async fn an_idle_connection_rests_and_serves_what_comes_next() {
             tokio::task::yield_now().await;
         }
         served.answers(bodies).await;
+        if bytes == chunked {
+            // Where such a body ends is not seen, but where the next head does.
+            tokio::time::sleep(LONGEST * 2).await;
+            assert!(!served.is_at_rest());
+            served.send(GET).await;
+            served.answers(&[""]).await;
+            tokio::time::sleep(LONGEST).await;
+        }
         tokio::time::sleep(IDLE * 2).await;
         assert!(served.is_at_rest(), "after {}", String::from_utf8_lossy(bytes));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_asked_for_an_upgrade_rests_as_well() {
+    // hyper has an ending of its own for it.
+    let mut served = Serving::start();
+    for _ in 0..2 {
+        served
+            .send(b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+            .await;
+        served.answers(&[""]).await;
+        tokio::time::sleep(IDLE * 5).await;
+        assert!(served.is_at_rest());
+    }
+    served.send(GET).await;
+    served.answers(&[""]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_began_with_the_end_of_a_body_is_kept() {
+    for (part, rest) in [
+        ("GET / HTTP/1.1\r\nHo", "st: x\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nHost: x\r\n", "\r\n"),
+        (
+            "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\r\n\r\nG",
+            "ET / HTTP/1.1\r\n\r\n",
+        ),
+    ] {
+        let mut served = Serving::start();
+        served
+            .send(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            .await;
+        tokio::time::sleep(IDLE / 2).await;
+        served.send(format!("0\r\n\r\n{part}").as_bytes()).await;
+        if part.starts_with("POST") {
+            served.answers(&["abc", "\r\n\r\n"]).await;
+        } else {
+            served.answers(&["abc"]).await;
+        }
+        tokio::time::sleep(IDLE * 5).await;
+        served.send(rest.as_bytes()).await;
+        served.answers(&[""]).await;
+        // Here it is known again what has come.
+        served.send(GET).await;
+        served.answers(&[""]).await;
+        tokio::time::sleep(LONGEST * 2).await;
+        assert!(served.is_at_rest(), "after {part:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_after_a_rest_is_not_awaited_for_longer() {
+    let mut served = at_rest().await;
+    served.send(b"GET / HT").await;
+    let limit = served.shared.options.head_timeout;
+    let took = served.ends().await;
+    assert!(took >= limit && took < limit + IDLE, "{took:?}");
+
+    // Nor by a drain, which lets answers be written.
+    let mut served = at_rest().await;
+    served.send(b"GET / HT").await;
+    tokio::time::sleep(IDLE).await;
+    served.shared.draining.cancel();
+    let took = served.ends().await;
+    assert!(took < IDLE, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_breaks_at_rest_ends() {
+    let mut served = at_rest().await;
+    served.breaks.store(true, Ordering::Relaxed);
+    served.send(b"?").await;
+    let took = served.ends().await;
+    assert!(took < IDLE, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +282,7 @@ async fn what_is_under_way_does_not_rest() {
     served.answers(&[""]).await;
     for piece in ["POST / HTTP/1.1\r\n", "Content-Length: 3\r\n\r\n", "a", "bc"] {
         served.send(piece.as_bytes()).await;
-        tokio::time::sleep(IDLE * 5).await;
+        tokio::time::sleep(LONGEST * 2).await;
         assert_eq!(served.is_at_rest(), piece == "bc", "{piece}");
     }
     served.answers(&["abc"]).await;
@@ -187,7 +290,7 @@ async fn what_is_under_way_does_not_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_busy_keeps_its_buffers() {
-    let mut served = Served::start();
+    let mut served = Serving::start();
     for _ in 0..20 {
         served.send(GET).await;
         served.answers(&[""]).await;
@@ -211,16 +314,14 @@ async fn a_connection_at_rest_ends_as_any_other() {
 
     // For want of a request.
     let served = at_rest().await;
-    let start = tokio::time::Instant::now();
     let keep_alive = served.shared.options.keep_alive_timeout;
-    served.ends().await;
-    let took = start.elapsed();
+    let took = served.ends().await;
     assert!(took <= keep_alive && took + IDLE * 3 > keep_alive, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_closed_after_its_answer_does_not_rest() {
-    let mut served = Served::start();
+    let mut served = Serving::start();
     served
         .send(b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 1\r\n\r\na")
         .await;
