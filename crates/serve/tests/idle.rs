@@ -1,7 +1,10 @@
 //! What an idle connection holds in memory, counted by the allocator: alone in its process, as it counts all there is.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
-#![expect(clippy::disallowed_methods, reason = "real sockets are waited for, by a thread that serves nobody")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real sockets are waited for, by a thread that serves nobody"
+)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
