@@ -494,3 +494,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_came_with_a_body_may_hide_another() {
+        let next_body = NextBody::default();
+        for (mut lines, expected) in [(Lines::START, false), (Lines::Chunked(9), true)] {
+            let mut hidden = false;
+            next_body.set(BodyLength::Ended);
+            next_body.set(BodyLength::Known(4));
+            next_body.follow(&mut lines, &mut hidden);
+            assert_eq!((lines, hidden), (Lines::Body(4), expected));
+        }
+    }
+}
