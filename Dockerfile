@@ -2,7 +2,7 @@
 #   docker build -t acs-token-broker:dev --target dev . the same with the emulator of Entra and ACS, which gives tokens to
 #                                                       anyone; docker-compose.yml builds it
 #   docker build --build-arg BUILD=guided …             the image for production as it is released: guided by a profile, which
-#                                                       takes three times as long to build and saves a third of each request
+#                                                       takes three times as long to build and saves a quarter of each request
 #
 # For amd64 and arm64, each built on a machine of its kind (.github/workflows/release.yml). Nothing is compiled for another
 # machine than the one that builds: emulated, it would take an hour.

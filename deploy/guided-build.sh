@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The release build that is shipped: guided by a profile. It builds the broker so that it counts which ways it takes, drives it
 # (benches/load/train.py), and builds it again with those counts: what is often done is laid out to be fast, and what is never
-# done is out of its way. A request costs a third less so (docs/performance.md).
+# done is out of its way. A request costs a quarter less so (docs/performance.md).
 #
 # deploy/guided-build.sh OUTPUT [options of cargo build for what is shipped, such as --no-default-features]
 #

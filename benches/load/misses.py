@@ -71,10 +71,14 @@ async def all_at_once(origin, tokens):
     return await places
 
 
-def storm(results, emulator_binary, binary, folder, otlp, users=1_000, callers=10):
-    """Ten callers for each of a thousand users, while ACS takes two seconds for each: as many exchanges as users."""
-    parts.allow_files(users * callers + 1_000)
-    server = f"max_connections = {users * callers + 100}\nmax_connections_per_address = {users * callers}\nmax_in_flight = {users * callers}\nrequest_timeout = \"5m\""
+def storm(results, emulator_binary, binary, folder, otlp, users=1_000, most=10):
+    """Ten callers for each of a thousand users, or as many as open files allow, while ACS takes two seconds for each: as many
+    exchanges as users."""
+    callers = min(most, (parts.open_files() - 2_000) // (4 * users))
+    # Each connection sets memory aside for a quarter of a request (docs/configuration-reference.md), and all are to be served at once.
+    places = 4 * users * callers
+    parts.allow_files(places + 2_000)
+    server = f"max_connections = {places}\nmax_connections_per_address = {places}\nmax_in_flight = {users * callers}\nrequest_timeout = \"5m\""
     with parts.emulator(emulator_binary) as emulator:
         tokens = parts.sign_in_many(emulator.origin, users, 1)
         delay = '{"exchange": {"latency_ms": 2000}}'
@@ -84,4 +88,5 @@ def storm(results, emulator_binary, binary, folder, otlp, users=1_000, callers=1
             statuses = asyncio.run(all_at_once(broker.origin, tokens * callers))
             assert set(statuses) == {b"200"}, {status: statuses.count(status) for status in set(statuses)}
             _, made = sums(broker.management, "http_client_request_duration_seconds", 'acs_broker_upstream="acs"')
+    results.facts["callers of the storm"] = users * callers
     results.facts["exchanges for the storm"] = int(made)

@@ -103,6 +103,12 @@ def broker(name, binary, folder, authority, otlp, settings="", server="", enviro
     return service
 
 
+def open_files():
+    """How many files this process, and each that it starts, may have open at most."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 1 << 20 if hard == resource.RLIM_INFINITY else hard
+
+
 def allow_files(files):
     """Lets this process, and each that it starts, have so many open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

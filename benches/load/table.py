@@ -80,7 +80,7 @@ def ratios(results, brokers):
     if own is not None:
         yield "broker", "own time of a miss, mean, ms", f"{own:.2f}", "below 1"
     if "exchanges for the storm" in results.facts:
-        yield "broker", "exchanges for 10,000 callers of 1,000 users", str(results.facts["exchanges for the storm"]), "1000"
+        yield "broker", f"exchanges for {results.facts['callers of the storm']:,} callers of 1,000 users", str(results.facts["exchanges for the storm"]), "1000"
     if "users" in results.facts:
         facts = results.facts
         yield "broker", f"memory with {facts['users']:,} cached users, MB", f"{facts['memory with users, MB']:.1f}", "below 200 with 100,000"
