@@ -56,7 +56,7 @@ const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 const BUDGET_LOOKS: Duration = Duration::from_secs(5);
 /// How long background work may take to stop, the next included.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
-/// How long the end waits for what the shared cache has still to be told.
+/// How long the end waits until leases and places are given back to the shared cache.
 const STORE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A broker with its sockets bound, not serving yet.

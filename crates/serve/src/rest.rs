@@ -33,7 +33,7 @@ pub(super) enum Rest {
         /// If it is not, how long after that the next look is.
         wait: Duration,
     },
-    /// hyper was told that the client sends no more, and shall be done with it.
+    /// hyper reads the end of the stream, and shall be done with it.
     Ending,
 }
 

@@ -132,13 +132,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_an_error_its_code_is_told_and_nothing_else() {
+    fn only_the_code_of_an_error_is_shown() {
         let said = |line: &str| {
             let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
             let error = value.and_then(redis::Value::extract_error).unwrap_err();
             Failure::of("h:1".to_owned(), &error).to_string()
         };
-        for (line, told) in [
+        for (line, shown) in [
             (
                 "WRONGPASS invalid username-password pair",
                 "h:1: refuses the credential (WRONGPASS)",
@@ -151,7 +151,7 @@ mod tests {
             (" of its own", "h:1: ERR"),
             (&"A".repeat(100), "h:1: ERR"),
         ] {
-            assert_eq!(said(line), told, "{line}");
+            assert_eq!(said(line), shown, "{line}");
         }
     }
 }

@@ -67,7 +67,7 @@ pub fn usable(
 
 /// What an error of a server means.
 pub struct Said {
-    /// What is told of it.
+    /// How it is shown.
     pub failure: String,
     /// Whether a permission is missing.
     pub is_refused: bool,

@@ -30,7 +30,7 @@ use config::SharedCacheConfig;
 
 /// Commands that wait to be written. More wait for room there, each within its own limit.
 const QUEUE: usize = 1024;
-/// Of a reason that is shown, in characters. TLS tells the names in a server's certificate.
+/// Of a reason that is shown, in characters. TLS errors name what a server's certificate is for.
 const LONGEST_REASON: usize = 256;
 
 /// How connections are made.

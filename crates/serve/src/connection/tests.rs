@@ -21,7 +21,7 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: broker.test\r\n\r\n";
 /// What hyper reads into at once.
 const BUFFER: usize = 8 * 1024;
 
-/// The server's side of a stream; it tells how much was last asked for.
+/// The server's side of a stream; it keeps how much was last asked for.
 struct Observed {
     inner: DuplexStream,
     asked: Arc<Mutex<usize>>,
