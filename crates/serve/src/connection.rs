@@ -23,7 +23,8 @@ use super::informational::Informational;
 use super::limiter::{ConnectionPermit, Eviction};
 use super::linger::Linger;
 use super::memory::{HTTP2, STREAMS};
-use super::meter::{MOST_BUFFERED, Meter, NextBody};
+use super::meter::{MOST_BUFFERED, Meter};
+use super::next_body::NextBody;
 use super::service::{Following, Scheme, Service};
 use super::{Shared, resets};
 

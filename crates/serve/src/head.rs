@@ -5,7 +5,7 @@ use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
-use super::meter::BodyLength;
+use super::next_body::BodyLength;
 
 /// Why a request is to be refused whatever it asks for, as a request extension. Of its head no more is left than what
 /// the refusal needs.

@@ -32,6 +32,7 @@ mod lines;
 mod linger;
 mod memory;
 mod meter;
+mod next_body;
 mod resets;
 mod rest;
 mod service;

@@ -28,7 +28,7 @@ use tokio::time::{Instant, Sleep};
 
 pub(super) use self::body::Announcement;
 use self::body::{RequestBody, Unread, closes};
-use super::meter::NextBody;
+use super::next_body::NextBody;
 
 /// How long what still comes is thrown away.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);

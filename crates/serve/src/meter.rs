@@ -3,7 +3,6 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,6 +14,7 @@ use super::informational::Informational;
 use super::limiter::NoMemory;
 use super::lines::Lines;
 use super::memory::{Budget, HEADER_BLOCK, Share};
+use super::next_body::NextBody;
 use super::resets::{ResetPace, Resets};
 use super::rest::Rest;
 
@@ -71,45 +71,6 @@ impl Found {
             message,
             ..Self::default()
         }
-    }
-}
-
-/// How a request's body ends (RFC 9112 section 6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyLength {
-    /// After so many bytes, more than none.
-    Known(u64),
-    /// By itself.
-    Chunked,
-    /// It has, or there is none.
-    Ended,
-}
-
-/// Where the service of an HTTP/1.1 connection announces the body that follows a head, before it is read.
-#[derive(Debug, Clone, Default)]
-pub(super) struct NextBody(Arc<Mutex<Option<BodyLength>>>);
-
-impl NextBody {
-    pub(super) fn set(&self, length: BodyLength) {
-        *self.lock() = Some(length);
-    }
-
-    /// What comes next, by what was announced since it was last asked. `hidden` becomes true if a head came with the end of a
-    /// body in chunks, and so perhaps a part of another.
-    fn follow(&self, lines: &mut Lines, hidden: &mut bool) {
-        match self.lock().take() {
-            Some(BodyLength::Known(length)) => {
-                *hidden |= matches!(lines, Lines::Chunked(_));
-                *lines = Lines::Body(length);
-            }
-            Some(BodyLength::Chunked) => *lines = Lines::Chunked(0),
-            Some(BodyLength::Ended) if matches!(lines, Lines::Chunked(_)) => *lines = Lines::START,
-            Some(BodyLength::Ended) | None => {}
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<BodyLength>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -492,22 +453,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_head_that_came_with_a_body_may_hide_another() {
-        let next_body = NextBody::default();
-        for (mut lines, expected) in [(Lines::START, false), (Lines::Chunked(9), true)] {
-            let mut hidden = false;
-            next_body.set(BodyLength::Ended);
-            next_body.set(BodyLength::Known(4));
-            next_body.follow(&mut lines, &mut hidden);
-            assert_eq!((lines, hidden), (Lines::Body(4), expected));
-        }
     }
 }

@@ -24,7 +24,7 @@ use super::informational::{Expected, Informational};
 use super::limiter::NoMemory;
 use super::linger::Linger;
 use super::memory::{Memory, REQUEST, STREAM, STREAMS, Share};
-use super::meter::{BodyLength, NextBody};
+use super::next_body::{BodyLength, NextBody};
 
 /// The scheme a request arrived by: the URI of a request does not hold it in HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

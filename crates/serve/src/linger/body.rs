@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::Linger;
-use crate::meter::{BodyLength, NextBody};
+use crate::next_body::{BodyLength, NextBody};
 
 /// A longer body is not read for the sake of a connection that could be used again.
 const WORTH_READING: u64 = 256 << 10;
